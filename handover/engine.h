@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What an engine must do: bring the incoming kernel up and carry CPUs, memory and PCI functions to
+ * it.  Two engines: beside (next to the outgoing kernel) and kexec (KHO + LUO).  The orchestrator
+ * knows this file and no engine by name.
+ *
+ * Every act has its inverse beside it.  An inverse accepts a half-done or never-done act, does all it can
+ * and reports the first failure.  All calls come from the step runner's thread except those
+ * marked [any], which may come from several lanes at once.
+ */
+#ifndef KHO_ENGINE_H
+#define KHO_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+#include "lib/report.h"
+#include "lib/workload.h"
+#include "state-serializers/serializer.h"
+
+/* What is asked for; constant during an upgrade, owned by the plan. */
+struct kho_engine_request {
+	const char *image;		/* vmlinuz of the target */
+	const char *release;		/* of the target, read out of the image */
+	const char *initrd;		/* given by the operator, or NULL: make one */
+	const char *modules_dir;	/* /lib/modules/RELEASE */
+	const char *extra_cmdline;	/* "" or more words for the incoming command line */
+	const char *const *extra_files;	/* NULL-terminated: put into the incoming initramfs */
+	const char *after_commit;	/* command the incoming init runs after retirement (host's services), or NULL */
+	const struct kho_workload_list *workloads;	/* resolved */
+	unsigned cpus_before_freeze;	/* 0: engine chooses */
+	uint64_t memory_bytes;		/* 0: engine chooses */
+	const char *sysroot;		/* "" or a recorded tree (probe only) */
+	const char *run_dir;		/* "/run/khoctl" */
+};
+
+/* What the engine chose and will do; filled by probe, printed by --dry-run. */
+struct kho_engine_plan {
+	uint32_t boot_apicid;
+	uint32_t *apicids_before, nbefore;	/* handed over before the freeze, boot CPU first */
+	uint32_t *apicids_after, nafter;	/* handed over at retirement, the last CPU last */
+	uint64_t region_bytes, bulk_bytes;
+	uint64_t extra_bytes;			/* further ranges for the workloads' memory */
+	uint64_t initrd_bytes;			/* estimate until it is built */
+	char *cmdline;
+};
+
+struct kho_instance_info {		/* one line of `khoctl list` */
+	uint32_t id, generation;
+	char release[64];
+	const char *state;		/* name from enum kho_instance_state, lower case */
+	uint32_t *apicids; size_t ncpus;	/* owned */
+	uint64_t mem_kib;
+	char **devices; size_t ndevices;	/* PCI addresses it owns among those that can change hands */
+	uint64_t heartbeat_age_us;
+	bool self;
+};
+
+struct kho_engine;
+
+struct kho_engine_ops {
+	const char *name;
+	/* Can it work here? Adds items to the report, fills the plan; touches nothing. */
+	int (*probe)(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r, struct kho_err *err);
+	/* Initramfs, memory, CPUs leave this kernel. */
+	int (*reserve)(struct kho_engine *e, const struct kho_engine_plan *p, struct kho_err *err);
+	int (*unreserve)(struct kho_engine *e, struct kho_err *err);
+	/* Place image and tables, send the boot CPU in. */
+	int (*spawn)(struct kho_engine *e, struct kho_err *err);
+	int (*stop)(struct kho_engine *e, struct kho_err *err);
+	/* Wait for its agent, agree on revision and features; gives it the CPUs of apicids_before and extra memory. */
+	int (*connect)(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
+	int (*disconnect)(struct kho_engine *e, struct kho_err *err);
+	/* One serializer operation on the incoming side: "prepare", "unprepare", "retrieve", "discard", "finish"
+	 * (blob in, may be NULL) or "verify" (fills r). deadline_us: absolute, kho_clock_us(). [any] */
+	int (*peer_op)(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in,
+		       struct kho_report *r, uint64_t deadline_us, struct kho_err *err);
+	/* Both sides sign; record: the journal so far, kept by the incoming side as its own. */
+	int (*commit)(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err);
+	/* After commit: CPUs, then the last CPU; the caller's process ends here when it works (it prints before). */
+	int (*shift_rest)(struct kho_engine *e, struct kho_err *err);
+	int (*retire)(struct kho_engine *e, struct kho_err *err);
+	/* Own state in the ledger: enum kho_instance_state. */
+	int (*set_state)(struct kho_engine *e, unsigned state, struct kho_err *err);
+	/* false and a reason when the incoming kernel is dead, hung (heartbeat older than 3 s) or fenced. [any] */
+	bool (*peer_alive)(struct kho_engine *e, struct kho_err *why);
+	void (*free)(struct kho_engine *e);
+};
+
+struct kho_engine {
+	const struct kho_engine_ops *ops;
+	const struct kho_engine_request *req;
+	struct kho_env env;		/* for this side's serializers; env.ops set by the engine, phase/note by the orchestrator */
+	/* set by the orchestrator before probe; events of the engine itself */
+	void (*phase)(void *arg, const char *name, uint64_t begin_us, uint64_t end_us);
+	void (*note)(void *arg, const char *text);
+	void *event_arg;
+};
+
+struct kho_engine_entry {
+	const char *name;
+	int (*new)(const struct kho_engine_request *req, struct kho_engine **out, struct kho_err *err);
+};
+
+/* Engines in order of preference, NULL name at the end. */
+extern const struct kho_engine_entry kho_engines[];
+
+/* Every instance on the machine, seen from this one; *out malloc'd (kho_instances_free). No module: one line, self. */
+int kho_instances(const char *sysroot, struct kho_instance_info **out, size_t *out_n, struct kho_err *err);
+void kho_instances_free(struct kho_instance_info *i, size_t n);
+
+void kho_engine_plan_done(struct kho_engine_plan *p);
+
+#endif

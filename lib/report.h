@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A list of verdicts: what `khoctl check` prints and what decides whether an upgrade may begin.
+ */
+#ifndef KHO_LIB_REPORT_H
+#define KHO_LIB_REPORT_H
+
+#include <stddef.h>
+
+enum kho_verdict {
+	KHO_V_OK,		/* can move / is there */
+	KHO_V_LOSS,		/* moves with loss: `what` says which */
+	KHO_V_UNKNOWN,		/* could not be found out: `what` says why */
+	KHO_V_NO,		/* cannot: the upgrade is refused */
+};
+
+struct kho_report_item {
+	enum kho_verdict verdict;
+	char *area;		/* "image", "memory", "process", "device", "mount" ... */
+	char *subject;		/* "redis pid 20001 fd 7", "0000:00:03.0 virtio-blk" */
+	char *what;		/* "moves", "io_uring cannot be checkpointed" */
+	char *fix;		/* what would help, or "" */
+};
+
+struct kho_report {
+	struct kho_report_item *items;
+	size_t n;
+};
+
+#define KHO_REPORT_INIT { 0 }
+
+/* Append one item; copies the strings (fix may be NULL). `what` is a format. 0 or -ENOMEM. Thread-safe: no. */
+int kho_report_add(struct kho_report *r, enum kho_verdict v, const char *area, const char *subject,
+		   const char *fix, const char *what_fmt, ...) __attribute__((format(printf, 6, 7)));
+
+/* The worst verdict in the list (OK when empty). */
+enum kho_verdict kho_report_worst(const struct kho_report *r);
+
+/* "ok", "loss", "unknown", "no" */
+const char *kho_verdict_name(enum kho_verdict v);
+
+/* Free the items. */
+void kho_report_done(struct kho_report *r);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Workloads as declared in /etc/khoctl/workloads.d/NAME.conf (key = value lines, # comments):
+ *
+ *   pidfile = /run/redis.pid		the root of the process tree: exactly one of
+ *   match = /usr/bin/redis-server	  pidfile, match (path of the executable), cgroup (path
+ *   cgroup = /khoctl/redis		  below /sys/fs/cgroup)
+ *   health-tcp = 127.0.0.1:6379	checked in the dark, inside the locked network: connect,
+ *   health-send = PING\r\n		  send (C escapes), expect this prefix of the answer
+ *   health-expect = +PONG
+ *   health-command = /usr/bin/...	or a command (no shell), exit status 0
+ *   health-timeout = 2s
+ */
+#ifndef KHO_LIB_WORKLOAD_H
+#define KHO_LIB_WORKLOAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/err.h"
+
+struct kho_workload {
+	char *name;			/* file name without .conf: [a-z0-9._-]{1,63} */
+	char *pidfile, *match, *cgroup;	/* one is set */
+	char *health_tcp, *health_send, *health_expect, *health_command;	/* or NULL; send/expect unescaped */
+	uint64_t health_timeout_us;	/* default 2 s */
+	pid_t root;			/* resolved: root of the tree, 0 = not running */
+	pid_t *pids;			/* resolved: the whole tree, root first; threads not listed */
+	size_t npids;
+	uint64_t rss_bytes;		/* resolved: sum over the tree */
+};
+
+struct kho_workload_list {
+	struct kho_workload *w;
+	size_t n;
+};
+
+/*
+ * Read every *.conf of dir (default "/etc/khoctl/workloads.d"), in name order, below sysroot ("" for
+ * the live system). Unknown key, bad value, duplicate key: -EINVAL with file:line. No directory: empty list.
+ */
+int kho_workloads_load(const char *sysroot, const char *dir, struct kho_workload_list *out, struct kho_err *err);
+
+/* Find the processes of each: fills root, pids, rss_bytes. A workload that does not run: -ESRCH naming it. */
+int kho_workloads_resolve(const char *sysroot, struct kho_workload_list *l, struct kho_err *err);
+
+void kho_workloads_done(struct kho_workload_list *l);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a serializer is: the code for ONE kind of state, with the operations of Linux's Live Update
+ * Orchestrator and their inverses.  The orchestrator calls them; no serializer calls another.
+ *
+ *   outgoing kernel                          incoming kernel
+ *   ---------------                          ---------------
+ *   probe      what can be carried (reads)
+ *   preserve   everything runs; may repeat   prepare   with preserve's blob: warm up, load, arm
+ *   freeze     BLACKOUT; async work may start
+ *   drain      wait for that work            retrieve  with drain's blob
+ *                                            verify    in the dark
+ *   -- commit --
+ *   forget     drop what is now stale here   finish    visible from here on (network unlocked)
+ *
+ *   unpreserve undoes preserve (and prepare's inverse `unprepare` runs on the incoming side),
+ *   unfreeze undoes freeze and drain, discard undoes retrieve.  Every inverse accepts a half-done
+ *   or never-done act, never stops at the first failure, and reports the first one.
+ *
+ * Each serializer runs freeze -> drain -> (peer) retrieve in its own thread ("lane") during the
+ * blackout; freeze starts when the freeze of everything in `needs` has returned.  Those with
+ * KHO_SER_LAST are retrieved after all other lanes are through (processes).
+ *
+ * A blob is one protobuf message of the serializer's own schema (state-serializers/NAME.proto); it
+ * must survive being stored, and unknown fields must be kept.
+ */
+#ifndef KHO_SERIALIZER_H
+#define KHO_SERIALIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+#include "lib/report.h"
+#include "lib/workload.h"
+
+struct kho_blob {
+	void *data;		/* malloc'd, owned by whoever holds the struct; NULL = empty */
+	size_t len;
+};
+
+struct kho_pci_addr {
+	uint16_t segment;
+	uint8_t bus, devfn;
+};
+
+struct kho_env;
+
+/* What surrounds a serializer; filled by the engine (outgoing) or the agent (incoming). */
+struct kho_env_ops {
+	/*
+	 * Copy a local file into the incoming kernel's images_dir under `name` (may have
+	 * sub-directories); returns when the peer has all of it in its tmpfs. May be called from
+	 * several threads. Outgoing side only.
+	 */
+	int (*put_file)(struct kho_env *env, const char *local, const char *name, struct kho_err *err);
+	/*
+	 * PCI functions. Outgoing: quiesce (PM freeze, driver stays) -> give; inverse: take -> unquiesce.
+	 * Incoming: take (function appears on the filtered bridge, its driver binds; returns when
+	 * the driver has bound) ; inverse: give (removed from the bridge, back to the park).
+	 */
+	int (*pci_quiesce)(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err);
+	int (*pci_unquiesce)(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err);
+	int (*pci_give)(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err);
+	int (*pci_take)(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err);
+	/* A measured phase ("criu dump", "nic quiesce"), clock of kho_clock_us(): goes to events and report. */
+	void (*phase)(struct kho_env *env, const char *name, uint64_t begin_us, uint64_t end_us);
+	/* One line of progress for the operator ("round 2: 1.5 MiB"), not an error. */
+	void (*note)(struct kho_env *env, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+};
+
+struct kho_env {
+	const struct kho_env_ops *ops;
+	void *arg;			/* of the ops */
+	bool incoming;			/* which side this is */
+	const struct kho_workload_list *workloads;	/* outgoing: resolved; incoming: as told by prepare's blob */
+	const char *run_dir;		/* "/run/khoctl": 0700, tmpfs */
+	const char *images_dir;		/* "/run/khoctl/images": 0700, tmpfs */
+	const char *sysroot;		/* "" or a recorded tree, for probe only */
+	bool root_in_ram;		/* the root file system is rootfs/tmpfs and is carried as a copy */
+};
+
+#define KHO_SER_LAST	(1u << 0)	/* retrieved after every other serializer */
+
+struct kho_serializer {
+	const char *name;		/* "proc", "netdev", "block", "host", "clock", "files" */
+	int order;			/* preserve/finish in rising order, inverses in falling order */
+	unsigned flags;
+	const char *const *needs;	/* NULL-terminated names whose freeze must have returned before ours starts */
+
+	int (*probe)(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+	/* round = 0, 1, 2 ...; out_more: another round would pay; blob of round 0 goes to prepare */
+	int (*preserve)(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err);
+	int (*unpreserve)(struct kho_env *env, struct kho_err *err);
+	int (*freeze)(struct kho_env *env, struct kho_err *err);
+	int (*drain)(struct kho_env *env, struct kho_blob *out, struct kho_err *err);
+	int (*unfreeze)(struct kho_env *env, struct kho_err *err);
+	int (*forget)(struct kho_env *env, struct kho_err *err);
+
+	int (*prepare)(struct kho_env *env, const struct kho_blob *in, struct kho_err *err);
+	int (*unprepare)(struct kho_env *env, struct kho_err *err);
+	int (*retrieve)(struct kho_env *env, const struct kho_blob *in, struct kho_err *err);
+	int (*verify)(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+	int (*discard)(struct kho_env *env, struct kho_err *err);
+	int (*finish)(struct kho_env *env, struct kho_err *err);
+};
+
+/* All serializers, in `order`, NULL-terminated; made from serializers.def. Any op may be NULL (nothing to do). */
+extern const struct kho_serializer *const kho_serializers[];
+
+/* By name, or NULL. */
+const struct kho_serializer *kho_serializer_find(const char *name);
+
+/* Free the blob's data and make it empty. */
+void kho_blob_done(struct kho_blob *b);
+
+#endif
