@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "state-serializers/serializer.h"
+
+extern const struct kho_serializer kho_ser_files;
+const struct kho_serializer kho_ser_files = { .name = "files", .order = 50 };

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The list of all serializers, made from serializers.def: whoever walks state walks this table, and
+ * nobody names a serializer by hand.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "state-serializers/serializer.h"
+
+#define X(n) extern const struct kho_serializer kho_ser_##n;
+#include "state-serializers/serializers.def"
+#undef X
+
+#if !__has_include("state-serializers/proc.c")
+const struct kho_serializer kho_ser_proc = { .name = "proc", .order = 60, .flags = KHO_SER_LAST };
+#endif
+
+const struct kho_serializer *const kho_serializers[] = {
+#define X(n) &kho_ser_##n,
+#include "state-serializers/serializers.def"
+#undef X
+	NULL
+};
+
+const struct kho_serializer *kho_serializer_find(const char *name)
+{
+	for (size_t i = 0; kho_serializers[i]; i++)
+		if (!strcmp(kho_serializers[i]->name, name))
+			return kho_serializers[i];
+	return NULL;
+}
+
+void kho_blob_done(struct kho_blob *b)
+{
+	free(b->data);
+	*b = (struct kho_blob){ 0 };
+}
