@@ -1,0 +1,115 @@
+# shellcheck shell=bash
+# What the demo, the VM tests and the bench share: a lab with redis as a workload, the outside client, the floor and
+# one upgrade. Sourced; needs $LABNAME. Every function prints what it does and fails loudly.
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(cd "$here/../.." && pwd)
+export LAB_NAME=${LABNAME:?}
+out=$top/build/$LABNAME
+mkdir -p "$out"
+
+say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+die() { printf 'FAIL: %s\n' "$*" >&2; exit 1; }
+lab() { "$here/lab" "$@"; }
+vm() { lab exec -- "$@"; }
+netns() { ip netns exec "khoctl-lab-$LAB_NAME" "$@"; }
+
+# What runs in the VM now.
+vm_release() { vm uname -r | tr -d '\r\n'; }
+# The image of the other kernel: the newest one in /boot that is not the running one.
+other_image() { vm sh -c 'for f in /boot/vmlinuz-*; do [ "$f" = "/boot/vmlinuz-$(uname -r)" ] || echo "$f"; done' | tail -n 1; }
+
+# The workload: Debian's redis-server, append-only file on the data disk, declared to khoctl. $1: MiB of data
+redis_start() {
+	cat > "$out/redis.conf" <<-'E'
+		# the workload: found by its pid file, judged in the dark by a PING inside the locked network
+		pidfile = /run/redis.pid
+		health-tcp = 127.0.0.1:6379
+		health-send = PING\r\n
+		health-expect = +PONG
+	E
+	vm mkdir -p /etc/khoctl/workloads.d
+	lab put "$out/redis.conf" /etc/khoctl/workloads.d/redis.conf
+	vm setsid redis-server --port 6379 --bind 0.0.0.0 --protected-mode no --save '' --appendonly yes \
+		--appendfsync everysec --dir /data --daemonize yes --pidfile /run/redis.pid --logfile /data/redis.log \
+		--enable-debug-command yes
+	local i
+	for i in $(seq 50); do
+		[ "$(vm redis-cli ping 2>/dev/null)" = PONG ] && break
+		[ "$i" -lt 50 ] || die "redis does not answer"
+		sleep 0.2
+	done
+	if [ "${1:-0}" -gt 0 ]; then
+		vm redis-cli debug populate $(($1 * 1024)) filler 1000 > /dev/null
+	fi
+}
+
+client_pid=
+client_start() {
+	netns "$top/build/tests/vm/client" --interval-us "${CLIENT_INTERVAL_US:-5000}" "$(lab status --address)" 6379 \
+		> "$out/client.json" 2> "$out/client.err" &
+	client_pid=$!
+	sleep 1
+	kill -0 "$client_pid" 2>/dev/null || die "client ended: $(cat "$out/client.err")"
+}
+client_alive() { kill -0 "$client_pid" 2>/dev/null || die "the client ended: $(cat "$out/client.json" "$out/client.err")"; }
+client_stop() {
+	client_alive
+	kill -TERM "$client_pid"
+	wait "$client_pid" || true
+	jq -e . "$out/client.json" > /dev/null || die "client gave no result"
+}
+
+# floor N: criu dump + criu restore of the same process on one kernel, nothing else; total microseconds into floor.N
+floor() {
+	lab put "$here/floor.sh" /run/floor.sh
+	vm sh /run/floor.sh /run/redis.pid > "$out/floor.$1.txt" || { cat "$out/floor.$1.txt"; die "floor"; }
+	sed -n 's/^total_us *//p' "$out/floor.$1.txt" | tr -d '\r' > "$out/floor.$1"
+	[ -s "$out/floor.$1" ] || die "floor gave no number"
+}
+
+# Wait until the incoming kernel has retired the outgoing one and owns every CPU. $1: release
+wait_alone() {
+	local i s=
+	for i in $(seq 90); do
+		s=$(vm khoctl list --json 2>/dev/null || true)
+		if [ "$(vm_release 2>/dev/null)" = "$1" ] &&
+		   [ "$(jq '.instances | length' <<< "$s" 2>/dev/null)" = 1 ] &&
+		   [ "$(vm nproc --all 2>/dev/null | tr -d '\r')" = "${CPUS:-4}" ] &&
+		   [ "$(vm sh -c 'cat /sys/devices/system/cpu/online' | tr -d '\r')" = "0-$((${CPUS:-4} - 1))" ] &&
+		   vm test -e /run/khoctl/alone 2>/dev/null; then
+			return 0
+		fi
+		sleep 1
+	done
+	die "$1 did not become the only kernel: $s"
+}
+
+# upgrade N: check, upgrade with live progress, wait; report into upgrade.N.json (with the floor, if floor.N is there)
+upgrade() {
+	local n=$1 from to image
+	from=$(vm_release); image=$(other_image); to=${image#/boot/vmlinuz-}
+	say "upgrade $n: $from -> $to"
+	printf '%s\n' "# khoctl check --to $image"
+	vm khoctl check --to "$image" || die "check"
+	printf '%s\n' "# khoctl upgrade --to $image"
+	vm khoctl upgrade --to "$image" || die "upgrade $n: exit code $?"
+	client_alive
+	wait_alone "$to"
+	client_alive
+	vm khoctl report --json > "$out/report.$n.json" || die "report"
+	jq --argjson floor "$(cat "$out/floor.$n" 2>/dev/null || echo null)" \
+		'. + {floor_us: $floor, ratio: (if $floor then (.blackout_us / $floor * 1000 | round / 1000) else null end)}' \
+		"$out/report.$n.json" > "$out/upgrade.$n.json"
+	[ "$(jq -r .to "$out/upgrade.$n.json")" = "$to" ] || die "report names another kernel"
+}
+
+# The AOF on disk holds every acknowledged INCR: a second redis loads a copy of it. $1: the last acknowledged number
+aof_complete() {
+	vm sh -c 'sleep 2; rm -rf /data/copy; mkdir /data/copy; cp -a /data/appendonlydir /data/copy/ &&
+		setsid redis-server --port 6380 --save "" --appendonly yes --dir /data/copy --daemonize yes --pidfile /run/copy.pid >/dev/null
+		i=0; until redis-cli -p 6380 ping 2>/dev/null | grep -q PONG; do i=$((i+1)); [ $i -lt 100 ] || exit 1; sleep 0.2; done
+		redis-cli -p 6380 get ctr; redis-cli -p 6380 shutdown nosave >/dev/null 2>&1; rm -rf /data/copy' | tr -d '\r"' > "$out/aof"
+	[ "$(cat "$out/aof")" = "$1" ] || die "the AOF counts $(cat "$out/aof"), the client had $1 acknowledged"
+	echo "AOF on disk: $1 of $1 acknowledged INCRs"
+}
