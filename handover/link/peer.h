@@ -3,7 +3,8 @@
  * The outgoing side's view of the incoming kernel's agent: calls over the link.  Threads may call
  * at the same time; replies are matched by sequence number.  Every call has an absolute deadline
  * (kho_clock_us()); -ETIMEDOUT when it passes, -EPIPE when the peer is gone, -EPROTO when
- * it breaks the protocol; an error of the agent comes back with its own errno and text.
+ * it breaks the protocol; an error of the agent comes back with its own errno and text.  Deadline 0
+ * means none.
  */
 #ifndef KHO_LINK_PEER_H
 #define KHO_LINK_PEER_H
@@ -24,6 +25,13 @@ struct kho_peer_setup {
 	const char *run_dir, *images_dir;
 	bool root_in_ram;
 	uint64_t pid_floor;		/* agent's kernel shall number its own processes from here on */
+	/*
+	 * What the agent's serializers say (env->phase, env->note); may be NULL. Called from the receiver
+	 * thread: must be thread-safe, short, and make no call of this peer.
+	 */
+	void (*phase)(void *arg, const char *name, uint64_t begin_us, uint64_t end_us);
+	void (*note)(void *arg, const char *text);
+	void *event_arg;
 };
 
 /*
