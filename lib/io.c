@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Whole files in and out.  See lib/io.h. */
+#include "lib/io.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/cleanup.h"
+
+char *kho_sysroot_path(const char *sysroot, const char *path)
+{
+	char *out;
+
+	if (asprintf(&out, "%s%s%s", sysroot ? sysroot : "", *path == '/' ? "" : "/", path) < 0)
+		return NULL;
+	return out;
+}
+
+int kho_read_file(const char *path, size_t max, char **out, size_t *out_len, struct kho_err *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *buf = NULL;
+	size_t len = 0, room = 0;
+
+	if (fd < 0)
+		return kho_fail_errno(err, "open %s", path);
+	for (;;) {
+		ssize_t n;
+
+		if (len + 1 >= room) {
+			char *bigger = realloc(buf, room = room ? room * 2 : 4096);
+
+			if (!bigger)
+				return kho_fail(err, -ENOMEM, "read %s: out of memory", path);
+			buf = bigger;
+		}
+		n = read(fd, buf + len, room - len - 1);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return kho_fail_errno(err, "read %s", path);
+		if (n == 0)
+			break;
+		len += n;
+		if (len > max)
+			return kho_fail(err, -EFBIG, "read %s: more than %zu bytes", path, max);
+	}
+	buf[len] = '\0';
+	*out = steal_ptr(buf);
+	if (out_len)
+		*out_len = len;
+	return 0;
+}
+
+int kho_read_line(const char *path, char **out, struct kho_err *err)
+{
+	size_t len;
+	int rc = kho_read_file(path, 1 << 20, out, &len, err);
+
+	if (rc < 0)
+		return rc;
+	while (len && isspace((unsigned char)(*out)[len - 1]))
+		(*out)[--len] = '\0';
+	return 0;
+}
+
+int kho_write_all(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int kho_write_existing(const char *path, const char *text, struct kho_err *err)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+	size_t len = strlen(text);
+	ssize_t n;
+
+	if (fd < 0)
+		return kho_fail_errno(err, "open %s", path);
+	n = write(fd, text, len);
+	if (n < 0)
+		return kho_fail_errno(err, "write '%s' to %s", text, path);
+	if ((size_t)n != len)
+		return kho_fail(err, -EIO, "write '%s' to %s: only %zd bytes taken", text, path, n);
+	return 0;
+}
+
+static int sync_parent(const char *path, struct kho_err *err)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	_cleanup_close_ int fd = -1;
+
+	if (!copy)
+		return kho_fail(err, -ENOMEM, "sync %s: out of memory", path);
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) < 0)
+		return kho_fail_errno(err, "sync directory of %s", path);
+	return 0;
+}
+
+int kho_write_file(const char *path, const void *data, size_t len, struct kho_err *err)
+{
+	_cleanup_free_ char *tmp = NULL;
+	_cleanup_close_ int fd = -1;
+	int rc;
+
+	if (asprintf(&tmp, "%s.new", path) < 0)
+		return kho_fail(err, -ENOMEM, "write %s: out of memory", path);
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return kho_fail_errno(err, "create %s", tmp);
+	rc = kho_write_all(fd, data, len);
+	if (rc == 0 && fsync(fd) < 0)
+		rc = -errno;
+	if (rc < 0) {
+		(void)unlink(tmp);
+		return kho_fail(err, rc, "write %s: %s", tmp, strerror(-rc));
+	}
+	if (rename(tmp, path) < 0)
+		return kho_fail_errno(err, "rename %s to %s", tmp, path);
+	return sync_parent(path, err);
+}
+
+int kho_mkdir(const char *path, struct kho_err *err)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	struct stat st;
+	char *p;
+
+	if (!copy)
+		return kho_fail(err, -ENOMEM, "mkdir %s: out of memory", path);
+	for (p = copy + 1; p[-1]; p++) {
+		char keep = *p;
+
+		if (keep != '/' && keep != '\0')
+			continue;
+		*p = '\0';
+		if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+			return kho_fail_errno(err, "mkdir %s", copy);
+		*p = keep;
+	}
+	if (stat(path, &st) < 0)
+		return kho_fail_errno(err, "mkdir %s", path);
+	if (!S_ISDIR(st.st_mode))
+		return kho_fail(err, -ENOTDIR, "mkdir %s: a file with this name is in the way", path);
+	return 0;
+}
+
+bool kho_exists(const char *path)
+{
+	return access(path, F_OK) == 0;
+}
+
+static bool number_and_unit(const char *text, uint64_t *out, const char **out_unit)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return false;
+	errno = 0;
+	*out = strtoull(text, &end, 10);
+	*out_unit = end;
+	return errno == 0;
+}
+
+bool kho_parse_size(const char *text, uint64_t *out_bytes)
+{
+	static const struct { const char *unit; unsigned shift; } units[] = {
+		{ "", 0 }, { "K", 10 }, { "M", 20 }, { "G", 30 }, { "T", 40 },
+	};
+	const char *unit;
+	uint64_t n;
+
+	if (!number_and_unit(text, &n, &unit))
+		return false;
+	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++) {
+		if (strcmp(unit, units[i].unit) || n > UINT64_MAX >> units[i].shift)
+			continue;
+		*out_bytes = n << units[i].shift;
+		return true;
+	}
+	return false;
+}
+
+bool kho_parse_duration(const char *text, uint64_t *out_us)
+{
+	static const struct { const char *unit; uint64_t us; } units[] = {
+		{ "us", 1 }, { "ms", 1000 }, { "s", 1000000 }, { "min", 60000000 },
+	};
+	const char *unit;
+	uint64_t n;
+
+	if (!number_and_unit(text, &n, &unit))
+		return false;
+	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++) {
+		if (strcmp(unit, units[i].unit) || n > UINT64_MAX / units[i].us)
+			continue;
+		*out_us = n * units[i].us;
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Whole files in and out, directories for root only, paths below a recorded tree (--sysroot).
+ */
+#ifndef KHO_LIB_IO_H
+#define KHO_LIB_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+
+/* sysroot (NULL or "" = the live system) + path, malloc'd; NULL when out of memory. */
+char *kho_sysroot_path(const char *sysroot, const char *path);
+
+/*
+ * Read the whole file; *out is malloc'd and NUL-terminated (the NUL is not counted in *out_len, which may be
+ * NULL).  Works for /proc and /sys.  More than max bytes: -EFBIG.
+ */
+int kho_read_file(const char *path, size_t max, char **out, size_t *out_len, struct kho_err *err) __must_check;
+
+/* The same, trailing white space removed; for one-line files. */
+int kho_read_line(const char *path, char **out, struct kho_err *err) __must_check;
+
+/* Write all bytes to a descriptor; -errno on failure. */
+int kho_write_all(int fd, const void *data, size_t len);
+
+/* Write into an existing file (sysctl, sysfs) with one write(2). */
+int kho_write_existing(const char *path, const char *text, struct kho_err *err) __must_check;
+
+/* Whole or absent: PATH.new (0600), fsync, rename, fsync of the directory. */
+int kho_write_file(const char *path, const void *data, size_t len, struct kho_err *err) __must_check;
+
+/* Make a directory and its missing parents, each new one 0700; an existing directory is fine. */
+int kho_mkdir(const char *path, struct kho_err *err) __must_check;
+
+/* Is there something at path? */
+bool kho_exists(const char *path);
+
+/* "12", "64K", "512M", "2G" -> bytes; false when it is none of these or too large. */
+bool kho_parse_size(const char *text, uint64_t *out_bytes);
+
+/* "2s", "250ms", "100us" -> microseconds; a bare number is refused. */
+bool kho_parse_duration(const char *text, uint64_t *out_us);
+
+#endif

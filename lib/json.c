@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Helpers on json-c.  See lib/json.h. */
+#include "lib/json.h"
+
+#include <limits.h>
+
+void kho_json_str(struct json_object *o, const char *key, const char *text)
+{
+	json_object_object_add(o, key, text ? json_object_new_string(text) : NULL);
+}
+
+void kho_json_int(struct json_object *o, const char *key, int64_t n)
+{
+	json_object_object_add(o, key, json_object_new_int64(n));
+}
+
+void kho_json_bool(struct json_object *o, const char *key, bool b)
+{
+	json_object_object_add(o, key, json_object_new_boolean(b));
+}
+
+struct json_object *kho_json_get(const struct json_object *o, const char *key)
+{
+	struct json_object *v = NULL;
+
+	if (!json_object_is_type(o, json_type_object))
+		return NULL;
+	json_object_object_get_ex(o, key, &v);
+	return v;
+}
+
+const char *kho_json_get_str(const struct json_object *o, const char *key)
+{
+	struct json_object *v = kho_json_get(o, key);
+
+	return json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
+}
+
+int64_t kho_json_get_int(const struct json_object *o, const char *key)
+{
+	struct json_object *v = kho_json_get(o, key);
+
+	return json_object_is_type(v, json_type_int) ? json_object_get_int64(v) : 0;
+}
+
+int kho_json_parse(const char *text, size_t len, struct json_object **out, struct kho_err *err)
+{
+	struct json_tokener *tok;
+	struct json_object *o;
+	enum json_tokener_error jerr;
+
+	if (len > INT_MAX)
+		return kho_fail(err, -EFBIG, "JSON text of %zu bytes is too long", len);
+	tok = json_tokener_new();
+	if (!tok)
+		return kho_fail(err, -ENOMEM, "parse JSON: out of memory");
+	o = json_tokener_parse_ex(tok, text, (int)len);
+	jerr = json_tokener_get_error(tok);
+	json_tokener_free(tok);
+	if (!json_object_is_type(o, json_type_object)) {
+		json_object_put(o);
+		return kho_fail(err, -EINVAL, "not a JSON object: %s", json_tokener_error_desc(jerr));
+	}
+	*out = o;
+	return 0;
+}
+
+struct json_object *kho_json_report(const struct kho_report *r)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < r->n; i++) {
+		struct json_object *o = json_object_new_object();
+
+		kho_json_str(o, "verdict", kho_verdict_name(r->items[i].verdict));
+		kho_json_str(o, "area", r->items[i].area);
+		kho_json_str(o, "subject", r->items[i].subject);
+		kho_json_str(o, "what", r->items[i].what);
+		kho_json_str(o, "fix", r->items[i].fix);
+		json_object_array_add(list, o);
+	}
+	return list;
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A list of verdicts.  See lib/report.h. */
+#include "lib/report.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void item_done(struct kho_report_item *it)
+{
+	free(it->area);
+	free(it->subject);
+	free(it->what);
+	free(it->fix);
+}
+
+int kho_report_add(struct kho_report *r, enum kho_verdict v, const char *area, const char *subject,
+		   const char *fix, const char *what_fmt, ...)
+{
+	struct kho_report_item it = { .verdict = v };
+	struct kho_report_item *bigger;
+	va_list ap;
+	int n;
+
+	it.area = strdup(area);
+	it.subject = strdup(subject);
+	it.fix = strdup(fix ? fix : "");
+	va_start(ap, what_fmt);
+	n = vasprintf(&it.what, what_fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		it.what = NULL;
+	bigger = realloc(r->items, (r->n + 1) * sizeof(*bigger));
+	if (bigger)
+		r->items = bigger;
+	if (!bigger || !it.area || !it.subject || !it.fix || !it.what) {
+		item_done(&it);
+		return -ENOMEM;
+	}
+	r->items[r->n++] = it;
+	return 0;
+}
+
+enum kho_verdict kho_report_worst(const struct kho_report *r)
+{
+	enum kho_verdict worst = KHO_V_OK;
+
+	for (size_t i = 0; i < r->n; i++)
+		if (r->items[i].verdict > worst)
+			worst = r->items[i].verdict;
+	return worst;
+}
+
+const char *kho_verdict_name(enum kho_verdict v)
+{
+	static const char *const names[] = {
+		[KHO_V_OK] = "ok", [KHO_V_LOSS] = "loss", [KHO_V_UNKNOWN] = "unknown", [KHO_V_NO] = "no",
+	};
+
+	return (unsigned)v <= KHO_V_NO ? names[v] : "?";
+}
+
+void kho_report_done(struct kho_report *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		item_done(&r->items[i]);
+	free(r->items);
+	*r = (struct kho_report){ 0 };
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Workloads: from the declaration to the processes, out of /proc (or a recorded one).
+ */
+#include <ctype.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/workload.h"
+
+struct proc {
+	pid_t pid, ppid;
+	uint64_t rss_bytes;
+};
+
+struct proc_table {
+	struct proc *p;
+	size_t n;
+};
+
+static void proc_table_done(struct proc_table *t)
+{
+	free(t->p);
+}
+
+static int proc_file(const char *sysroot, pid_t pid, const char *name, char **out)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/proc/%d/%s", sysroot, pid, name) < 0)
+		return -ENOMEM;
+	return kho_read_file(path, 1 << 20, out, NULL, NULL);
+}
+
+/* Fields 4 (ppid) and 24 (rss in pages) of stat; the name in brackets may hold anything. */
+static bool read_stat(const char *sysroot, pid_t pid, struct proc *out)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *p;
+	long rss = 0;
+	int ppid;
+
+	if (proc_file(sysroot, pid, "stat", &text) < 0)
+		return false;
+	p = strrchr(text, ')');
+	if (!p || sscanf(p, ") %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld",
+			 &ppid, &rss) != 2)
+		return false;
+	*out = (struct proc){ .pid = pid, .ppid = ppid, .rss_bytes = rss > 0 ? (uint64_t)rss * 4096 : 0 };
+	return true;
+}
+
+static int read_procs(const char *sysroot, struct proc_table *t, struct kho_err *err)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc");
+	_cleanup_closedir_ DIR *dir = path ? opendir(path) : NULL;
+	struct dirent *d;
+
+	if (!dir)
+		return kho_fail_errno(err, "open %s", path ? path : "/proc");
+	while ((d = readdir(dir))) {
+		struct proc p, *bigger;
+
+		if (!isdigit((unsigned char)d->d_name[0]) || !read_stat(sysroot, atoi(d->d_name), &p))
+			continue;
+		bigger = realloc(t->p, (t->n + 1) * sizeof(*bigger));
+		if (!bigger)
+			return kho_fail(err, -ENOMEM, "read %s: out of memory", path);
+		t->p = bigger;
+		t->p[t->n++] = p;
+	}
+	return 0;
+}
+
+static const struct proc *find_pid(const struct proc_table *t, pid_t pid)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->p[i].pid == pid)
+			return &t->p[i];
+	return NULL;
+}
+
+/* Of several that fit, the one whose parent does not fit is the root; two such are two workloads. */
+static int pick_root(const struct proc_table *t, const bool *fits, const struct kho_workload *w, pid_t *out,
+		     struct kho_err *err)
+{
+	*out = 0;
+	for (size_t i = 0; i < t->n; i++) {
+		const struct proc *parent = find_pid(t, t->p[i].ppid);
+
+		if (!fits[i] || (parent && fits[parent - t->p]))
+			continue;
+		if (*out)
+			return kho_fail(err, -ENOTUNIQ, "workload %s: pids %d and %d both fit; name one by pidfile or cgroup",
+					w->name, *out, t->p[i].pid);
+		*out = t->p[i].pid;
+	}
+	return 0;
+}
+
+static bool exe_is(const char *sysroot, pid_t pid, const char *exe)
+{
+	_cleanup_free_ char *link = NULL;
+	char target[PATH_MAX];
+	ssize_t n;
+
+	if (asprintf(&link, "%s/proc/%d/exe", sysroot, pid) < 0)
+		return false;
+	n = readlink(link, target, sizeof(target) - 1);
+	if (n < 0)
+		return false;
+	target[n] = '\0';
+	return !strcmp(target, exe);
+}
+
+/* cgroup v2 line "0::/path": the group itself or one below it */
+static bool in_cgroup(const char *sysroot, pid_t pid, const char *cgroup)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len = strlen(cgroup);
+	const char *p;
+
+	if (proc_file(sysroot, pid, "cgroup", &text) < 0)
+		return false;
+	p = strstr(text, "0::");
+	if (!p)
+		return false;
+	p += 3;
+	return !strncmp(p, cgroup, len) && (p[len] == '\n' || p[len] == '/' || !p[len]);
+}
+
+static int root_by_scan(const char *sysroot, const struct proc_table *t, struct kho_workload *w, struct kho_err *err)
+{
+	_cleanup_free_ bool *fits = calloc(t->n + 1, sizeof(*fits));
+
+	if (!fits)
+		return kho_fail(err, -ENOMEM, "workload %s: out of memory", w->name);
+	for (size_t i = 0; i < t->n; i++)
+		fits[i] = w->match ? exe_is(sysroot, t->p[i].pid, w->match) : in_cgroup(sysroot, t->p[i].pid, w->cgroup);
+	return pick_root(t, fits, w, &w->root, err);
+}
+
+static int root_by_pidfile(const char *sysroot, const struct proc_table *t, struct kho_workload *w, struct kho_err *err)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, w->pidfile);
+	_cleanup_free_ char *text = NULL;
+	char *end;
+	long pid;
+	int rc;
+
+	if (!path)
+		return kho_fail(err, -ENOMEM, "workload %s: out of memory", w->name);
+	rc = kho_read_line(path, &text, err);
+	if (rc == -ENOENT)
+		return 0;
+	if (rc < 0)
+		return kho_wrap(err, "workload %s", w->name);
+	pid = strtol(text, &end, 10);
+	if (end == text || *end || pid < 1 || pid > INT_MAX)
+		return kho_fail(err, -EINVAL, "workload %s: %s does not hold a process id", w->name, w->pidfile);
+	w->root = find_pid(t, pid) ? pid : 0;
+	return 0;
+}
+
+/* Breadth first: pids[] is queue and result. */
+static int collect_tree(const struct proc_table *t, struct kho_workload *w, struct kho_err *err)
+{
+	free(w->pids);
+	w->npids = 0;
+	w->rss_bytes = 0;
+	w->pids = calloc(t->n + 1, sizeof(*w->pids));
+	if (!w->pids)
+		return kho_fail(err, -ENOMEM, "workload %s: out of memory", w->name);
+	w->pids[w->npids++] = w->root;
+	for (size_t q = 0; q < w->npids; q++) {
+		const struct proc *self = find_pid(t, w->pids[q]);
+
+		w->rss_bytes += self ? self->rss_bytes : 0;
+		for (size_t i = 0; i < t->n && w->npids <= t->n; i++)
+			if (t->p[i].ppid == w->pids[q])
+				w->pids[w->npids++] = t->p[i].pid;
+	}
+	return 0;
+}
+
+int kho_workloads_resolve(const char *sysroot, struct kho_workload_list *l, struct kho_err *err)
+{
+	_cleanup_(proc_table_done) struct proc_table t = { 0 };
+	int rc;
+
+	sysroot = sysroot ? sysroot : "";
+	if (!l->n)
+		return 0;
+	rc = read_procs(sysroot, &t, err);
+	for (size_t i = 0; i < l->n && rc == 0; i++) {
+		struct kho_workload *w = &l->w[i];
+
+		w->root = 0;
+		rc = w->pidfile ? root_by_pidfile(sysroot, &t, w, err) : root_by_scan(sysroot, &t, w, err);
+		if (rc < 0)
+			return rc;
+		if (!w->root)
+			return kho_fail(err, -ESRCH, "workload %s (%s) does not run; start it or remove its file from %s", w->name,
+					w->pidfile ? w->pidfile : w->match ? w->match : w->cgroup, "/etc/khoctl/workloads.d");
+		rc = collect_tree(&t, w, err);
+	}
+	return rc;
+}

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* lib/: parsers, files, versions, workloads; good and bad input. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/bzimage.h"
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/conf.h"
+#include "lib/fault.h"
+#include "lib/format.h"
+#include "lib/io.h"
+#include "lib/json.h"
+#include "lib/report.h"
+#include "lib/workload.h"
+
+static char dir[64];
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(dir, "/tmp/khoctl-lib-test.XXXXXX");
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	char cmd[128];
+
+	(void)state;
+	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
+	return system(cmd);
+}
+
+/* Write text to dir/name, making its directories. */
+static void put(const char *name, const char *text)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(dir, name);
+	_cleanup_free_ char *parent = strdup(path);
+	struct kho_err err = KHO_ERR_INIT;
+
+	*strrchr(parent, '/') = '\0';
+	assert_int_equal(kho_mkdir(parent, &err), 0);
+	assert_int_equal(kho_write_file(path, text, strlen(text), &err), 0);
+}
+
+static void test_sizes(void **state)
+{
+	static const char *const bad[] = { "", "x", "-1", "1 M", "1MB", "1m", "99999999999G", "0x10", "M" };
+	uint64_t v;
+	char buf[KHO_FORMAT_MAX];
+
+	(void)state;
+	assert_true(kho_parse_size("512M", &v));
+	assert_int_equal(v, 512ull << 20);
+	assert_true(kho_parse_duration("250ms", &v));
+	assert_int_equal(v, 250000);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		assert_false(kho_parse_size(bad[i], &v));
+	assert_false(kho_parse_duration("2", &v));
+	assert_false(kho_parse_duration("2h", &v));
+	assert_string_equal(kho_format_bytes(1536 << 10, buf), "1.5 MiB");
+	assert_string_equal(kho_format_us(12345, buf), "12.3 ms");
+}
+
+static void test_ids(void **state)
+{
+	uint32_t ids[] = { 3, 0, 1, 8, 2 };
+	char out[64];
+
+	(void)state;
+	assert_string_equal(kho_format_ids(ids, 5, out, sizeof(out)), "0-3,8");
+	assert_string_equal(kho_format_ids(ids, 0, out, sizeof(out)), "-");
+	assert_string_equal(kho_format_ids(ids, 5, out, 8), "0-3...");
+}
+
+static void test_versions(void **state)
+{
+	static const char *const rising[] = {
+		"6.1.0-18-amd64", "6.12.9+deb13-amd64", "6.12.107+deb13-amd64", "7.1-rc1", "7.1", "7.3.4+deb13-amd64", "7.10.1",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 7; i++)
+		for (size_t j = 0; j < 7; j++)
+			assert_int_equal(kho_version_cmp(rising[i], rising[j]) < 0, i < j);
+}
+
+static void test_files(void **state)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(dir, "a/b/c");
+	struct kho_err err = KHO_ERR_INIT;
+	char *text;
+	struct stat st;
+	size_t len;
+
+	(void)state;
+	put("/a/b/c", "one\n");
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(kho_read_file(path, 100, &text, &len, &err), 0);
+	assert_int_equal(len, 4);
+	free(text);
+	assert_int_equal(kho_read_line(path, &text, &err), 0);
+	assert_string_equal(text, "one");
+	free(text);
+	assert_int_equal(kho_read_file(path, 3, &text, NULL, &err), -EFBIG);
+	assert_int_equal(kho_read_file("/nonexistent/x", 3, &text, NULL, &err), -ENOENT);
+	assert_int_equal(err.code, -ENOENT);
+	assert_int_equal(kho_mkdir(path, &err), -ENOTDIR);
+}
+
+static int load_conf(const char *text, struct kho_workload_list *l, struct kho_err *err)
+{
+	put("/etc/khoctl/workloads.d/redis.conf", text);
+	return kho_workloads_load(dir, NULL, l, err);
+}
+
+static void test_workload_good(void **state)
+{
+	struct kho_workload_list l;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(load_conf("# c\n\n pidfile = /run/redis.pid\nhealth-tcp = 127.0.0.1:6379\n"
+				   "health-send = PING\\r\\n\nhealth-expect=+PONG\nhealth-timeout = 3s\n", &l, &err), 0);
+	assert_int_equal(l.n, 1);
+	assert_string_equal(l.w[0].name, "redis");
+	assert_string_equal(l.w[0].health_send, "PING\r\n");
+	assert_int_equal(l.w[0].health_timeout_us, 3000000);
+	kho_workloads_done(&l);
+}
+
+static void test_workload_bad(void **state)
+{
+	static const struct { const char *text, *say; } bad[] = {
+		{ "pidfile\n", "redis.conf:1: 'pidfile': want key = value" },
+		{ "\ncolour = red\n", "redis.conf:2: unknown key 'colour'" },
+		{ "pidfile = /a\npidfile = /b\n", "redis.conf:2: pidfile is given twice" },
+		{ "pidfile = run/x\n", "want an absolute path" },
+		{ "pidfile =\n", "the value is missing" },
+		{ "health-timeout = 2s\n", "want exactly one of pidfile, match, cgroup; has 0" },
+		{ "pidfile = /a\nmatch = /b\n", "has 2" },
+		{ "match = /b\nhealth-tcp = 6379\n", "want ADDRESS:PORT" },
+		{ "match = /b\nhealth-tcp = a:70000\n", "want ADDRESS:PORT" },
+		{ "match = /b\nhealth-send = x\n", "need health-tcp" },
+		{ "match = /b\nhealth-timeout = soon\n", "want a time like 2s" },
+		{ "match = /b\nhealth-tcp = a:1\nhealth-send = \\q\n", "redis.conf:3: unknown escape '\\q'" },
+	};
+	struct kho_workload_list l;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		struct kho_err err = KHO_ERR_INIT;
+
+		assert_int_equal(load_conf(bad[i].text, &l, &err), -EINVAL);
+		assert_non_null(strstr(err.msg, bad[i].say));
+		assert_int_equal(l.n, 0);
+	}
+	put("/etc/khoctl/workloads.d/Big Name.conf", "match = /b\n");
+	assert_int_equal(load_conf("match = /b\n", &l, NULL), -EINVAL);
+}
+
+static void test_workload_none(void **state)
+{
+	struct kho_workload_list l;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_workloads_load("/nonexistent", NULL, &l, &err), 0);
+	assert_int_equal(l.n, 0);
+	assert_int_equal(kho_workloads_resolve("/nonexistent", &l, &err), 0);
+}
+
+#define STAT(pid, name, ppid, rss) \
+	put("/proc/" #pid "/stat", #pid " (" name ") S " #ppid " 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 100 1000 " #rss " 1\n")
+
+static void test_workload_tree(void **state)
+{
+	struct kho_workload_list l;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	STAT(1, "init", 0, 10);
+	STAT(100, "re dis) (x", 1, 200);
+	STAT(101, "redis-child", 100, 50);
+	STAT(102, "grand child", 101, 6);
+	STAT(200, "other", 1, 1000);
+	put("/run/redis.pid", "100\n");
+	assert_int_equal(load_conf("pidfile = /run/redis.pid\n", &l, &err), 0);
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), 0);
+	assert_int_equal(l.w[0].root, 100);
+	assert_int_equal(l.w[0].npids, 3);
+	assert_int_equal(l.w[0].pids[2], 102);
+	assert_int_equal(l.w[0].rss_bytes, 256 * 4096);
+	put("/run/redis.pid", "4711\n");
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), -ESRCH);
+	assert_non_null(strstr(err.msg, "workload redis"));
+	put("/run/redis.pid", "12x\n");
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), -EINVAL);
+	kho_workloads_done(&l);
+}
+
+static void test_workload_cgroup(void **state)
+{
+	struct kho_workload_list l;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	STAT(1, "init", 0, 10);
+	STAT(100, "a", 1, 1);
+	STAT(101, "b", 100, 1);
+	put("/proc/1/cgroup", "0::/\n");
+	put("/proc/100/cgroup", "0::/khoctl/redis\n");
+	put("/proc/101/cgroup", "0::/khoctl/redis/sub\n");
+	assert_int_equal(load_conf("cgroup = /khoctl/redis\n", &l, &err), 0);
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), 0);
+	assert_int_equal(l.w[0].root, 100);
+	STAT(102, "c", 1, 1);
+	put("/proc/102/cgroup", "0::/khoctl/redis\n");
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), -ENOTUNIQ);
+	kho_workloads_done(&l);
+}
+
+static void test_faults(void **state)
+{
+	static const char *const steps[] = { "reserve", "freeze", NULL };
+	static const char *const bad[] = { "freeze", "thaw:fail", "freeze:melt", "freeze.during:fail", "freeze:none" };
+	struct kho_faults f;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_faults_parse(NULL, steps, &f, &err), 0);
+	assert_int_equal(f.n, 0);
+	assert_int_equal(kho_faults_parse("freeze:fail,reserve.undo:kill", steps, &f, &err), 0);
+	assert_int_equal(kho_fault_at(&f, "freeze", KHO_FAULT_BEFORE), KHO_FAULT_FAIL);
+	assert_int_equal(kho_fault_at(&f, "freeze", KHO_FAULT_AFTER), KHO_FAULT_NONE);
+	assert_int_equal(kho_fault_at(&f, "reserve", KHO_FAULT_UNDO), KHO_FAULT_KILL);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		assert_int_equal(kho_faults_parse(bad[i], steps, &f, &err), -EINVAL);
+}
+
+static void test_report(void **state)
+{
+	struct kho_report r = KHO_REPORT_INIT;
+	_cleanup_json_ struct json_object *j = NULL;
+
+	(void)state;
+	assert_int_equal(kho_report_worst(&r), KHO_V_OK);
+	assert_int_equal(kho_report_add(&r, KHO_V_LOSS, "process", "a", NULL, "loses %d", 3), 0);
+	assert_int_equal(kho_report_add(&r, KHO_V_OK, "device", "b", "fix", "moves"), 0);
+	assert_int_equal(kho_report_worst(&r), KHO_V_LOSS);
+	assert_string_equal(r.items[0].what, "loses 3");
+	j = kho_json_report(&r);
+	assert_string_equal(kho_json_get_str(json_object_array_get_idx(j, 0), "verdict"), "loss");
+	kho_report_done(&r);
+}
+
+static void test_json(void **state)
+{
+	struct json_object *o = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_json_parse("{\"a\": 7, \"b\": \"x\"}", 18, &o, &err), 0);
+	assert_int_equal(kho_json_get_int(o, "a"), 7);
+	assert_string_equal(kho_json_get_str(o, "b"), "x");
+	assert_string_equal(kho_json_get_str(o, "a"), "");
+	assert_int_equal(kho_json_get_int(NULL, "a"), 0);
+	json_object_put(o);
+	assert_int_equal(kho_json_parse("[1]", 3, &o, &err), -EINVAL);
+	assert_int_equal(kho_json_parse("{\"a\":", 5, &o, &err), -EINVAL);
+	assert_int_equal(kho_json_parse("", 0, &o, &err), -EINVAL);
+}
+
+/* A header that passes, to be damaged by the cases. */
+static void make_image(uint8_t head[0x1000])
+{
+	memset(head, 0, 0x1000);
+	head[0x1f1] = 3;
+	head[0x1f4] = 0x80;		/* 0x80 paragraphs: 0x800 bytes + 4 sectors = 0x1000 */
+	memcpy(head + 0x202, "HdrS\x0f\x02", 6);
+	head[0x20f] = 0x4;		/* version string at 0x400 + 0x200 */
+	head[0x234] = 1;
+	head[0x236] = 0x3f;
+	strcpy((char *)head + 0x600, "7.3.4+deb13-amd64 (debian) #1 SMP");
+}
+
+static void test_bzimage(void **state)
+{
+	uint8_t head[0x1000];
+	struct kho_bzimage b;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	make_image(head);
+	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err), 0);
+	assert_string_equal(b.release, "7.3.4+deb13-amd64");
+	assert_true(b.entry64 && b.relocatable);
+	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), 0xe00, &b, &err), -ENOEXEC);
+	assert_non_null(strstr(err.msg, "truncated"));
+	assert_int_equal(kho_bzimage_parse("k", head, 0x240, 0x240, &b, &err), -ENOEXEC);
+	assert_int_equal(kho_bzimage_parse("k", head, 0, 0, &b, &err), -ENOEXEC);
+	head[0x236] = 0;
+	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err), -ENOEXEC);
+	assert_non_null(strstr(err.msg, "32-bit"));
+	make_image(head);
+	head[0x20f] = 0xff;
+	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err), -ENOEXEC);
+	memcpy(head, "\x7f" "ELF", 4);
+	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err), -ENOEXEC);
+	assert_int_equal(kho_bzimage_read("/", &b, &err), -ENOEXEC);
+}
+
+static void test_clock(void **state)
+{
+	uint64_t a = kho_clock_us(), b = kho_clock_us();
+
+	(void)state;
+	assert_true(b >= a);
+	kho_clock_set_tsc_khz(2000000);
+	a = kho_clock_us();
+	b = kho_clock_us();
+	assert_true(b >= a);
+	kho_clock_set_tsc_khz(0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_sizes), T(test_ids), T(test_versions), T(test_files), T(test_workload_good), T(test_workload_bad),
+		T(test_workload_none), T(test_workload_tree), T(test_workload_cgroup), T(test_faults), T(test_report),
+		T(test_json), T(test_bzimage), T(test_clock),
+	};
+
+	return cmocka_run_group_tests_name("lib", tests, NULL, NULL);
+}
