@@ -107,12 +107,6 @@ struct kho_engine_entry {
 /* Engines in order of preference, NULL name at the end. */
 extern const struct kho_engine_entry kho_engines[];
 
-/*
- * Read the kernel release out of a bzImage, checking that it is a kernel an engine can start; the error
- * names the fix. out: at least 65 bytes.
- */
-int kho_target_release(const char *image, char *out, size_t out_len, struct kho_err *err);
-
 /* Every instance on the machine, seen from this one; *out malloc'd (kho_instances_free). No module: one line, self. */
 int kho_instances(const char *sysroot, struct kho_instance_info **out, size_t *out_n, struct kho_err *err);
 void kho_instances_free(struct kho_instance_info *i, size_t n);
