@@ -47,4 +47,4 @@ $(foreach p,$(PROGS),$(eval $(call prog,$(p))))
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libkhoctl.a
 	$(call say,LD,$@)$(CC) $(SAN) -pthread -o $@ $< $(B)/libkhoctl.a $(PKG_LIBS) -lcmocka
 .SECONDARY:
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -type f -name "*.d" 2>/dev/null)
