@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "state-serializers/common.h"
+
+#include <fcntl.h>
+#include <libkmod.h>
+#include <libgen.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
+
+#define STATE_MAX (64u << 20)
+
+int kho_pb_pack(const ProtobufCMessage *m, struct kho_blob *out, struct kho_err *err)
+{
+	size_t len = protobuf_c_message_get_packed_size(m);
+	uint8_t *p = malloc(len ? len : 1);
+
+	if (!p)
+		return kho_fail(err, -ENOMEM, "pack %s: out of memory", m->descriptor->short_name);
+	kho_blob_done(out);
+	out->len = protobuf_c_message_pack(m, p);
+	out->data = p;
+	return 0;
+}
+
+void *kho_pb_unpack(const ProtobufCMessageDescriptor *d, const struct kho_blob *in, struct kho_err *err)
+{
+	static const uint8_t none;
+	void *m = protobuf_c_message_unpack(d, NULL, in ? in->len : 0, in && in->data ? in->data : &none);
+
+	if (!m)
+		kho_fail(err, -EBADMSG, "state of %s: %zu bytes that are no such message", d->short_name, in ? in->len : 0);
+	return m;
+}
+
+int kho_pb_append(void *array, size_t *n, void *item)
+{
+	void ***a = array, **p = *a;
+
+	/* grows at powers of two: an array of n has room for the next power */
+	if (!(*n & (*n - 1))) {
+		p = reallocarray(*a, *n ? 2 * *n : 1, sizeof(void *));
+		if (!p)
+			return -ENOMEM;
+		*a = p;
+	}
+	p[(*n)++] = item;
+	return 0;
+}
+
+int kho_pb_append_bytes(ProtobufCBinaryData **array, size_t *n, const void *data, size_t len)
+{
+	ProtobufCBinaryData *p = *array;
+	uint8_t *copy = malloc(len ? len : 1);
+
+	if (copy && !(*n & (*n - 1))) {
+		p = reallocarray(*array, *n ? 2 * *n : 1, sizeof(*p));
+		if (p)
+			*array = p;
+	}
+	if (!copy || !p) {
+		free(copy);
+		return -ENOMEM;
+	}
+	memcpy(copy, data, len);
+	p[(*n)++] = (ProtobufCBinaryData){ .len = len, .data = copy };
+	return 0;
+}
+
+int kho_pb_set(char **field, const char *value)
+{
+	char *p = strdup(value);
+
+	if (!p)
+		return -ENOMEM;
+	if (*field && *field != protobuf_c_empty_string)
+		free(*field);
+	*field = p;
+	return 0;
+}
+
+static int state_path(struct kho_env *env, const char *name, char path[PATH_MAX])
+{
+	if (!env->run_dir || snprintf(path, PATH_MAX, "%s/%s.state", env->run_dir, name) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	return 0;
+}
+
+int kho_state_save(struct kho_env *env, const char *name, const struct kho_blob *b, struct kho_err *err)
+{
+	char path[PATH_MAX];
+
+	if (state_path(env, name, path))
+		return kho_fail(err, -ENAMETOOLONG, "state of %s: no run directory", name);
+	return kho_write_file(path, b->data, b->len, err);
+}
+
+void kho_state_drop(struct kho_env *env, const char *name)
+{
+	char path[PATH_MAX];
+
+	if (!state_path(env, name, path))
+		(void)!unlink(path);
+}
+
+int kho_state_load(struct kho_env *env, const char *name, struct kho_blob *out, struct kho_err *err)
+{
+	char path[PATH_MAX], *data = NULL;
+	size_t len = 0;
+	int ret;
+
+	if (state_path(env, name, path))
+		return kho_fail(err, -ENOENT, "state of %s: no run directory", name);
+	ret = kho_read_file(path, STATE_MAX, &data, &len, err);
+	if (ret < 0)
+		return ret;
+	kho_blob_done(out);
+	*out = (struct kho_blob){ .data = data, .len = len };
+	return 0;
+}
+
+static void kmod_unrefp(struct kmod_ctx **c)
+{
+	if (*c)
+		kmod_unref(*c);
+}
+
+/* text: "ifb numifbs=0" */
+static int load_one(struct kmod_ctx *ctx, const char *text, struct kho_err *err)
+{
+	struct kmod_list *list = NULL, *l;
+	const char *options = strchr(text, ' ');
+	char name[64];
+
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, " "), text);
+	int ret = kmod_module_new_from_lookup(ctx, name, &list);
+
+	if (ret < 0 || !list)
+		return kho_fail(err, ret < 0 ? ret : -ENOENT, "module %s: not found for this kernel", name);
+	ret = 0;
+	kmod_list_foreach(l, list) {
+		struct kmod_module *m = kmod_module_get_module(l);
+
+		ret = kmod_module_probe_insert_module(m, 0, options, NULL, NULL, NULL);
+		kmod_module_unref(m);
+		if (ret < 0)
+			break;
+	}
+	kmod_module_unref_list(list);
+	return ret < 0 ? kho_fail(err, ret, "module %s: %s", name, strerror(-ret)) : 0;
+}
+
+int kho_modules_load(const char *const *names, size_t n, struct kho_err *err)
+{
+	_cleanup_(kmod_unrefp) struct kmod_ctx *ctx = kmod_new(NULL, NULL);
+	int first = 0;
+
+	if (!ctx)
+		return kho_fail(err, -ENOMEM, "libkmod: cannot start");
+	kmod_set_log_priority(ctx, 0);
+	for (size_t i = 0; i < n; i++) {
+		struct kho_err e = KHO_ERR_INIT;
+		int ret = load_one(ctx, names[i], &e);
+
+		kho_keep_first(&first, err, ret, &e);
+	}
+	return first;
+}
+
+void kho_module_unload(const char *name)
+{
+	(void)!syscall(SYS_delete_module, name, O_NONBLOCK);
+}
+
+bool kho_pci_parse(const char *text, struct kho_pci_addr *out)
+{
+	unsigned seg, bus, dev, fn;
+	int end = 0;
+
+	if (sscanf(text, "%4x:%2x:%2x.%1o%n", &seg, &bus, &dev, &fn, &end) != 4 || text[end] || dev > 31)
+		return false;
+	*out = (struct kho_pci_addr){ .segment = seg, .bus = bus, .devfn = dev << 3 | fn };
+	return true;
+}
+
+void kho_pci_format(struct kho_pci_addr a, char out[KHO_PCI_LEN])
+{
+	snprintf(out, KHO_PCI_LEN, "%04x:%02x:%02x.%o", a.segment, a.bus, a.devfn >> 3, a.devfn & 7u);
+}
+
+/* The resolved path, cut behind the PCI function; -ENOENT when there is none in it. */
+static int resolve_to_pci(const char *sysroot, const char *path, char full[PATH_MAX], char name[KHO_PCI_LEN])
+{
+	_cleanup_free_ char *p = kho_sysroot_path(sysroot, path);
+	struct kho_pci_addr a;
+
+	if (!p)
+		return -ENOMEM;
+	if (!realpath(p, full))
+		return -errno;
+	for (char *tail = full + strlen(full); tail > full; tail--) {
+		if (*tail != '/')
+			continue;
+		char comp[NAME_MAX + 1];
+		size_t len = strcspn(tail + 1, "/");
+
+		if (len >= KHO_PCI_LEN)
+			continue;
+		memcpy(comp, tail + 1, len);
+		comp[len] = '\0';
+		if (kho_pci_parse(comp, &a)) {
+			memcpy(name, comp, len + 1);
+			return tail + 1 + len - full;
+		}
+	}
+	return -ENOENT;
+}
+
+int kho_pci_of_sysfs(const char *sysroot, const char *path, char name[KHO_PCI_LEN])
+{
+	char full[PATH_MAX];
+	int ret = resolve_to_pci(sysroot, path, full, name);
+
+	return ret < 0 ? ret : 0;
+}
+
+int kho_driver_modules(const char *sysroot, const char *path, char ***out, size_t *n)
+{
+	char full[PATH_MAX], pci[KHO_PCI_LEN], link[PATH_MAX + 32], target[PATH_MAX];
+	int end = resolve_to_pci(sysroot, path, full, pci);
+
+	if (end < 0)
+		return end;
+	for (size_t len = strlen(full); len >= (size_t)end; len = strrchr(full, '/') - full) {
+		full[len] = '\0';
+		snprintf(link, sizeof(link), "%s/driver/module", full);
+		ssize_t got = readlink(link, target, sizeof(target) - 1);
+
+		if (got <= 0)
+			continue;
+		target[got] = '\0';
+		char *name = strdup(basename(target));
+
+		if (!name || kho_pb_append(out, n, name)) {
+			free(name);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+void kho_keep_first(int *ret, struct kho_err *err, int rc, const struct kho_err *e)
+{
+	if (rc >= 0 || *ret < 0)
+		return;
+	*ret = rc;
+	if (err)
+		*err = *e;
+}
+
+void kho_phase(struct kho_env *env, const char *name, uint64_t begin_us)
+{
+	if (env->ops && env->ops->phase)
+		env->ops->phase(env, name, begin_us, kho_clock_us());
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Give an interface of the incoming kernel what it had in the outgoing one.  The order matters: what
+ * must be there before the link is up (MAC, MTU, sysctls), up, addresses without duplicate address
+ * detection, neighbours, then routes, of which a gateway's needs the connected one first.
+ */
+#include <errno.h>
+#include <linux/fib_rules.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/neighbour.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "state-serializers/common.h"
+#include "state-serializers/netdev-nl.h"
+
+#define CARRIED_FLAGS (IFF_PROMISC | IFF_ALLMULTI | IFF_NOARP)
+#define ROUTE_PASSES 4	/* a route over a route over a connected route */
+
+int kho_link_set(struct kho_nl *nl, int ifindex, unsigned flags, unsigned change, struct kho_err *err)
+{
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
+	struct ifinfomsg *ifm = mnl_nlmsg_get_payload(nlh);
+
+	ifm->ifi_index = ifindex;
+	ifm->ifi_flags = flags;
+	ifm->ifi_change = change;
+	return kho_nl_do(nl, nlh, err, "set flags %#x of interface %d", flags, ifindex);
+}
+
+int kho_link_rename(struct kho_nl *nl, int ifindex, const char *name, struct kho_err *err)
+{
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
+
+	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = ifindex;
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, name);
+	return kho_nl_do(nl, nlh, err, "name interface %d %s", ifindex, name);
+}
+
+/* The name may be taken by another one that has not got its own yet. */
+static int take_name(struct kho_nl *nl, int ifindex, const char *name, struct kho_err *err)
+{
+	char spare[IF_NAMESIZE];
+	int other = if_nametoindex(name), ret;
+
+	if (other == ifindex)
+		return 0;
+	if (other) {
+		snprintf(spare, sizeof(spare), "khospare%d", other % 1000);
+		ret = kho_link_set(nl, other, 0, IFF_UP, err);
+		if (!ret)
+			ret = kho_link_rename(nl, other, spare, err);
+		if (ret < 0)
+			return ret;
+	}
+	return kho_link_rename(nl, ifindex, name, err);
+}
+
+static void net_sysctl_path(const char *key, const char *name, char path[512])
+{
+	const char *star = strchr(key, '*');
+
+	if (star)
+		snprintf(path, 512, "/proc/sys/net/%.*s%s%s", (int)(star - key), key, name, star + 1);
+	else
+		path[0] = '\0';
+}
+
+/* A sysctl that the incoming kernel does not have (or no longer takes) is no reason to fail. */
+static void apply_sysctls(const Kho__NetLink *l)
+{
+	char path[512];
+
+	/* `forwarding` resets others: it goes first */
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < l->n_sysctl; i++) {
+			const char *key = l->sysctl[i]->key;
+			const char *tail = strrchr(key, '/');
+			bool is_forwarding = tail && !strcmp(tail, "/forwarding");
+
+			if (is_forwarding != !pass || strstr(key, "..") || (tail && !strcmp(tail, "/addr_gen_mode")))
+				continue;
+			net_sysctl_path(key, l->name, path);
+			if (*path)
+				(void)!kho_write_existing(path, l->sysctl[i]->value, NULL);
+		}
+	}
+}
+
+void kho_netdev_addrgen(const char *name, bool on, const Kho__NetLink *l)
+{
+	const char *value = on ? "0" : "1";
+	char path[512];
+
+	for (size_t i = 0; on && i < l->n_sysctl; i++)
+		if (!strcmp(l->sysctl[i]->key, "ipv6/conf/*/addr_gen_mode"))
+			value = l->sysctl[i]->value;
+	net_sysctl_path("ipv6/conf/*/addr_gen_mode", name, path);
+	(void)!kho_write_existing(path, value, NULL);
+}
+
+/* Setting the MAC is a command to the device: only when somebody had changed it. */
+static bool has_mac(const Kho__NetLink *l)
+{
+	char path[64 + IF_NAMESIZE], want[3 * 32 + 1] = "";
+	_cleanup_free_ char *is = NULL;
+
+	for (size_t i = 0, n = 0; i < l->mac.len && i < 32; i++)
+		n += snprintf(want + n, sizeof(want) - n, "%s%02x", i ? ":" : "", l->mac.data[i]);
+	snprintf(path, sizeof(path), "/sys/class/net/%s/address", l->name);
+	return kho_read_line(path, &is, NULL) >= 0 && !strcmp(is, want);
+}
+
+int kho_netdev_apply_link(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)
+{
+	int ret = take_name(nl, ifindex, l->name, err);
+
+	if (ret < 0)
+		return ret;
+	kho_netdev_addrgen(l->name, false, l);
+	apply_sysctls(l);
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
+	struct ifinfomsg *ifm = mnl_nlmsg_get_payload(nlh);
+
+	ifm->ifi_index = ifindex;
+	ifm->ifi_flags = l->flags & CARRIED_FLAGS;
+	ifm->ifi_change = CARRIED_FLAGS;
+	if (l->mtu)
+		mnl_attr_put_u32(nlh, IFLA_MTU, l->mtu);
+	mnl_attr_put_u32(nlh, IFLA_TXQLEN, l->txqlen);
+	if (*l->alias)
+		mnl_attr_put_strz(nlh, IFLA_IFALIAS, l->alias);
+	if (l->mac.len && *l->pci && !has_mac(l))
+		mnl_attr_put(nlh, IFLA_ADDRESS, l->mac.len, l->mac.data);
+	return kho_nl_do(nl, nlh, err, "set up %s", l->name);
+}
+
+/* Copy the attributes of a dumped message except those in `drop`; false when the message is malformed. */
+static bool copy_attrs(struct nlmsghdr *nlh, const ProtobufCBinaryData *msg, size_t header, const uint16_t *drop, size_t ndrop)
+{
+	const uint8_t *p = msg->data + MNL_ALIGN(header), *end = msg->data + msg->len;
+
+	for (const struct nlattr *a = (const void *)p; mnl_attr_ok(a, end - (const uint8_t *)a); a = mnl_attr_next(a)) {
+		bool skip = false;
+
+		for (size_t i = 0; i < ndrop; i++)
+			skip |= drop[i] == mnl_attr_get_type(a);
+		if (skip)
+			continue;
+		if (nlh->nlmsg_len + MNL_ALIGN(a->nla_len) > 32u << 10)
+			return false;
+		mnl_attr_put(nlh, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
+	}
+	return true;
+}
+
+static const struct nlattr *msg_attr(const ProtobufCBinaryData *msg, size_t header, uint16_t type)
+{
+	const uint8_t *p = msg->data + MNL_ALIGN(header), *end = msg->data + msg->len;
+
+	for (const struct nlattr *a = (const void *)p; mnl_attr_ok(a, end - (const uint8_t *)a); a = mnl_attr_next(a))
+		if (mnl_attr_get_type(a) == type)
+			return a;
+	return NULL;
+}
+
+static int apply_address(struct kho_nl *nl, const Kho__NetLink *l, const ProtobufCBinaryData *msg, int ifindex, struct kho_err *err)
+{
+	static const uint16_t drop[] = { IFA_FLAGS };
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof(struct ifaddrmsg));
+	struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *a;
+	uint32_t flags;
+
+	if (msg->len < sizeof(*ifa))
+		return kho_fail(err, -EBADMSG, "%s: malformed address", l->name);
+	memcpy(ifa, msg->data, sizeof(*ifa));
+	a = msg_attr(msg, sizeof(*ifa), IFA_FLAGS);
+	flags = a && mnl_attr_get_payload_len(a) == 4 ? mnl_attr_get_u32(a) : ifa->ifa_flags;
+	flags &= ~(IFA_F_TENTATIVE | IFA_F_PERMANENT | IFA_F_SECONDARY | IFA_F_DEPRECATED);
+	if (ifa->ifa_family == AF_INET6)
+		flags |= IFA_F_NODAD;
+	ifa->ifa_flags = flags;
+	ifa->ifa_index = ifindex;
+	if (!copy_attrs(nlh, msg, sizeof(*ifa), drop, KHO_ARRAY_SIZE(drop)))
+		return kho_fail(err, -EBADMSG, "%s: malformed address", l->name);
+	mnl_attr_put_u32(nlh, IFA_FLAGS, flags);
+	return kho_nl_do(nl, nlh, err, "%s: add address", l->name);
+}
+
+static int apply_neighbour(struct kho_nl *nl, const Kho__NetLink *l, const ProtobufCBinaryData *msg, int ifindex, struct kho_err *err)
+{
+	static const uint16_t drop[] = { NDA_CACHEINFO, NDA_PROBES, NDA_FLAGS_EXT };
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, sizeof(struct ndmsg));
+	struct ndmsg *ndm = mnl_nlmsg_get_payload(nlh);
+
+	if (msg->len < sizeof(*ndm))
+		return kho_fail(err, -EBADMSG, "%s: malformed neighbour", l->name);
+	memcpy(ndm, msg->data, sizeof(*ndm));
+	ndm->ndm_ifindex = ifindex;
+	/* one that was being checked is checked again when it is used; it is used at once all the same */
+	if (ndm->ndm_state & (NUD_DELAY | NUD_PROBE))
+		ndm->ndm_state = NUD_STALE;
+	if (!copy_attrs(nlh, msg, sizeof(*ndm), drop, KHO_ARRAY_SIZE(drop)))
+		return kho_fail(err, -EBADMSG, "%s: malformed neighbour", l->name);
+	return kho_nl_do(nl, nlh, err, "%s: add neighbour", l->name);
+}
+
+int kho_netdev_apply_up(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)
+{
+	int ret = kho_link_set(nl, ifindex, IFF_UP, IFF_UP, err);
+
+	for (size_t i = 0; !ret && i < l->n_address; i++)
+		ret = apply_address(nl, l, &l->address[i], ifindex, err);
+	/* a neighbour only saves time: not having it is no failure */
+	for (size_t i = 0; !ret && i < l->n_neighbour; i++)
+		(void)!apply_neighbour(nl, l, &l->neighbour[i], ifindex, NULL);
+	return ret;
+}
+
+static int map_index(const Kho__Netdev *cfg, const int *ifindex, uint32_t old)
+{
+	for (size_t i = 0; i < cfg->n_link; i++)
+		if (cfg->link[i]->index == old)
+			return ifindex[i];
+	return 0;
+}
+
+/* Nexthops of a multipath route: indexes are mapped in place in a copy; -ENODEV when one is not here. */
+static int put_multipath(struct nlmsghdr *nlh, const struct nlattr *mp, const Kho__Netdev *cfg, const int *ifindex)
+{
+	size_t len = mnl_attr_get_payload_len(mp);
+	_cleanup_free_ char *copy = malloc(len ? len : 1);
+
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, mnl_attr_get_payload(mp), len);
+	for (size_t off = 0; len - off >= sizeof(struct rtnexthop);) {
+		struct rtnexthop *nh = (void *)(copy + off);
+
+		if (nh->rtnh_len < sizeof(*nh) || nh->rtnh_len > len - off)
+			return -EBADMSG;
+		nh->rtnh_ifindex = map_index(cfg, ifindex, nh->rtnh_ifindex);
+		if (!nh->rtnh_ifindex)
+			return -ENODEV;
+		nh->rtnh_flags &= RTNH_F_ONLINK;
+		off += RTNH_ALIGN(nh->rtnh_len);
+		if (off > len)
+			break;
+	}
+	mnl_attr_put(nlh, RTA_MULTIPATH, len, copy);
+	return 0;
+}
+
+static int apply_route(struct kho_nl *nl, const Kho__Netdev *cfg, const int *ifindex, const ProtobufCBinaryData *msg,
+		       struct kho_err *err)
+{
+	/* nexthop objects are dumped with their meaning spelled out too: that is what is carried */
+	static const uint16_t drop[] = { RTA_OIF, RTA_MULTIPATH, RTA_CACHEINFO, RTA_NH_ID, RTA_MFC_STATS };
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct rtmsg));
+	struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *oif = msg_attr(msg, sizeof(*rtm), RTA_OIF), *mp = msg_attr(msg, sizeof(*rtm), RTA_MULTIPATH);
+	int index = 0, ret;
+
+	if (msg->len < sizeof(*rtm))
+		return kho_fail(err, -EBADMSG, "malformed route");
+	memcpy(rtm, msg->data, sizeof(*rtm));
+	rtm->rtm_flags &= RTNH_F_ONLINK;
+	if (oif && mnl_attr_get_payload_len(oif) == 4) {
+		index = map_index(cfg, ifindex, mnl_attr_get_u32(oif));
+		if (!index)
+			return 0;
+	}
+	if (!copy_attrs(nlh, msg, sizeof(*rtm), drop, KHO_ARRAY_SIZE(drop)))
+		return kho_fail(err, -EBADMSG, "malformed route");
+	if (index)
+		mnl_attr_put_u32(nlh, RTA_OIF, index);
+	if (mp) {
+		ret = put_multipath(nlh, mp, cfg, ifindex);
+		if (ret == -ENODEV)
+			return 0;
+		if (ret < 0)
+			return kho_fail(err, ret, "multipath route: %s", strerror(-ret));
+	}
+	ret = kho_nl_do(nl, nlh, err, "add route (family %u, table %u)", rtm->rtm_family, rtm->rtm_table);
+	return ret == -EEXIST ? 0 : ret;
+}
+
+static int apply_rule(struct kho_nl *nl, const ProtobufCBinaryData *msg, struct kho_err *err)
+{
+	static const uint16_t drop[] = { FRA_UNSPEC };
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct fib_rule_hdr));
+
+	if (msg->len < sizeof(struct fib_rule_hdr))
+		return kho_fail(err, -EBADMSG, "malformed rule");
+	memcpy(mnl_nlmsg_get_payload(nlh), msg->data, sizeof(struct fib_rule_hdr));
+	((struct fib_rule_hdr *)mnl_nlmsg_get_payload(nlh))->flags &= FIB_RULE_INVERT;
+	if (!copy_attrs(nlh, msg, sizeof(struct fib_rule_hdr), drop, 1))
+		return kho_fail(err, -EBADMSG, "malformed rule");
+	int ret = kho_nl_do(nl, nlh, err, "add rule");
+
+	return ret == -EEXIST ? 0 : ret;
+}
+
+int kho_netdev_apply_routes(struct kho_nl *nl, const Kho__Netdev *cfg, const int *ifindex, struct kho_err *err)
+{
+	_cleanup_free_ bool *done = calloc(cfg->n_route + 1, sizeof(*done));
+	int ret = 0;
+
+	if (!done)
+		return kho_fail(err, -ENOMEM, "add routes: out of memory");
+	for (size_t i = 0; i < cfg->n_rule; i++) {
+		ret = apply_rule(nl, &cfg->rule[i], err);
+		if (ret < 0)
+			return ret;
+	}
+	for (int pass = 0; pass < ROUTE_PASSES; pass++) {
+		int left = 0;
+
+		for (size_t i = 0; i < cfg->n_route; i++) {
+			if (done[i])
+				continue;
+			int r = apply_route(nl, cfg, ifindex, &cfg->route[i], err);
+
+			done[i] = !r;
+			if (r < 0)
+				ret = r, left++;
+		}
+		if (!left)
+			return 0;
+	}
+	return ret;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * rtnetlink for the netdev serializer: one request at a time with its answer, and what the
+ * serializer reads, writes and arms through it.  No policy: which interfaces, and when, is
+ * netdev-out.c's and netdev-in.c's business; so this part is tested in any network namespace.
+ */
+#ifndef KHO_NETDEV_NL_H
+#define KHO_NETDEV_NL_H
+
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+#include "state-serializers/netdev.pb-c.h"
+
+struct kho_nl {
+	struct mnl_socket *s;
+	uint32_t seq, portid;
+	char *buf;			/* request and answers */
+};
+
+int kho_nl_open(struct kho_nl *nl, struct kho_err *err);
+void kho_nl_close(struct kho_nl *nl);
+#define _cleanup_nl_ __attribute__((cleanup(kho_nl_close)))
+#define KHO_NL_INIT { 0 }
+
+/* A new request in nl->buf (NLM_F_REQUEST is added), with a zeroed fixed header of `extra` bytes. */
+struct nlmsghdr *kho_nl_request(struct kho_nl *nl, uint16_t type, uint16_t flags, size_t extra);
+/* Send it and wait for the acknowledgement; what: "add route" for the error. */
+int kho_nl_do(struct kho_nl *nl, struct nlmsghdr *nlh, struct kho_err *err, const char *what_fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/* Send a dump (or get) request; cb for each answer, MNL_CB_OK to go on. -EINTR: changed meanwhile, ask again. */
+int kho_nl_dump(struct kho_nl *nl, struct nlmsghdr *nlh, mnl_cb_t cb, void *arg, struct kho_err *err, const char *what);
+
+/* --- reading (netdev-read.c) --- */
+/*
+ * Fill the links of cfg (their name and pci are given) with what the kernel has, and cfg's routes and rules.
+ * sysctls: also the per-interface ones. Whatever the message had before is replaced.
+ */
+int kho_netdev_read(struct kho_nl *nl, Kho__Netdev *cfg, bool sysctls, struct kho_err *err);
+
+/* --- writing (netdev-apply.c) --- */
+/* Before it is up: name, MAC, MTU, alias, sysctls. */
+int kho_netdev_apply_link(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err);
+/* Up, then addresses (without duplicate address detection) and neighbours. */
+int kho_netdev_apply_up(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err);
+/* ifindex[i]: new index of cfg->link[i], 0 = not here (its routes are left out). */
+int kho_netdev_apply_routes(struct kho_nl *nl, const Kho__Netdev *cfg, const int *ifindex, struct kho_err *err);
+/* IPv6 makes its own link-local address at link up: not before ours are there. finish turns it on again. */
+void kho_netdev_addrgen(const char *name, bool on, const Kho__NetLink *l);
+int kho_link_set(struct kho_nl *nl, int ifindex, unsigned flags, unsigned change, struct kho_err *err);
+int kho_link_rename(struct kho_nl *nl, int ifindex, const char *name, struct kho_err *err);
+
+/* --- holding packets (netdev-hold.c) --- */
+#define KHO_PLUG_LIMIT (64u << 20)	/* bytes held at most; beyond it packets are dropped */
+
+struct kho_queue_stat {
+	uint32_t qlen;			/* packets in the plug */
+	uint64_t in, out;		/* of the ifb: packets it got, packets it passed on */
+};
+
+/* Root plug qdisc. add: holds from the first packet on. */
+int kho_plug_add(struct kho_nl *nl, int ifindex, struct kho_err *err);
+int kho_plug_hold(struct kho_nl *nl, int ifindex, struct kho_err *err);
+int kho_plug_release(struct kho_nl *nl, int ifindex, struct kho_err *err);
+int kho_plug_del(struct kho_nl *nl, int ifindex, struct kho_err *err);
+/* The root qdisc is our plug. */
+bool kho_plug_is_there(struct kho_nl *nl, int ifindex);
+/* A root qdisc that somebody has configured: its kind; "" when it is the kernel's default (or our plug). */
+int kho_root_qdisc(struct kho_nl *nl, int ifindex, char kind[16], bool *out_clsact, struct kho_err *err);
+int kho_queue_stat(struct kho_nl *nl, int ifindex, struct kho_queue_stat *out, struct kho_err *err);
+
+/* A new ifb of that name, up, with a holding plug; one that is there already is deleted first. */
+int kho_ifb_add(struct kho_nl *nl, const char *name, int *out_ifindex, struct kho_err *err);
+int kho_link_del(struct kho_nl *nl, const char *name, struct kho_err *err);
+
+/* clsact on the interface, and everything but ARP and neighbour discovery redirected to the ifb. */
+int kho_clsact_add(struct kho_nl *nl, int ifindex, struct kho_err *err);
+int kho_clsact_del(struct kho_nl *nl, int ifindex, struct kho_err *err);
+int kho_redirect_add(struct kho_nl *nl, int ifindex, bool ingress, int ifb, struct kho_err *err);
+int kho_redirect_del(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err *err);
+/* Wait until nothing is in the ifb's plug nor on its way through it. -ETIMEDOUT. */
+int kho_ifb_wait_empty(struct kho_nl *nl, int ifb, unsigned timeout_us, struct kho_err *err);
+
+#endif
