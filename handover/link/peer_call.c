@@ -357,6 +357,8 @@ static int handle(struct kho_peer *p, KhoLink__Msg *m, struct kho_err *err)
 		kept = take_reply(p, m);
 	pthread_cond_broadcast(&p->cond);
 	pthread_mutex_unlock(&p->lock);
+	if (kept)
+		return 0;
 	if (m->body_case == KHO_LINK__MSG__BODY_BYE)
 		ret = kho_fail(err, m->bye->error < 0 ? m->bye->error : -EPIPE, "the agent ended the link: %s",
 			       m->bye->text);
@@ -366,8 +368,7 @@ static int handle(struct kho_peer *p, KhoLink__Msg *m, struct kho_err *err)
 		p->note(p->event_arg, m->note->text);
 	else if (m->seq && m->body_case != KHO_LINK__MSG__BODY_REPLY)
 		refuse(p, m);
-	if (!kept)
-		kho_msg_free(m);
+	kho_msg_free(m);
 	return ret;
 }
 

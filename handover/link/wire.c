@@ -148,6 +148,7 @@ int kho_stream_recv(struct kho_stream *s, int wake_fd, uint64_t deadline_us, Kho
 		} else if (n == 0 || n == -EPIPE || n == -ECONNRESET) {
 			return 0;
 		} else if (n == -EPROTO) {
+			s->over = true;
 			return kho_fail(err, -EPROTO, "the link's ring is broken: peer wrote a bad frame length");
 		} else if (n != -EAGAIN && n != -EINTR) {
 			return kho_fail(err, n, "read from the link: %s", strerror(-n));

@@ -58,6 +58,7 @@ struct kho_stream {
 	uint32_t part_total, part_have;
 	uint64_t part_us;		/* when its last frame came */
 	bool synced;			/* false: skip frames until one with FIRST comes */
+	bool over;			/* the transport has given the link up: nothing comes any more */
 	bool torn;			/* a message was sent in part: nothing more can be sent */
 };
 

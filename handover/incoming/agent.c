@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The agent's session: hello, receive, dispatch, answer.  A broken rule ends the session with a Bye
+ * that says why; only a Knock (a new process on the other side) begins the next one.
+ */
+#include "handover/incoming/agent.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "handover/incoming/agent_impl.h"
+#include "lib/clock.h"
+
+#define REPLY_US	10000000	/* a ring that stays full so long belongs to a dead reader */
+
+static const struct handler {
+	KhoLink__Msg__BodyCase body;
+	kho_request_fn *fn;
+	bool here;		/* short: done by the receiving thread */
+	bool before_setup;
+} handlers[] = {
+	{ KHO_LINK__MSG__BODY_SETUP, kho_agent_setup, true, true },
+	{ KHO_LINK__MSG__BODY_ECHO, kho_agent_echo, true, true },
+	{ KHO_LINK__MSG__BODY_OP, kho_agent_op, false, false },
+	{ KHO_LINK__MSG__BODY_FILE_PUT, kho_agent_file_put, false, false },
+	{ KHO_LINK__MSG__BODY_FILE_BEGIN, kho_agent_file_begin, true, false },
+	{ KHO_LINK__MSG__BODY_FILE_CHUNK, kho_agent_file_chunk, false, false },
+	{ KHO_LINK__MSG__BODY_FILE_END, kho_agent_file_end, true, false },
+	{ KHO_LINK__MSG__BODY_FILE_ABORT, kho_agent_file_abort, true, false },
+	{ KHO_LINK__MSG__BODY_CPU, kho_agent_cpu, false, false },
+	{ KHO_LINK__MSG__BODY_MEM, kho_agent_mem, false, false },
+	{ KHO_LINK__MSG__BODY_COMMIT, kho_agent_commit, false, false },
+	{ KHO_LINK__MSG__BODY_RETIRING, kho_agent_retiring, true, false },
+	{ KHO_LINK__MSG__BODY_ABANDON, kho_agent_abandon, true, true },
+};
+
+static const struct handler *handler_of(const KhoLink__Msg *m)
+{
+	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
+		if (handlers[i].body == m->body_case)
+			return &handlers[i];
+	return NULL;
+}
+
+int kho_agent_send(struct kho_agent *a, const KhoLink__Msg *m)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	int ret = kho_stream_send(&a->s, m, 0, kho_clock_us() + REPLY_US, &err);
+
+	if (ret < 0)
+		a->conf->say("cannot send '%s': %s", kho_msg_name(m), err.msg);
+	return ret;
+}
+
+static int send_hello(struct kho_agent *a)
+{
+	KhoLink__Hello h = KHO_LINK__HELLO__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+
+	h.revision_min = KHO_LINK_REVISION_MIN;
+	h.revision_max = KHO_LINK_REVISION;
+	h.release = (char *)a->conf->release;
+	h.pid = getpid();
+	h.instance_id = a->conf->instance_id;
+	h.generation = a->conf->generation;
+	m.body_case = KHO_LINK__MSG__BODY_HELLO;
+	m.hello = &h;
+	return kho_agent_send(a, &m);
+}
+
+static void send_bye(struct kho_agent *a, const struct kho_err *why)
+{
+	KhoLink__Bye b = KHO_LINK__BYE__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+
+	b.error = why->code;
+	b.text = (char *)why->msg;
+	m.body_case = KHO_LINK__MSG__BODY_BYE;
+	m.bye = &b;
+	(void)!kho_stream_send(&a->s, &m, 0, kho_clock_us() + 1000000, NULL);
+}
+
+static void answer(struct kho_agent *a, struct kho_request *rq, int ret, const struct kho_err *err)
+{
+	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+
+	rq->reply.error = ret < 0 ? ret : 0;
+	if (ret < 0)
+		rq->reply.text = (char *)err->msg;
+	rq->reply.duration_us = kho_clock_us() - rq->begin_us;
+	m.seq = rq->m->seq;
+	m.body_case = KHO_LINK__MSG__BODY_REPLY;
+	m.reply = &rq->reply;
+	kho_agent_send(a, &m);
+}
+
+static bool is_set_up(struct kho_agent *a)
+{
+	bool ret;
+
+	pthread_mutex_lock(&a->lock);
+	ret = a->set_up;
+	pthread_mutex_unlock(&a->lock);
+	return ret;
+}
+
+int kho_agent_serve(struct kho_agent *a, struct kho_request *rq)
+{
+	const struct handler *h = handler_of(rq->m);
+	struct kho_err err = KHO_ERR_INIT;
+	uint64_t now = kho_clock_us();
+	int ret;
+
+	if (!h)
+		ret = kho_fail(&err, -ENOSYS, "the incoming side knows no request of this kind (revision %u)",
+			       KHO_LINK_REVISION);
+	else if (!h->before_setup && !is_set_up(a))
+		ret = kho_fail(&err, -ENOTCONN, "request '%s' before setup", kho_msg_name(rq->m));
+	else if (rq->m->deadline_us && now > rq->m->deadline_us)
+		ret = kho_fail(&err, -ETIMEDOUT, "request '%s' came %" PRIu64 " ms after its deadline",
+			       kho_msg_name(rq->m), (now - rq->m->deadline_us) / 1000);
+	else
+		ret = h->fn(a, rq, &err);
+	if (rq->m->seq)
+		answer(a, rq, ret, &err);
+	free(rq->reply.items);
+	kho_report_done(&rq->report);
+	kho_msg_free(rq->m);
+	free(rq);
+	return ret;
+}
+
+static void dispatch(struct kho_agent *a, KhoLink__Msg *m)
+{
+	const struct handler *h = handler_of(m);
+	struct kho_request *rq = calloc(1, sizeof(*rq));
+
+	if (!rq) {
+		/* the caller runs into its deadline */
+		a->conf->say("out of memory for request '%s'", kho_msg_name(m));
+		kho_msg_free(m);
+		return;
+	}
+	kho_link__reply__init(&rq->reply);
+	rq->m = m;
+	rq->begin_us = kho_clock_us();
+	/* a file in its own message is one short write into tmpfs: cheaper here than through a worker */
+	if (!h || h->here || (m->body_case == KHO_LINK__MSG__BODY_FILE_PUT && !m->file_put->has_slot))
+		kho_agent_serve(a, rq);
+	else
+		kho_pool_put(&a->pool, rq);
+}
+
+static void knocked(struct kho_agent *a, const KhoLink__Knock *k)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	kho_agent_files_drop(a);
+	pthread_mutex_lock(&a->lock);
+	a->session = true;
+	a->set_up = false;
+	pthread_mutex_unlock(&a->lock);
+	send_hello(a);
+	if (kho_link_agree(KHO_LINK_REVISION_MIN, KHO_LINK_REVISION, k->revision_min, k->revision_max, &err) < 0)
+		a->conf->say("%s", err.msg);
+}
+
+static void end_session(struct kho_agent *a, const char *why)
+{
+	a->conf->say("session of the link ended: %s", why);
+	pthread_mutex_lock(&a->lock);
+	a->session = a->set_up = false;
+	pthread_mutex_unlock(&a->lock);
+	kho_agent_files_drop(a);
+	kho_stream_resync(&a->s);
+}
+
+static void received(struct kho_agent *a, KhoLink__Msg *m)
+{
+	switch (m->body_case) {
+	case KHO_LINK__MSG__BODY_KNOCK:
+		knocked(a, m->knock);
+		break;
+	case KHO_LINK__MSG__BODY_BYE:
+		end_session(a, m->bye->text);
+		break;
+	default:
+		/* without a session: what a process that is gone had left in the ring, or after our Bye */
+		if (a->session) {
+			dispatch(a, m);
+			return;
+		}
+	}
+	kho_msg_free(m);
+}
+
+/* 0 when the outgoing kernel is gone for good, or a failure of the link itself. */
+static int serve(struct kho_agent *a, struct kho_err *err)
+{
+	for (;;) {
+		KhoLink__Msg *m = NULL;
+		unsigned flags;
+		int ret = kho_stream_recv(&a->s, -1, 0, &m, &flags, err);
+
+		if (ret == 1) {
+			received(a, m);
+		} else if (ret == 0) {
+			return 0;
+		} else if (ret == -EPROTO || ret == -ETIMEDOUT || ret == -ENOMEM) {
+			struct kho_err why = *err;
+
+			if (a->session)
+				send_bye(a, &why);
+			end_session(a, why.msg);
+			if (a->s.over)
+				return ret;
+			*err = (struct kho_err)KHO_ERR_INIT;
+		} else if (ret < 0 && ret != -EAGAIN) {
+			return ret;
+		}
+	}
+}
+
+static void agent_done(struct kho_agent *a)
+{
+	kho_agent_files_drop(a);
+	kho_stream_done(&a->s);
+	while (a->sers) {
+		struct kho_ser_slot *s = a->sers;
+
+		a->sers = s->next;
+		pthread_mutex_destroy(&s->busy);
+		free(s);
+	}
+	while (a->told) {
+		struct kho_agent_told *t = a->told;
+
+		a->told = t->earlier;
+		kho_agent_told_free(t);
+	}
+	pthread_mutex_destroy(&a->lock);
+	pthread_mutex_destroy(&a->machine_lock);
+}
+
+/* The link is over. With a commit, what the outgoing kernel leaves is ours, told or not. */
+static void settle(struct kho_agent *a)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	bool join;
+
+	if (a->committed && kho_agent_take_over(a, &err) < 0)
+		a->conf->say("take-over: %s", err.msg);
+	kho_pool_done(&a->pool);
+	pthread_mutex_lock(&a->lock);
+	join = a->retiring;
+	pthread_mutex_unlock(&a->lock);
+	if (join)
+		pthread_join(a->retire_thread, NULL);
+	else
+		a->conf->say("the outgoing kernel is gone, and nothing was committed");
+}
+
+int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err)
+{
+	struct kho_agent a = { .conf = conf };
+	int ret = kho_stream_init(&a.s, &conf->transport, false, err);
+
+	if (ret < 0)
+		return ret;
+	pthread_mutex_init(&a.lock, NULL);
+	pthread_mutex_init(&a.machine_lock, NULL);
+	a.env = (struct kho_env){ .ops = &kho_agent_env_ops, .arg = &a, .incoming = true, .sysroot = "" };
+	ret = kho_pool_init(&a.pool, err);
+	if (!ret) {
+		struct kho_err state = KHO_ERR_INIT;
+
+		if (conf->machine->state(conf->machine->arg, KHO_STATE_READY, &state) < 0)
+			conf->say("cannot say in the ledger that we are ready: %s", state.msg);
+		send_hello(&a);
+		ret = serve(&a, err);
+		settle(&a);
+	}
+	agent_done(&a);
+	return ret;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The incoming kernel's agent: answers the outgoing side's requests (handover/link/link.proto), calls the
+ * serializers' incoming operations, takes CPUs, memory and PCI functions, signs the commit and,
+ * when the outgoing kernel has retired, takes what it left.  Runs as a child of our PID 1.
+ */
+#ifndef KHO_INCOMING_AGENT_H
+#define KHO_INCOMING_AGENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "handover/link/wire.h"
+#include "handover/uapi/khoctl_region.h"
+#include "lib/err.h"
+#include "state-serializers/serializer.h"
+
+/* What the agent needs of the machine; every call may come from any thread unless noted. */
+struct kho_machine {
+	void *arg;
+	/* Take a CPU that was given to us, or give one back to the outgoing kernel. */
+	int (*cpu)(void *arg, uint32_t apicid, bool take, struct kho_err *err);
+	int (*pci)(void *arg, struct kho_pci_addr a, bool take, struct kho_err *err);
+	/* Hot-add and online movable, or offline and remove. One call at a time. */
+	int (*mem)(void *arg, uint64_t base, uint64_t bytes, bool adopt, struct kho_err *err);
+	/* Own state in the ledger. */
+	int (*state)(void *arg, enum kho_instance_state state, struct kho_err *err);
+	/* The bulk area of our region, to read; NULL with err. */
+	const void *(*map_bulk)(void *arg, uint64_t bytes, struct kho_err *err);
+	/* The ledger of our region, to read; NULL with err. */
+	const volatile struct kho_ledger *(*ledger)(void *arg, struct kho_err *err);
+	/* Does this kernel already know the memory block at base? */
+	bool (*block_present)(void *arg, uint64_t base);
+	uint64_t block_bytes;
+	/* Number our processes from floor on; fails when one of them already has a number in pids. */
+	int (*pids)(void *arg, uint64_t floor, const struct kho_workload_list *l, struct kho_err *err);
+};
+
+/* Shared with PID 1 (MAP_SHARED): what it must know when the agent is gone. */
+struct kho_agent_shared {
+	_Atomic bool committed, settled;
+};
+
+struct kho_agent_conf {
+	struct kho_transport transport;		/* taken over */
+	const struct kho_machine *machine;
+	const struct kho_serializer *(*find)(const char *name);
+	const char *release;
+	uint32_t instance_id, generation;
+	const char *journal_dir;		/* "/var/lib/khoctl" */
+	struct kho_agent_shared *shared;
+	void (*say)(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* kernel log */
+};
+
+/*
+ * Serve until the link is over, then until the take-over (if any) is done. 0, or why the link broke.
+ * Returns with all threads gone.
+ */
+int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err) __must_check;
+
+/* --- the real machine (agent_machine.c) --- */
+
+/* dev_fd: /dev/khoctl, kept open by the caller. */
+int kho_machine_init(struct kho_machine *m, int dev_fd, struct kho_err *err) __must_check;
+/*
+ * Raise kernel.pid_max and let the next process have a number of at least floor. Called first
+ * of all by PID 1, so that our own processes keep out of the way of the workloads' numbers.
+ */
+int kho_pid_floor(uint64_t floor, struct kho_err *err) __must_check;
+
+/* --- take-over (agent_retire.c), for tests --- */
+
+/*
+ * Blocks of block_bytes that the ledger's RAM covers wholly, that are not ours and that this kernel does
+ * not know yet, in runs. *out malloc'd. Number of runs or -ENOMEM.
+ */
+int kho_plan_memory(const volatile struct kho_ledger *l, const struct kho_machine *m, struct kho_ledger_range **out,
+		    struct kho_err *err) __must_check;
+
+#endif

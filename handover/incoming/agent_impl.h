@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside of the agent, shared by agent*.c.
+ *
+ * Threads: the one that runs kho_agent_run receives and does what is short; everything that may take
+ * long runs on workers, each request on its own, as many at once as come in.  A worker never ends before
+ * the agent does: a child made with PR_SET_PDEATHSIG dies with the THREAD that made it.
+ */
+#ifndef KHO_INCOMING_AGENT_IMPL_H
+#define KHO_INCOMING_AGENT_IMPL_H
+
+#include <pthread.h>
+
+#include "handover/incoming/agent.h"
+#include "lib/report.h"
+
+struct kho_agent;
+
+struct kho_request {
+	struct kho_request *next;
+	KhoLink__Msg *m;
+	KhoLink__Reply reply;		/* fn may set items and data; error, text, duration are set for it */
+	struct kho_report report;	/* of verify */
+	uint64_t begin_us;
+};
+
+typedef int kho_request_fn(struct kho_agent *a, struct kho_request *rq, struct kho_err *err);
+
+struct kho_pool {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	struct kho_request *head, **tail;
+	pthread_t *threads;
+	unsigned nthreads, idle;
+	bool quit;
+};
+
+struct kho_ser_slot {			/* one serializer's operations, one at a time */
+	struct kho_ser_slot *next;
+	const struct kho_serializer *ser;
+	pthread_mutex_t busy;
+	bool dark;			/* retrieve has run, discard not yet */
+};
+
+struct kho_agent_file;
+
+/*
+ * What one setup told us. A later setup (the process on the other side was replaced) makes another;
+ * a request of an earlier one may still look at the old, so all live as long as the agent.
+ */
+struct kho_agent_told {
+	struct kho_agent_told *earlier;
+	struct kho_workload_list workloads;
+	char *run_dir, *images_dir, *after_commit;
+	int images_fd;
+	const uint8_t *bulk;
+	uint64_t bulk_bytes;
+	uint32_t slot_bytes;
+	bool root_in_ram;
+};
+
+struct kho_agent {
+	const struct kho_agent_conf *conf;
+	struct kho_stream s;
+	struct kho_pool pool;
+	struct kho_env env;
+	pthread_mutex_t lock;		/* all below but machine_lock */
+	bool session;			/* a process on the other side has knocked, and its session has not ended */
+	bool set_up, retiring;
+	_Atomic bool committed;
+	_Atomic uint64_t commit_us;
+	struct kho_agent_told *told;	/* NULL before the first setup */
+	struct kho_agent_file *files;
+	struct kho_ser_slot *sers;
+	uint32_t last_apicid;
+	bool has_last;
+	pthread_t retire_thread;
+	pthread_mutex_t machine_lock;	/* CPU and memory hot-plug: one act at a time */
+};
+
+/* agent.c */
+int kho_agent_serve(struct kho_agent *a, struct kho_request *rq);	/* run and answer; frees rq */
+int kho_agent_send(struct kho_agent *a, const KhoLink__Msg *m);
+
+/* agent_pool.c */
+int kho_pool_init(struct kho_pool *p, struct kho_err *err) __must_check;
+/* Hand rq to an idle worker; makes one more when all are busy. */
+void kho_pool_put(struct kho_pool *p, struct kho_request *rq);
+/* Finish what is queued and join all workers. */
+void kho_pool_done(struct kho_pool *p);
+
+/* agent_setup.c */
+kho_request_fn kho_agent_setup;
+void kho_agent_told_free(struct kho_agent_told *t);
+
+/* agent_ops.c */
+kho_request_fn kho_agent_op, kho_agent_cpu, kho_agent_mem, kho_agent_commit, kho_agent_abandon, kho_agent_echo;
+
+/* agent_env.c */
+extern const struct kho_env_ops kho_agent_env_ops;
+
+/* agent_file.c */
+kho_request_fn kho_agent_file_put, kho_agent_file_begin, kho_agent_file_chunk, kho_agent_file_end,
+	       kho_agent_file_abort;
+/* Drop all unfinished files. */
+void kho_agent_files_drop(struct kho_agent *a);
+
+/* agent_retire.c */
+kho_request_fn kho_agent_retiring;
+/* Start waiting for the outgoing kernel's end and then take over; once. */
+int kho_agent_take_over(struct kho_agent *a, struct kho_err *err) __must_check;
+
+#endif

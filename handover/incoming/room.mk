@@ -1,0 +1,2 @@
+LIB_SRCS += $(addprefix handover/incoming/,agent.c agent_pool.c agent_setup.c agent_ops.c agent_env.c \
+	agent_file.c agent_retire.c agent_machine.c)

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The agent at work, asked over a real link by a real peer: operations, commit, take-over. */
+#include "tests/unit/link_fixture.h"
+
+static int op(const char *ser, const char *name, const void *data, size_t len, unsigned ms, struct kho_err *err)
+{
+	struct kho_blob in = { (void *)data, len };
+
+	return kho_peer_op(fx.peer, ser, name, &in, NULL, in_ms(ms), err);
+}
+
+static void echo(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 1000, 61400, 61440, 100000, 5000000 };
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_string_equal(kho_peer_release(fx.peer), "7.3.4-test");
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct kho_blob in = { malloc(sizes[i] + 1), sizes[i] }, out = { 0 };
+
+		memset(in.data, 0x5a, sizes[i]);
+		assert_int_equal(kho_peer_echo(fx.peer, &in, &out, in_ms(5000), &err), 0);
+		assert_int_equal(out.len, in.len);
+		assert_true(!in.len || !memcmp(in.data, out.data, in.len));
+		free(in.data);
+		free(out.data);
+	}
+}
+
+static void operations(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_report r = KHO_REPORT_INIT;
+
+	(void)state;
+	assert_int_equal(op("s0", "prepare", "hello", 5, 1000, &err), 0);
+	assert_int_equal(op("s0", "unprepare", NULL, 0, 1000, &err), 0);
+	assert_int_equal(op("s0", "retrieve", "abc", 3, 1000, &err), -ENOTUNIQ);
+	assert_string_equal(err.msg, "retrieve: there are two of it");
+	assert_int_equal(op("s0", "retrieve", NULL, 0, 1000, &err), 0);
+	assert_int_equal(kho_peer_op(fx.peer, "s0", "verify", NULL, &r, in_ms(1000), &err), 0);
+	assert_int_equal(r.n, 2);
+	assert_int_equal(r.items[1].verdict, KHO_V_LOSS);
+	assert_string_equal(r.items[1].subject, "redis fd 7");
+	assert_string_equal(r.items[1].what, "loses 5");
+	assert_string_equal(r.items[1].fix, "close it");
+	kho_report_done(&r);
+	assert_int_equal(op("s0", "discard", NULL, 0, 1000, &err), 0);
+	assert_int_equal(op("s0", "dance", NULL, 0, 1000, &err), -ENOSYS);
+	assert_int_equal(op("nope", "prepare", NULL, 0, 1000, &err), -ENOENT);
+	assert_non_null(strstr(err.msg, "no serializer 'nope'"));
+	expect_log("note(prepare got 5 bytes, 0 workloads) phase(warm up 10-20)");
+	expect_log("state4 floor5000");
+	expect_log("state6 retrieved retrieved pci01:02+ discarded state4");
+}
+
+static void workloads(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	pid_t pids[2] = { 20001, 20002 };
+	struct kho_workload w = { .name = "redis", .pidfile = "/run/redis.pid", .root = 20001, .pids = pids, .npids = 2,
+		.health_send = "PING\r\n", .health_timeout_us = 7 };
+	struct kho_workload_list l = { &w, 1 };
+
+	fx.setup.workloads = &l;
+	start_agent();
+	assert_int_equal(connect_peer(&err), 0);
+	assert_int_equal(op("s0", "prepare", NULL, 0, 1000, &err), 0);
+	expect_log("prepare got 0 bytes, 1 workloads");
+	(void)state;
+}
+
+struct job {
+	pthread_t t;
+	char ser[4];
+	int ret;
+	uint64_t us;
+};
+
+static void *sleeper(void *arg)
+{
+	struct job *j = arg;
+	struct kho_err err = KHO_ERR_INIT;
+	uint32_t ms = 400;
+	uint64_t begin = kho_clock_us();
+
+	j->ret = op(j->ser, "retrieve", &ms, 4, 10000, &err);
+	j->us = kho_clock_us() - begin;
+	return NULL;
+}
+
+static void parallel(void **state)
+{
+	struct job jobs[10];
+	struct kho_err err = KHO_ERR_INIT;
+	uint64_t begin = kho_clock_us(), echo_us;
+
+	(void)state;
+	for (int i = 0; i < 10; i++) {
+		snprintf(jobs[i].ser, sizeof(jobs[i].ser), "s%d", i);
+		pthread_create(&jobs[i].t, NULL, sleeper, &jobs[i]);
+	}
+	usleep(100000);
+	echo_us = kho_clock_us();
+	assert_int_equal(kho_peer_echo(fx.peer, NULL, NULL, in_ms(1000), &err), 0);
+	assert_true(kho_clock_us() - echo_us < 200000);
+	for (int i = 0; i < 10; i++) {
+		pthread_join(jobs[i].t, NULL);
+		assert_int_equal(jobs[i].ret, 0);
+	}
+	assert_true(kho_clock_us() - begin < 2000000);
+}
+
+static void one_at_a_time(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	uint32_t ms = 600;
+	uint64_t begin = kho_clock_us();
+	int ret;
+
+	(void)state;
+	assert_int_equal(op("s1", "retrieve", &ms, 4, 100, &err), -ETIMEDOUT);
+	assert_in_range(kho_clock_us() - begin, 99000, 400000);
+	assert_non_null(strstr(err.msg, "has not answered 'op'"));
+	ret = op("s1", "discard", NULL, 0, 100, &err);
+	assert_true(ret == -ETIMEDOUT || ret == -EBUSY);
+	assert_int_equal(op("s1", "discard", NULL, 0, 5000, &err), 0);
+	assert_true(kho_clock_us() - begin > 590000);
+	expect_log("retrieved pci01:02+ discarded");
+}
+
+static void hotplug(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_peer_cpu(fx.peer, 3, true, in_ms(1000), &err), 0);
+	assert_int_equal(kho_peer_cpu(fx.peer, 3, false, in_ms(1000), &err), 0);
+	assert_int_equal(kho_peer_cpu(fx.peer, 99, true, in_ms(1000), &err), -EPERM);
+	assert_string_equal(err.msg, "CPU with APIC id 99: not parked");
+	assert_int_equal(kho_peer_mem(fx.peer, 0x100000000, 0x10000000, true, in_ms(1000), &err), 0);
+	expect_log("cpu3+ cpu3- mem100000000+10000000+");
+}
+
+static void refusals(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	fx.setup.pid_floor = 13;
+	start_agent();
+	assert_int_equal(connect_peer(&err), -EEXIST);
+	assert_string_equal(err.msg, "workload redis: number 13 is taken");
+	expect_log("session of the link ended: closed");
+}
+
+static void fill_ledger(uint32_t state)
+{
+	struct kho_ledger *l = (struct kho_ledger *)fx.ledger;
+	struct kho_ledger_range *ram = (void *)((uint8_t *)l + 4096);
+	struct kho_ledger_cpu *cpu = (void *)((uint8_t *)l + 8192);
+
+	l->region_base = 0x20000000;
+	l->region_bytes = 0x20000000;
+	l->ram = (struct kho_ledger_table){ 4096, 4 };
+	ram[0] = (struct kho_ledger_range){ 0x100000000, 0x28000000 };
+	ram[1] = (struct kho_ledger_range){ 0, 0x9f000 };
+	ram[2] = (struct kho_ledger_range){ 0x100000, 0x5ff00000 };
+	ram[3] = (struct kho_ledger_range){ 0x60000000, 0x1fff0000 };
+	l->cpus = (struct kho_ledger_table){ 8192, 4 };
+	for (int i = 0; i < 4; i++)
+		cpu[i] = (struct kho_ledger_cpu){ .apicid = i, .owner = KHO_OWNER_INCOMING };
+	cpu[0].owner = cpu[2].owner = KHO_OWNER_PARK;
+	cpu[0].to = cpu[2].to = KHO_OWNER_INCOMING;
+	strcpy(l->side[KHO_SIDE_OUTGOING].release, "6.12.107");
+	l->side[KHO_SIDE_OUTGOING].state = state;
+}
+
+static void plan_memory(void **state)
+{
+	struct kho_ledger_range *runs = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	fill_ledger(0);
+	/* block 0 has the low MiB, 2 and 3 are ours, 5 is known, 7 is not whole, 12 is not whole */
+	assert_int_equal(kho_plan_memory((void *)fx.ledger, &fx.machine, &runs, &err), 4);
+	assert_int_equal(runs[0].base, 0x10000000);
+	assert_int_equal(runs[0].bytes, 0x10000000);
+	assert_int_equal(runs[1].base, 0x40000000);
+	assert_int_equal(runs[1].bytes, 0x10000000);
+	assert_int_equal(runs[2].base, 0x60000000);
+	assert_int_equal(runs[2].bytes, 0x10000000);
+	assert_int_equal(runs[3].base, 0x100000000);
+	assert_int_equal(runs[3].bytes, 0x20000000);
+	free(runs);
+	((struct kho_ledger *)fx.ledger)->ram.count = 100000;
+	assert_int_equal(kho_plan_memory((void *)fx.ledger, &fx.machine, &runs, &err), -EPROTO);
+}
+
+static void read_text(const char *dir, const char *name, char *out, size_t room)
+{
+	char path[200];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_RDONLY);
+	assert_true(fd >= 0);
+	n = read(fd, out, room - 1);
+	assert_true(n >= 0);
+	out[n] = '\0';
+	close(fd);
+}
+
+static void commit_and_take_over(void **state)
+{
+	struct kho_blob rec = { "journal so far", 14 };
+	struct kho_err err = KHO_ERR_INIT;
+	char text[1000], path[200], command[300];
+	struct stat st;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/ran", fx.dir);
+	snprintf(command, sizeof(command), " touch  %s ", path);
+	fx.setup.after_commit = command;
+	fill_ledger(KHO_STATE_RETIRING);
+	start_agent();
+	assert_int_equal(connect_peer(&err), 0);
+	assert_int_equal(kho_peer_retiring(fx.peer, 0, in_ms(1000), &err), -EPERM);
+	assert_int_equal(kho_peer_commit(fx.peer, &rec, in_ms(1000), &err), 0);
+	assert_true(fx.shared.committed);
+	expect_log("state7");
+	read_text(fx.journal, "journal", text, sizeof(text));
+	assert_string_equal(text, "journal so far");
+	assert_int_equal(stat(fx.journal, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0700);
+	assert_int_equal(kho_peer_abandon(fx.peer, in_ms(1000), &err), -EPERM);
+	assert_int_equal(kho_peer_retiring(fx.peer, 0, in_ms(1000), &err), 0);
+	usleep(50000);
+	assert_false(fx.shared.settled);
+	((volatile struct kho_ledger *)fx.ledger)->side[KHO_SIDE_OUTGOING].state = KHO_STATE_RETIRED;
+	kho_peer_close(fx.peer);
+	fx.peer = NULL;
+	pthread_join(fx.agent, NULL);
+	fx.agent_runs = false;
+	assert_true(fx.shared.settled);
+	expect_log("cpu0+ cpu2+ mem10000000+10000000+ mem40000000+10000000+ [take-over: memory at 0x60000000: "
+		   "block at 0x60000000 is bad] mem100000000+20000000+ [6.12.107 has retired: took 2 CPUs");
+	read_text(fx.run, "instance.json", text, sizeof(text));
+	assert_non_null(strstr(text, "\"outgoing\":{\"release\":\"6.12.107\",\"end\":\"retired\"},\"cpus_taken\":2"));
+	for (int i = 0; i < 100 && stat(path, &st); i++)
+		usleep(20000);
+	assert_int_equal(stat(path, &st), 0);
+}
+
+static void outgoing_panics_after_commit(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	fill_ledger(KHO_STATE_PANICKED);
+	start_agent();
+	assert_int_equal(connect_peer(&err), 0);
+	assert_int_equal(kho_peer_commit(fx.peer, NULL, in_ms(1000), &err), 0);
+	kho_peer_close(fx.peer);
+	fx.peer = NULL;
+	pthread_join(fx.agent, NULL);
+	fx.agent_runs = false;
+	expect_log("6.12.107 is panicked: its CPUs and memory stay where they are");
+	assert_null(strstr(fx.log.text, "cpu0+"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(echo, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(operations, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(workloads, setup_bare, teardown),
+		cmocka_unit_test_setup_teardown(parallel, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(one_at_a_time, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(hotplug, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(refusals, setup_bare, teardown),
+		cmocka_unit_test_setup_teardown(plan_memory, setup_bare, teardown),
+		cmocka_unit_test_setup_teardown(commit_and_take_over, setup_bare, teardown),
+		cmocka_unit_test_setup_teardown(outgoing_panics_after_commit, setup_bare, teardown),
+	};
+
+	return cmocka_run_group_tests_name("link_agent", tests, NULL, NULL);
+}
