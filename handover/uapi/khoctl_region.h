@@ -67,6 +67,7 @@
 #define KHO_MBOX_NMI_COUNT	0x808	/* u64 */
 #define KHO_MBOX_FAULT		0x810	/* u64 != 0: a parked CPU took an exception; +8 rip/error +24 cr2 */
 #define KHO_MBOX_MCE_COUNT	0x840	/* u64 */
+#define KHO_MBOX_LOCK		0x848	/* u32: 0 free, else 1 + KHO_SIDE_* of the kernel whose command is under way */
 #define KHO_MBOX_PARKED		0xc00	/* one byte per APIC id: a hint; the TEST command is the truth */
 #define KHO_MBOX_CMD_WAKE	1
 #define KHO_MBOX_CMD_TEST	2	/* acknowledged by writing 0 to the command */

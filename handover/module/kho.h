@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside of khoctl.ko.  One source for the outgoing and the incoming side and for every kernel.
+ *
+ * A kernel knows at most two regions: the one it lives in (kho_up, it is the incoming side there) and
+ * the one it has made (kho_down, it is the outgoing side there).  Locks, outermost first:
+ *   kho_life (rwsem)   the down region exists and stays; written by REGION_INIT and _DROP only
+ *   kho_cpu_lock       CPU give/take, held over CPU hot-plug; never over PCI or the link
+ *   fn->lock           one PCI function, held over its PM callbacks and probing
+ *   r->mbox_lock       one mailbox, together with the lock word the other kernel sees
+ *   r->tx_lock, rx_lock, ping_lock   one direction of a link
+ * Interrupt, timer, panic and CPU-hotplug callbacks take none of the first three: they look at
+ * r->live under RCU; REGION_DROP clears it and waits for them.
+ */
+#ifndef KHO_MODULE_H
+#define KHO_MODULE_H
+
+#define pr_fmt(fmt) "khoctl: " fmt
+
+#include <linux/completion.h>
+#include <linux/fs.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/rwsem.h>
+#include <linux/semaphore.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "khoctl_ioctl.h"
+#include "park.h"
+
+struct kho_region {
+	const char *name;
+	int self, peer;			/* KHO_SIDE_* */
+	u8 self_owner, peer_owner;	/* KHO_OWNER_* */
+	bool live;
+	u32 seq;			/* counts the regions that had this place: an open file of an older one is dead */
+
+	u64 base, bytes, bulk_base, bulk_bytes;
+	void *head;			/* KHO_HEAD_BYTES */
+	u8 *low;			/* low slot up to KHO_LOW_RAM */
+	u32 low_slot;
+
+	/* The peer can write to all of this: where the tables lie was checked and copied once. */
+	struct kho_ledger *ledger;
+	struct kho_ledger_cpu *cpus;
+	struct kho_ledger_range *ram;
+	struct kho_ledger_ecam *ecams;
+	struct kho_ledger_window *windows;
+	struct kho_ledger_pci *pci;
+	u32 ncpus, nram, necams, nwindows, npci;
+
+	struct semaphore mbox_lock;	/* taken and released by different threads of a CPU hot-plug */
+
+	struct kho_ring *tx, *rx;
+	struct kho_console_ring *console;
+	wait_queue_head_t wait;
+	struct mutex tx_lock, rx_lock, ping_lock;
+	bool attached;			/* one /dev/khoctl-link at a time */
+	bool broken;			/* the peer broke the rules of the ring */
+	bool want_pong;
+	struct completion pong_seen;
+	struct work_struct poll_work;
+	u32 peer_state;			/* as last seen by the heartbeat */
+	u64 peer_beat, peer_beat_tsc;
+};
+
+extern struct kho_region kho_up, kho_down;
+extern struct rw_semaphore kho_life;
+
+#define for_each_region(r) for ((r) = &kho_up; (r); (r) = (r) == &kho_up ? &kho_down : NULL)
+
+static inline bool kho_live(const struct kho_region *r)
+{
+	return smp_load_acquire(&r->live);
+}
+
+static inline struct kho_ledger_side *kho_self(const struct kho_region *r)
+{
+	return &r->ledger->side[r->self];
+}
+
+static inline struct kho_ledger_side *kho_peer(const struct kho_region *r)
+{
+	return &r->ledger->side[r->peer];
+}
+
+/* --- region.c: the two regions and their ledgers --- */
+struct kho_region *kho_region_of(u32 peer);	/* KHO_PEER_* -> live region, or NULL */
+bool kho_state_terminal(u32 state);
+bool kho_peer_runs(const struct kho_region *r);	/* started and not in a terminal state */
+bool kho_peer_silent(const struct kho_region *r);	/* terminal, or no heartbeat for KHO_SILENT_MS */
+struct kho_ledger_cpu *kho_ledger_cpu(const struct kho_region *r, u32 apicid);
+struct kho_ledger_pci *kho_ledger_pci(const struct kho_region *r, u16 segment, u8 bus, u8 devfn);
+#define kho_give(e, who)	kho_set_owner(&(e)->owner, &(e)->to, KHO_OWNER_PARK, who)
+#define kho_own(e, who)		kho_set_owner(&(e)->owner, &(e)->to, who, 0)
+void kho_set_owner(u8 *owner, u8 *to, u8 who, u8 receiver);
+int kho_region_bind(struct kho_region *r);	/* region memory is mapped: check the ledger, find the tables */
+void kho_region_activate(struct kho_region *r);
+void kho_region_deactivate(struct kho_region *r);
+int kho_region_setup(void);
+void kho_region_cleanup(void);
+long kho_region_drop(void *arg);
+u32 kho_free_slot(void);
+#define KHO_SILENT_MS	3000
+
+/* --- init.c: what a new region contains --- */
+long kho_region_init(void *arg);
+
+/* --- mem.c --- */
+long kho_mem_take(void *arg);
+long kho_mem_release(void *arg);
+long kho_mem_adopt(void *arg);
+long kho_mem_disown(void *arg);
+bool kho_mem_is_taken(u64 base, u64 bytes);	/* exactly one taken range */
+int kho_mem_pin(u64 base, bool pin);		/* a region lies there: no release */
+int kho_mem_mmap(struct file *f, struct vm_area_struct *vma);
+int kho_mem_setup(void);
+void kho_mem_cleanup(void);
+
+/* --- mailbox.c: park pages and IPIs --- */
+int kho_mbox_test(struct kho_region *r, u32 apicid, unsigned int ms);
+int kho_mbox_wake(struct kho_region *r, u32 apicid, u64 vector, u64 rsi);
+int kho_mbox_lock(struct kho_region *r);
+void kho_mbox_unlock(struct kho_region *r);
+int kho_mbox_send(struct kho_region *r, u32 apicid, u16 cmd, u64 vector, u64 rsi, unsigned int ms);
+void kho_mbox_break(struct kho_region *r);	/* the peer has been fenced: its half-done command goes */
+void kho_ipi(u32 icr, u32 apicid);
+void kho_ipi_init(u32 apicid);
+void kho_ipi_deinit(u32 apicid);
+int kho_sipi(struct kho_region *r, u32 apicid);
+int kho_park_by_sipi(struct kho_region *r, u32 apicid);
+
+/* --- cpu.c --- */
+extern struct mutex kho_cpu_lock;
+long kho_cpu_give(void *arg);
+long kho_cpu_take(void *arg);
+int kho_cpu_of(u32 apicid);			/* logical CPU or -ENODEV */
+u32 kho_apicid(int cpu);
+int kho_cpu_give_one(struct kho_region *r, u32 apicid);	/* kho_cpu_lock held */
+int kho_cpu_setup(void);
+void kho_cpu_cleanup(void);
+
+/* --- spawn.c, leave.c --- */
+long kho_spawn(void *arg);
+long kho_stop(void *arg);
+long kho_retire(void *arg);
+void __noreturn kho_leave(struct kho_region *r, u32 state);	/* this CPU, for good, to the park page */
+int kho_leave_setup(void);
+void kho_leave_cleanup(void);
+
+/* --- doorbell.c, link.c, ping.c --- */
+int kho_doorbell_open(void);
+void kho_doorbell_close(void);
+void kho_doorbell_publish(struct kho_region *r);
+void kho_doorbell_ring(struct kho_region *r);
+extern const struct file_operations kho_link_fops;
+void kho_link_init(struct kho_region *r);
+void kho_ping_irq(struct kho_region *r);
+void kho_ping_poll_work(struct work_struct *w);
+int kho_ping_run(struct kho_region *r, struct kho_ioc_ping *p);
+
+/* --- beat.c, proc.c, console.c --- */
+long kho_state_set(void *arg);
+extern u32 kho_instance_id, kho_generation;
+void kho_beat_fill(struct kho_region *r);
+int kho_beat_setup(void);
+void kho_beat_cleanup(void);
+int kho_proc_setup(void);
+void kho_proc_cleanup(void);
+extern const struct file_operations kho_console_fops;
+void kho_console_start(void);
+
+/* --- pci.c: functions of this kernel; filter.c: none of ours any more; bridge.c: filtered host bridge --- */
+struct kho_pci_id {
+	u16 segment;
+	u8 bus, devfn;
+};
+long kho_pci_quiesce(void *arg);
+long kho_pci_unquiesce(void *arg);
+long kho_pci_give(void *arg);
+long kho_pci_take(void *arg);
+void kho_pci_stop_dma(void);			/* of all functions the fenced peer had */
+bool kho_pci_masters(u16 segment, u8 bus, u8 devfn);	/* bus mastering is on, and it is this kernel's */
+void kho_pci_quiet(void);			/* before leaving: no DMA from what stays behind */
+void kho_pci_cleanup(void);
+int kho_filter_set(struct pci_dev *dev, bool given);
+bool kho_filter_has(const struct pci_dev *dev);
+int kho_filter_stop_dma(struct pci_dev *dev);	/* past the filter */
+void kho_filter_cleanup(void);
+int kho_pci_give_up(struct kho_pci_id id);
+int kho_pci_take_up(struct kho_pci_id id);
+
+/* --- blobs and the way out (park.S, sipi.S, jump.S) --- */
+extern const u8 kho_park_blob[PAGE_SIZE];
+extern const u8 kho_sipi_blob[PAGE_SIZE];
+asmlinkage void kho_jump(unsigned long cr3, unsigned long target);
+
+#endif

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How a kernel ends that is not alone on the machine: its last CPU goes to a park page instead of
+ * resetting, halting or powering off what it shares with another kernel.
+ *   RETIRE             asked for, everything else given away before
+ *   reboot, poweroff   the reboot notifier parks the other CPUs, the syscore shutdown the last one
+ *   emergency restart  a message dumper is the last thing called before the machine's reset code
+ *   panic              the state is published; a panic with a time-out ends as the line above
+ * An outgoing kernel that restarts before commit stops the incoming one and goes on as usual, as the
+ * workload is its own; after commit it parks, as the workload is not.
+ */
+#include "kho.h"
+
+#include <linux/cpumask.h>
+#include <linux/delay.h>
+#include <linux/irq.h>
+#include <linux/kmsg_dump.h>
+#include <linux/notifier.h>
+#include <linux/panic_notifier.h>
+#include <linux/reboot.h>
+#include <linux/smp.h>
+#include <linux/syscore_ops.h>
+#include <linux/version.h>
+#include <asm/apic.h>
+#include <asm/special_insns.h>
+
+/* Low half: the identity map of the low slot; high half: this kernel. */
+static void make_pgd(struct kho_region *r, bool la57)
+{
+	u64 *pgd = r->head + KHO_OFF_RETIRE_PGD, *own = __va(read_cr3_pa());
+	u64 *ident = (u64 *)(r->low + KHO_LOW_PGTABLE + (la57 ? PAGE_SIZE : 0));
+
+	memcpy(pgd, ident, PAGE_SIZE / 2);
+	memcpy(pgd + 256, own + 256, PAGE_SIZE / 2);
+}
+
+static void __noreturn leave_cpu(struct kho_region *r)
+{
+	struct kho_ledger_cpu *c = kho_ledger_cpu(r, kho_apicid(raw_smp_processor_id()));
+
+	local_irq_disable();
+	make_pgd(r, __read_cr4() & X86_CR4_LA57);
+	apic->write(APIC_LVTT, APIC_LVT_MASKED);
+	apic->write(APIC_LVTPC, APIC_LVT_MASKED);
+	apic->write(APIC_LVT0, APIC_LVT_MASKED);
+	apic->write(APIC_LVT1, APIC_LVT_MASKED);
+	apic->write(APIC_SPIV, 0xff);		/* software-disabled */
+	if (c)
+		kho_give(c, r->peer_owner);
+	kho_jump(r->base + KHO_OFF_RETIRE_PGD, r->base + KHO_OFF_PARK);
+	BUG();
+}
+
+void __noreturn kho_leave(struct kho_region *r, u32 state)
+{
+	local_irq_disable();
+	WRITE_ONCE(kho_self(r)->doorbell_vector, 0);
+	smp_store_release(&kho_self(r)->state, state);
+	leave_cpu(r);
+}
+
+static void leave_other(void *arg)
+{
+	leave_cpu(arg);
+}
+
+/* Interrupts of devices that stay behind would reach whoever gets this CPU next. */
+static void mask_ioapics(void)
+{
+	struct irq_data *d;
+	unsigned int i;
+
+	for (i = 0; i < 1024; i++) {
+		d = irq_get_irq_data(i);
+		if (d && d->chip && d->chip->name && d->chip->irq_mask &&
+		    strstr(d->chip->name, "IO-APIC"))
+			d->chip->irq_mask(d);
+	}
+}
+
+static int may_retire(struct kho_region *r)
+{
+	u32 mine = kho_apicid(raw_smp_processor_id()), i, s = READ_ONCE(kho_peer(r)->state);
+
+	if (s < KHO_STATE_RUNNING || kho_state_terminal(s))
+		return -EPERM;
+	if (num_online_cpus() != 1 || (__read_cr4() & X86_CR4_VMXE))
+		return -EBUSY;
+	if (!kho_ledger_cpu(r, mine))
+		return -ENODEV;
+	for (i = 0; i < r->ncpus; i++)
+		if (READ_ONCE(r->cpus[i].owner) == KHO_OWNER_OUTGOING && r->cpus[i].apicid != mine)
+			return -EBUSY;
+	for (i = 0; i < r->npci; i++)
+		if (!r->pci[i].bridge && READ_ONCE(r->pci[i].owner) == KHO_OWNER_OUTGOING &&
+		    kho_pci_masters(r->pci[i].segment, r->pci[i].bus, r->pci[i].devfn))
+			return -EBUSY;
+	return 0;
+}
+
+/**
+ * kho_retire - KHO_IOC_RETIRE
+ *
+ * Context: process, on the only online CPU.
+ * Return: not at all; -EINVAL; -ENODEV no region; -EPERM the incoming kernel does not run; -EBUSY other
+ * CPUs are online or not given, a function of the ledger still masters the bus here, or VMX is on.
+ */
+long kho_retire(void *arg)
+{
+	struct kho_ioc_u32 *a = arg;
+	struct kho_region *r = &kho_down;
+	long ret;
+
+	if (a->value)
+		return -EINVAL;
+	down_read(&kho_life);
+	mutex_lock(&kho_cpu_lock);
+	ret = kho_live(r) ? may_retire(r) : -ENODEV;
+	if (!ret) {
+		pr_emerg("retiring: the last CPU (APIC id %u) goes to the park\n",
+			 kho_apicid(raw_smp_processor_id()));
+		msleep(200);		/* newer kernels print later */
+		kho_pci_quiet();
+		local_irq_disable();
+		mask_ioapics();
+		kho_leave(r, KHO_STATE_RETIRED);
+	}
+	mutex_unlock(&kho_cpu_lock);
+	up_read(&kho_life);
+	return ret;
+}
+
+static bool committed(const struct kho_region *down)
+{
+	u32 s = READ_ONCE(kho_self(down)->state);
+
+	return READ_ONCE(kho_peer(down)->state) == KHO_STATE_COMMITTED ||
+	       s == KHO_STATE_COMMITTED || s == KHO_STATE_RETIRING;
+}
+
+/* Where this kernel goes when it ends; NULL: it is alone, or the one that matters. */
+static struct kho_region *way_out(void)
+{
+	if (kho_live(&kho_up) && kho_peer_runs(&kho_up))
+		return &kho_up;
+	if (kho_live(&kho_down) && kho_peer_runs(&kho_down) && committed(&kho_down))
+		return &kho_down;
+	return NULL;
+}
+
+static int on_reboot(struct notifier_block *nb, unsigned long action, void *data)
+{
+	struct kho_region *r = way_out();
+	struct kho_ioc_u32 none = { };
+	int cpu, ret;
+
+	if (!r) {
+		if (kho_live(&kho_down) && kho_peer_runs(&kho_down)) {
+			ret = kho_stop(&none);
+			pr_notice("incoming kernel stopped before this one ends: %d\n", ret);
+		}
+		return NOTIFY_DONE;
+	}
+	pr_notice("the machine is shared: parking instead of a reset\n");
+	mutex_lock(&kho_cpu_lock);
+	for (cpu = nr_cpu_ids - 1; cpu > 0; cpu--) {
+		ret = cpu_online(cpu) ? kho_cpu_give_one(r, kho_apicid(cpu)) : 0;
+		if (ret)
+			pr_err("CPU %d: %d\n", cpu, ret);
+	}
+	mutex_unlock(&kho_cpu_lock);
+	return NOTIFY_DONE;
+}
+
+/* Drivers have shut their devices down; what follows is the machine's reset or halt. */
+static void last_cpu(void)
+{
+	struct kho_region *r = way_out();
+
+	if (!r)
+		return;
+	pr_emerg("halted: the last CPU (APIC id %u) goes to the park\n",
+		 kho_apicid(raw_smp_processor_id()));
+	mdelay(200);
+	if (r == &kho_down) {
+		kho_pci_quiet();
+		mask_ioapics();
+	}
+	smp_call_function(leave_other, r, 0);	/* any that could not be taken offline */
+	kho_leave(r, KHO_STATE_HALTED);
+}
+
+static void on_dump(struct kmsg_dumper *d, struct kmsg_dump_detail *detail)
+{
+	struct kho_region *r = way_out();
+
+	if (detail->reason == KMSG_DUMP_EMERG && r)
+		kho_leave(r, KHO_STATE_HALTED);
+}
+
+static int on_panic(struct notifier_block *nb, unsigned long action, void *data)
+{
+	struct kho_region *r;
+
+	for_each_region(r)
+		if (kho_live(r))
+			smp_store_release(&kho_self(r)->state, (u32)KHO_STATE_PANICKED);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block reboot_nb = { .notifier_call = on_reboot, .priority = INT_MIN };
+static struct notifier_block panic_nb = { .notifier_call = on_panic, .priority = INT_MAX };
+static struct kmsg_dumper dumper = { .dump = on_dump, .max_reason = KMSG_DUMP_EMERG };
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+static void syscore_last_cpu(void *data)
+{
+	last_cpu();
+}
+
+static const struct syscore_ops ops = { .shutdown = syscore_last_cpu };
+static struct syscore syscore = { .ops = &ops };
+
+static void syscore_add(void)
+{
+	register_syscore(&syscore);
+}
+
+static void syscore_del(void)
+{
+	unregister_syscore(&syscore);
+}
+#else
+static struct syscore_ops ops = { .shutdown = last_cpu };
+
+static void syscore_add(void)
+{
+	register_syscore_ops(&ops);
+}
+
+static void syscore_del(void)
+{
+	unregister_syscore_ops(&ops);
+}
+#endif
+
+int kho_leave_setup(void)
+{
+	int ret = register_reboot_notifier(&reboot_nb);
+
+	if (ret)
+		return ret;
+	ret = kmsg_dump_register(&dumper);
+	if (ret) {
+		unregister_reboot_notifier(&reboot_nb);
+		return ret;
+	}
+	atomic_notifier_chain_register(&panic_notifier_list, &panic_nb);
+	syscore_add();
+	return 0;
+}
+
+void kho_leave_cleanup(void)
+{
+	syscore_del();
+	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_nb);
+	kmsg_dump_unregister(&dumper);
+	unregister_reboot_notifier(&reboot_nb);
+}

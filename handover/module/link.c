@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /dev/khoctl-link: frames to and from the other kernel.  The rings lie in memory that the peer writes:
+ * its counters and each frame's length are read once and checked; a peer that breaks the rules ends
+ * the link (-EPROTO) and can do no more.
+ */
+#include "kho.h"
+
+#include <linux/capability.h>
+#include <linux/poll.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#define FRAME_BYTES(n)	ALIGN(sizeof(u32) + (n), 8)
+
+struct kho_link {
+	struct kho_region *r;		/* NULL: not attached */
+	u32 seq;
+};
+
+void kho_link_init(struct kho_region *r)
+{
+	init_waitqueue_head(&r->wait);
+	mutex_init(&r->tx_lock);
+	mutex_init(&r->rx_lock);
+	mutex_init(&r->ping_lock);
+	init_completion(&r->pong_seen);
+	INIT_WORK(&r->poll_work, kho_ping_poll_work);
+}
+
+/* The region the file was attached to is still there (kho_life is held for reading). */
+static bool same(const struct kho_link *l)
+{
+	return kho_live(l->r) && l->r->seq == l->seq;
+}
+
+static int attach(struct kho_link *l, u32 peer)
+{
+	struct kho_region *r;
+	int ret = 0;
+
+	if (l->r)
+		return -EBUSY;
+	down_read(&kho_life);
+	r = kho_region_of(peer);
+	if (!r) {
+		ret = peer == KHO_PEER_INCOMING || peer == KHO_PEER_OUTGOING ? -ENODEV : -EINVAL;
+	} else {
+		mutex_lock(&r->tx_lock);
+		if (r->attached)
+			ret = -EBUSY;
+		r->attached = true;
+		mutex_unlock(&r->tx_lock);
+	}
+	if (!ret) {
+		l->seq = r->seq;
+		smp_store_release(&l->r, r);
+	}
+	up_read(&kho_life);
+	return ret;
+}
+
+/* Bytes the peer has sent and we have not read; -EPROTO for a counter that cannot be. */
+static long pending(const struct kho_region *r)
+{
+	u64 n = smp_load_acquire(&r->rx->head) - r->rx->tail;
+
+	return n > KHO_RING_DATA ? -EPROTO : (long)n;
+}
+
+static long room(const struct kho_region *r)
+{
+	u64 n = r->tx->head - smp_load_acquire(&r->tx->tail);
+
+	return n > KHO_RING_DATA ? -EPROTO : (long)(KHO_RING_DATA - n);
+}
+
+static unsigned long copy_in(struct kho_ring *k, u64 pos, const char __user *u, size_t n)
+{
+	size_t off = pos % KHO_RING_DATA, first = min_t(size_t, n, KHO_RING_DATA - off);
+
+	return copy_from_user(k->data + off, u, first) || copy_from_user(k->data, u + first, n - first);
+}
+
+static unsigned long copy_out(struct kho_ring *k, u64 pos, char __user *u, size_t n)
+{
+	size_t off = pos % KHO_RING_DATA, first = min_t(size_t, n, KHO_RING_DATA - off);
+
+	return copy_to_user(u, k->data + off, first) || copy_to_user(u + first, k->data, n - first);
+}
+
+static ssize_t send(struct kho_region *r, const char __user *u, size_t len)
+{
+	struct kho_ring *k = r->tx;
+	long free = room(r);
+
+	if (free < 0)
+		r->broken = true;
+	if (r->broken)
+		return -EPROTO;
+	if (kho_state_terminal(READ_ONCE(kho_peer(r)->state)))
+		return -EPIPE;
+	if (free < FRAME_BYTES(len))
+		return -EAGAIN;
+	*(u32 *)(k->data + k->head % KHO_RING_DATA) = len;	/* frames are 8-aligned: never wraps */
+	if (copy_in(k, k->head + sizeof(u32), u, len))
+		return -EFAULT;
+	smp_store_release(&k->head, k->head + FRAME_BYTES(len));
+	kho_doorbell_ring(r);
+	return len;
+}
+
+static ssize_t link_write(struct file *f, const char __user *u, size_t len, loff_t *pos)
+{
+	struct kho_link *l = f->private_data;
+	struct kho_region *r = smp_load_acquire(&l->r);
+	ssize_t ret;
+
+	if (!r)
+		return -ENOTCONN;
+	if (!len || len > KHO_FRAME_MAX)
+		return -EMSGSIZE;
+	down_read(&kho_life);
+	mutex_lock(&r->tx_lock);
+	ret = same(l) ? send(r, u, len) : -EPIPE;
+	mutex_unlock(&r->tx_lock);
+	up_read(&kho_life);
+	return ret;
+}
+
+/* One frame, or 0 when there is none. */
+static ssize_t receive(struct kho_region *r, char __user *u, size_t len)
+{
+	struct kho_ring *k = r->rx;
+	long have = pending(r);
+	bool was_full;
+	u32 n;
+
+	if (have < 0)
+		r->broken = true;
+	if (r->broken)
+		return -EPROTO;
+	if (!have)
+		return 0;
+	n = READ_ONCE(*(u32 *)(k->data + k->tail % KHO_RING_DATA));
+	if (!n || n > KHO_FRAME_MAX || FRAME_BYTES(n) > have) {
+		r->broken = true;
+		return -EPROTO;
+	}
+	if (n > len)
+		return -EMSGSIZE;
+	if (copy_out(k, k->tail + sizeof(u32), u, n))
+		return -EFAULT;
+	was_full = KHO_RING_DATA - have < FRAME_BYTES(KHO_FRAME_MAX);
+	smp_store_release(&k->tail, k->tail + FRAME_BYTES(n));
+	if (was_full)
+		kho_doorbell_ring(r);	/* the sender may wait for room */
+	return n;
+}
+
+static bool peer_gone(const struct kho_region *r)
+{
+	return kho_state_terminal(READ_ONCE(kho_peer(r)->state));
+}
+
+static bool readable(const struct kho_link *l)
+{
+	return !same(l) || READ_ONCE(l->r->broken) || pending(l->r) || peer_gone(l->r);
+}
+
+static ssize_t link_read(struct file *f, char __user *u, size_t len, loff_t *pos)
+{
+	struct kho_link *l = f->private_data;
+	struct kho_region *r = smp_load_acquire(&l->r);
+	ssize_t ret;
+	bool gone;
+
+	if (!r)
+		return -ENOTCONN;
+	for (;;) {
+		down_read(&kho_life);
+		gone = !same(l);
+		mutex_lock(&r->rx_lock);
+		ret = 0;
+		if (!gone) {
+			gone = peer_gone(r);	/* before the look at the ring: nothing comes after it */
+			ret = receive(r, u, len);
+		}
+		mutex_unlock(&r->rx_lock);
+		up_read(&kho_life);
+		if (ret || gone)
+			return ret;
+		if (f->f_flags & O_NONBLOCK)
+			return -EAGAIN;
+		ret = wait_event_interruptible(r->wait, readable(l));
+		if (ret)
+			return ret;
+	}
+}
+
+static __poll_t link_poll(struct file *f, poll_table *w)
+{
+	struct kho_link *l = f->private_data;
+	struct kho_region *r = smp_load_acquire(&l->r);
+	__poll_t ret = 0;
+
+	if (!r)
+		return EPOLLERR;
+	poll_wait(f, &r->wait, w);
+	down_read(&kho_life);
+	if (!same(l) || r->broken)
+		ret = EPOLLERR | EPOLLHUP | EPOLLIN;
+	else {
+		if (pending(r))
+			ret |= EPOLLIN | EPOLLRDNORM;
+		if (peer_gone(r))
+			ret |= EPOLLHUP | EPOLLIN;
+		else if (room(r) >= (long)FRAME_BYTES(KHO_FRAME_MAX))
+			ret |= EPOLLOUT | EPOLLWRNORM;
+	}
+	up_read(&kho_life);
+	return ret;
+}
+
+static long link_ping(struct kho_link *l, void __user *u)
+{
+	struct kho_ioc_ping p = { };
+	u32 size;
+	int ret;
+
+	if (!l->r)
+		return -ENOTCONN;
+	if (get_user(size, (u32 __user *)u))
+		return -EFAULT;
+	if (size < sizeof(p))
+		return -EINVAL;
+	ret = copy_struct_from_user(&p, sizeof(p), u, size);
+	if (ret)
+		return ret;
+	if (p.mode > KHO_PING_POLL || !p.count || p.count > 10000)
+		return -EINVAL;
+	down_read(&kho_life);
+	ret = same(l) ? kho_ping_run(l->r, &p) : -EPIPE;
+	up_read(&kho_life);
+	if (!ret && copy_to_user(u, &p, sizeof(p)))
+		ret = -EFAULT;
+	return ret;
+}
+
+static long link_ioctl(struct file *f, unsigned int cmd, unsigned long arg)
+{
+	struct kho_link *l = f->private_data;
+	void __user *u = (void __user *)arg;
+	struct kho_ioc_u32 a;
+	u32 size;
+	int ret;
+
+	if (!capable(CAP_SYS_BOOT) || !capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (_IOC_TYPE(cmd) != 'k')
+		return -ENOTTY;
+	if (_IOC_NR(cmd) == _IOC_NR(KHO_IOC_PING))
+		return link_ping(l, u);
+	if (_IOC_NR(cmd) != _IOC_NR(KHO_LINK_ATTACH))
+		return -ENOTTY;
+	if (get_user(size, (u32 __user *)u))
+		return -EFAULT;
+	if (size < sizeof(a))
+		return -EINVAL;
+	ret = copy_struct_from_user(&a, sizeof(a), u, size);
+	return ret ?: attach(l, a.value);
+}
+
+static int link_open(struct inode *i, struct file *f)
+{
+	if (!capable(CAP_SYS_BOOT) || !capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	f->private_data = kzalloc(sizeof(struct kho_link), GFP_KERNEL_ACCOUNT);
+	return f->private_data ? nonseekable_open(i, f) : -ENOMEM;
+}
+
+static int link_release(struct inode *i, struct file *f)
+{
+	struct kho_link *l = f->private_data;
+
+	if (l->r) {
+		mutex_lock(&l->r->tx_lock);
+		if (l->r->seq == l->seq)
+			l->r->attached = false;
+		mutex_unlock(&l->r->tx_lock);
+	}
+	kfree(l);
+	return 0;
+}
+
+const struct file_operations kho_link_fops = {
+	.owner = THIS_MODULE,
+	.open = link_open,
+	.release = link_release,
+	.read = link_read,
+	.write = link_write,
+	.poll = link_poll,
+	.unlocked_ioctl = link_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};

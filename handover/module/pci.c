@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * PCI functions of this kernel that change hands.  Quiescing goes through the power management callbacks
+ * of the bus: the driver stays bound, mounts and addresses stay, undo is a thaw.  A quiesced function is
+ * given to the incoming kernel by the ledger and the filter; towards the kernel above it is the
+ * bridge's business (bridge.c).
+ */
+#include "kho.h"
+
+#include <linux/ktime.h>
+#include <linux/list.h>
+#include <linux/module.h>
+#include <linux/pm.h>
+#include <linux/pm_runtime.h>
+#include <linux/slab.h>
+
+struct kho_fn {
+	struct list_head node;
+	struct kho_pci_id id;
+	struct mutex lock;
+	struct pci_dev *dev;	/* held while quiesced or given */
+	bool quiesced, given;
+	bool unmatched;		/* driverless: kept from being bound while it is away */
+};
+
+static LIST_HEAD(functions);
+static DEFINE_MUTEX(functions_lock);
+
+static struct kho_fn *fn_get(const struct kho_ioc_pci *a)
+{
+	struct kho_fn *fn;
+
+	mutex_lock(&functions_lock);
+	list_for_each_entry(fn, &functions, node)
+		if (fn->id.segment == a->segment && fn->id.bus == a->bus && fn->id.devfn == a->devfn)
+			goto out;
+	fn = kzalloc(sizeof(*fn), GFP_KERNEL);
+	if (fn) {
+		fn->id.segment = a->segment;
+		fn->id.bus = a->bus;
+		fn->id.devfn = a->devfn;
+		mutex_init(&fn->lock);
+		list_add(&fn->node, &functions);
+	}
+out:
+	mutex_unlock(&functions_lock);
+	return fn;
+}
+
+static struct pci_dev *dev_get(struct kho_pci_id id)
+{
+	return pci_get_domain_bus_and_slot(id.segment, id.bus, id.devfn);
+}
+
+static void hold(struct kho_fn *fn, struct pci_dev *dev)
+{
+	if (fn->dev)
+		return;
+	fn->dev = pci_dev_get(dev);
+	__module_get(THIS_MODULE);
+}
+
+static void let_go(struct kho_fn *fn)
+{
+	if (fn->quiesced || fn->given || !fn->dev)
+		return;
+	pci_dev_put(fn->dev);
+	fn->dev = NULL;
+	module_put(THIS_MODULE);
+}
+
+static int freeze(struct device *dev)
+{
+	const struct dev_pm_ops *pm = dev->bus->pm;
+	int ret;
+
+	if (!dev->driver)
+		return -ENXIO;
+	if (!pm || !pm->freeze || !pm->freeze_noirq || !pm->thaw || !pm->thaw_noirq ||
+	    !dev->driver->pm || !(dev->driver->pm->freeze || dev->driver->pm->freeze_noirq))
+		return -EOPNOTSUPP;
+	ret = pm->freeze(dev);
+	if (ret)
+		return ret;
+	ret = pm->freeze_noirq(dev);
+	if (ret)
+		pm->thaw(dev);
+	return ret;
+}
+
+static int thaw(struct device *dev)
+{
+	const struct dev_pm_ops *pm = dev->bus->pm;
+	int ret;
+
+	if (!dev->driver)
+		return 0;		/* unbound meanwhile */
+	ret = pm->thaw_noirq(dev);
+	return ret ?: pm->thaw(dev);
+}
+
+static int quiesce(struct kho_fn *fn)
+{
+	struct pci_dev *dev;
+	int ret;
+
+	if (fn->quiesced)
+		return 0;
+	if (fn->given)
+		return -EPERM;
+	dev = dev_get(fn->id);
+	if (!dev)
+		return -ENODEV;
+	if (dev->hdr_type != PCI_HEADER_TYPE_NORMAL) {
+		pci_dev_put(dev);
+		return -EINVAL;
+	}
+	pm_runtime_get_sync(&dev->dev);
+	device_lock(&dev->dev);
+	ret = freeze(&dev->dev);
+	device_unlock(&dev->dev);
+	if (ret) {
+		pm_runtime_put(&dev->dev);
+	} else {
+		hold(fn, dev);
+		fn->quiesced = true;
+	}
+	pci_dev_put(dev);
+	return ret;
+}
+
+static int unquiesce(struct kho_fn *fn)
+{
+	struct device *dev;
+	int ret;
+
+	if (!fn->quiesced)
+		return 0;
+	if (fn->given)
+		return -EPERM;
+	dev = &fn->dev->dev;
+	device_lock(dev);
+	ret = thaw(dev);
+	device_unlock(dev);
+	if (ret)
+		return ret;
+	pm_runtime_put(dev);
+	fn->quiesced = false;
+	let_go(fn);
+	return 0;
+}
+
+static void rematch(struct kho_fn *fn, struct pci_dev *dev)
+{
+	if (fn->unmatched)
+		device_set_driver_override(&dev->dev, NULL);
+	fn->unmatched = false;
+}
+
+/* To the incoming kernel. */
+static int give_down(struct kho_fn *fn, struct kho_ledger_pci *p)
+{
+	struct pci_dev *dev;
+	int ret = 0;
+
+	if (p->bridge || READ_ONCE(p->owner) != KHO_OWNER_OUTGOING)
+		return -EPERM;
+	dev = dev_get(fn->id);
+	if (!dev)
+		return -ENODEV;
+	device_lock(&dev->dev);
+	if (!fn->quiesced && dev->dev.driver)
+		ret = -EBUSY;
+	device_unlock(&dev->dev);
+	if (!ret && !fn->quiesced && !device_has_driver_override(&dev->dev)) {
+		ret = device_set_driver_override(&dev->dev, "khoctl-given");
+		fn->unmatched = !ret;
+	}
+	if (!ret)
+		ret = kho_filter_set(dev, true);
+	if (!ret) {
+		hold(fn, dev);
+		fn->given = true;
+		kho_filter_stop_dma(dev);
+		kho_give(p, KHO_OWNER_INCOMING);
+	} else {
+		rematch(fn, dev);
+	}
+	pci_dev_put(dev);
+	return ret;
+}
+
+static int take_down(struct kho_fn *fn, struct kho_ledger_pci *p)
+{
+	u8 owner = READ_ONCE(p->owner);
+
+	if (owner == KHO_OWNER_OUTGOING && !fn->given)
+		return 0;
+	if (owner != KHO_OWNER_PARK ||
+	    (READ_ONCE(p->to) != KHO_OWNER_OUTGOING && kho_peer_runs(&kho_down)))
+		return -EPERM;
+	if (fn->given) {
+		kho_filter_set(fn->dev, false);
+		rematch(fn, fn->dev);
+		fn->given = false;
+	}
+	kho_own(p, KHO_OWNER_OUTGOING);
+	let_go(fn);
+	return 0;
+}
+
+static int shift(struct kho_fn *fn, u32 peer, bool give)
+{
+	struct kho_region *r = kho_region_of(peer);
+	struct kho_ledger_pci *p;
+
+	if (!r)
+		return -ENODEV;
+	p = kho_ledger_pci(r, fn->id.segment, fn->id.bus, fn->id.devfn);
+	if (!p)
+		return -EPERM;
+	if (r == &kho_down)
+		return give ? give_down(fn, p) : take_down(fn, p);
+	if (fn->quiesced || fn->given)
+		return -EBUSY;
+	return give ? kho_pci_give_up(fn->id) : kho_pci_take_up(fn->id);
+}
+
+enum act { QUIESCE, UNQUIESCE, GIVE, TAKE };
+
+static long act(struct kho_ioc_pci *a, enum act what)
+{
+	bool peer = what == GIVE || what == TAKE;
+	struct kho_fn *fn;
+	ktime_t start;
+	int ret;
+
+	if (peer ? a->peer != KHO_PEER_INCOMING && a->peer != KHO_PEER_OUTGOING : a->peer != 0)
+		return -EINVAL;
+	fn = fn_get(a);
+	if (!fn)
+		return -ENOMEM;
+	down_read(&kho_life);
+	mutex_lock(&fn->lock);
+	start = ktime_get();
+	if (what == QUIESCE)
+		ret = quiesce(fn);
+	else if (what == UNQUIESCE)
+		ret = unquiesce(fn);
+	else
+		ret = shift(fn, a->peer, what == GIVE);
+	a->duration_us = ktime_us_delta(ktime_get(), start);
+	mutex_unlock(&fn->lock);
+	up_read(&kho_life);
+	return ret;
+}
+
+/**
+ * kho_pci_quiesce - KHO_IOC_PCI_QUIESCE; quiesced already is no error
+ *
+ * Context: process; the driver's freeze callback runs.
+ * Return: 0; -EINVAL a bridge; -ENODEV; -ENXIO no driver (nothing to quiesce); -EOPNOTSUPP the driver has no
+ * power management (unbind it instead); -EPERM given away; what the driver returns.
+ */
+long kho_pci_quiesce(void *arg)
+{
+	return act(arg, QUIESCE);
+}
+
+/**
+ * kho_pci_unquiesce - KHO_IOC_PCI_UNQUIESCE; not quiesced is no error
+ *
+ * Context: process.
+ * Return: 0; -EPERM given away: TAKE first; what the driver returns.
+ */
+long kho_pci_unquiesce(void *arg)
+{
+	return act(arg, UNQUIESCE);
+}
+
+/**
+ * kho_pci_give - KHO_IOC_PCI_GIVE
+ *
+ * Context: process; towards the outgoing kernel the driver is unbound.
+ * Return: 0; -EINVAL; -ENODEV no region, no function; -EPERM not in the ledger, not ours, a bridge; -EBUSY a
+ * driver is bound and not quiesced.
+ */
+long kho_pci_give(void *arg)
+{
+	return act(arg, GIVE);
+}
+
+/**
+ * kho_pci_take - KHO_IOC_PCI_TAKE; from the outgoing kernel it returns when a driver is bound
+ *
+ * Context: process; the driver's probe runs.
+ * Return: 0; -EINVAL; -ENODEV no region, no such function on the bus, no driver (nothing has changed
+ * hands then); -EPERM not in the ledger, not parked for us.
+ */
+long kho_pci_take(void *arg)
+{
+	return act(arg, TAKE);
+}
+
+void kho_pci_stop_dma(void)
+{
+	struct kho_fn *fn;
+
+	mutex_lock(&functions_lock);
+	list_for_each_entry(fn, &functions, node)
+		if (READ_ONCE(fn->given) && kho_filter_stop_dma(fn->dev))
+			pci_warn(fn->dev, "bus mastering could not be switched off\n");
+	mutex_unlock(&functions_lock);
+}
+
+bool kho_pci_masters(u16 segment, u8 bus, u8 devfn)
+{
+	struct kho_pci_id id = { .segment = segment, .bus = bus, .devfn = devfn };
+	struct pci_dev *dev = dev_get(id);
+	u16 cmd = 0;
+
+	if (!dev)
+		return false;
+	if (!kho_filter_has(dev))
+		pci_read_config_word(dev, PCI_COMMAND, &cmd);
+	pci_dev_put(dev);
+	return cmd != 0xffff && (cmd & PCI_COMMAND_MASTER);
+}
+
+void kho_pci_quiet(void)
+{
+	struct pci_dev *dev = NULL;
+
+	for_each_pci_dev(dev)
+		if (dev->hdr_type == PCI_HEADER_TYPE_NORMAL && !kho_filter_has(dev))
+			pci_clear_master(dev);
+}
+
+void kho_pci_cleanup(void)
+{
+	struct kho_fn *fn, *n;
+
+	list_for_each_entry_safe(fn, n, &functions, node) {
+		list_del(&fn->node);
+		kfree(fn);
+	}
+	kho_filter_cleanup();
+}

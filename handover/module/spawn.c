@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * SPAWN sends a parked CPU into the incoming kernel; STOP is its inverse whatever that kernel does: its
+ * CPUs are stopped by INIT and put back into the park, its functions lose bus mastering, and all of it
+ * waits for this kernel to take it.
+ */
+#include "kho.h"
+
+#include <linux/cpumask.h>
+#include <linux/delay.h>
+#include <asm/tsc.h>
+
+static bool inside(const struct kho_region *r, u64 addr)
+{
+	return addr >= r->base && addr < r->base + r->bytes;
+}
+
+static int spawn(struct kho_region *r, const struct kho_ioc_spawn *a)
+{
+	struct kho_ledger_cpu *c = kho_ledger_cpu(r, a->apicid);
+	u32 *state = &kho_peer(r)->state;
+	int ret;
+
+	if (a->apicid != r->ledger->boot_apicid || !inside(r, a->rsi) ||
+	    !inside(r, a->entry) || a->entry < r->base + KHO_HEAD_BYTES)
+		return -EINVAL;
+	if (!c || READ_ONCE(c->owner) != KHO_OWNER_PARK || READ_ONCE(c->to) != KHO_OWNER_INCOMING ||
+	    READ_ONCE(*state) != KHO_STATE_LOADED)
+		return -EPERM;
+	ret = kho_mbox_test(r, a->apicid, 1000);
+	if (ret)
+		return ret == -ETIMEDOUT ? -EBUSY : ret;
+	/* the last word of this side in that field; from the wakeup on it is the incoming kernel's */
+	smp_store_release(state, (u32)KHO_STATE_BOOTING);
+	r->peer_beat_tsc = rdtsc_ordered();
+	ret = kho_mbox_wake(r, a->apicid, a->entry, a->rsi);
+	if (ret)
+		smp_store_release(state, (u32)KHO_STATE_LOADED);
+	return ret == -ETIMEDOUT ? -EBUSY : ret;
+}
+
+/**
+ * kho_spawn - KHO_IOC_SPAWN
+ *
+ * Context: process.
+ * Return: 0; -EINVAL not the boot CPU of the region, addresses outside it; -ENODEV no region; -EPERM the
+ * CPU was not given, or the region is not freshly loaded; -EBUSY the CPU is not in the park.
+ */
+long kho_spawn(void *arg)
+{
+	long ret = -ENODEV;
+
+	down_read(&kho_life);
+	mutex_lock(&kho_cpu_lock);
+	if (kho_live(&kho_down))
+		ret = spawn(&kho_down, arg);
+	mutex_unlock(&kho_cpu_lock);
+	up_read(&kho_life);
+	return ret;
+}
+
+static bool theirs(u8 owner, u8 to)
+{
+	return owner == KHO_OWNER_INCOMING || (owner == KHO_OWNER_PARK && to == KHO_OWNER_INCOMING);
+}
+
+/* Everything it has, or may be waking up at this moment; the BSP cannot be among them. */
+static int fence_cpus(struct kho_region *r)
+{
+	struct kho_ledger_cpu *c;
+	int ret = 0, one;
+	u32 i;
+
+	for (i = 0; i < r->ncpus; i++) {
+		c = &r->cpus[i];
+		if (theirs(READ_ONCE(c->owner), READ_ONCE(c->to)))
+			kho_ipi_init(c->apicid);
+	}
+	mdelay(10);
+	for (i = 0; i < r->ncpus; i++) {
+		c = &r->cpus[i];
+		if (theirs(READ_ONCE(c->owner), READ_ONCE(c->to)))
+			kho_ipi_deinit(c->apicid);
+	}
+	kho_mbox_break(r);
+	for (i = 0; i < r->ncpus; i++) {
+		c = &r->cpus[i];
+		if (!theirs(READ_ONCE(c->owner), READ_ONCE(c->to)))
+			continue;
+		one = kho_sipi(r, c->apicid);
+		if (one) {
+			pr_err("APIC id %u does not answer after INIT: %d\n", c->apicid, one);
+			ret = -EIO;
+			continue;
+		}
+		kho_give(c, KHO_OWNER_OUTGOING);
+	}
+	return ret;
+}
+
+static int stop(struct kho_region *r)
+{
+	struct kho_ledger_pci *p;
+	struct kho_ledger_cpu *c;
+	int cpu, ret;
+	u32 i;
+
+	for (i = 0; i < r->ncpus; i++) {
+		c = &r->cpus[i];
+		if (!theirs(READ_ONCE(c->owner), READ_ONCE(c->to)))
+			continue;
+		cpu = kho_cpu_of(c->apicid);
+		if (c->bsp || cpu <= 0 || cpu_online(cpu))
+			return -EPERM;
+	}
+	if (!kho_state_terminal(READ_ONCE(kho_peer(r)->state)))
+		smp_store_release(&kho_peer(r)->state, (u32)KHO_STATE_FENCED);
+	ret = fence_cpus(r);
+	kho_pci_stop_dma();
+	for (i = 0; i < r->npci; i++) {
+		p = &r->pci[i];
+		if (theirs(READ_ONCE(p->owner), READ_ONCE(p->to)))
+			kho_give(p, KHO_OWNER_OUTGOING);
+	}
+	wake_up_all(&r->wait);
+	return ret;
+}
+
+/**
+ * kho_stop - KHO_IOC_STOP; may be repeated
+ *
+ * Context: process; about 10 ms.
+ * Return: 0; -EINVAL; -ENODEV no region; -EPERM the machine's boot CPU was given, nothing was done;
+ * -EIO a CPU does not answer, the rest was done.
+ */
+long kho_stop(void *arg)
+{
+	struct kho_ioc_u32 *a = arg;
+	long ret = -ENODEV;
+
+	if (a->value)
+		return -EINVAL;
+	down_read(&kho_life);
+	mutex_lock(&kho_cpu_lock);
+	if (kho_live(&kho_down))
+		ret = stop(&kho_down);
+	mutex_unlock(&kho_cpu_lock);
+	up_read(&kho_life);
+	return ret;
+}
