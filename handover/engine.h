@@ -77,7 +77,10 @@ struct kho_engine_ops {
 	 * (blob in, may be NULL) or "verify" (fills r). deadline_us: absolute, kho_clock_us(). [any] */
 	int (*peer_op)(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in,
 		       struct kho_report *r, uint64_t deadline_us, struct kho_err *err);
-	/* Both sides sign; record: the journal so far, kept by the incoming side as its own. */
+	/*
+	 * Both sides sign; record: the journal so far, kept by the incoming side as its own. Negative: the peer has not
+	 * signed. Called again before retire with the complete journal, which replaces the first one.
+	 */
 	int (*commit)(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err);
 	/* After commit: CPUs, then the last CPU; the caller's process ends here when it works (it prints before). */
 	int (*shift_rest)(struct kho_engine *e, struct kho_err *err);

@@ -82,6 +82,7 @@ struct kho_env {
 };
 
 #define KHO_SER_LAST	(1u << 0)	/* retrieved after every other serializer */
+#define KHO_SER_GATE	(1u << 1)	/* its finish opens the network: the blackout ends when it has returned */
 
 struct kho_serializer {
 	const char *name;		/* "proc", "netdev", "block", "host", "clock", "files" */

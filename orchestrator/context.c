@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What runner, steps and lanes share.  See orchestrator/context.h. */
+#include "orchestrator/context.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "lib/clock.h"
+#include "lib/json.h"
+
+/* env is a member of the engine; event_arg is ours */
+static struct kho_upgrade *upgrade_of(struct kho_env *env)
+{
+	struct kho_engine *e = (struct kho_engine *)((char *)env - offsetof(struct kho_engine, env));
+
+	return e->event_arg;
+}
+
+static int env_put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
+{
+	struct kho_upgrade *u = upgrade_of(env);
+	struct stat st;
+	int rc = u->engine_env_ops->put_file(env, local, name, err);
+
+	if (rc == 0 && stat(local, &st) == 0)
+		atomic_fetch_add(&u->put_bytes, (uint64_t)st.st_size);
+	return rc;
+}
+
+static void env_phase(struct kho_env *env, const char *name, uint64_t begin_us, uint64_t end_us)
+{
+	kho_context_phase(upgrade_of(env), name, begin_us, end_us);
+}
+
+static void env_note(struct kho_env *env, const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	kho_context_note(upgrade_of(env), "%s", text);
+}
+
+static void engine_phase(void *arg, const char *name, uint64_t begin_us, uint64_t end_us)
+{
+	kho_context_phase(arg, name, begin_us, end_us);
+}
+
+static void engine_note(void *arg, const char *text)
+{
+	kho_context_note(arg, "%s", text);
+}
+
+void kho_context_wire(struct kho_upgrade *u)
+{
+	struct kho_engine *e = u->engine;
+
+	u->engine_env_ops = e->env.ops;
+	if (e->env.ops)
+		u->env_ops = *e->env.ops;
+	u->env_ops.phase = env_phase;
+	u->env_ops.note = env_note;
+	if (u->env_ops.put_file)
+		u->env_ops.put_file = env_put_file;
+	e->env.ops = &u->env_ops;
+	e->env.workloads = &u->plan->workloads;
+	e->env.sysroot = u->plan->sysroot;
+	if (!e->env.run_dir)
+		e->env.run_dir = u->plan->world.run_dir;
+	if (!e->env.images_dir)
+		e->env.images_dir = "/run/khoctl/images";
+	e->phase = engine_phase;
+	e->note = engine_note;
+	e->event_arg = u;
+}
+
+void kho_context_unwire(struct kho_upgrade *u)
+{
+	if (!u->engine || u->engine->event_arg != u)
+		return;
+	u->engine->env.ops = u->engine_env_ops;
+	u->engine->phase = NULL;
+	u->engine->note = NULL;
+	u->engine->event_arg = NULL;
+}
+
+struct json_object *kho_record_new(const char *kind)
+{
+	struct json_object *o = json_object_new_object();
+
+	kho_json_str(o, "rec", kind);
+	return o;
+}
+
+static void fill_phase(struct json_object *o, const char *name, uint64_t begin_us, uint64_t end_us)
+{
+	kho_json_str(o, "name", name);
+	kho_json_int(o, "begin_us", (int64_t)begin_us);
+	kho_json_int(o, "us", (int64_t)(end_us - begin_us));
+}
+
+void kho_context_phase(struct kho_upgrade *u, const char *name, uint64_t begin_us, uint64_t end_us)
+{
+	struct json_object *ev = kho_event_new("phase"), *rec = kho_record_new("phase");
+
+	fill_phase(ev, name, begin_us, end_us);
+	fill_phase(rec, name, begin_us, end_us);
+	kho_events_emit(u->events, ev);
+	/* a measurement that cannot be kept is no reason to fail an upgrade */
+	(void)!kho_journal_add(u->journal, rec, NULL);
+}
+
+void kho_context_note(struct kho_upgrade *u, const char *fmt, ...)
+{
+	struct json_object *ev = kho_event_new("note");
+	char text[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	kho_json_str(ev, "text", text);
+	kho_events_emit(u->events, ev);
+}
+
+int kho_context_check(struct kho_upgrade *u, struct kho_err *err)
+{
+	if (!atomic_load(&u->stop))
+		return 0;
+	return kho_fail(err, u->stop_why.code, "%s", u->stop_why.msg);
+}
+
+int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, const struct kho_blob *in,
+		     struct kho_report *r, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+	char name[64];
+	int rc = u->engine->ops->peer_op(u->engine, s->name, op, in, r, atomic_load(&u->deadline_us), err);
+
+	snprintf(name, sizeof(name), "%s %s", op, s->name);
+	if (rc < 0)
+		return kho_wrap(err, "%s", name);
+	kho_context_phase(u, name, begin, kho_clock_us());
+	return 0;
+}
+
+int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, struct kho_err *err)
+{
+	struct kho_err why = KHO_ERR_INIT;
+	int rc;
+
+	if (!u->engine->ops->peer_alive(u->engine, &why))
+		return 0;
+	rc = kho_context_peer(u, s, op, NULL, NULL, err);
+	return rc < 0 && u->engine->ops->peer_alive(u->engine, &why) ? rc : 0;
+}
+
+void kho_context_disk_away(struct kho_upgrade *u)
+{
+	kho_logfile_away(kho_journal_file(u->journal));
+	kho_logfile_away(kho_events_file(u->events));
+}
+
+int kho_context_disk_back(struct kho_upgrade *u, struct kho_err *err)
+{
+	int rc = kho_logfile_back(kho_journal_file(u->journal), err);
+	int rc2 = kho_logfile_back(kho_events_file(u->events), rc < 0 ? NULL : err);
+
+	return rc < 0 ? rc : rc2;
+}
+
+void kho_first_failure(int rc, const struct kho_err *from, int *first, struct kho_err *err)
+{
+	if (rc >= 0 || *first < 0)
+		return;
+	*first = rc;
+	if (err)
+		*err = *from;
+}

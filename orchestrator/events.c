@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Events.  See orchestrator/events.h. */
+#include "orchestrator/events.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/json.h"
+
+struct kho_events {
+	pthread_mutex_t lock;
+	struct kho_logfile *file;
+	kho_event_fn fn;
+	void *arg;
+	uint64_t begin_us;
+};
+
+int kho_events_create(const char *run_dir, const char *state_dir, kho_event_fn fn, void *arg, struct kho_events **out,
+		      struct kho_err *err)
+{
+	struct kho_events *e = calloc(1, sizeof(*e));
+	int rc;
+
+	if (!e)
+		return kho_fail(err, -ENOMEM, "events: out of memory");
+	pthread_mutex_init(&e->lock, NULL);
+	e->fn = fn;
+	e->arg = arg;
+	e->begin_us = kho_clock_us();
+	rc = kho_logfile_create(run_dir, state_dir, KHO_EVENTS_NAME, &e->file, err);
+	if (rc < 0) {
+		kho_events_free(e);
+		return kho_wrap(err, "events");
+	}
+	*out = e;
+	return 0;
+}
+
+struct json_object *kho_event_new(const char *kind)
+{
+	struct json_object *o = json_object_new_object();
+
+	kho_json_str(o, "event", kind);
+	return o;
+}
+
+void kho_events_emit(struct kho_events *e, struct json_object *event)
+{
+	_cleanup_json_ struct json_object *own = event;
+	_cleanup_free_ char *line = NULL;
+	const char *text;
+	size_t len;
+
+	kho_json_int(own, "t_us", (int64_t)(kho_clock_us() - e->begin_us));
+	text = json_object_to_json_string_length(own, JSON_C_TO_STRING_PLAIN, &len);
+	line = malloc(len + 2);
+	if (!line)
+		return;
+	memcpy(line, text, len);
+	memcpy(line + len, "\n", 2);
+	pthread_mutex_lock(&e->lock);
+	(void)!kho_logfile_append(e->file, line, len + 1, false, NULL);
+	if (e->fn)
+		e->fn(e->arg, line, len + 1);
+	pthread_mutex_unlock(&e->lock);
+}
+
+struct kho_logfile *kho_events_file(struct kho_events *e)
+{
+	return e->file;
+}
+
+void kho_events_free(struct kho_events *e)
+{
+	if (!e)
+		return;
+	kho_logfile_free(e->file);
+	pthread_mutex_destroy(&e->lock);
+	free(e);
+}

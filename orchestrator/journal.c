@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The journal.  See orchestrator/journal.h. */
+#include "orchestrator/journal.h"
+
+#include <endian.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/json.h"
+
+#define MAGIC "KHOJRNL1"
+#define MAGIC_LEN 8
+#define JOURNAL_MAX (64u << 20)
+#define RECORD_MAX (1u << 20)
+
+struct kho_journal {
+	struct kho_logfile *file;
+};
+
+uint32_t kho_crc32(const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint32_t crc = ~0u;
+
+	while (len--) {
+		crc ^= *p++;
+		for (int k = 0; k < 8; k++)
+			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+	}
+	return ~crc;
+}
+
+int kho_journal_create(const char *run_dir, const char *state_dir, struct kho_journal **out, struct kho_err *err)
+{
+	struct kho_journal *j = calloc(1, sizeof(*j));
+	int rc;
+
+	if (!j)
+		return kho_fail(err, -ENOMEM, "journal: out of memory");
+	rc = kho_logfile_create(run_dir, state_dir, KHO_JOURNAL_NAME, &j->file, err);
+	if (rc == 0)
+		rc = kho_logfile_append(j->file, MAGIC, MAGIC_LEN, true, err);
+	if (rc < 0) {
+		kho_journal_free(j);
+		return kho_wrap(err, "journal");
+	}
+	*out = j;
+	return 0;
+}
+
+int kho_journal_add(struct kho_journal *j, struct json_object *record, struct kho_err *err)
+{
+	_cleanup_json_ struct json_object *own = record;
+	size_t len;
+	const char *text = json_object_to_json_string_length(own, JSON_C_TO_STRING_PLAIN, &len);
+	_cleanup_free_ char *buf = malloc(len + 8);
+	uint32_t head[2] = { htole32((uint32_t)len), htole32(kho_crc32(text, len)) };
+
+	if (!buf)
+		return kho_fail(err, -ENOMEM, "journal: out of memory");
+	memcpy(buf, head, 8);
+	memcpy(buf + 8, text, len);
+	return kho_logfile_append(j->file, buf, len + 8, true, err);
+}
+
+struct kho_logfile *kho_journal_file(struct kho_journal *j)
+{
+	return j->file;
+}
+
+void kho_journal_free(struct kho_journal *j)
+{
+	if (!j)
+		return;
+	kho_logfile_free(j->file);
+	free(j);
+}
+
+/* The record at p, or NULL when what is there is none. */
+static struct json_object *one_record(const char *p, size_t left, size_t *out_used)
+{
+	struct json_object *o;
+	uint32_t head[2];
+	size_t len;
+
+	if (left < 8)
+		return NULL;
+	memcpy(head, p, 8);
+	len = le32toh(head[0]);
+	if (len > RECORD_MAX || len > left - 8 || kho_crc32(p + 8, len) != le32toh(head[1]))
+		return NULL;
+	*out_used = len + 8;
+	return kho_json_parse(p + 8, len, &o, NULL) < 0 ? NULL : o;
+}
+
+int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, bool *out_torn, struct kho_err *err)
+{
+	const char *p = bytes, *end = p + len;
+	struct json_object *list, *o;
+	size_t used;
+
+	if (len < MAGIC_LEN || memcmp(p, MAGIC, MAGIC_LEN))
+		return kho_fail(err, -EINVAL, "not a khoctl journal");
+	list = json_object_new_array();
+	for (p += MAGIC_LEN; (o = one_record(p, (size_t)(end - p), &used)); p += used)
+		json_object_array_add(list, o);
+	if (out_torn)
+		*out_torn = p != end;
+	*out = list;
+	return 0;
+}
+
+int kho_journal_read(const char *run_dir, const char *state_dir, struct json_object **out, bool *out_torn,
+		     struct kho_err *err)
+{
+	const char *const dirs[] = { run_dir, state_dir };
+	_cleanup_free_ char *best = NULL;
+	size_t best_len = 0;
+
+	for (size_t i = 0; i < 2; i++) {
+		_cleanup_free_ char *path = NULL, *text = NULL;
+		size_t len;
+
+		if (asprintf(&path, "%s/%s", dirs[i], KHO_JOURNAL_NAME) < 0)
+			return kho_fail(err, -ENOMEM, "journal: out of memory");
+		if (kho_read_file(path, JOURNAL_MAX, &text, &len, NULL) < 0 || (best && len <= best_len))
+			continue;
+		free(best);
+		best = steal_ptr(text);
+		best_len = len;
+	}
+	if (!best)
+		return kho_fail(err, -ENOENT, "no upgrade is recorded in %s", state_dir);
+	return kho_journal_parse(best, best_len, out, out_torn, err);
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Only one upgrade at a time.  See orchestrator/lock.h. */
+#include "orchestrator/lock.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+
+static char *lock_path(const char *run_dir)
+{
+	char *path;
+
+	return asprintf(&path, "%s/lock", run_dir) < 0 ? NULL : path;
+}
+
+pid_t kho_lock_holder(const char *run_dir, char step[32])
+{
+	_cleanup_free_ char *path = lock_path(run_dir);
+	_cleanup_close_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	char text[64] = "";
+	int pid = 0;
+
+	step[0] = '\0';
+	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || pread(fd, text, sizeof(text) - 1, 0) < 0)
+		return 0;
+	if (sscanf(text, "%d %31s", &pid, step) < 1)
+		return 0;
+	return pid;
+}
+
+void kho_lock_step(int fd, const char *step)
+{
+	char text[64];
+	int n = snprintf(text, sizeof(text), "%d %-31.31s\n", getpid(), step);
+
+	/* same length every time: a reader sees the old text or the new one */
+	(void)!pwrite(fd, text, (size_t)n, 0);
+}
+
+int kho_lock_take(const char *run_dir, struct kho_err *err)
+{
+	_cleanup_free_ char *path = lock_path(run_dir);
+	_cleanup_close_ int fd = -1;
+	char step[32];
+	int rc = kho_mkdir(run_dir, err);
+
+	if (rc < 0)
+		return rc;
+	if (!path)
+		return kho_fail(err, -ENOMEM, "lock: out of memory");
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return kho_fail_errno(err, "open %s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		pid_t pid = kho_lock_holder(run_dir, step);
+
+		return kho_fail(err, -EBUSY, "another upgrade is running (pid %d, step %s); wait for it, or stop it: khoctl rollback",
+				pid, step);
+	}
+	kho_lock_step(fd, "begin");
+	return steal_fd(fd);
+}

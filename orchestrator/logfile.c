@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Append-only file, one copy in RAM, one on disk.  See orchestrator/logfile.h. */
+#include "orchestrator/logfile.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+
+struct kho_logfile {
+	pthread_mutex_t lock;
+	char *name;
+	int ram_fd, disk_fd;
+	bool away;
+	char *bytes;		/* everything so far; the RAM file is for readers and for who comes after a crash */
+	size_t len, room, on_disk;
+};
+
+static int open_copy(const char *dir, const char *name, int *out, struct kho_err *err)
+{
+	_cleanup_free_ char *path = NULL, *prev = NULL;
+	int rc = kho_mkdir(dir, err);
+
+	if (rc < 0)
+		return rc;
+	if (asprintf(&path, "%s/%s", dir, name) < 0 || asprintf(&prev, "%s/%s.prev", dir, name) < 0)
+		return kho_fail(err, -ENOMEM, "open %s/%s: out of memory", dir, name);
+	if (rename(path, prev) < 0 && errno != ENOENT)
+		return kho_fail_errno(err, "rename %s", path);
+	*out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return *out < 0 ? kho_fail_errno(err, "create %s", path) : 0;
+}
+
+int kho_logfile_create(const char *run_dir, const char *state_dir, const char *name, struct kho_logfile **out,
+		       struct kho_err *err)
+{
+	struct kho_logfile *l = calloc(1, sizeof(*l));
+	int rc;
+
+	if (!l)
+		return kho_fail(err, -ENOMEM, "open %s: out of memory", name);
+	pthread_mutex_init(&l->lock, NULL);
+	l->ram_fd = l->disk_fd = -1;
+	l->name = strdup(name);
+	rc = l->name ? open_copy(run_dir, name, &l->ram_fd, err) : kho_fail(err, -ENOMEM, "open %s: out of memory", name);
+	if (rc == 0)
+		rc = open_copy(state_dir, name, &l->disk_fd, err);
+	if (rc < 0) {
+		kho_logfile_free(l);
+		return rc;
+	}
+	*out = l;
+	return 0;
+}
+
+static int catch_up(struct kho_logfile *l, bool sync, struct kho_err *err)
+{
+	int rc = kho_write_all(l->disk_fd, l->bytes + l->on_disk, l->len - l->on_disk);
+
+	if (rc < 0)
+		return kho_fail(err, rc, "write %s: %s", l->name, strerror(-rc));
+	l->on_disk = l->len;
+	if (sync && fdatasync(l->disk_fd) < 0)
+		return kho_fail_errno(err, "sync %s", l->name);
+	return 0;
+}
+
+static int append_locked(struct kho_logfile *l, const void *data, size_t len, bool sync, struct kho_err *err)
+{
+	int rc;
+
+	if (l->len + len > l->room) {
+		size_t room = (l->len + len) * 2;
+		char *bigger = realloc(l->bytes, room);
+
+		if (!bigger)
+			return kho_fail(err, -ENOMEM, "append to %s: out of memory", l->name);
+		l->bytes = bigger;
+		l->room = room;
+	}
+	memcpy(l->bytes + l->len, data, len);
+	l->len += len;
+	rc = kho_write_all(l->ram_fd, data, len);
+	if (rc < 0)
+		return kho_fail(err, rc, "write %s: %s", l->name, strerror(-rc));
+	return l->away ? 0 : catch_up(l, sync, err);
+}
+
+int kho_logfile_append(struct kho_logfile *l, const void *data, size_t len, bool sync, struct kho_err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&l->lock);
+	rc = append_locked(l, data, len, sync, err);
+	pthread_mutex_unlock(&l->lock);
+	return rc;
+}
+
+void kho_logfile_away(struct kho_logfile *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->away = true;
+	pthread_mutex_unlock(&l->lock);
+}
+
+int kho_logfile_back(struct kho_logfile *l, struct kho_err *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&l->lock);
+	if (l->away) {
+		l->away = false;
+		rc = catch_up(l, true, err);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return rc;
+}
+
+int kho_logfile_bytes(struct kho_logfile *l, struct kho_blob *out, struct kho_err *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&l->lock);
+	out->data = malloc(l->len + 1);
+	if (out->data) {
+		memcpy(out->data, l->bytes, l->len);
+		out->len = l->len;
+	} else {
+		rc = kho_fail(err, -ENOMEM, "copy %s: out of memory", l->name);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return rc;
+}
+
+void kho_logfile_free(struct kho_logfile *l)
+{
+	if (!l)
+		return;
+	kho_closep(&l->ram_fd);
+	kho_closep(&l->disk_fd);
+	free(l->name);
+	free(l->bytes);
+	pthread_mutex_destroy(&l->lock);
+	free(l);
+}

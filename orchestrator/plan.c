@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The plan: facts + configuration + request -> one constant.  Reads only.
+ * Choosing the engine is in plan_engine.c, printing in plan_print.c.
+ */
+#include "orchestrator/plan.h"
+
+#include <dirent.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/conf.h"
+#include "lib/format.h"
+#include "lib/io.h"
+#include "orchestrator/plan_parts.h"
+
+#define K(name, type, field) { name, type, offsetof(struct kho_config, field) }
+static const struct kho_conf_key config_keys[] = {
+	K("engine", KHO_CONF_STRING, engine),
+	K("initrd", KHO_CONF_PATH, initrd),
+	K("cmdline", KHO_CONF_STRING, cmdline),
+	K("after-commit", KHO_CONF_STRING, after_commit),
+	K("extra-file", KHO_CONF_PATHS, extra_files),
+	K("cpus-before-freeze", KHO_CONF_UINT, cpus_before_freeze),
+	K("memory", KHO_CONF_SIZE, memory),
+	K("precopy-rounds", KHO_CONF_UINT, precopy_rounds),
+	{ 0 },
+};
+
+int kho_plan_running(const char *sysroot, char **out, struct kho_err *err)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/sys/kernel/osrelease");
+
+	if (!path)
+		return kho_fail(err, -ENOMEM, "running release: out of memory");
+	return kho_read_line(path, out, err);
+}
+
+int kho_plan_latest(const char *sysroot, const char *running, char **out, struct kho_err *err)
+{
+	_cleanup_free_ char *boot = kho_sysroot_path(sysroot, "/boot");
+	_cleanup_closedir_ DIR *dir = boot ? opendir(boot) : NULL;
+	_cleanup_free_ char *best = NULL;
+	struct dirent *d;
+
+	if (!dir)
+		return kho_fail_errno(err, "open %s", boot ? boot : "/boot");
+	while ((d = readdir(dir))) {
+		const char *release = d->d_name + strlen("vmlinuz-");
+
+		if (strncmp(d->d_name, "vmlinuz-", strlen("vmlinuz-")) || !strcmp(release, running))
+			continue;
+		if (best && kho_version_cmp(release, best) <= 0)
+			continue;
+		free(best);
+		best = strdup(release);
+	}
+	if (!best)
+		return kho_fail(err, -ENOENT, "no other kernel in %s than the running %s; install one (apt install linux-image-amd64) or name it with --to FILE",
+				boot, running);
+	if (asprintf(out, "%s/vmlinuz-%s", boot, best) < 0)
+		return kho_fail(err, -ENOMEM, "latest kernel: out of memory");
+	return 0;
+}
+
+static int load_config(struct kho_plan *p, struct kho_err *err)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(p->sysroot, "/etc/khoctl/khoctl.conf");
+	int rc;
+
+	p->config.precopy_rounds = 30;
+	if (!path)
+		return kho_fail(err, -ENOMEM, "read khoctl.conf: out of memory");
+	if (!kho_exists(path))
+		return 0;
+	rc = kho_conf_load(path, config_keys, &p->config, err);
+	if (rc == 0 && (!p->config.precopy_rounds || p->config.precopy_rounds > 1000))
+		return kho_fail(err, -EINVAL, "%s: precopy-rounds: want 1 to 1000", path);
+	return rc;
+}
+
+/* A target named by the operator is a path of this system; "latest" and all else lies below the sysroot. */
+static int find_image(struct kho_plan *p, const char *to, struct kho_err *err)
+{
+	int rc;
+
+	if (!strcmp(to, "latest")) {
+		rc = kho_plan_latest(p->sysroot, p->from, &p->image_path, err);
+		if (rc < 0)
+			return rc;
+	} else {
+		_cleanup_free_ char *below = kho_sysroot_path(p->sysroot, to);
+
+		p->image_path = strdup(below && kho_exists(below) ? below : to);
+		if (!p->image_path)
+			return kho_fail(err, -ENOMEM, "find %s: out of memory", to);
+	}
+	return kho_bzimage_read(p->image_path, &p->image, err);
+}
+
+static int find_modules(struct kho_plan *p)
+{
+	static const char *const roots[] = { "/lib/modules", "/usr/lib/modules" };
+	_cleanup_free_ char *fix = NULL;
+
+	for (size_t i = 0; i < 2; i++) {
+		_cleanup_free_ char *dir = NULL, *dep = NULL;
+
+		if (asprintf(&dir, "%s%s/%s", p->sysroot, roots[i], p->image.release) < 0 ||
+		    asprintf(&dep, "%s/modules.dep", dir) < 0)
+			return -ENOMEM;
+		if (!p->modules_dir)
+			p->modules_dir = strdup(dir);
+		if (!kho_exists(dep))
+			continue;
+		free(p->modules_dir);
+		p->modules_dir = steal_ptr(dir);
+		return 0;
+	}
+	if (asprintf(&fix, "apt install linux-image-%s", p->image.release) < 0)
+		return -ENOMEM;
+	return kho_report_add(&p->report, KHO_V_NO, "image", p->image.release, fix, "no modules for it in %s", p->modules_dir);
+}
+
+static int find_workloads(struct kho_plan *p, struct kho_err *err)
+{
+	struct kho_err why = KHO_ERR_INIT;
+	int rc = kho_workloads_load(p->sysroot, NULL, &p->workloads, err);
+
+	if (rc < 0)
+		return rc;
+	if (!p->workloads.n)
+		return kho_report_add(&p->report, KHO_V_LOSS, "workload", "none", "declare them in /etc/khoctl/workloads.d/NAME.conf",
+				      "no workload is declared: every process ends with this kernel");
+	rc = kho_workloads_resolve(p->sysroot, &p->workloads, &why);
+	if (rc < 0)
+		return kho_report_add(&p->report, KHO_V_NO, "workload", "find", NULL, "%s", why.msg);
+	return 0;
+}
+
+static int find_generation(struct kho_plan *p, struct kho_err *err)
+{
+	struct kho_instance_info *list = NULL;
+	size_t n = 0;
+	int rc = kho_instances(p->sysroot, &list, &n, err);
+
+	if (rc < 0)
+		return rc;
+	p->generation = 2;
+	for (size_t i = 0; i < n; i++)
+		if (list[i].self)
+			p->generation = list[i].generation + 1;
+	kho_instances_free(list, n);
+	return 0;
+}
+
+static int find_old_image(struct kho_plan *p)
+{
+	if (asprintf(&p->old_image, "/boot/vmlinuz-%s", p->from) < 0) {
+		p->old_image = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static void fill_request(struct kho_plan *p)
+{
+	p->request = (struct kho_engine_request){
+		.image = p->image_path,
+		.release = p->image.release,
+		.initrd = p->config.initrd,
+		.modules_dir = p->modules_dir,
+		.extra_cmdline = p->config.cmdline ? p->config.cmdline : "",
+		.extra_files = (const char *const *)p->config.extra_files,
+		.after_commit = p->config.after_commit,
+		.workloads = &p->workloads,
+		.cpus_before_freeze = (unsigned)p->config.cpus_before_freeze,
+		.memory_bytes = p->config.memory,
+		.sysroot = p->sysroot,
+		.run_dir = p->world.run_dir,
+	};
+}
+
+static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err)
+{
+	int rc = load_config(p, err);
+
+	if (rc == 0)
+		rc = kho_plan_running(p->sysroot, &p->from, err);
+	if (rc == 0)
+		rc = find_image(p, rq->to, err);
+	if (rc == 0)
+		rc = find_modules(p) < 0 ? kho_fail(err, -ENOMEM, "plan: out of memory") : 0;
+	if (rc == 0)
+		rc = find_workloads(p, err);
+	if (rc == 0)
+		rc = find_generation(p, err);
+	if (rc == 0)
+		rc = find_old_image(p) < 0 ? kho_fail(err, -ENOMEM, "plan: out of memory") : 0;
+	return rc;
+}
+
+int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *rq, struct kho_plan **out,
+		  struct kho_engine **out_engine, struct kho_err *err)
+{
+	struct kho_plan *p = calloc(1, sizeof(*p));
+	const char *engine;
+	int rc;
+
+	if (!p)
+		return kho_fail(err, -ENOMEM, "plan: out of memory");
+	p->world = *world;
+	p->sysroot = strdup(rq->sysroot ? rq->sysroot : "");
+	rc = p->sysroot ? gather(p, rq, err) : kho_fail(err, -ENOMEM, "plan: out of memory");
+	if (rc == 0) {
+		fill_request(p);
+		engine = rq->engine ? rq->engine : p->config.engine ? p->config.engine : "auto";
+		rc = kho_plan_choose_engine(p, engine, out_engine, err);
+	}
+	if (rc == 0)
+		rc = kho_plan_probe_host(p, err);
+	if (rc == 0 && *out_engine)
+		rc = kho_plan_probe_state(p, *out_engine, err);
+	if (rc < 0) {
+		if (*out_engine)
+			(*out_engine)->ops->free(*out_engine);
+		*out_engine = NULL;
+		kho_plan_free(p);
+		return rc;
+	}
+	p->can = *out_engine && kho_report_worst(&p->report) != KHO_V_NO;
+	*out = p;
+	return 0;
+}
+
+void kho_plan_free(struct kho_plan *p)
+{
+	if (!p)
+		return;
+	kho_conf_done(config_keys, &p->config);
+	kho_workloads_done(&p->workloads);
+	kho_engine_plan_done(&p->engine_plan);
+	kho_report_done(&p->report);
+	free(p->sysroot);
+	free(p->image_path);
+	free(p->modules_dir);
+	free(p->from);
+	free(p->old_image);
+	free(p->engine_name);
+	free(p->engine_reason);
+	free(p);
+}

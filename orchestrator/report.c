@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The report of one upgrade.  See orchestrator/report.h. */
+#include "orchestrator/report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/json.h"
+
+struct digest {
+	struct json_object *phases, *precopy_rounds;
+	int64_t blackout_begin, blackout_end, precopy_bytes, rounds, step_begin;
+	const char *outcome, *msg;
+};
+
+static void add_phase(struct digest *d, const char *name, int64_t begin, int64_t us)
+{
+	struct json_object *o = json_object_new_object();
+
+	kho_json_str(o, "name", name);
+	kho_json_int(o, "us", us);
+	kho_json_int(o, "at_us", begin);
+	json_object_array_add(d->phases, o);
+}
+
+static void add_step(struct digest *d, struct json_object *rec)
+{
+	char name[48];
+
+	if (strcmp(kho_json_get_str(rec, "act"), "run"))
+		return;
+	if (!strcmp(kho_json_get_str(rec, "state"), "begin")) {
+		d->step_begin = kho_json_get_int(rec, "at_us");
+		return;
+	}
+	snprintf(name, sizeof(name), "step %s", kho_json_get_str(rec, "step"));
+	add_phase(d, name, d->step_begin, kho_json_get_int(rec, "at_us") - d->step_begin);
+}
+
+static void digest(struct digest *d, struct json_object *out, struct json_object *rec)
+{
+	const char *kind = kho_json_get_str(rec, "rec");
+
+	if (!strcmp(kind, "begin")) {
+		kho_json_str(out, "from", kho_json_get_str(rec, "from"));
+		kho_json_str(out, "to", kho_json_get_str(rec, "to"));
+		kho_json_int(out, "generation", kho_json_get_int(rec, "generation"));
+		kho_json_str(out, "engine", kho_json_get_str(rec, "engine"));
+		kho_json_str(out, "old_image", kho_json_get_str(rec, "old_image"));
+	} else if (!strcmp(kind, "phase")) {
+		add_phase(d, kho_json_get_str(rec, "name"), kho_json_get_int(rec, "begin_us"), kho_json_get_int(rec, "us"));
+	} else if (!strcmp(kind, "step")) {
+		add_step(d, rec);
+	} else if (!strcmp(kind, "precopy")) {
+		d->rounds++;
+		d->precopy_bytes += kho_json_get_int(rec, "bytes");
+	} else if (!strcmp(kind, "blackout")) {
+		d->blackout_begin = kho_json_get_int(rec, "begin_us");
+		d->blackout_end = kho_json_get_int(rec, "end_us");
+	} else if (!strcmp(kind, "end")) {
+		d->outcome = kho_json_get_str(rec, "outcome");
+		d->msg = kho_json_get_str(rec, "msg");
+	}
+}
+
+/* Times of phases count from the first freeze, so that two reports can be laid side by side. */
+static void shift_phases(struct digest *d)
+{
+	for (size_t i = 0; i < json_object_array_length(d->phases); i++) {
+		struct json_object *o = json_object_array_get_idx(d->phases, i);
+
+		if (d->blackout_begin)
+			kho_json_int(o, "at_us", kho_json_get_int(o, "at_us") - d->blackout_begin);
+		else
+			json_object_object_del(o, "at_us");
+	}
+}
+
+struct json_object *kho_report_of_journal(struct json_object *records)
+{
+	struct json_object *out = json_object_new_object(), *pre = json_object_new_object();
+	struct digest d = { .phases = json_object_new_array(), .outcome = "interrupted", .msg = "" };
+
+	for (size_t i = 0; i < json_object_array_length(records); i++)
+		digest(&d, out, json_object_array_get_idx(records, i));
+	shift_phases(&d);
+	if (d.blackout_end)
+		kho_json_int(out, "blackout_us", d.blackout_end - d.blackout_begin);
+	else
+		kho_json_str(out, "blackout_us", NULL);
+	/* the floor is measured by whoever has something to compare with: make demo, make bench */
+	kho_json_str(out, "floor_us", NULL);
+	kho_json_str(out, "ratio", NULL);
+	json_object_object_add(out, "phases", d.phases);
+	kho_json_int(pre, "rounds", d.rounds);
+	kho_json_int(pre, "bytes", d.precopy_bytes);
+	json_object_object_add(out, "precopy", pre);
+	kho_json_str(out, "outcome", d.outcome);
+	kho_json_str(out, "msg", d.msg);
+	return out;
+}
+
+int kho_report_save(const char *state_dir, struct json_object *report, struct kho_err *err)
+{
+	const char *text = json_object_to_json_string_ext(report, JSON_C_TO_STRING_PRETTY);
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/report.json", state_dir) < 0)
+		return kho_fail(err, -ENOMEM, "save the report: out of memory");
+	return kho_write_file(path, text, strlen(text), err);
+}

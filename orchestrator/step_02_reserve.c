@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * reserve: a crash of one kernel must not reboot the machine under the other, and watchdogs must not
+ * speak up while CPUs come and go; then memory and CPUs leave this kernel.
+ */
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/json.h"
+#include "orchestrator/context.h"
+#include "orchestrator/step_list.h"
+
+static const struct { const char *path, *value; } quiet[] = {
+	{ "/proc/sys/kernel/panic", "0" },
+	{ "/proc/sys/kernel/hung_task_timeout_secs", "0" },
+	{ "/proc/sys/kernel/watchdog", "0" },
+};
+
+/* A sysctl that this kernel does not have needs no quieting. */
+static void read_old(struct kho_upgrade *u, struct json_object *old)
+{
+	for (size_t i = 0; i < sizeof(quiet) / sizeof(*quiet); i++) {
+		_cleanup_free_ char *path = kho_sysroot_path(u->plan->sysroot, quiet[i].path), *text = NULL;
+
+		if (path && kho_read_line(path, &text, NULL) == 0)
+			kho_json_str(old, path, text);
+	}
+}
+
+int kho_step_reserve(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct json_object *rec = kho_record_new("sysctls");
+	int rc;
+
+	json_object_put(u->sysctls);
+	u->sysctls = json_object_new_object();
+	read_old(u, u->sysctls);
+	json_object_object_add(rec, "old", json_object_get(u->sysctls));
+	/* on record before the first is changed */
+	rc = kho_journal_add(u->journal, rec, err);
+	for (size_t i = 0; i < sizeof(quiet) / sizeof(*quiet) && rc == 0; i++) {
+		_cleanup_free_ char *path = kho_sysroot_path(u->plan->sysroot, quiet[i].path);
+
+		if (path && kho_json_get(u->sysctls, path))
+			rc = kho_write_existing(path, quiet[i].value, err);
+	}
+	return rc < 0 ? rc : u->engine->ops->reserve(u->engine, &u->plan->engine_plan, err);
+}
+
+int kho_undo_reserve(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct kho_err one = KHO_ERR_INIT;
+	int first = 0;
+
+	kho_first_failure(u->engine->ops->unreserve(u->engine, &one), &one, &first, err);
+	if (!u->sysctls)
+		return first;
+	json_object_object_foreach(u->sysctls, path, text)
+		kho_first_failure(kho_write_existing(path, json_object_get_string(text), &one), &one, &first, err);
+	json_object_put(u->sysctls);
+	u->sysctls = NULL;
+	return first;
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * probe: between plan and now a workload may have opened what cannot be carried; ask again, with both kernels up.
+ */
+#include "orchestrator/context.h"
+#include "orchestrator/step_list.h"
+
+int kho_step_probe(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct kho_report r = KHO_REPORT_INIT;
+	int rc = 0;
+
+	for (size_t i = 0; u->serializers[i] && rc == 0; i++) {
+		const struct kho_serializer *s = u->serializers[i];
+
+		rc = kho_context_check(u, err);
+		if (rc == 0 && s->probe && s->probe(&u->engine->env, &r, err) < 0)
+			rc = kho_wrap(err, "%s", s->name);
+	}
+	for (size_t i = 0; i < r.n && rc == 0; i++)
+		if (r.items[i].verdict == KHO_V_NO)
+			rc = kho_fail(err, -EOPNOTSUPP, "%s: %s; %s", r.items[i].subject, r.items[i].what, r.items[i].fix);
+	kho_report_done(&r);
+	return rc;
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * precopy: every serializer preserves what it can while everything runs, in rounds until none gains by
+ * another; the first round's blob lets the peer warm up.  Also makes the threads of the blackout.
+ */
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "orchestrator/context.h"
+#include "orchestrator/lanes.h"
+#include "orchestrator/step_list.h"
+
+struct rounds {
+	struct kho_upgrade *u;
+	unsigned round;
+	bool again;		/* somebody gains by another round */
+	uint64_t bytes;		/* of blobs, this round */
+};
+
+static int preserve_one(struct rounds *r, const struct kho_serializer *s, bool *more, struct kho_err *err)
+{
+	struct kho_upgrade *u = r->u;
+	struct kho_blob blob = { 0 };
+	int rc;
+
+	*more = false;
+	rc = s->preserve ? s->preserve(&u->engine->env, r->round, &blob, more, err) : 0;
+	if (rc < 0)
+		kho_wrap(err, "preserve %s", s->name);
+	if (rc == 0 && r->round == 0 && s->prepare)
+		rc = kho_context_peer(u, s, "prepare", &blob, NULL, err);
+	r->bytes += blob.len;
+	r->again |= *more;
+	kho_blob_done(&blob);
+	return rc;
+}
+
+static int tell_round(struct rounds *r, uint64_t bytes, uint64_t us, struct kho_err *err)
+{
+	struct json_object *ev = kho_event_new("progress"), *rec = kho_record_new("precopy");
+
+	kho_json_int(ev, "round", r->round);
+	kho_json_int(ev, "bytes", (int64_t)bytes);
+	kho_json_int(ev, "us", (int64_t)us);
+	kho_events_emit(r->u->events, ev);
+	kho_json_int(rec, "round", r->round);
+	kho_json_int(rec, "bytes", (int64_t)bytes);
+	kho_json_int(rec, "us", (int64_t)us);
+	return kho_journal_add(r->u->journal, rec, err);
+}
+
+static int one_round(struct rounds *r, bool *more, struct kho_err *err)
+{
+	struct kho_upgrade *u = r->u;
+	uint64_t put = atomic_load(&u->put_bytes), begin = kho_clock_us();
+	int rc = 0;
+
+	r->again = false;
+	r->bytes = 0;
+	for (size_t i = 0; u->serializers[i] && rc == 0; i++) {
+		if (r->round && !more[i])
+			continue;
+		rc = kho_context_check(u, err);
+		if (rc == 0)
+			rc = preserve_one(r, u->serializers[i], &more[i], err);
+	}
+	return rc < 0 ? rc : tell_round(r, r->bytes + atomic_load(&u->put_bytes) - put, kho_clock_us() - begin, err);
+}
+
+int kho_step_precopy(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct rounds r = { .u = u };
+	bool more[64] = { false };
+	size_t n = 0;
+	int rc;
+
+	while (u->serializers[n])
+		n++;
+	if (n > sizeof(more))
+		return kho_fail(err, -E2BIG, "more than %zu serializers", sizeof(more));
+	do {
+		rc = one_round(&r, more, err);
+		r.round++;
+	} while (rc == 0 && r.again && r.round < u->plan->config.precopy_rounds);
+	if (rc == 0)
+		rc = kho_context_check(u, err);
+	return rc < 0 ? rc : kho_lanes_new(u, &u->lanes, err);
+}
+
+int kho_undo_precopy(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct kho_err one = KHO_ERR_INIT;
+	int first = 0;
+	size_t n = 0;
+
+	while (u->serializers[n])
+		n++;
+	while (n-- > 0) {
+		const struct kho_serializer *s = u->serializers[n];
+		int rc;
+
+		if (s->unprepare)
+			kho_first_failure(kho_context_peer_undo(u, s, "unprepare", &one), &one, &first, err);
+		if (!s->unpreserve)
+			continue;
+		rc = s->unpreserve(&u->engine->env, &one);
+		kho_first_failure(rc < 0 ? kho_wrap(&one, "unpreserve %s", s->name) : 0, &one, &first, err);
+	}
+	return first;
+}

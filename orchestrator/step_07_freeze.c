@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * freeze: THE BLACKOUT BEGINS.  The lanes start; this step ends when everything is frozen, while drains and
+ * hand-overs of the quick lanes are already under way.  Logs stay in RAM from here on: the disk may be frozen.
+ */
+#include "handover/uapi/khoctl_region.h"
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "orchestrator/context.h"
+#include "orchestrator/lanes.h"
+#include "orchestrator/step_list.h"
+
+int kho_step_freeze(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct json_object *rec = kho_record_new("blackout");
+	int rc = u->engine->ops->set_state(u->engine, KHO_STATE_FROZEN, err);
+
+	kho_context_disk_away(u);
+	u->blackout_begin_us = kho_clock_us();
+	kho_json_int(rec, "begin_us", (int64_t)u->blackout_begin_us);
+	if (rc == 0)
+		kho_lanes_start(u->lanes);
+	/* the lanes run while this is written */
+	(void)!kho_journal_add(u->journal, rec, NULL);
+	return rc < 0 ? rc : kho_lanes_wait_frozen(u->lanes, err);
+}
+
+static int unfreeze_by_table(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct kho_err one = KHO_ERR_INIT;
+	int first = 0;
+	size_t n = 0;
+
+	while (u->serializers[n])
+		n++;
+	while (n-- > 0)
+		if (u->serializers[n]->unfreeze)
+			kho_first_failure(u->serializers[n]->unfreeze(&u->engine->env, &one), &one, &first, err);
+	return first;
+}
+
+int kho_undo_freeze(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct kho_err one = KHO_ERR_INIT;
+	int first = 0;
+
+	/* no lanes: somebody else's upgrade is being undone after its khoctl died */
+	kho_first_failure(u->lanes ? kho_lanes_unfreeze(u->lanes, &one) : unfreeze_by_table(u, &one), &one, &first, err);
+	kho_first_failure(u->engine->ops->set_state(u->engine, KHO_STATE_RUNNING, &one), &one, &first, err);
+	kho_first_failure(kho_context_disk_back(u, &one), &one, &first, err);
+	return first;
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * shift: wait until every lane but the last ones has handed over: devices, file systems, addresses are with the
+ * incoming kernel, each checked by its own lane.
+ */
+#include "orchestrator/context.h"
+#include "orchestrator/lanes.h"
+#include "orchestrator/step_list.h"
+
+int kho_step_shift(struct kho_upgrade *u, struct kho_err *err)
+{
+	return kho_lanes_wait_shifted(u->lanes, err);
+}
+
+int kho_undo_shift(struct kho_upgrade *u, struct kho_err *err)
+{
+	return u->lanes ? kho_lanes_discard(u->lanes, false, err) : 0;
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * restore: the last lanes (processes) are retrieved; then every serializer verifies in the dark.
+ */
+#include "orchestrator/context.h"
+#include "orchestrator/lanes.h"
+#include "orchestrator/step_list.h"
+
+int kho_step_restore(struct kho_upgrade *u, struct kho_err *err)
+{
+	int rc = kho_lanes_wait_restored(u->lanes, err);
+
+	return rc < 0 ? rc : kho_lanes_verify(u->lanes, err);
+}
+
+int kho_undo_restore(struct kho_upgrade *u, struct kho_err *err)
+{
+	return u->lanes ? kho_lanes_discard(u->lanes, true, err) : 0;
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * commit: both sides sign; from then on there is no way back but another upgrade.  Then everything becomes visible
+ * on the incoming kernel.  THE BLACKOUT ENDS when the serializer with KHO_SER_GATE has finished.
+ *
+ * A failed signature is a failure before the commit: the engine returns an error only when the peer has not signed.
+ */
+#include "handover/uapi/khoctl_region.h"
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "orchestrator/context.h"
+#include "orchestrator/step_list.h"
+
+static int sign(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct json_object *rec = kho_record_new("signed");
+	struct kho_blob record = { 0 };
+	uint64_t begin = kho_clock_us();
+	int rc = kho_context_check(u, err);
+
+	if (rc == 0)
+		rc = kho_logfile_bytes(kho_journal_file(u->journal), &record, err);
+	if (rc == 0)
+		rc = u->engine->ops->commit(u->engine, &record, err);
+	kho_blob_done(&record);
+	if (rc < 0) {
+		json_object_put(rec);
+		return kho_wrap(err, "sign");
+	}
+	atomic_store(&u->committed, true);
+	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
+	(void)!kho_journal_add(u->journal, rec, NULL);
+	kho_context_phase(u, "sign", begin, kho_clock_us());
+	return 0;
+}
+
+/* One more try: after the commit there is nothing better to do. */
+static int finish_one(struct kho_upgrade *u, const struct kho_serializer *s, struct kho_err *err)
+{
+	int rc = kho_context_peer(u, s, "finish", NULL, NULL, err);
+
+	return rc < 0 ? kho_context_peer(u, s, "finish", NULL, NULL, err) : 0;
+}
+
+static void end_of_blackout(struct kho_upgrade *u)
+{
+	u->blackout_end_us = kho_clock_us();
+}
+
+static void journal_blackout(struct kho_upgrade *u)
+{
+	struct json_object *rec = kho_record_new("blackout"), *ev = kho_event_new("blackout");
+
+	kho_json_int(rec, "begin_us", (int64_t)u->blackout_begin_us);
+	kho_json_int(rec, "end_us", (int64_t)u->blackout_end_us);
+	(void)!kho_journal_add(u->journal, rec, NULL);
+	kho_json_int(ev, "us", (int64_t)(u->blackout_end_us - u->blackout_begin_us));
+	kho_events_emit(u->events, ev);
+}
+
+int kho_step_commit(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct kho_err one = KHO_ERR_INIT;
+	int first = 0, rc = sign(u, err);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; u->serializers[i]; i++) {
+		const struct kho_serializer *s = u->serializers[i];
+
+		if (s->finish)
+			kho_first_failure(finish_one(u, s, &one), &one, &first, err);
+		if (s->flags & KHO_SER_GATE)
+			end_of_blackout(u);
+	}
+	if (!u->blackout_end_us)
+		end_of_blackout(u);
+	journal_blackout(u);
+	return first;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The steps of an upgrade: one table, made from steps.def.
+ */
+#ifndef KHO_STEPS_H
+#define KHO_STEPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+
+#define KHO_STEP_BLACKOUT	(1u << 0)	/* workloads do not answer while it runs: nothing may touch a disk */
+#define KHO_STEP_NO_RETURN	(1u << 1)	/* no undo from here on, once the commit is signed */
+#define KHO_STEP_PEER		(1u << 2)	/* needs a living peer: its loss fails the step */
+
+struct kho_upgrade;
+
+/*
+ * One act and its inverse.  undo accepts a half-done or never-done run, does all it can and
+ * reports the first failure; NULL: nothing to undo.  Only the runner calls them and sees what they return.
+ */
+struct kho_step {
+	const char *name;
+	int (*run)(struct kho_upgrade *u, struct kho_err *err);
+	int (*undo)(struct kho_upgrade *u, struct kho_err *err);
+	uint64_t deadline_us;
+	unsigned flags;
+	const char *what;
+};
+
+extern const struct kho_step kho_steps[];
+extern const size_t kho_nsteps;
+
+/* NULL-terminated names, for the fault parser. */
+extern const char *const kho_step_names[];
+
+/* Index of a step, or -1. */
+int kho_step_find(const char *name);
+
+#endif

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One upgrade: set up what the steps share, let the runner go through them, say how it ended.
+ */
+#include "orchestrator/upgrade.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "orchestrator/context.h"
+#include "orchestrator/lanes.h"
+#include "orchestrator/lock.h"
+#include "orchestrator/report.h"
+#include "orchestrator/runner.h"
+
+#define GRACE_US 15000000ull
+
+const char *kho_outcome_name(enum kho_outcome o)
+{
+	static const char *const names[] = {
+		[KHO_OUT_UPGRADED] = "upgraded", [KHO_OUT_REFUSED] = "refused", [KHO_OUT_ROLLED_BACK] = "rolled back",
+		[KHO_OUT_PERSON] = "needs a person", [KHO_OUT_INTERNAL] = "internal error",
+	};
+
+	return (unsigned)o <= KHO_OUT_INTERNAL ? names[o] : "?";
+}
+
+static int open_logs(struct kho_upgrade *u, struct kho_err *err)
+{
+	const struct kho_world *w = &u->plan->world;
+	int rc = kho_journal_create(w->run_dir, w->state_dir, &u->journal, err);
+
+	if (rc == 0)
+		rc = kho_events_create(w->run_dir, w->state_dir, u->opt->on_event, u->opt->event_arg, &u->events, err);
+	return rc;
+}
+
+static void context_done(struct kho_upgrade *u)
+{
+	kho_context_unwire(u);
+	kho_journal_free(u->journal);
+	kho_events_free(u->events);
+	json_object_put(u->sysctls);
+	kho_closep(&u->lock_fd);
+	free(u);
+}
+
+static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct json_object *rec = kho_record_new("begin"), *ev = kho_event_new("begin");
+	const struct kho_plan *p = u->plan;
+
+	kho_json_int(rec, "format", 1);
+	kho_json_str(rec, "from", p->from);
+	kho_json_str(rec, "to", p->image.release);
+	kho_json_int(rec, "generation", p->generation);
+	kho_json_str(rec, "engine", p->engine_name);
+	kho_json_str(rec, "image", p->image_path);
+	kho_json_str(rec, "old_image", p->old_image);
+	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
+	kho_json_str(ev, "from", p->from);
+	kho_json_str(ev, "to", p->image.release);
+	kho_json_int(ev, "generation", p->generation);
+	kho_json_str(ev, "engine", p->engine_name);
+	kho_events_emit(u->events, ev);
+	return kho_journal_add(u->journal, rec, err);
+}
+
+/* The operator wants to look (or measure) here: run the command, or wait for a signal; then everything is undone. */
+static int hold(struct kho_upgrade *u, const char *step, struct kho_err *err)
+{
+	struct pollfd p = { .fd = u->opt->stop_fd, .events = POLLIN };
+	pid_t pid;
+	int st;
+
+	kho_context_note(u, "held before %s", step);
+	if (!u->opt->hold_exec) {
+		while (poll(&p, 1, -1) < 0 && errno == EINTR)
+			;
+		return kho_fail(err, -EINTR, "held before %s and stopped", step);
+	}
+	pid = fork();
+	if (pid == 0) {
+		execvp(u->opt->hold_exec[0], u->opt->hold_exec);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &st, 0) < 0)
+		return kho_fail_errno(err, "run %s", u->opt->hold_exec[0]);
+	return kho_fail(err, -EINTR, "held before %s: %s ended with status %d", step, u->opt->hold_exec[0],
+			WIFEXITED(st) ? WEXITSTATUS(st) : -1);
+}
+
+static void finish_result(struct kho_upgrade *u, enum kho_outcome out, const struct kho_err *err)
+{
+	struct json_object *rec = kho_record_new("end"), *ev = kho_event_new("result"), *report;
+	_cleanup_(kho_blob_done) struct kho_blob bytes = { 0 };
+	struct json_object *records = NULL;
+
+	kho_json_str(rec, "outcome", kho_outcome_name(out));
+	kho_json_str(rec, "msg", err->code ? err->msg : "");
+	(void)!kho_journal_add(u->journal, rec, NULL);
+	kho_json_int(ev, "outcome_code", out);
+	kho_json_str(ev, "outcome", kho_outcome_name(out));
+	kho_json_str(ev, "msg", err->code ? err->msg : "");
+	if (kho_logfile_bytes(kho_journal_file(u->journal), &bytes, NULL) == 0 &&
+	    kho_journal_parse(bytes.data, bytes.len, &records, NULL, NULL) == 0) {
+		report = kho_report_of_journal(records);
+		json_object_object_add(ev, "report", report);
+		if (out == KHO_OUT_UPGRADED)
+			(void)!kho_report_save(u->plan->world.state_dir, report, NULL);
+		json_object_put(records);
+	}
+	kho_events_emit(u->events, ev);
+}
+
+static enum kho_outcome unwind(struct kho_runner *r, size_t i, struct kho_err *err)
+{
+	struct kho_err undo_err = KHO_ERR_INIT;
+	int rc = kho_runner_unwind(r, i, &undo_err);
+
+	if (kho_context_disk_back(r->u, rc < 0 ? NULL : &undo_err) < 0 && rc == 0)
+		rc = undo_err.code;
+	if (rc < 0) {
+		char was[sizeof(err->msg)];
+
+		memcpy(was, err->msg, sizeof(was));
+		kho_fail(err, err->code, "%.250s; and undoing it: %.250s", was, undo_err.msg);
+		return KHO_OUT_PERSON;
+	}
+	/* a thread that hangs in the kernel: all is undone, but somebody should look */
+	if (r->stuck)
+		return KHO_OUT_PERSON;
+	return i == 0 ? KHO_OUT_REFUSED : KHO_OUT_ROLLED_BACK;
+}
+
+static enum kho_outcome go(struct kho_runner *r, struct kho_err *err)
+{
+	struct kho_upgrade *u = r->u;
+	size_t last = (size_t)kho_step_find("retire");
+
+	for (size_t i = 0; i < kho_nsteps; i++) {
+		int rc = 0;
+
+		/* told before the last CPU goes: nobody is left to tell it afterwards */
+		if (i == last)
+			finish_result(u, KHO_OUT_UPGRADED, err);
+		if (u->opt->hold_before && !strcmp(u->opt->hold_before, kho_steps[i].name)) {
+			rc = hold(u, kho_steps[i].name, err);
+			if (rc < 0 && i > 0)
+				return unwind(r, i - 1, err);
+		}
+		if (rc == 0)
+			rc = kho_runner_step(r, i, err);
+		if (rc == 0)
+			continue;
+		if (!atomic_load(&u->committed))
+			return unwind(r, i, err);
+		(void)!kho_context_disk_back(u, NULL);
+		return KHO_OUT_PERSON;
+	}
+	return KHO_OUT_UPGRADED;
+}
+
+static int prepare(struct kho_upgrade *u, const struct kho_upgrade_options *o, struct kho_err *err)
+{
+	*u = (struct kho_upgrade){
+		.opt = o, .plan = o->plan, .engine = o->engine, .serializers = o->plan->world.serializers, .lock_fd = -1,
+	};
+	u->lock_fd = kho_lock_take(o->plan->world.run_dir, err);
+	return u->lock_fd < 0 ? u->lock_fd : 0;
+}
+
+enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho_err *err)
+{
+	/* heap: a thread that hangs in the kernel may come back to it later */
+	struct kho_upgrade *u = malloc(sizeof(*u));
+	struct kho_runner r = { .u = u, .grace_us = o->deadline_cap_us ? o->deadline_cap_us : GRACE_US };
+	enum kho_outcome out;
+	int rc = u ? prepare(u, o, err) : kho_fail(err, -ENOMEM, "upgrade: out of memory");
+
+	if (rc == 0)
+		rc = open_logs(u, err);
+	if (rc == 0)
+		rc = journal_begin(u, err);
+	if (rc == 0)
+		rc = kho_worker_new(&r.worker, err);
+	if (rc < 0) {
+		if (u)
+			context_done(u);
+		return rc == -EBUSY ? KHO_OUT_REFUSED : KHO_OUT_INTERNAL;
+	}
+	kho_context_wire(u);
+	out = go(&r, err);
+	/* an error of retire itself was preceded by the result; it is told all the same: this kernel still lives */
+	if (out != KHO_OUT_UPGRADED)
+		finish_result(u, out, err);
+	kho_worker_free(r.worker);
+	if (kho_lanes_free(u->lanes) && !r.stuck)
+		context_done(u);
+	return out;
+}
+
+/* How far did it get? Index of the last step begun, -1: none; *out_committed when the commit was signed. */
+static int last_begun(struct json_object *records, bool *out_committed, bool *out_ended, struct json_object **out_sysctls)
+{
+	int last = -1;
+
+	*out_committed = *out_ended = false;
+	for (size_t i = 0; i < json_object_array_length(records); i++) {
+		struct json_object *o = json_object_array_get_idx(records, i);
+		const char *kind = kho_json_get_str(o, "rec");
+
+		if (!strcmp(kind, "end"))
+			*out_ended = true;
+		else if (!strcmp(kind, "signed"))
+			*out_committed = true;
+		else if (!strcmp(kind, "sysctls"))
+			*out_sysctls = kho_json_get(o, "old");
+		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "act"), "run"))
+			last = kho_step_find(kho_json_get_str(o, "step"));
+	}
+	return last;
+}
+
+int kho_upgrade_recover(const struct kho_upgrade_options *o, struct kho_err *err)
+{
+	struct kho_upgrade *u = malloc(sizeof(*u));
+	struct kho_runner r = { .u = u, .grace_us = o->deadline_cap_us ? o->deadline_cap_us : GRACE_US };
+	_cleanup_json_ struct json_object *records = NULL;
+	struct json_object *sysctls = NULL;
+	bool committed, ended;
+	int last, rc = u ? prepare(u, o, err) : kho_fail(err, -ENOMEM, "upgrade: out of memory");
+
+	if (rc == 0)
+		rc = kho_journal_read(o->plan->world.run_dir, o->plan->world.state_dir, &records, NULL, err);
+	last = rc < 0 ? -1 : last_begun(records, &committed, &ended, &sysctls);
+	if (rc == 0 && (ended || last < 0))
+		rc = kho_fail(err, -ENOENT, "nothing to undo: the last upgrade has ended");
+	if (rc == 0 && committed)
+		rc = kho_fail(err, -EALREADY, "the upgrade was committed; the way back is another upgrade");
+	if (rc == 0)
+		rc = open_logs(u, err);
+	if (rc == 0)
+		rc = kho_worker_new(&r.worker, err);
+	if (rc == 0) {
+		u->sysctls = json_object_get(sysctls);
+		kho_context_wire(u);
+		rc = kho_runner_unwind(&r, (size_t)last, err);
+		finish_result(u, rc < 0 ? KHO_OUT_PERSON : KHO_OUT_ROLLED_BACK, err);
+		kho_worker_free(r.worker);
+	}
+	if (u && !r.stuck)
+		context_done(u);
+	return rc;
+}

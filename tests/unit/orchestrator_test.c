@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Runner, lanes, undo, deadline, journal: every step made to fail, to hang, to die; all must be as before. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "fake_world.h"
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/json.h"
+#include "orchestrator/journal.h"
+#include "orchestrator/lock.h"
+#include "orchestrator/report.h"
+#include "orchestrator/steps.h"
+#include "orchestrator/upgrade.h"
+
+static char dir[64], run_dir[80], state_dir[80], image[80];
+static struct kho_plan plan;
+static struct kho_engine *engine;
+static int stop_pipe[2];
+static char events[65536];
+static size_t events_len;
+
+static void on_event(void *arg, const char *line, size_t len)
+{
+	(void)arg;
+	assert_true(events_len + len < sizeof(events));
+	memcpy(events + events_len, line, len);
+	events_len += len;
+	events[events_len] = '\0';
+}
+
+static void put(const char *name, const void *data, size_t len)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(dir, name);
+	_cleanup_free_ char *parent = strdup(path);
+	struct kho_err err = KHO_ERR_INIT;
+
+	*strrchr(parent, '/') = '\0';
+	assert_int_equal(kho_mkdir(parent, &err), 0);
+	assert_int_equal(kho_write_file(path, data, len, &err), 0);
+}
+
+static int setup(void **state)
+{
+	uint8_t head[0x1000] = { 0 };
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	fake_reset();
+	events_len = 0;
+	strcpy(dir, "/tmp/khoctl-orch.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(run_dir, sizeof(run_dir), "%s/run", dir);
+	snprintf(state_dir, sizeof(state_dir), "%s/state", dir);
+	snprintf(image, sizeof(image), "%s/vmlinuz", dir);
+	head[0x1f1] = 3;
+	head[0x1f4] = 0x80;
+	memcpy(head + 0x202, "HdrS\x0f\x02", 6);
+	head[0x20f] = 4;
+	head[0x236] = 1;
+	strcpy((char *)head + 0x600, "7.3.4 x");
+	put("/vmlinuz", head, sizeof(head));
+	put("/proc/sys/kernel/panic", "30\n", 3);
+	plan = (struct kho_plan){
+		.world = { fake_serializers, NULL, state_dir, run_dir }, .sysroot = dir, .image_path = image,
+		.from = (char *)"6.12.1", .engine_name = (char *)"fake", .old_image = (char *)"/boot/vmlinuz-6.12.1",
+		.generation = 2, .config = { .precopy_rounds = 5 }, .can = true,
+	};
+	assert_int_equal(kho_bzimage_read(image, &plan.image, &err), 0);
+	assert_int_equal(fake_new(NULL, &engine, &err), 0);
+	return pipe2(stop_pipe, O_CLOEXEC);
+}
+
+static int teardown(void **state)
+{
+	char cmd[128];
+
+	(void)state;
+	engine->ops->free(engine);
+	close(stop_pipe[0]);
+	close(stop_pipe[1]);
+	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
+	return system(cmd);
+}
+
+static struct kho_upgrade_options options(const char *fault)
+{
+	struct kho_upgrade_options o = {
+		.plan = &plan, .engine = engine, .on_event = on_event, .stop_fd = stop_pipe[0], .deadline_cap_us = 5000000,
+	};
+
+	assert_int_equal(kho_faults_parse(fault, kho_step_names, &o.faults, NULL), 0);
+	return o;
+}
+
+static void assert_quiet_again(void)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(dir, "/proc/sys/kernel/panic"), *text = NULL;
+	char step[32];
+
+	assert_int_equal(kho_read_line(path, &text, NULL), 0);
+	assert_string_equal(text, "30");
+	assert_int_equal(kho_lock_holder(run_dir, step), 0);
+}
+
+static void test_upgrade(void **state)
+{
+	struct kho_upgrade_options o = options(NULL);
+	struct kho_err err = KHO_ERR_INIT;
+	_cleanup_json_ struct json_object *records = NULL, *report = NULL;
+	bool torn = true;
+
+	(void)state;
+	fake.rounds = 3;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_UPGRADED);
+	assert_int_equal(fake.commits, 2);
+	for (int i = 0; i < NSER; i++)
+		assert_true(fake.prepared[i] && fake.retrieved[i] && fake.finished[i] && fake.forgotten[i]);
+	assert_string_equal(fake.blob[2], "omega-data");
+	assert_true(fake.shifted && fake.retired);
+	assert_int_equal(fake.state, KHO_STATE_RETIRING);
+	/* needs: beta after omega's freeze; LAST: omega after all others; verify after all */
+	assert_true(fake_order("freeze omega", "freeze beta"));
+	assert_true(fake_order("retrieve beta", "retrieve omega"));
+	assert_true(fake_order("retrieve alpha", "retrieve omega"));
+	assert_true(fake_order("retrieve omega", "verify alpha"));
+	assert_true(fake_order("verify omega", "engine commit"));
+	assert_true(fake_order("engine commit", "finish alpha"));
+	assert_true(fake_order("finish omega", "forget alpha"));
+	/* what the peer keeps is a whole journal */
+	assert_int_equal(kho_journal_parse(fake.record, fake.record_len, &records, &torn, &err), 0);
+	assert_false(torn);
+	report = kho_report_of_journal(records);
+	assert_string_equal(kho_json_get_str(report, "from"), "6.12.1");
+	assert_string_equal(kho_json_get_str(report, "to"), "7.3.4");
+	assert_string_equal(kho_json_get_str(report, "outcome"), "upgraded");
+	assert_true(kho_json_get_int(report, "blackout_us") > 2000);
+	assert_int_equal(kho_json_get_int(kho_json_get(report, "precopy"), "rounds"), 3);
+	assert_true(kho_json_get_int(kho_json_get(report, "precopy"), "bytes") > 0);
+	assert_non_null(strstr(events, "\"event\":\"result\""));
+	assert_non_null(strstr(events, "\"event\":\"progress\",\"round\":2"));
+}
+
+/* Every step made to fail or hang, before and after its act; before the commit all is undone. */
+static void each_fault(const char *kind)
+{
+	static const char *const places[] = { "before", "after" };
+
+	for (size_t i = 0; i < kho_nsteps; i++) {
+		for (size_t p = 0; p < 2; p++) {
+			bool committed = i > (size_t)kho_step_find("commit") || (i == (size_t)kho_step_find("commit") && p == 1);
+			struct kho_err err = KHO_ERR_INIT;
+			struct kho_upgrade_options o;
+			enum kho_outcome out;
+			char fault[64];
+
+			snprintf(fault, sizeof(fault), "%s.%s:%s", kho_steps[i].name, places[p], kind);
+			fake_reset();
+			events_len = 0;
+			o = options(fault);
+			if (!strcmp(kind, "hang"))
+				o.deadline_cap_us = 200000;
+			out = kho_upgrade_run(&o, &err);
+			if (committed) {
+				assert_int_equal(out, KHO_OUT_PERSON);
+				put("/proc/sys/kernel/panic", "30\n", 3);
+				continue;
+			}
+			assert_int_equal(out, i == 0 ? KHO_OUT_REFUSED : KHO_OUT_ROLLED_BACK);
+			assert_true(fake_as_before());
+			assert_quiet_again();
+			assert_non_null(strstr(err.msg, kho_steps[i].name));
+		}
+	}
+}
+
+static void test_each_fail(void **state)
+{
+	(void)state;
+	each_fault("fail");
+}
+
+static void test_each_hang(void **state)
+{
+	(void)state;
+	each_fault("hang");
+}
+
+/* kill -9 in every step: a second khoctl undoes from the journal alone. The child's world is lost with it, so it is told to us by a file. */
+static void test_each_kill(void **state)
+{
+	(void)state;
+	for (size_t i = 1; i < (size_t)kho_step_find("commit"); i++) {
+		struct kho_err err = KHO_ERR_INIT;
+		struct kho_upgrade_options o;
+		char fault[64], step[32];
+		pid_t pid;
+		int st;
+
+		snprintf(fault, sizeof(fault), "%s.after:kill", kho_steps[i].name);
+		fake_reset();
+		o = options(fault);
+		pid = fork();
+		if (pid == 0) {
+			(void)kho_upgrade_run(&o, &err);
+			_exit(0);
+		}
+		assert_int_equal(waitpid(pid, &st, 0), pid);
+		assert_true(WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL);
+		assert_int_equal(kho_lock_holder(run_dir, step), 0);
+		o = options(NULL);
+		assert_int_equal(kho_upgrade_recover(&o, &err), 0);
+		assert_quiet_again();
+		assert_non_null(strstr(fake.log, "engine unreserve"));
+		assert_int_equal(strstr(fake.log, "unfreeze beta") != NULL, i >= (size_t)kho_step_find("freeze"));
+		assert_int_equal(kho_upgrade_recover(&o, &err), -ENOENT);
+	}
+}
+
+/* Serializer operations that fail by themselves, on either side, in any lane. */
+static void test_lane_failures(void **state)
+{
+	static const char *const ops[] = {
+		"preserve beta", "prepare omega", "freeze alpha", "freeze beta", "freeze omega", "drain beta", "drain omega", "retrieve alpha",
+		"retrieve beta", "retrieve omega", "verify beta", "verdict omega", "engine commit", "engine reserve", "engine spawn", "engine connect",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
+		struct kho_err err = KHO_ERR_INIT;
+		struct kho_upgrade_options o = options(NULL);
+
+		fake_reset();
+		events_len = 0;
+		fake.fail_op = ops[i];
+		assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_ROLLED_BACK);
+		assert_true(fake_as_before());
+		assert_quiet_again();
+		assert_non_null(strstr(err.msg, i == 11 ? "no answer" : "went wrong"));
+	}
+}
+
+static void test_undo_goes_on(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_upgrade_options o = options("restore:fail,freeze.undo:fail,spawn.undo:fail");
+
+	(void)state;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_PERSON);
+	assert_true(fake_as_before());
+	assert_non_null(strstr(err.msg, "undo freeze"));
+}
+
+static void test_peer_lost(void **state)
+{
+	static const char *const ops[] = { "preserve beta", "drain omega", "retrieve beta", "verify alpha" };
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		struct kho_err err = KHO_ERR_INIT;
+		struct kho_upgrade_options o = options(NULL);
+
+		fake_reset();
+		events_len = 0;
+		fake.die_in = ops[i];
+		assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_ROLLED_BACK);
+		assert_true(fake_as_before());
+		if (!strstr(err.msg, "no heartbeat"))
+			fail_msg("%s: %s", ops[i], err.msg);
+	}
+}
+
+static void test_signal(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_upgrade_options o = options("precopy.after:hang");
+	int sig = SIGINT;
+
+	(void)state;
+	assert_int_equal(write(stop_pipe[1], &sig, sizeof(sig)), sizeof(sig));
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_REFUSED);
+	assert_non_null(strstr(err.msg, "SIGINT"));
+	assert_true(fake_as_before());
+}
+
+/* A freeze that never returns: its lane is given up, everything else is undone, a person shall look. */
+static void test_stuck(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_upgrade_options o = options(NULL);
+
+	(void)state;
+	o.deadline_cap_us = 300000;
+	fake.stuck_freeze = true;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_PERSON);
+	assert_true(fake_as_before());
+	assert_non_null(strstr(err.msg, "freeze"));
+}
+
+static void test_after_commit(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_upgrade_options o = options(NULL);
+
+	(void)state;
+	fake.fail_op = "finish beta";
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_PERSON);
+	assert_true(fake.finished[2]);
+	assert_false(fake.retired);
+	assert_null(strstr(fake.log, "unfreeze"));
+}
+
+static void test_busy(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_upgrade_options o = options(NULL);
+	char step[32];
+	int fd = kho_lock_take(run_dir, &err);
+
+	(void)state;
+	assert_true(fd >= 0);
+	kho_lock_step(fd, "precopy");
+	assert_int_equal(kho_lock_holder(run_dir, step), getpid());
+	assert_string_equal(step, "precopy");
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_REFUSED);
+	assert_non_null(strstr(err.msg, "another upgrade is running"));
+	assert_non_null(strstr(err.msg, "step precopy"));
+	close(fd);
+}
+
+static void test_hold(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_upgrade_options o = options(NULL);
+	char *argv[] = { (char *)"true", NULL };
+
+	(void)state;
+	o.hold_before = "freeze";
+	o.hold_exec = argv;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_ROLLED_BACK);
+	assert_true(fake_as_before());
+	assert_non_null(strstr(fake.log, "preserve omega"));
+	assert_null(strstr(fake.log, "freeze omega"));
+}
+
+/* Cut the journal at every byte: what is whole is read, the tail is called torn, nothing crashes. */
+static void test_torn_journal(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_upgrade_options o = options(NULL);
+	struct json_object *records;
+	size_t whole = 0, n = 0;
+	bool torn;
+
+	(void)state;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_UPGRADED);
+	assert_int_equal(kho_journal_parse(fake.record, 7, &records, &torn, &err), -EINVAL);
+	for (size_t len = 8; len <= fake.record_len; len++) {
+		assert_int_equal(kho_journal_parse(fake.record, len, &records, &torn, &err), 0);
+		whole += !torn;
+		assert_true(json_object_array_length(records) >= n);
+		n = json_object_array_length(records);
+		json_object_put(records);
+	}
+	assert_int_equal(whole, n + 1);
+	fake.record[fake.record_len / 2] ^= 1;
+	assert_int_equal(kho_journal_parse(fake.record, fake.record_len, &records, &torn, &err), 0);
+	assert_true(torn && json_object_array_length(records) < n);
+	json_object_put(records);
+	assert_int_equal(kho_crc32("123456789", 9), 0xcbf43926);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_upgrade), T(test_each_fail), T(test_each_hang), T(test_each_kill), T(test_lane_failures), T(test_undo_goes_on),
+		T(test_peer_lost), T(test_signal), T(test_after_commit), T(test_busy), T(test_hold), T(test_torn_journal), T(test_stuck),
+	};
+
+	return cmocka_run_group_tests_name("orchestrator", tests, NULL, NULL);
+}

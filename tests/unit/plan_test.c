@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Making a plan out of a recorded tree: target, modules, workloads, engine; what is wrong is said by name. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "fake_world.h"
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/json.h"
+
+static char dir[64];
+
+static void put(const char *name, const void *data, size_t len)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(dir, name);
+	_cleanup_free_ char *parent = strdup(path);
+	struct kho_err err = KHO_ERR_INIT;
+
+	*strrchr(parent, '/') = '\0';
+	assert_int_equal(kho_mkdir(parent, &err), 0);
+	assert_int_equal(kho_write_file(path, data, len, &err), 0);
+}
+
+static void put_text(const char *name, const char *text)
+{
+	put(name, text, strlen(text));
+}
+
+static void put_kernel(const char *release)
+{
+	uint8_t head[0x1000] = { 0 };
+	char path[128];
+
+	head[0x1f1] = 3;
+	head[0x1f4] = 0x80;
+	memcpy(head + 0x202, "HdrS\x0f\x02", 6);
+	head[0x20f] = 4;
+	head[0x236] = 1;
+	snprintf((char *)head + 0x600, 64, "%s (x) #1", release);
+	snprintf(path, sizeof(path), "/boot/vmlinuz-%s", release);
+	put(path, head, sizeof(head));
+	snprintf(path, sizeof(path), "/lib/modules/%s/modules.dep", release);
+	put_text(path, "");
+}
+
+static int no_new(const struct kho_engine_request *rq, struct kho_engine **out, struct kho_err *err)
+{
+	(void)rq;
+	(void)out;
+	return kho_fail(err, -ENODEV, "this machine has no second engine");
+}
+
+static const struct kho_engine_entry engines[] = { { "broken", no_new }, { "fake", fake_new }, { NULL, NULL } };
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_reset();
+	strcpy(dir, "/tmp/khoctl-plan.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	put_text("/proc/sys/kernel/osrelease", "6.12.107\n");
+	put_text("/proc/100/stat", "100 (redis-server) S 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 100 1000 256 1\n");
+	put_text("/run/redis.pid", "100");
+	put_text("/etc/khoctl/workloads.d/redis.conf", "pidfile = /run/redis.pid\n");
+	put_kernel("6.12.107");
+	put_kernel("7.3.4");
+	put_kernel("7.10.1");
+	put_kernel("6.1.9");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char cmd[128];
+
+	(void)state;
+	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
+	return system(cmd);
+}
+
+static int make(const char *to, const char *engine, struct kho_plan **p, struct kho_engine **e, struct kho_err *err)
+{
+	struct kho_world w = { fake_serializers, engines, "/nonexistent", "/nonexistent" };
+	struct kho_plan_request rq = { .sysroot = dir, .to = to, .engine = engine };
+
+	*p = NULL;
+	*e = NULL;
+	*err = (struct kho_err)KHO_ERR_INIT;
+	return kho_plan_make(&w, &rq, p, e, err);
+}
+
+static void done(struct kho_plan *p, struct kho_engine *e)
+{
+	if (e)
+		e->ops->free(e);
+	kho_plan_free(p);
+}
+
+static void test_latest(void **state)
+{
+	struct kho_plan *p;
+	struct kho_engine *e;
+	struct kho_err err;
+	_cleanup_json_ struct json_object *j = NULL;
+
+	(void)state;
+	put_text("/etc/khoctl/khoctl.conf", "cmdline = quiet\nmemory = 2G\nextra-file = /a\nextra-file = /b\n");
+	assert_int_equal(make("latest", NULL, &p, &e, &err), 0);
+	assert_true(p->can);
+	assert_string_equal(p->image.release, "7.10.1");
+	assert_string_equal(p->engine_name, "fake");
+	assert_non_null(strstr(p->engine_reason, "not broken: this machine has no second engine"));
+	assert_int_equal(p->request.memory_bytes, 2ull << 30);
+	assert_string_equal(p->request.extra_files[1], "/b");
+	assert_int_equal(p->workloads.w[0].rss_bytes, 1 << 20);
+	assert_int_equal(p->generation, 2);
+	j = kho_plan_json(p);
+	assert_string_equal(kho_json_get_str(j, "to"), "7.10.1");
+	assert_int_equal(json_object_array_length(kho_json_get(j, "steps")), 12);
+	done(p, e);
+}
+
+static void test_no_other(void **state)
+{
+	char cmd[128];
+	struct kho_plan *p;
+	struct kho_engine *e;
+	struct kho_err err;
+
+	(void)state;
+	snprintf(cmd, sizeof(cmd), "rm %s/boot/vmlinuz-7* %s/boot/vmlinuz-6.1.9", dir, dir);
+	assert_int_equal(system(cmd), 0);
+	assert_int_equal(make("latest", NULL, &p, &e, &err), -ENOENT);
+	assert_non_null(strstr(err.msg, "no other kernel"));
+}
+
+static void test_bad_target(void **state)
+{
+	struct kho_plan *p;
+	struct kho_engine *e;
+	struct kho_err err;
+
+	(void)state;
+	assert_int_equal(make("/etc/passwd", NULL, &p, &e, &err), -ENOEXEC);
+	assert_int_equal(make("/boot/nothing", NULL, &p, &e, &err), -ENOENT);
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", "warp", &p, &e, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "engine 'warp' is unknown"));
+	put_text("/etc/khoctl/khoctl.conf", "memory = lots\n");
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "khoctl.conf:1:"));
+}
+
+/* What forbids the upgrade is in the plan's report, with its fix. */
+static void refused(const char *engine, const char *area, const char *what)
+{
+	struct kho_plan *p;
+	struct kho_engine *e;
+	struct kho_err err;
+	bool found = false;
+
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", engine, &p, &e, &err), 0);
+	assert_false(p->can);
+	for (size_t i = 0; i < p->report.n; i++)
+		found |= p->report.items[i].verdict == KHO_V_NO && !strcmp(p->report.items[i].area, area) &&
+			 strstr(p->report.items[i].what, what);
+	assert_true(found);
+	done(p, e);
+}
+
+static void test_refusals(void **state)
+{
+	char cmd[128];
+
+	(void)state;
+	fake.probe_no = true;
+	refused(NULL, "process", "io_uring");
+	fake.probe_no = false;
+	fake.engine_no = true;
+	refused("fake", "memory", "1 GiB");
+	/* none can: the first one's report */
+	refused(NULL, "engine", "no second engine");
+	fake.engine_no = false;
+	put_text("/run/redis.pid", "4711");
+	refused(NULL, "workload", "does not run");
+	snprintf(cmd, sizeof(cmd), "rm -r %s/lib/modules/7.3.4", dir);
+	assert_int_equal(system(cmd), 0);
+	refused(NULL, "image", "no modules");
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = { T(test_latest), T(test_no_other), T(test_bad_target), T(test_refusals) };
+
+	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
+}
