@@ -131,6 +131,11 @@ int kho_dev_mem_disown(int fd, uint64_t base, uint64_t bytes, struct kho_err *er
 	return mem_call(fd, KHO_IOC_MEM_DISOWN, "disown", base, bytes, err);
 }
 
+int kho_dev_mem_give(int fd, uint64_t base, uint64_t bytes, struct kho_err *err)
+{
+	return mem_call(fd, KHO_IOC_MEM_GIVE, "give away", base, bytes, err);
+}
+
 int kho_dev_region_init(int fd, struct kho_ioc_region_init *arg, struct kho_err *err)
 {
 	arg->size = sizeof(*arg);

@@ -26,6 +26,8 @@ int kho_dev_mem_take(int fd, uint64_t bytes, uint64_t align, uint64_t min, uint6
 int kho_dev_mem_release(int fd, uint64_t base, uint64_t bytes, struct kho_err *err);
 int kho_dev_mem_adopt(int fd, uint64_t base, uint64_t bytes, struct kho_err *err);
 int kho_dev_mem_disown(int fd, uint64_t base, uint64_t bytes, struct kho_err *err);
+/* A taken range: the incoming kernel may adopt it while both run. */
+int kho_dev_mem_give(int fd, uint64_t base, uint64_t bytes, struct kho_err *err);
 
 int kho_dev_region_init(int fd, struct kho_ioc_region_init *arg, struct kho_err *err);
 int kho_dev_region_drop(int fd, struct kho_err *err);

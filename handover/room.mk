@@ -1,4 +1,4 @@
-LIB_SRCS += handover/dev.c handover/beside/image.c handover/beside/acpi.c handover/beside/machine.c \
-	handover/beside/machine_pci.c handover/beside/choice.c handover/beside/boot.c handover/beside/cmdline.c \
-	handover/beside/files.c handover/beside/pack.c
+LIB_SRCS += handover/dev.c handover/engines.c handover/instances.c $(addprefix handover/beside/, \
+	image.c acpi.c machine.c machine_pci.c choice.c boot.c cmdline.c files.c pack.c modules.c elf.c initramfs.c \
+	signature.c engine.c probe.c held.c reserve.c spawn.c peer.c ops.c)
 PKGS += libarchive libzstd libkmod libelf

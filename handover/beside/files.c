@@ -161,19 +161,20 @@ static bool is_without(const char *path, const char *const *without)
 	return false;
 }
 
-static int add_tree_entry(struct kho_files *l, const FTSENT *e, const char *root, struct kho_err *err)
+static int add_tree_entry(struct kho_files *l, const FTSENT *e, const char *prefix, struct kho_err *err)
 {
 	struct kho_file f = { .mode = e->fts_statp->st_mode };
 
 	f.src = (char *)e->fts_path;
-	f.dst = (char *)e->fts_path + strlen(root);
+	f.dst = (char *)e->fts_path + strlen(prefix);
 	f.bytes = S_ISREG(f.mode) ? e->fts_statp->st_size : 0;
 	if (S_ISSOCK(f.mode) || !*relative(f.dst))
 		return 0;
 	return add(l, &f, err);
 }
 
-int kho_files_add_tree(struct kho_files *l, const char *root, const char *const *without, struct kho_err *err)
+int kho_files_add_tree(struct kho_files *l, const char *root, const char *prefix, const char *const *without,
+		       struct kho_err *err)
 {
 	char *paths[] = { (char *)root, NULL };
 	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
@@ -194,7 +195,7 @@ int kho_files_add_tree(struct kho_files *l, const char *root, const char *const 
 			fts_set(fts, e, FTS_SKIP);
 			continue;
 		}
-		ret = add_tree_entry(l, e, root, err);
+		ret = add_tree_entry(l, e, prefix, err);
 	}
 	fts_close(fts);
 	return ret;

@@ -37,9 +37,11 @@ int kho_files_add_made(struct kho_files *l, const char *dst, mode_t mode, const 
 		       struct kho_err *err);
 /*
  * Add a whole file system tree: not what is mounted below it, no sockets, none of the paths in `without`
- * (NULL-terminated, absolute) nor anything below them.
+ * (NULL-terminated, absolute) nor anything below them.  prefix, with which root begins, is left out of the
+ * names in the archive.
  */
-int kho_files_add_tree(struct kho_files *l, const char *root, const char *const *without, struct kho_err *err);
+int kho_files_add_tree(struct kho_files *l, const char *root, const char *prefix, const char *const *without,
+		       struct kho_err *err);
 
 /* Sort, add missing parent directories, drop doubles. */
 int kho_files_close(struct kho_files *l, struct kho_err *err);

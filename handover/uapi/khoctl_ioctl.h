@@ -129,6 +129,13 @@ struct kho_ioc_ping {
 #define KHO_IOC_MEM_ADOPT	_IOW('k', 0x12, struct kho_ioc_mem)	/* hot-add, left offline; inverse: MEM_DISOWN */
 #define KHO_IOC_MEM_DISOWN	_IOW('k', 0x13, struct kho_ioc_mem)	/* offline and remove */
 
+/*
+ * A taken range that is not the region: the incoming kernel may adopt it while both run. It cannot be released
+ * until REGION_DROP. ENOSPC: KHO_GIVEN_MAX ranges are given.
+ */
+#define KHO_IOC_MEM_GIVE	_IOW('k', 0x14, struct kho_ioc_mem)
+#define KHO_GIVEN_MAX		256
+
 #define KHO_IOC_REGION_INIT	_IOWR('k', 0x20, struct kho_ioc_region_init)	/* inverse: REGION_DROP */
 #define KHO_IOC_REGION_DROP	_IOW('k', 0x21, struct kho_ioc_u32)	/* value 0; EBUSY while it owns anything */
 

@@ -182,7 +182,9 @@ struct kho_ledger {
 	struct kho_ledger_table ecams;	/* struct kho_ledger_ecam */
 	struct kho_ledger_table windows;	/* struct kho_ledger_window */
 	struct kho_ledger_table pci;	/* struct kho_ledger_pci */
-	__u8 pad1[512 - 112];
+	struct kho_ledger_table given;	/* O: struct kho_ledger_range: further memory that the incoming kernel may adopt at once;
+					 * all entries are there from the start, bytes 0 = not in use, bytes written last */
+	__u8 pad1[512 - 120];
 	struct kho_ledger_side side[2];	/* [KHO_SIDE_OUTGOING], [KHO_SIDE_INCOMING] */
 };
 

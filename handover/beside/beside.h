@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Private to the beside engine: what one upgrade holds.
+ */
+#ifndef KHO_BESIDE_BESIDE_H
+#define KHO_BESIDE_BESIDE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "handover/beside/boot.h"
+#include "handover/beside/files.h"
+#include "handover/beside/image.h"
+#include "handover/beside/initramfs.h"
+#include "handover/beside/machine.h"
+#include "handover/beside/new.h"
+#include "handover/dev.h"
+#include "handover/engine.h"
+#include "handover/link/peer.h"
+
+#define KHO_BESIDE_ZSTD_LEVEL 1
+
+struct kho_beside_range {
+	uint64_t base, bytes;
+	bool given;			/* the incoming kernel may have adopted it */
+};
+
+struct kho_beside {
+	struct kho_engine e;		/* first: kho_beside_of */
+	int dev;			/* /dev/khoctl, or -1 */
+	struct kho_ioc_info info;	/* of when it was opened */
+	struct kho_machine m;
+	bool have_machine;
+	struct kho_image img;
+	const uint8_t *img_buf;		/* mapped image */
+	size_t img_len;
+	char *images_dir;
+
+	/* what is held; kept in run_dir/beside so that another process can give it back */
+	struct kho_beside_range region;	/* taken memory of the region, bytes 0 = none */
+	struct kho_beside_range *extra;
+	size_t nextra;
+
+	struct kho_layout layout;
+	uint32_t *before, *after;	/* copies of the plan's */
+	size_t nbefore, nafter;
+	char *cmdline;
+	uint8_t *head;			/* head of the region, mapped */
+	void *bulk;
+	struct kho_peer *peer;
+	bool connected;
+	uint64_t spawned_us;
+};
+
+struct kho_beside *kho_beside_of(struct kho_engine *e);
+
+/* Image, machine (with the ledger's tables when this kernel was itself made), module: whatever is not there yet. */
+int kho_beside_facts(struct kho_beside *b, struct kho_err *err);
+
+/* engine.c */
+struct kho_initramfs_in kho_beside_initramfs_in(const struct kho_beside *b);
+int kho_beside_cmdline(const struct kho_beside *b, char **out, struct kho_err *err);
+
+/* probe.c */
+int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r, struct kho_err *err);
+
+/* reserve.c */
+int kho_beside_reserve(struct kho_engine *e, const struct kho_engine_plan *p, struct kho_err *err);
+int kho_beside_unreserve(struct kho_engine *e, struct kho_err *err);
+
+/* held.c: memory that is held, and its record */
+int kho_beside_held_save(const struct kho_beside *b, struct kho_err *err);
+int kho_beside_held_load(struct kho_beside *b, struct kho_err *err);
+int kho_beside_take_region(struct kho_beside *b, uint64_t bytes, struct kho_err *err);
+int kho_beside_take_extra(struct kho_beside *b, uint64_t bytes, struct kho_err *err);
+/* Release all; reports the first failure. */
+int kho_beside_release(struct kho_beside *b, struct kho_err *err);
+
+/* spawn.c */
+int kho_beside_spawn(struct kho_engine *e, struct kho_err *err);
+int kho_beside_stop(struct kho_engine *e, struct kho_err *err);
+
+/* peer.c */
+int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
+int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err);
+int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err);
+int kho_beside_shift_rest(struct kho_engine *e, struct kho_err *err);
+int kho_beside_retire(struct kho_engine *e, struct kho_err *err);
+bool kho_beside_peer_alive(struct kho_engine *e, struct kho_err *why);
+
+/* ops.c */
+extern const struct kho_env_ops kho_beside_env_ops;
+
+/* The ledger in the mapped head; NULL before there is one. */
+const struct kho_ledger *kho_beside_ledger(const struct kho_beside *b);
+/* Map head of an existing region (info.down_base), if there is one and it is not mapped. */
+int kho_beside_map_head(struct kho_beside *b, struct kho_err *err);
+
+void kho_beside_phase(struct kho_beside *b, const char *name, uint64_t begin_us);
+void kho_beside_note(struct kho_beside *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Keep the first failure of a series: *first and err are set by the first negative ret. */
+void kho_beside_first(int ret, const struct kho_err *one, int *first, struct kho_err *err);
+
+#endif

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * libkmod on the target's module directory.  Devices are matched by their modalias, so a driver
+ * that has another name in the target is found; a built-in one counts.
+ */
+#include "handover/beside/modules.h"
+
+#include <libkmod.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+
+/*
+ * What an incoming kernel may need besides the drivers of its devices: file systems, packet holding
+ * and locking, socket dumps for criu, snapshots of disks.  What the target does not have is skipped here; who
+ * needs it says so (gates of the agent).
+ */
+static const char *const wanted[] = {
+	"khoctl", "virtio_pci", "virtio_net", "virtio_blk", "virtio_scsi", "net_failover", "nvme", "sd_mod",
+	"ext4", "xfs", "btrfs", "vfat", "overlay", "loop", "brd", "dm_mod", "dm_snapshot", "dm_crypt", "md_mod",
+	"nf_tables", "nft_ct", "nft_reject", "nft_nat", "nft_chain_nat", "nf_conntrack", "nf_conntrack_netlink", "x_tables",
+	"tcp_diag", "udp_diag", "inet_diag", "unix_diag", "netlink_diag", "af_packet_diag", "raw_diag",
+	"sch_plug", "sch_ingress", "sch_prio", "sch_fq_codel", "cls_u32", "cls_matchall", "act_mirred", "ifb",
+	"veth", "bridge", "dummy", "tun", "8021q", "bonding", "tcp_bbr", "tcp_cubic", "autofs4", "fuse",
+	"crc32c", "crc32c_intel", "crc32c_generic",
+};
+
+static struct kmod_ctx *context(const struct kho_target *t, struct kho_err *err)
+{
+	static const char *const no_config[] = { "/dev/null", NULL };
+	struct kmod_ctx *ctx = kmod_new(t->modules_dir, no_config);
+
+	if (!ctx)
+		kho_fail(err, -ENOMEM, "%s: libkmod: out of memory", t->modules_dir);
+	return ctx;
+}
+
+/* First word of khoctl.ko's vermagic must be the target's release. */
+static int check_vermagic(const struct kho_target *t, struct kmod_module *mod, struct kho_err *err)
+{
+	struct kmod_list *info = NULL, *i;
+	size_t n = strlen(t->release);
+	int ret = kmod_module_get_info(mod, &info);
+	const char *magic = NULL;
+
+	if (ret < 0)
+		return kho_fail(err, ret, "%s: not a kernel module; build it again: dkms install khoctl -k %s",
+				kmod_module_get_path(mod), t->release);
+	kmod_list_foreach(i, info)
+		if (!strcmp(kmod_module_info_get_key(i), "vermagic"))
+			magic = kmod_module_info_get_value(i);
+	ret = 0;
+	if (!magic || strncmp(magic, t->release, n) || (magic[n] != ' ' && magic[n] != '\0'))
+		ret = kho_fail(err, -ENOEXEC, "%s is built for kernel %.64s, not for %s; build it: dkms install khoctl -k %s",
+			       kmod_module_get_path(mod), magic ? magic : "?", t->release, t->release);
+	kmod_module_info_free_list(info);
+	return ret;
+}
+
+/* By the lists of depmod, else by its place; *out NULL when not there. */
+static int find_own(const struct kho_target *t, struct kmod_ctx *ctx, struct kmod_module **out, struct kho_err *err)
+{
+	static const char *const dirs[] = { "updates/dkms", "updates", "extra", "kernel/drivers/misc" };
+	static const char *const ends[] = { "", ".xz", ".zst", ".gz" };
+	struct kmod_list *list = NULL;
+	size_t i;
+
+	*out = NULL;
+	if (kmod_module_new_from_lookup(ctx, "khoctl", &list) == 0 && list) {
+		*out = kmod_module_get_module(list);
+		kmod_module_unref_list(list);
+		if (kmod_module_get_path(*out))
+			return 0;
+		kmod_module_unref(*out);
+		*out = NULL;
+	}
+	for (i = 0; i < 16; i++) {
+		_cleanup_free_ char *path = NULL;
+
+		if (asprintf(&path, "%s/%s/khoctl.ko%s", t->modules_dir, dirs[i / 4], ends[i % 4]) < 0)
+			return kho_fail(err, -ENOMEM, "khoctl.ko: out of memory");
+		if (kho_exists(path) && kmod_module_new_from_path(ctx, path, out) == 0)
+			return 0;
+	}
+	return 0;
+}
+
+static int check_own(const struct kho_target *t, struct kmod_ctx *ctx, struct kho_err *err)
+{
+	struct kmod_module *own;
+	int ret = find_own(t, ctx, &own, err);
+
+	if (ret < 0)
+		return ret;
+	if (!own)
+		return kho_fail(err, -ENOENT, "%s has no khoctl.ko; build it: dkms install khoctl -k %s (package khoctl-dkms and "
+				"linux-headers-%s)", t->modules_dir, t->release, t->release);
+	ret = check_vermagic(t, own, err);
+	kmod_module_unref(own);
+	return ret;
+}
+
+int kho_modules_check(const struct kho_target *t, struct kho_err *err)
+{
+	_cleanup_free_ char *dep = NULL;
+	struct kmod_ctx *ctx;
+	int ret;
+
+	if (!kho_exists(t->modules_dir))
+		return kho_fail(err, -ENOENT, "no modules for the target kernel: %s is missing; install them: apt install "
+				"linux-image-%s", t->modules_dir, t->release);
+	if (asprintf(&dep, "%s/modules.dep.bin", t->modules_dir) < 0)
+		return kho_fail(err, -ENOMEM, "modules: out of memory");
+	if (!kho_exists(dep))
+		return kho_fail(err, -ENOENT, "%s is missing; make it: depmod %s", dep, t->release);
+	ctx = context(t, err);
+	if (!ctx)
+		return -ENOMEM;
+	ret = check_own(t, ctx, err);
+	kmod_unref(ctx);
+	return ret;
+}
+
+static int add_module(struct kmod_module *mod, struct kho_files *l, struct kho_err *err)
+{
+	struct kmod_list *deps = kmod_module_get_dependencies(mod), *i;
+	const char *path = kmod_module_get_path(mod);	/* NULL: built in */
+	int ret = path ? kho_files_add(l, path, err) : 0;
+
+	kmod_list_foreach(i, deps) {
+		struct kmod_module *dep = kmod_module_get_module(i);
+
+		path = kmod_module_get_path(dep);
+		if (!ret && path)
+			ret = kho_files_add(l, path, err);
+		kmod_module_unref(dep);
+	}
+	kmod_module_unref_list(deps);
+	return ret;
+}
+
+/* Name or modalias; *found: the target has it (built in counts). l may be NULL. */
+static int lookup(struct kmod_ctx *ctx, const char *alias, bool *found, struct kho_files *l, struct kho_err *err)
+{
+	struct kmod_list *list = NULL, *i;
+	int ret = 0;
+
+	*found = false;
+	if (kmod_module_new_from_lookup(ctx, alias, &list) < 0)
+		return 0;
+	kmod_list_foreach(i, list) {
+		struct kmod_module *mod = kmod_module_get_module(i);
+
+		*found = true;
+		if (!ret && l)
+			ret = add_module(mod, l, err);
+		kmod_module_unref(mod);
+	}
+	kmod_module_unref_list(list);
+	return ret;
+}
+
+/* The function's own modalias, then those of the virtio devices on it. */
+static int each_modalias(const struct kho_target *t, const struct kho_ledger_pci *p,
+			 int (*fn)(void *arg, const char *alias), void *arg)
+{
+	_cleanup_free_ char *rel = NULL, *dir = NULL, *own = NULL, *alias = NULL;
+	_cleanup_closedir_ DIR *d = NULL;
+	struct dirent *e;
+	int ret = 0;
+
+	if (asprintf(&rel, "/sys/bus/pci/devices/%04x:%02x:%02x.%x", p->segment, p->bus, p->devfn >> 3, p->devfn & 7) < 0)
+		return -ENOMEM;
+	dir = kho_sysroot_path(t->sysroot, rel);
+	if (!dir || asprintf(&own, "%s/modalias", dir) < 0)
+		return -ENOMEM;
+	if (kho_read_line(own, &alias, NULL) == 0)
+		ret = fn(arg, alias);
+	d = opendir(dir);
+	while (d && !ret && (e = readdir(d))) {
+		_cleanup_free_ char *path = NULL, *sub = NULL;
+
+		if (strncmp(e->d_name, "virtio", 6) || asprintf(&path, "%s/%s/modalias", dir, e->d_name) < 0 ||
+		    kho_read_line(path, &sub, NULL) < 0)
+			continue;
+		ret = fn(arg, sub);
+	}
+	return ret;
+}
+
+struct device_check {
+	struct kmod_ctx *ctx;
+	struct kho_files *l;
+	struct kho_err *err;
+	bool missing;
+	char alias[160];	/* that has no module */
+};
+
+static int on_modalias(void *arg, const char *alias)
+{
+	struct device_check *c = arg;
+	bool found;
+	int ret = lookup(c->ctx, alias, &found, c->l, c->err);
+
+	if (!found) {
+		c->missing = true;
+		snprintf(c->alias, sizeof(c->alias), "%s", alias);
+	}
+	return ret;
+}
+
+static int check_device(const struct kho_target *t, struct kmod_ctx *ctx, const struct kho_ledger_pci *p,
+			struct kho_report *r, struct kho_err *err)
+{
+	struct device_check c = { .ctx = ctx, .err = err };
+	char name[32];
+	int ret = each_modalias(t, p, on_modalias, &c);
+
+	if (ret < 0)
+		return err->code ? ret : kho_fail(err, ret, "devices: out of memory");
+	snprintf(name, sizeof(name), "%04x:%02x:%02x.%x", p->segment, p->bus, p->devfn >> 3, p->devfn & 7);
+	if (c.missing)
+		return kho_report_add(r, KHO_V_LOSS, "device", name, "choose a target kernel with this driver (not the cloud flavour?)",
+				      "the target has no driver for it (%s): it stays unused", c.alias);
+	return kho_report_add(r, KHO_V_OK, "device", name, NULL, "the target has a driver for it");
+}
+
+int kho_modules_check_devices(const struct kho_target *t, const struct kho_machine *m, struct kho_report *r,
+			      struct kho_err *err)
+{
+	struct kmod_ctx *ctx = context(t, err);
+	int ret = 0;
+	size_t i;
+
+	if (!ctx)
+		return -ENOMEM;
+	for (i = 0; i < m->npci && !ret; i++)
+		if (!m->pci[i].bridge)
+			ret = check_device(t, ctx, &m->pci[i], r, err);
+	kmod_unref(ctx);
+	return ret;
+}
+
+/* depmod's lists as they are: what they name and is not there, is simply not found when asked for. */
+static int add_lists(const struct kho_target *t, struct kho_files *l, struct kho_err *err)
+{
+	_cleanup_closedir_ DIR *d = opendir(t->modules_dir);
+	struct dirent *e;
+	int ret = 0;
+
+	if (!d)
+		return kho_fail_errno(err, "%s", t->modules_dir);
+	while (!ret && (e = readdir(d))) {
+		_cleanup_free_ char *path = NULL;
+
+		if (strncmp(e->d_name, "modules.", 8))
+			continue;
+		if (asprintf(&path, "%s/%s", t->modules_dir, e->d_name) < 0)
+			return kho_fail(err, -ENOMEM, "modules: out of memory");
+		ret = kho_files_add(l, path, err);
+	}
+	return ret;
+}
+
+int kho_modules_add(const struct kho_target *t, const struct kho_machine *m, struct kho_files *l, struct kho_err *err)
+{
+	struct kmod_ctx *ctx = context(t, err);
+	struct device_check c = { .ctx = ctx, .l = l, .err = err };
+	struct kmod_module *own;
+	bool found;
+	int ret;
+	size_t i;
+
+	if (!ctx)
+		return -ENOMEM;
+	ret = find_own(t, ctx, &own, err);
+	if (!ret && own) {
+		ret = kho_files_add(l, kmod_module_get_path(own), err);
+		kmod_module_unref(own);
+	}
+	for (i = 0; i < sizeof(wanted) / sizeof(*wanted) && !ret; i++)
+		ret = lookup(ctx, wanted[i], &found, l, err);
+	for (i = 0; i < m->npci && !ret; i++)
+		if (!m->pci[i].bridge)
+			ret = each_modalias(t, &m->pci[i], on_modalias, &c);
+	kmod_unref(ctx);
+	return ret < 0 ? ret : add_lists(t, l, err);
+}

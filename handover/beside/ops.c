@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What this side's serializers ask of the engine.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "handover/beside/beside.h"
+#include "lib/clock.h"
+
+/* A quiet bulk transfer does hundreds of MiB a second; this is for one that hangs. */
+static uint64_t transfer_deadline(const char *local)
+{
+	struct stat st;
+	uint64_t bytes = stat(local, &st) == 0 ? st.st_size : 0;
+
+	return kho_clock_us() + 10000000 + bytes;	/* 10 s, and 1 s for each MB */
+}
+
+static int put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
+{
+	struct kho_beside *b = env->arg;
+
+	if (!b->peer)
+		return kho_fail(err, -ENOTCONN, "send %s: not connected to the incoming kernel", name);
+	return kho_peer_put_file(b->peer, local, name, transfer_deadline(local), err);
+}
+
+static int timed(struct kho_env *env, const char *what, struct kho_pci_addr a,
+		 int (*fn)(int fd, struct kho_pci_addr a, uint32_t *out_us, struct kho_err *err), struct kho_err *err)
+{
+	struct kho_beside *b = env->arg;
+	uint64_t begin = kho_clock_us();
+	char name[64];
+	int ret = fn(b->dev, a, NULL, err);
+
+	snprintf(name, sizeof(name), "%s %04x:%02x:%02x.%x", what, a.segment, a.bus, a.devfn >> 3, a.devfn & 7);
+	if (!ret)
+		env->ops->phase(env, name, begin, kho_clock_us());
+	return ret;
+}
+
+static int give(int fd, struct kho_pci_addr a, uint32_t *out_us, struct kho_err *err)
+{
+	return kho_dev_pci_give(fd, a, KHO_PEER_INCOMING, out_us, err);
+}
+
+static int take(int fd, struct kho_pci_addr a, uint32_t *out_us, struct kho_err *err)
+{
+	return kho_dev_pci_take(fd, a, KHO_PEER_INCOMING, out_us, err);
+}
+
+static int pci_quiesce(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err)
+{
+	return timed(env, "quiesce", a, kho_dev_pci_quiesce, err);
+}
+
+static int pci_unquiesce(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err)
+{
+	return timed(env, "wake", a, kho_dev_pci_unquiesce, err);
+}
+
+static int pci_give(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err)
+{
+	return timed(env, "give", a, give, err);
+}
+
+static int pci_take(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err)
+{
+	return timed(env, "take back", a, take, err);
+}
+
+static void phase(struct kho_env *env, const char *name, uint64_t begin_us, uint64_t end_us)
+{
+	struct kho_beside *b = env->arg;
+
+	if (b->e.phase)
+		b->e.phase(b->e.event_arg, name, begin_us, end_us);
+}
+
+static void note(struct kho_env *env, const char *fmt, ...)
+{
+	struct kho_beside *b = env->arg;
+	char text[256];
+	va_list ap;
+
+	if (!b->e.note)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	b->e.note(b->e.event_arg, text);
+}
+
+const struct kho_env_ops kho_beside_env_ops = {
+	.put_file = put_file,
+	.pci_quiesce = pci_quiesce,
+	.pci_unquiesce = pci_unquiesce,
+	.pci_give = pci_give,
+	.pci_take = pci_take,
+	.phase = phase,
+	.note = note,
+};

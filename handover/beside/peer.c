@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * From the first sign of life to the end of this kernel: wait for boot, connect, give CPUs and
+ * memory, commit, give the rest, retire.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "handover/beside/beside.h"
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+
+#define SECOND 1000000ULL
+#define HUNG_US (3 * SECOND)
+
+static void peer_phase(void *arg, const char *name, uint64_t begin_us, uint64_t end_us)
+{
+	struct kho_beside *b = arg;
+
+	if (b->e.phase)
+		b->e.phase(b->e.event_arg, name, begin_us, end_us);
+}
+
+static void peer_note(void *arg, const char *text)
+{
+	struct kho_beside *b = arg;
+
+	if (b->e.note)
+		b->e.note(b->e.event_arg, text);
+}
+
+/* The last words of the incoming kernel, one line at most, for the message of a failure. */
+static const char *last_words(const struct kho_beside *b, char *out, size_t len)
+{
+	const struct kho_console_ring *c = (const void *)(b->head + KHO_OFF_CONSOLE);
+	uint64_t head = __atomic_load_n(&c->head, __ATOMIC_ACQUIRE), n = head < len - 1 ? head : len - 1, i;
+	char *line;
+
+	for (i = 0; i < n; i++) {
+		char ch = c->data[(head - n + i) % sizeof(c->data)];
+
+		out[i] = ch >= ' ' && ch < 127 ? ch : ch == '\n' ? '\n' : '?';
+	}
+	while (i && out[i - 1] == '\n')
+		i--;
+	out[i] = '\0';
+	line = strrchr(out, '\n');
+	return line ? line + 1 : out;
+}
+
+static int dead(const struct kho_beside *b, const char *how, struct kho_err *err)
+{
+	char words[200];
+	const char *last = last_words(b, words, sizeof(words));
+
+	return kho_fail(err, -EPIPE, "the incoming kernel %s%s%s", how, *last ? "; its last message: " : "", last);
+}
+
+static int check_state(const struct kho_beside *b, uint32_t state, struct kho_err *why)
+{
+	switch (state) {
+	case KHO_STATE_PANICKED:
+		return dead(b, "has panicked", why);
+	case KHO_STATE_HALTED:
+		return dead(b, "has halted", why);
+	case KHO_STATE_FENCED:
+		return dead(b, "was stopped by this kernel", why);
+	case KHO_STATE_NONE:
+	case KHO_STATE_LOADED:
+		return dead(b, "does not run", why);
+	default:
+		return 0;
+	}
+}
+
+static int check_alive(const struct kho_beside *b, struct kho_err *why)
+{
+	const struct kho_ledger *l = kho_beside_ledger(b);
+	const volatile struct kho_ledger_side *s;
+	uint32_t state;
+	uint64_t beat, now;
+	int ret;
+
+	if (!l)
+		return kho_fail(why, -EPIPE, "there is no incoming kernel");
+	s = &l->side[KHO_SIDE_INCOMING];
+	state = s->state;
+	ret = check_state(b, state, why);
+	if (ret < 0 || state < KHO_STATE_RUNNING)
+		return ret;
+	beat = (unsigned __int128)s->heartbeat_tsc * 1000 / l->tsc_khz;
+	now = kho_clock_us();
+	if (now > beat && now - beat > HUNG_US)
+		return dead(b, "hangs: no heartbeat for more than 3 s", why);
+	return 0;
+}
+
+bool kho_beside_peer_alive(struct kho_engine *e, struct kho_err *why)
+{
+	return check_alive(kho_beside_of(e), why) == 0;
+}
+
+/* Until its module has bound to the region; a panic before that shows only as silence. */
+static int wait_for_boot(struct kho_beside *b, uint64_t deadline_us, struct kho_err *err)
+{
+	const struct timespec tick = { 0, 20000000 };
+	const struct kho_ledger *l = kho_beside_ledger(b);
+	const volatile uint64_t *fault = (const volatile uint64_t *)(b->head + KHO_OFF_MAILBOX + KHO_MBOX_FAULT);
+	uint64_t begin = b->spawned_us ? b->spawned_us : kho_clock_us();
+	const volatile struct kho_ledger_side *s;
+	int ret;
+
+	if (!l)
+		return kho_fail(err, -EINVAL, "connect: there is no incoming kernel");
+	s = &l->side[KHO_SIDE_INCOMING];
+	while (s->state < KHO_STATE_RUNNING) {
+		ret = check_alive(b, err);
+		if (ret < 0)
+			return ret;
+		if (*fault)
+			return dead(b, "took an exception before it began to run", err);
+		if (deadline_us && kho_clock_us() > deadline_us)
+			return kho_fail(err, -ETIMEDOUT, "the incoming kernel gives no sign of life after %llu s (it hangs, or panicked "
+					"before its khoctl module was loaded)",
+					(unsigned long long)((kho_clock_us() - begin) / SECOND));
+		nanosleep(&tick, NULL);
+	}
+	kho_beside_phase(b, "boot", begin);
+	return check_alive(b, err);
+}
+
+/* The agent's own processes must stay clear of the pids that are restored. */
+static uint64_t pid_floor(const struct kho_workload_list *w)
+{
+	uint64_t highest = 0;
+	size_t i, j;
+
+	for (i = 0; w && i < w->n; i++)
+		for (j = 0; j < w->w[i].npids; j++)
+			if ((uint64_t)w->w[i].pids[j] > highest)
+				highest = w->w[i].pids[j];
+	return (highest / 100000 + 1) * 100000;
+}
+
+static int give_cpus(struct kho_beside *b, const uint32_t *ids, size_t n, uint64_t deadline_us, struct kho_err *err)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		uint64_t begin = kho_clock_us();
+		char name[48];
+		int ret = kho_dev_cpu_give(b->dev, ids[i], KHO_PEER_INCOMING, err);
+
+		if (!ret)
+			ret = kho_peer_cpu(b->peer, ids[i], true, deadline_us, err);
+		if (ret < 0)
+			return ret;
+		snprintf(name, sizeof(name), "CPU (APIC id %u)", ids[i]);
+		kho_beside_phase(b, name, begin);
+	}
+	return 0;
+}
+
+static int give_memory(struct kho_beside *b, uint64_t deadline_us, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+	int ret = 0;
+	size_t i;
+
+	for (i = 0; i < b->nextra && !ret; i++) {
+		ret = kho_dev_mem_give(b->dev, b->extra[i].base, b->extra[i].bytes, err);
+		if (!ret)
+			ret = kho_peer_mem(b->peer, b->extra[i].base, b->extra[i].bytes, true, deadline_us, err);
+	}
+	if (!ret && b->nextra)
+		kho_beside_phase(b, "extra memory", begin);
+	return ret;
+}
+
+int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+	struct kho_peer_setup setup = {
+		.workloads = e->req->workloads, .after_commit = e->req->after_commit, .run_dir = e->req->run_dir,
+		.images_dir = b->images_dir, .root_in_ram = b->m.root_in_ram, .pid_floor = pid_floor(e->req->workloads),
+		.phase = peer_phase, .note = peer_note, .event_arg = b,
+	};
+	int ret = wait_for_boot(b, deadline_us, err);
+
+	if (ret < 0)
+		return ret;
+	b->bulk = kho_dev_map(b->dev, b->layout.bulk_base, b->layout.bulk_bytes, true, err);
+	if (!b->bulk)
+		return err ? err->code : -EIO;
+	ret = kho_peer_connect(&b->peer, b->bulk, b->layout.bulk_bytes, &setup, deadline_us, err);
+	if (ret < 0) {
+		struct kho_err why = KHO_ERR_INIT;
+
+		if (check_alive(b, &why) < 0 && err)	/* says more than "no answer" */
+			*err = why;
+		return err ? err->code : ret;
+	}
+	kho_beside_note(b, "connected to %s", kho_peer_release(b->peer));
+	ret = give_cpus(b, b->before + 1, b->nbefore - 1, deadline_us, err);
+	return ret < 0 ? ret : give_memory(b, deadline_us, err);
+}
+
+/* CPUs and memory come back when it is stopped; it may do so itself if it still listens. */
+int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+
+	(void)err;
+	if (b->peer) {
+		if (check_alive(b, NULL) == 0)
+			(void)kho_peer_abandon(b->peer, kho_clock_us() + 2 * SECOND, NULL);
+		kho_peer_close(b->peer);
+		b->peer = NULL;
+	}
+	return 0;
+}
+
+/* Only a peer that has not signed makes this fail: an answer may be lost, its state in the ledger is not. */
+int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+	const struct kho_ledger *l = kho_beside_ledger(b);
+	struct kho_err one = KHO_ERR_INIT;
+	int ret;
+
+	if (!b->peer || !l)
+		return kho_fail(err, -ENOTCONN, "commit: not connected to the incoming kernel");
+	ret = kho_peer_commit(b->peer, record, kho_clock_us() + 10 * SECOND, &one);
+	if (ret < 0 && *(const volatile uint32_t *)&l->side[KHO_SIDE_INCOMING].state != KHO_STATE_COMMITTED) {
+		if (err)
+			*err = one;
+		return ret;
+	}
+	if (*(const volatile uint32_t *)&l->side[KHO_SIDE_OUTGOING].state < KHO_STATE_COMMITTED)
+		(void)kho_dev_state(b->dev, KHO_STATE_COMMITTED, NULL);
+	return 0;
+}
+
+int kho_beside_shift_rest(struct kho_engine *e, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+	struct kho_err one = KHO_ERR_INIT;
+	int first = 0;
+	size_t i;
+
+	if (!b->peer)
+		return kho_fail(err, -ENOTCONN, "give the other CPUs: not connected to the incoming kernel");
+	for (i = 0; i + 1 < b->nafter; i++)
+		kho_beside_first(give_cpus(b, &b->after[i], 1, kho_clock_us() + 30 * SECOND, &one), &one, &first, err);
+	return first;
+}
+
+int kho_beside_retire(struct kho_engine *e, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+	int ret;
+
+	if (!b->peer || !b->nafter)
+		return kho_fail(err, -ENOTCONN, "retire: not connected to the incoming kernel");
+	ret = kho_peer_retiring(b->peer, b->after[b->nafter - 1], kho_clock_us() + 30 * SECOND, err);
+	return ret < 0 ? ret : kho_dev_retire(b->dev, err);
+}
