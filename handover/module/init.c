@@ -200,6 +200,8 @@ static int ledger(struct kho_region *r, const struct kho_ioc_region_init *a)
 		ret = user_table(l, &l->pci, &at, a->pci, a->npci, sizeof(struct kho_ledger_pci));
 	if (!ret)
 		ret = pci_table(l);
+	if (!ret && !table(l, &l->given, &at, KHO_GIVEN_MAX, sizeof(struct kho_ledger_range)))
+		ret = -ENOSPC;
 	if (ret)
 		return ret;
 	l->bytes = at;

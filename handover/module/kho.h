@@ -49,7 +49,8 @@ struct kho_region {
 	struct kho_ledger_ecam *ecams;
 	struct kho_ledger_window *windows;
 	struct kho_ledger_pci *pci;
-	u32 ncpus, nram, necams, nwindows, npci;
+	struct kho_ledger_range *given;
+	u32 ncpus, nram, necams, nwindows, npci, ngiven;
 
 	struct semaphore mbox_lock;	/* taken and released by different threads of a CPU hot-plug */
 
@@ -113,6 +114,8 @@ long kho_mem_take(void *arg);
 long kho_mem_release(void *arg);
 long kho_mem_adopt(void *arg);
 long kho_mem_disown(void *arg);
+long kho_mem_give(void *arg);
+void kho_mem_ungive(void);			/* the region is gone: given ranges can be released */
 bool kho_mem_is_taken(u64 base, u64 bytes);	/* exactly one taken range */
 int kho_mem_pin(u64 base, bool pin);		/* a region lies there: no release */
 int kho_mem_mmap(struct file *f, struct vm_area_struct *vma);

@@ -136,6 +136,7 @@ static const struct call {
 	{ KHO_IOC_MEM_RELEASE, sizeof(struct kho_ioc_mem), kho_mem_release },
 	{ KHO_IOC_MEM_ADOPT, sizeof(struct kho_ioc_mem), kho_mem_adopt },
 	{ KHO_IOC_MEM_DISOWN, sizeof(struct kho_ioc_mem), kho_mem_disown },
+	{ KHO_IOC_MEM_GIVE, sizeof(struct kho_ioc_mem), kho_mem_give },
 	{ KHO_IOC_REGION_INIT, sizeof(struct kho_ioc_region_init), kho_region_init },
 	{ KHO_IOC_REGION_DROP, sizeof(struct kho_ioc_u32), kho_region_drop },
 	{ KHO_IOC_CPU_GIVE, sizeof(struct kho_ioc_cpu), kho_cpu_give },

@@ -21,6 +21,7 @@ struct kho_range {
 	u64 base, bytes;
 	bool pinned;		/* a region */
 	bool adopted;		/* hot-added here; else taken from the page allocator */
+	bool given;		/* the incoming kernel may have it */
 	atomic_t maps;		/* user mappings */
 };
 
@@ -174,7 +175,7 @@ long kho_mem_release(void *arg)
 	r = find(a->base, a->bytes, false);
 	if (!r)
 		ret = -ENOENT;
-	else if (r->pinned || atomic_read(&r->maps))
+	else if (r->pinned || r->given || atomic_read(&r->maps))
 		ret = -EBUSY;
 	else
 		list_del(&r->node);
@@ -212,7 +213,68 @@ int kho_mem_pin(u64 base, bool pin)
 	return ret;
 }
 
+/**
+ * kho_mem_give - KHO_IOC_MEM_GIVE
+ *
+ * Return: 0; -EINVAL; -ENODEV no region; -ENOENT not a taken range; -EBUSY the region itself, given or
+ * mapped; -ENOSPC.
+ */
+long kho_mem_give(void *arg)
+{
+	struct kho_ioc_mem *a = arg;
+	struct kho_range *r;
+	long ret = -ENOSPC;
+	u32 i;
+
+	if (a->pad)
+		return -EINVAL;
+	down_read(&kho_life);
+	mutex_lock(&range_lock);
+	r = find(a->base, a->bytes, false);
+	if (!kho_live(&kho_down))
+		ret = -ENODEV;
+	else if (!r)
+		ret = -ENOENT;
+	else if (r->pinned || r->given || atomic_read(&r->maps))
+		ret = -EBUSY;
+	for (i = 0; ret == -ENOSPC && i < kho_down.ngiven; i++) {
+		if (READ_ONCE(kho_down.given[i].bytes))
+			continue;
+		r->given = true;
+		WRITE_ONCE(kho_down.given[i].base, a->base);
+		smp_store_release(&kho_down.given[i].bytes, a->bytes);
+		ret = 0;
+	}
+	mutex_unlock(&range_lock);
+	up_read(&kho_life);
+	return ret;
+}
+
+void kho_mem_ungive(void)
+{
+	struct kho_range *r;
+
+	mutex_lock(&range_lock);
+	list_for_each_entry(r, &ranges, node)
+		r->given = false;
+	mutex_unlock(&range_lock);
+}
+
 /* --- memory of the kernel that made this one --- */
+
+static bool was_given(u64 base, u64 bytes)
+{
+	u64 b, n;
+	u32 i;
+
+	for (i = 0; i < kho_up.ngiven; i++) {
+		n = smp_load_acquire(&kho_up.given[i].bytes);
+		b = READ_ONCE(kho_up.given[i].base);
+		if (base >= b && bytes <= n && base - b <= n - bytes)
+			return true;
+	}
+	return false;
+}
 
 /*
  * Only RAM of the machine, outside our own region, and only when nobody can run in it any more: the other
@@ -226,6 +288,8 @@ static int may_adopt(u64 base, u64 bytes)
 
 	if (!kho_live(up))
 		return -ENODEV;
+	if (was_given(base, bytes))
+		return base < up->base + up->bytes && up->base < end ? -EINVAL : 0;
 	if (kho_peer_runs(up))
 		return -EPERM;
 	for (i = 0; i < up->ncpus; i++)

@@ -133,6 +133,7 @@ int kho_region_bind(struct kho_region *r)
 	r->ecams = table(l, &l->ecams, sizeof(*r->ecams), &r->necams, &err);
 	r->windows = table(l, &l->windows, sizeof(*r->windows), &r->nwindows, &err);
 	r->pci = table(l, &l->pci, sizeof(*r->pci), &r->npci, &err);
+	r->given = table(l, &l->given, sizeof(*r->given), &r->ngiven, &err);
 	if (err)
 		return err;
 	r->tx = r->head + (r->self == KHO_SIDE_OUTGOING ? KHO_OFF_RING_DOWN : KHO_OFF_RING_UP);
@@ -217,6 +218,7 @@ long kho_region_drop(void *arg)
 	r->head = NULL;
 	up_write(&kho_life);
 	kho_mem_pin(base, false);
+	kho_mem_ungive();
 	return 0;
 }
 
