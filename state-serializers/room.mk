@@ -1,5 +1,6 @@
 SER := state-serializers
-LIB_SRCS += $(addprefix $(SER)/,table.c common.c clock.c host.c netdev.c netdev-probe.c netdev-out.c netdev-in.c netdev-nl.c netdev-read.c netdev-apply.c netdev-hold.c \
-	block.c files.c)
-PROTOS += $(SER)/netdev.proto
-PKGS += libmnl libkmod libprotobuf-c
+LIB_SRCS += $(addprefix $(SER)/,table.c common.c clock.c host.c files.c \
+	netdev.c netdev-probe.c netdev-out.c netdev-in.c netdev-nl.c netdev-read.c netdev-apply.c netdev-hold.c \
+	block.c block-find.c block-out.c block-in.c block-dm.c block-mount.c block-merge.c)
+PROTOS += $(addprefix $(SER)/,netdev.proto block.proto)
+PKGS += libmnl libkmod mount libprotobuf-c

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which file systems lie on disks that can change hands, and where.  Everything comes from mountinfo
+ * and sysfs.  Every disk with a mounted file system is carried, whether a workload uses it or not: the
+ * outgoing kernel ends without unmounting, so what stayed behind would lose what it had not written.
+ */
+#include <dirent.h>
+#include <libmount/libmount.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "state-serializers/block.h"
+#include "state-serializers/common.h"
+
+#define COW_BYTES (256ull << 20)
+
+struct find {
+	const char *sysroot;
+	Kho__Block *b;
+	struct kho_report *r;
+};
+
+static void table_unrefp(struct libmnt_table **t) { mnt_unref_table(*t); }
+static void iter_freep(struct libmnt_iter **i) { mnt_free_iter(*i); }
+
+static int say(struct find *f, enum kho_verdict v, const char *area, const char *subject, const char *fix, const char *what)
+{
+	return f->r ? kho_report_add(f->r, v, area, subject, fix, "%s", what) : 0;
+}
+
+static bool read_attr(const char *sysroot, const char *dir, const char *attr, char **out)
+{
+	char path[PATH_MAX];
+
+	(void)sysroot;
+	return snprintf(path, sizeof(path), "%s/%s", dir, attr) < (int)sizeof(path) && kho_read_line(path, out, NULL) >= 0;
+}
+
+static uint64_t attr_number(const char *dir, const char *attr)
+{
+	_cleanup_free_ char *text = NULL;
+
+	return read_attr("", dir, attr, &text) ? strtoull(text, NULL, 10) : 0;
+}
+
+char *kho_block_serial(const char *sysroot, const char *name)
+{
+	static const char *const attrs[] = { "serial", "wwid", "device/serial" };
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/block/%s", name);
+	_cleanup_free_ char *dir = kho_sysroot_path(sysroot, path);
+
+	for (size_t i = 0; dir && i < KHO_ARRAY_SIZE(attrs); i++) {
+		char *text = NULL;
+
+		if (read_attr(sysroot, dir, attrs[i], &text) && *text)
+			return text;
+		free(text);
+	}
+	return strdup("");
+}
+
+/*
+ * The node that really carries the data: a device of an earlier upgrade is a thin layer over it. dir: resolved path
+ * in sysfs, changed in place. -ENOTSUP: another mapped device.
+ */
+static int see_through(char dir[PATH_MAX])
+{
+	char path[PATH_MAX + 16];
+	_cleanup_free_ char *name = NULL;
+
+	if (!read_attr("", dir, "dm/name", &name))
+		return 0;
+	if (strncmp(name, KHO_DM_PREFIX, strlen(KHO_DM_PREFIX)))
+		return -ENOTSUP;
+	snprintf(path, sizeof(path), "%s/slaves", dir);
+	_cleanup_closedir_ DIR *d = opendir(path);
+
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+		char link[PATH_MAX + 300], pci[KHO_PCI_LEN], full[PATH_MAX];
+
+		snprintf(link, sizeof(link), "%s/%s", path, e->d_name);
+		/* the store in RAM is on no PCI function */
+		if (e->d_name[0] == '.' || kho_pci_of_sysfs("", link, pci) < 0 || !realpath(link, full))
+			continue;
+		strcpy(dir, full);
+		return 0;
+	}
+	return -ENODEV;
+}
+
+/* Somebody else's layer (LVM, LUKS, RAID) on the disk or one of its partitions: its name. */
+static bool has_foreign_holder(const char *dir, char holder[NAME_MAX + 1])
+{
+	char path[PATH_MAX + 300];
+
+	snprintf(path, sizeof(path), "%s/holders", dir);
+	_cleanup_closedir_ DIR *h = opendir(path);
+
+	for (struct dirent *e = h ? readdir(h) : NULL; e; e = readdir(h)) {
+		_cleanup_free_ char *name = NULL;
+
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/holders/%.255s", dir, e->d_name);
+		if (read_attr("", path, "dm/name", &name) && !strncmp(name, KHO_DM_PREFIX, strlen(KHO_DM_PREFIX)))
+			continue;
+		snprintf(holder, NAME_MAX + 1, "%s", name ? name : e->d_name);
+		return true;
+	}
+	return false;
+}
+
+static int add_disk(struct find *f, const char *dir, const char *pci, uint32_t *out, struct kho_err *err)
+{
+	const char *name = strrchr(dir, '/') + 1;
+	char sysdev[NAME_MAX + 32];
+
+	for (uint32_t i = 0; i < f->b->n_disk; i++)
+		if (!strcmp(f->b->disk[i]->name, name))
+			return *out = i, 0;
+	Kho__BlockDisk *d = malloc(sizeof(*d));
+
+	if (!d)
+		return kho_fail(err, -ENOMEM, "out of memory");
+	kho__block_disk__init(d);
+	_cleanup_free_ char *serial = kho_block_serial(f->sysroot, name);
+
+	snprintf(sysdev, sizeof(sysdev), "/sys/block/%s/device", name);
+	d->sectors = attr_number(dir, "size");
+	*out = f->b->n_disk;
+	if (!serial || kho_pb_set(&d->name, name) || kho_pb_set(&d->pci, pci) || kho_pb_set(&d->serial, serial) ||
+	    kho_driver_modules(f->sysroot, sysdev, &d->modules, &d->n_modules) == -ENOMEM ||
+	    kho_pb_append(&f->b->disk, &f->b->n_disk, d)) {
+		kho__block_disk__free_unpacked(d, NULL);
+		return kho_fail(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static int add_source(struct find *f, uint32_t disk, uint32_t partition, uint64_t sectors, struct libmnt_fs *fs,
+		      uint32_t *out, struct kho_err *err)
+{
+	const char *options = mnt_fs_get_fs_options(fs);
+
+	for (uint32_t i = 0; i < f->b->n_source; i++)
+		if (f->b->source[i]->disk == disk && f->b->source[i]->partition == partition)
+			return *out = i, 0;
+	Kho__BlockSource *s = malloc(sizeof(*s));
+
+	if (!s)
+		return kho_fail(err, -ENOMEM, "out of memory");
+	kho__block_source__init(s);
+	s->disk = disk;
+	s->partition = partition;
+	s->sectors = sectors;
+	s->cow_bytes = COW_BYTES;
+	*out = f->b->n_source;
+	if (kho_pb_set(&s->fstype, mnt_fs_get_fstype(fs)) || kho_pb_set(&s->options, options ? options : "") ||
+	    kho_pb_append(&f->b->source, &f->b->n_source, s)) {
+		kho__block_source__free_unpacked(s, NULL);
+		return kho_fail(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static int add_mount(struct find *f, uint32_t source, struct libmnt_fs *fs, struct kho_err *err)
+{
+	const char *options = mnt_fs_get_vfs_options(fs), *root = mnt_fs_get_root(fs);
+	Kho__BlockMount *m = malloc(sizeof(*m));
+	unsigned long propagation = 0;
+
+	if (!m)
+		return kho_fail(err, -ENOMEM, "out of memory");
+	kho__block_mount__init(m);
+	m->source = source;
+	if (!mnt_fs_get_propagation(fs, &propagation))
+		m->propagation = propagation & (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE);
+	if (kho_pb_set(&m->target, mnt_fs_get_target(fs)) || kho_pb_set(&m->root, root ? root : "/") ||
+	    kho_pb_set(&m->options, options ? options : "rw") || kho_pb_append(&f->b->mount, &f->b->n_mount, m)) {
+		kho__block_mount__free_unpacked(m, NULL);
+		return kho_fail(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static bool can_freeze(const char *fstype)
+{
+	static const char *const known[] = { "ext2", "ext3", "ext4", "xfs", "f2fs", "btrfs" };
+
+	for (size_t i = 0; i < KHO_ARRAY_SIZE(known); i++)
+		if (!strcmp(fstype, known[i]))
+			return true;
+	return false;
+}
+
+static bool is_readonly(struct libmnt_fs *fs)
+{
+	const char *o = mnt_fs_get_fs_options(fs);
+
+	return o && (!strcmp(o, "ro") || !strncmp(o, "ro,", 3));
+}
+
+/* Mounts that hold data but lie on no disk of ours. */
+static int note_other(struct find *f, struct libmnt_fs *fs)
+{
+	static const char *const remote[] = { "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "overlay" };
+	const char *type = mnt_fs_get_fstype(fs);
+
+	for (size_t i = 0; i < KHO_ARRAY_SIZE(remote); i++)
+		if (!strcmp(type, remote[i]))
+			return say(f, KHO_V_LOSS, "mount", mnt_fs_get_target(fs), "mount it again with the after-commit command",
+				   "is not on a local disk: not carried");
+	if (!strncmp(type, "fuse.", 5) || !strcmp(type, "fuseblk"))
+		return say(f, KHO_V_LOSS, "mount", mnt_fs_get_target(fs), NULL, "FUSE file system: not carried");
+	return 0;
+}
+
+/* dir: the node in sysfs. Decides, and says why. *out_part: number of the partition; dir becomes the whole disk's. */
+static int judge(struct find *f, struct libmnt_fs *fs, char dir[PATH_MAX], char pci[KHO_PCI_LEN], uint32_t *out_part,
+		 uint64_t *out_sectors)
+{
+	const char *target = mnt_fs_get_target(fs);
+	char holder[NAME_MAX + 1], what[NAME_MAX + 64];
+	int ret = see_through(dir);
+
+	if (ret == -ENOTSUP)
+		return say(f, KHO_V_NO, "mount", target, "unmount it", "lies on a mapped device (LVM, LUKS ...), which is not carried"), -ENOTSUP;
+	if (ret < 0 || kho_pci_of_sysfs("", dir, pci) < 0)
+		return say(f, KHO_V_LOSS, "mount", target, NULL, "lies on no PCI disk: not carried"), -ENOTSUP;
+	*out_part = attr_number(dir, "partition");
+	*out_sectors = attr_number(dir, "size");
+	ret = has_foreign_holder(dir, holder);
+	if (*out_part) {
+		*strrchr(dir, '/') = '\0';
+		ret = ret || has_foreign_holder(dir, holder);
+	}
+	if (ret) {
+		snprintf(what, sizeof(what), "its disk also carries %s, which is not carried", holder);
+		return say(f, KHO_V_NO, "mount", target, NULL, what), -ENOTSUP;
+	}
+	if (!strcmp(target, "/"))
+		return say(f, KHO_V_NO, "mount", "/", NULL, "the root file system on a disk is not carried"), -ENOTSUP;
+	if (!can_freeze(mnt_fs_get_fstype(fs)) && !is_readonly(fs))
+		return say(f, KHO_V_NO, "mount", target, "unmount it, or mount it read-only", "this type of file system cannot be frozen"),
+		       -ENOTSUP;
+	return 0;
+}
+
+static int look_at(struct find *f, struct libmnt_fs *fs, struct kho_err *err)
+{
+	dev_t dev = mnt_fs_get_devno(fs);
+	const char *src = mnt_fs_get_source(fs);
+	char path[PATH_MAX], dir[PATH_MAX], pci[KHO_PCI_LEN], what[160];
+	uint32_t part = 0, disk = 0, source = 0;
+	uint64_t sectors = 0;
+	struct stat st;
+
+	/* btrfs shows an anonymous device number */
+	if (!major(dev) && src && src[0] == '/' && !*f->sysroot && !stat(src, &st) && S_ISBLK(st.st_mode))
+		dev = st.st_rdev;
+	if (!major(dev))
+		return note_other(f, fs);
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
+	_cleanup_free_ char *full = kho_sysroot_path(f->sysroot, path);
+
+	if (!full || !realpath(full, dir))
+		return say(f, KHO_V_UNKNOWN, "mount", mnt_fs_get_target(fs), NULL, "its device is not in sysfs");
+	if (judge(f, fs, dir, pci, &part, &sectors) < 0)
+		return 0;
+	int ret = add_disk(f, dir, pci, &disk, err);
+
+	if (!ret)
+		ret = add_source(f, disk, part, sectors, fs, &source, err);
+	if (!ret)
+		ret = add_mount(f, source, fs, err);
+	snprintf(what, sizeof(what), "%s on %s (%s) moves", mnt_fs_get_fstype(fs), f->b->n_disk > disk ? f->b->disk[disk]->name : "?", pci);
+	return ret ? ret : say(f, KHO_V_OK, "mount", mnt_fs_get_target(fs), NULL, what);
+}
+
+int kho_block_find(const char *sysroot, Kho__Block **out, struct kho_report *r, struct kho_err *err)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/self/mountinfo");
+	_cleanup_(table_unrefp) struct libmnt_table *t = path ? mnt_new_table_from_file(path) : NULL;
+	_cleanup_(iter_freep) struct libmnt_iter *it = mnt_new_iter(MNT_ITER_FORWARD);
+	struct find f = { .sysroot = sysroot ? sysroot : "", .r = r };
+	struct libmnt_fs *fs;
+	int ret = 0;
+
+	if (!t || !it)
+		return kho_fail(err, -EIO, "read %s", path ? path : "mountinfo");
+	f.b = malloc(sizeof(*f.b));
+	if (!f.b)
+		return kho_fail(err, -ENOMEM, "out of memory");
+	kho__block__init(f.b);
+	while (!ret && !mnt_table_next_fs(t, it, &fs))
+		ret = look_at(&f, fs, err);
+	if (ret < 0) {
+		kho__block__free_unpacked(f.b, NULL);
+		return ret;
+	}
+	*out = f.b;
+	return 0;
+}
+
+/* Swap is memory that would have to come along. */
+static int probe_swap(struct kho_env *env, struct kho_report *r)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(env->sysroot, "/proc/swaps"), *text = NULL;
+	int ret = 0;
+
+	if (!path || kho_read_file(path, 1 << 20, &text, NULL, NULL) < 0)
+		return 0;
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line && !ret; line = strtok_r(NULL, "\n", &save)) {
+		line[strcspn(line, " \t")] = '\0';
+		if (line[0] == '/' && strncmp(line, "/dev/zram", 9))
+			ret = kho_report_add(r, KHO_V_NO, "device", line, "swapoff before the upgrade", "swap on a disk is not carried");
+	}
+	return ret;
+}
+
+int kho_block_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
+{
+	Kho__Block *b = NULL;
+	int ret = kho_block_find(env->sysroot, &b, r, err);
+
+	if (ret < 0)
+		return ret;
+	kho__block__free_unpacked(b, NULL);
+	return probe_swap(env, r) ? kho_fail(err, -ENOMEM, "report: out of memory") : 0;
+}

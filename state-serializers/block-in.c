@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * block, incoming side: find the disk again by PCI address, serial and size (names shift), look at it
+ * through snapshots with their stores in RAM, mount; after commit merge.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
+#include "state-serializers/block.h"
+#include "state-serializers/common.h"
+
+#define FIND_TIMEOUT_US (5 * 1000000u)
+
+static struct {
+	Kho__Block *b;
+	bool *taken;			/* for each disk */
+	char (*name)[NAME_MAX + 1];	/* for each disk: its name here */
+	struct in_source {
+		dev_t origin, cow;
+		bool mapped, hidden;
+	} *s;
+	bool *mounted;			/* for each mount */
+} in;
+
+static void in_done(void)
+{
+	if (in.b)
+		kho__block__free_unpacked(in.b, NULL);
+	free(in.taken);
+	free(in.name);
+	free(in.s);
+	free(in.mounted);
+	memset(&in, 0, sizeof(in));
+}
+
+static int check(const Kho__Block *b, struct kho_err *err)
+{
+	struct kho_pci_addr a;
+	bool ok = true;
+
+	for (size_t i = 0; i < b->n_disk; i++)
+		ok = ok && kho_pci_parse(b->disk[i]->pci, &a);
+	for (size_t i = 0; i < b->n_source; i++)
+		ok = ok && b->source[i]->disk < b->n_disk;
+	for (size_t i = 0; i < b->n_mount; i++)
+		ok = ok && b->mount[i]->source < b->n_source && b->mount[i]->target[0] == '/';
+	return ok ? 0 : kho_fail(err, -EBADMSG, "state of block devices: does not fit together");
+}
+
+static int set_state(const struct kho_blob *blob, struct kho_err *err)
+{
+	Kho__Block *b = kho_pb_unpack(&kho__block__descriptor, blob, err);
+
+	if (!b)
+		return err ? err->code : -EBADMSG;
+	if (check(b, err) < 0) {
+		kho__block__free_unpacked(b, NULL);
+		return -EBADMSG;
+	}
+	in_done();
+	in.b = b;
+	in.taken = calloc(b->n_disk + 1, sizeof(*in.taken));
+	in.name = calloc(b->n_disk + 1, sizeof(*in.name));
+	in.s = calloc(b->n_source + 1, sizeof(*in.s));
+	in.mounted = calloc(b->n_mount + 1, sizeof(*in.mounted));
+	if (!in.taken || !in.name || !in.s || !in.mounted) {
+		in_done();
+		return kho_fail(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static void dm_name(size_t i, char name[KHO_DM_NAME])
+{
+	snprintf(name, KHO_DM_NAME, KHO_DM_PREFIX "%zu", i);
+}
+
+static void hidden_dir(struct kho_env *env, size_t i, char dir[PATH_MAX])
+{
+	snprintf(dir, PATH_MAX, "%s/disk-%zu", env->run_dir, i);
+}
+
+static int make_mount_point(const char *path, struct kho_err *err)
+{
+	char part[PATH_MAX];
+
+	if (snprintf(part, sizeof(part), "%s", path) >= (int)sizeof(part))
+		return kho_fail(err, -ENAMETOOLONG, "make %s", path);
+	for (char *p = part + 1; p; p = strchr(p + 1, '/')) {
+		char *slash = strchr(p, '/');
+
+		if (slash)
+			*slash = '\0';
+		if (mkdir(part, 0755) < 0 && errno != EEXIST)
+			return kho_fail_errno(err, "make mount point %s", path);
+		if (!slash)
+			break;
+		*slash = '/';
+		p = slash;
+	}
+	return 0;
+}
+
+static int load_modules(struct kho_err *err)
+{
+	uint64_t kib = 0;
+	char brd[64];
+	int ret = 0;
+
+	for (size_t i = 0; i < in.b->n_source; i++)
+		if (in.b->source[i]->cow_bytes >> 10 > kib)
+			kib = in.b->source[i]->cow_bytes >> 10;
+	/* pages are allocated when they are written */
+	snprintf(brd, sizeof(brd), "brd rd_nr=%zu rd_size=%llu", in.b->n_source, (unsigned long long)kib);
+	const char *const base[] = { "dm_mod", "dm_snapshot", brd };
+
+	ret = kho_modules_load(base, KHO_ARRAY_SIZE(base), err);
+	for (size_t i = 0; !ret && i < in.b->n_disk; i++)
+		ret = kho_modules_load((const char *const *)in.b->disk[i]->modules, in.b->disk[i]->n_modules, err);
+	for (size_t i = 0; !ret && i < in.b->n_source; i++) {
+		const char *const fs[] = { in.b->source[i]->fstype };
+
+		ret = kho_modules_load(fs, 1, err);
+	}
+	return ret;
+}
+
+static int device_number(const char *dir, dev_t *out, struct kho_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PATH_MAX];
+	unsigned maj, min;
+
+	snprintf(path, sizeof(path), "%s/dev", dir);
+	if (kho_read_line(path, &text, err) < 0)
+		return err ? err->code : -EIO;
+	if (sscanf(text, "%u:%u", &maj, &min) != 2)
+		return kho_fail(err, -EIO, "read %s", path);
+	*out = makedev(maj, min);
+	return 0;
+}
+
+int kho_block_prepare(struct kho_env *env, const struct kho_blob *blob, struct kho_err *err)
+{
+	int ret = set_state(blob, err);
+
+	(void)env;
+	if (ret < 0 || !in.b->n_disk)
+		return ret;
+	ret = load_modules(err);
+	if (!ret)
+		ret = kho_dm_ready(err);
+	for (size_t i = 0; !ret && i < in.b->n_mount; i++)
+		ret = make_mount_point(in.b->mount[i]->target, err);
+	return ret;
+}
+
+int kho_block_unprepare(struct kho_env *env, struct kho_err *err)
+{
+	(void)env;
+	(void)err;
+	if (in.b && in.b->n_disk)
+		kho_module_unload("brd");
+	in_done();
+	return 0;
+}
+
+/* Is /sys/block/NAME that disk? */
+static bool is_disk(const Kho__BlockDisk *d, const char *name)
+{
+	_cleanup_free_ char *serial = NULL, *size = NULL;
+	char path[PATH_MAX], pci[KHO_PCI_LEN];
+
+	snprintf(path, sizeof(path), "/sys/block/%s", name);
+	if (kho_pci_of_sysfs("", path, pci) < 0 || strcmp(pci, d->pci))
+		return false;
+	snprintf(path, sizeof(path), "/sys/block/%s/size", name);
+	if (kho_read_line(path, &size, NULL) < 0 || strtoull(size, NULL, 10) != d->sectors)
+		return false;
+	serial = kho_block_serial("", name);
+	return serial && !strcmp(serial, d->serial);
+}
+
+static int find_disk(size_t i, struct kho_err *err)
+{
+	const Kho__BlockDisk *d = in.b->disk[i];
+	uint64_t end = kho_clock_us() + FIND_TIMEOUT_US;
+
+	for (;;) {
+		_cleanup_closedir_ DIR *dir = opendir("/sys/block");
+
+		for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
+			if (e->d_name[0] == '.' || !is_disk(d, e->d_name))
+				continue;
+			snprintf(in.name[i], sizeof(in.name[i]), "%s", e->d_name);
+			return 0;
+		}
+		if (kho_clock_us() > end)
+			return kho_fail(err, -ENODEV, "no disk of %llu sectors with serial \"%s\" on %s",
+					(unsigned long long)d->sectors, d->serial, d->pci);
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+}
+
+/* The node of a source in sysfs: the disk, or the partition with that number. */
+static int find_source(size_t i, dev_t *out, struct kho_err *err)
+{
+	const Kho__BlockSource *s = in.b->source[i];
+	const char *disk = in.name[s->disk];
+	char dir[PATH_MAX], path[PATH_MAX + 300];
+
+	snprintf(dir, sizeof(dir), "/sys/block/%s", disk);
+	if (!s->partition)
+		return device_number(dir, out, err);
+	_cleanup_closedir_ DIR *d = opendir(dir);
+
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+		_cleanup_free_ char *number = NULL;
+
+		snprintf(path, sizeof(path), "%s/%s/partition", dir, e->d_name);
+		if (e->d_name[0] == '.' || kho_read_line(path, &number, NULL) < 0 || strtoul(number, NULL, 10) != s->partition)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+		return device_number(path, out, err);
+	}
+	return kho_fail(err, -ENODEV, "%s has no partition %u", disk, s->partition);
+}
+
+/* Through a node of our own: there is no udev, and the name in /dev may be another's. */
+static int open_node(struct kho_env *env, dev_t dev, int flags, struct kho_err *err)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/node-%u-%u", env->run_dir, major(dev), minor(dev));
+	(void)!unlink(path);
+	if (mknod(path, S_IFBLK | 0600, dev) < 0)
+		return kho_fail_errno(err, "make %s", path);
+	int fd = open(path, flags | O_CLOEXEC), code = errno;
+
+	(void)!unlink(path);
+	errno = code;
+	return fd < 0 ? kho_fail_errno(err, "open block device %u:%u", major(dev), minor(dev)) : fd;
+}
+
+static int set_readonly(struct kho_env *env, dev_t dev, int on, struct kho_err *err)
+{
+	_cleanup_close_ int fd = open_node(env, dev, O_RDONLY, err);
+
+	if (fd < 0)
+		return fd;
+	if (ioctl(fd, BLKROSET, &on) < 0)
+		return kho_fail_errno(err, "make block device %u:%u %s", major(dev), minor(dev), on ? "read-only" : "writable");
+	return 0;
+}
+
+/* Nothing of it may be left in this kernel's cache when it comes again. */
+static int drop_cache(struct kho_env *env, dev_t dev, struct kho_err *err)
+{
+	_cleanup_close_ int fd = open_node(env, dev, O_RDONLY, err);
+
+	if (fd < 0)
+		return fd;
+	return ioctl(fd, BLKFLSBUF, 0) < 0 ? kho_fail_errno(err, "flush block device %u:%u", major(dev), minor(dev)) : 0;
+}
+
+/* A store whose first chunk is zero is a new one to dm-snapshot. */
+static int clear_store(struct kho_env *env, dev_t dev, struct kho_err *err)
+{
+	_cleanup_close_ int fd = open_node(env, dev, O_WRONLY, err);
+	static const char zero[4096];
+
+	if (fd < 0)
+		return fd;
+	if (pwrite(fd, zero, sizeof(zero), 0) != sizeof(zero) || fsync(fd) < 0)
+		return kho_fail_errno(err, "clear store %u:%u", major(dev), minor(dev));
+	return 0;
+}
+
+static int map_source(struct kho_env *env, size_t i, struct kho_err *err)
+{
+	char name[KHO_DM_NAME], params[128], node[64], ram[64], dir[PATH_MAX];
+	struct in_source *s = &in.s[i];
+	dev_t dev;
+	int ret = find_source(i, &s->origin, err);
+
+	snprintf(ram, sizeof(ram), "/sys/block/ram%zu", i);
+	if (!ret)
+		ret = device_number(ram, &s->cow, err);
+	if (!ret)
+		ret = set_readonly(env, s->origin, 1, err);
+	if (ret < 0)
+		return ret;
+	dm_name(i, name);
+	snprintf(params, sizeof(params), "%u:%u %u:%u P 8", major(s->origin), minor(s->origin), major(s->cow), minor(s->cow));
+	s->mapped = true;
+	ret = kho_dm_create(name, "snapshot", in.b->source[i]->sectors, params, &dev, err);
+	if (ret < 0)
+		return ret;
+	snprintf(node, sizeof(node), "/dev/mapper/%s", name);
+	hidden_dir(env, i, dir);
+	s->hidden = true;
+	return kho_mount_hidden(node, in.b->source[i]->fstype, in.b->source[i]->options, dir, env, err);
+}
+
+static int take_disks(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_pci_addr a;
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < in.b->n_disk; i++) {
+		bool again = false;
+
+		/* several disks on one function */
+		for (size_t k = 0; k < i; k++)
+			again |= !strcmp(in.b->disk[k]->pci, in.b->disk[i]->pci);
+		in.taken[i] = !again;
+		if (!again && kho_pci_parse(in.b->disk[i]->pci, &a))
+			ret = env->ops->pci_take(env, a, err);
+		if (!ret)
+			ret = find_disk(i, err);
+	}
+	return ret;
+}
+
+int kho_block_retrieve(struct kho_env *env, const struct kho_blob *blob, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+	char dir[PATH_MAX];
+	int ret = set_state(blob, err);
+
+	if (ret < 0 || !in.b->n_disk)
+		return ret;
+	ret = take_disks(env, err);
+	kho_phase(env, "disk take", begin);
+	begin = kho_clock_us();
+	for (size_t i = 0; !ret && i < in.b->n_source; i++)
+		ret = map_source(env, i, err);
+	for (size_t i = 0; !ret && i < in.b->n_mount; i++) {
+		const Kho__BlockMount *m = in.b->mount[i];
+
+		hidden_dir(env, m->source, dir);
+		ret = kho_mount_at(dir, m->root, m->target, m->options, m->propagation, err);
+		in.mounted[i] = !ret;
+	}
+	for (size_t i = 0; !ret && i < in.b->n_source; i++) {
+		hidden_dir(env, i, dir);
+		(void)!umount2(dir, 0);
+		(void)!rmdir(dir);
+		in.s[i].hidden = false;
+	}
+	kho_phase(env, "mount", begin);
+	return ret;
+}
+
+int kho_block_verify(struct kho_env *env, struct kho_report *r, struct kho_err *err)
+{
+	int ret = 0;
+
+	(void)env;
+	for (size_t i = 0; in.b && !ret && i < in.b->n_source; i++) {
+		char name[KHO_DM_NAME], type[32], status[256];
+		struct kho_err e = KHO_ERR_INIT;
+		unsigned long long used, total;
+		uint64_t sectors;
+
+		dm_name(i, name);
+		if (kho_dm_status(name, false, type, status, &sectors, &e) < 0)
+			ret = kho_report_add(r, KHO_V_NO, "device", name, NULL, "%s", e.msg);
+		else if (sscanf(status, "%llu/%llu", &used, &total) != 2)
+			ret = kho_report_add(r, KHO_V_NO, "device", name, NULL,
+					     "its store for what is written before commit: %s", status);
+		else
+			ret = kho_report_add(r, KHO_V_OK, "device", name, NULL, "%llu of %llu KiB of its store in use", used / 2, total / 2);
+	}
+	for (size_t i = 0; in.b && !ret && i < in.b->n_mount; i++) {
+		struct statvfs st;
+
+		if (statvfs(in.b->mount[i]->target, &st) < 0)
+			ret = kho_report_add(r, KHO_V_NO, "mount", in.b->mount[i]->target, NULL, "%s", strerror(errno));
+	}
+	return ret ? kho_fail(err, ret, "report: out of memory") : 0;
+}
+
+static int unmap_source(struct kho_env *env, size_t i, struct kho_err *err)
+{
+	char name[KHO_DM_NAME], dir[PATH_MAX];
+	struct kho_err e = KHO_ERR_INIT;
+	int first = 0;
+
+	if (in.s[i].hidden) {
+		hidden_dir(env, i, dir);
+		(void)!umount2(dir, 0);
+		(void)!rmdir(dir);
+	}
+	if (in.s[i].mapped) {
+		dm_name(i, name);
+		kho_keep_first(&first, err, kho_dm_remove(name, &e), &e);
+	}
+	/* a store that is used again must begin with zeros */
+	if (in.s[i].cow)
+		kho_keep_first(&first, err, clear_store(env, in.s[i].cow, &e), &e);
+	if (in.s[i].origin) {
+		kho_keep_first(&first, err, drop_cache(env, in.s[i].origin, &e), &e);
+		kho_keep_first(&first, err, set_readonly(env, in.s[i].origin, 0, &e), &e);
+	}
+	memset(&in.s[i], 0, sizeof(in.s[i]));
+	return first;
+}
+
+int kho_block_discard(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	struct kho_pci_addr a;
+	int first = 0;
+
+	for (size_t i = in.b ? in.b->n_mount : 0; i-- > 0;) {
+		if (!in.mounted[i])
+			continue;
+		if (umount2(in.b->mount[i]->target, UMOUNT_NOFOLLOW) < 0) {
+			kho_fail_errno(&e, "unmount %s", in.b->mount[i]->target);
+			kho_keep_first(&first, err, e.code, &e);
+		}
+		in.mounted[i] = false;
+	}
+	for (size_t i = in.b ? in.b->n_source : 0; i-- > 0;)
+		kho_keep_first(&first, err, unmap_source(env, i, &e), &e);
+	for (size_t i = in.b ? in.b->n_disk : 0; i-- > 0;) {
+		if (in.taken[i] && kho_pci_parse(in.b->disk[i]->pci, &a))
+			kho_keep_first(&first, err, env->ops->pci_give(env, a, &e), &e);
+		in.taken[i] = false;
+	}
+	return first;
+}
+
+int kho_block_finish(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	char name[KHO_DM_NAME];
+	int first = 0;
+
+	if (!in.b || !in.b->n_source)
+		return 0;
+	for (size_t i = 0; i < in.b->n_source; i++) {
+		struct in_source *s = &in.s[i];
+
+		if (!s->mapped)
+			continue;
+		dm_name(i, name);
+		kho_keep_first(&first, err, set_readonly(env, s->origin, 0, &e), &e);
+		kho_keep_first(&first, err, kho_merge_begin(name, s->origin, s->cow, in.b->source[i]->sectors, &e), &e);
+	}
+	kho_keep_first(&first, err, kho_merge_watch(&e), &e);
+	in_done();
+	return first;
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * block, outgoing side: freeze the file systems, give the disks away, and all of it back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "state-serializers/block.h"
+#include "state-serializers/common.h"
+
+#define STATE "block-out"
+#define MERGE_TIMEOUT_US (60 * 1000000ull)
+
+enum { STEP_NO, STEP_QUIESCING, STEP_QUIESCED, STEP_GIVING, STEP_GIVEN };	/* odd: begun, even: done */
+
+static struct {
+	Kho__Block *b;		/* NULL: nothing preserved by this process */
+	int *fd;		/* for each source: its first mount point, -1 */
+} o;
+
+static void out_done(struct kho_env *env)
+{
+	for (size_t i = 0; o.fd && o.b && i < o.b->n_source; i++)
+		if (o.fd[i] >= 0)
+			close(o.fd[i]);
+	free(o.fd);
+	if (o.b)
+		kho__block__free_unpacked(o.b, NULL);
+	o.b = NULL;
+	o.fd = NULL;
+	kho_state_drop(env, STATE);
+}
+
+static int save(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_blob b = { 0 };
+	int ret = kho_pb_pack(&o.b->base, &b, err);
+
+	if (!ret)
+		ret = kho_state_save(env, STATE, &b, err);
+	kho_blob_done(&b);
+	return ret;
+}
+
+/* Opened before the freeze: a path walk inside the blackout could wait for a frozen disk. */
+static int open_sources(struct kho_err *err)
+{
+	o.fd = malloc((o.b->n_source + 1) * sizeof(*o.fd));
+	if (!o.fd)
+		return kho_fail(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < o.b->n_source; i++)
+		o.fd[i] = -1;
+	for (size_t i = 0; i < o.b->n_mount; i++) {
+		const Kho__BlockMount *m = o.b->mount[i];
+
+		/* a bind mount of a single file will do as well */
+		if (m->source < o.b->n_source && o.fd[m->source] < 0)
+			o.fd[m->source] = open(m->target, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		if (m->source < o.b->n_source && o.fd[m->source] < 0)
+			return kho_fail_errno(err, "open %s", m->target);
+	}
+	return 0;
+}
+
+/* What an earlier process has done, if this one has done nothing. */
+static void load(struct kho_env *env)
+{
+	struct kho_blob b = { 0 };
+
+	if (!o.b && !kho_state_load(env, STATE, &b, NULL)) {
+		o.b = kho_pb_unpack(&kho__block__descriptor, &b, NULL);
+		if (o.b)
+			(void)!open_sources(NULL);
+	}
+	kho_blob_done(&b);
+}
+
+int kho_block_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+	int ret = 0;
+
+	*out_more = false;
+	if (!round || !o.b) {
+		out_done(env);
+		ret = kho_merge_wait_all(MERGE_TIMEOUT_US, err);
+		if (!ret)
+			ret = kho_block_find("", &o.b, NULL, err);
+		if (!ret)
+			ret = open_sources(err);
+		if (!ret)
+			ret = save(env, err);
+		if (!ret)
+			ret = kho_pb_pack(&o.b->base, out, err);
+	}
+	/* so that little is left to write when it is frozen */
+	for (size_t i = 0; !ret && i < o.b->n_source; i++)
+		if (syncfs(o.fd[i]) < 0)
+			ret = kho_fail_errno(err, "sync %s", o.b->disk[o.b->source[i]->disk]->name);
+	kho_phase(env, "disk sync", begin);
+	return ret;
+}
+
+int kho_block_unpreserve(struct kho_env *env, struct kho_err *err)
+{
+	(void)err;
+	out_done(env);
+	return 0;
+}
+
+/* Inner ones first: what is mounted on another file system comes behind it in mountinfo. */
+static int freeze_sources(struct kho_env *env, struct kho_err *err)
+{
+	for (size_t i = o.b->n_source; i-- > 0;)
+		o.b->source[i]->frozen = true;
+	int ret = save(env, err);
+
+	for (size_t i = o.b->n_source; !ret && i-- > 0;) {
+		if (ioctl(o.fd[i], FIFREEZE, 0) == 0)
+			continue;
+		/* read-only: nothing to freeze; the others have been looked at by probe */
+		if (errno != EOPNOTSUPP)
+			ret = kho_fail_errno(err, "freeze file system on %s", o.b->disk[o.b->source[i]->disk]->name);
+	}
+	return ret;
+}
+
+int kho_block_freeze(struct kho_env *env, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+	struct kho_pci_addr a;
+	int ret;
+
+	if (!o.b)
+		return kho_fail(err, -EINVAL, "freeze before preserve");
+	if (!o.b->n_disk)
+		return 0;
+	ret = freeze_sources(env, err);
+	kho_phase(env, "file system freeze", begin);
+	begin = kho_clock_us();
+	for (size_t i = 0; !ret && i < o.b->n_disk; i++) {
+		Kho__BlockDisk *d = o.b->disk[i];
+
+		if (!kho_pci_parse(d->pci, &a))
+			return kho_fail(err, -EINVAL, "%s: bad PCI address", d->name);
+		d->step = STEP_QUIESCING;
+		ret = save(env, err);
+		if (!ret)
+			ret = env->ops->pci_quiesce(env, a, err);
+		if (ret < 0)
+			return kho_wrap(err, "%s", d->name);
+		d->step = STEP_QUIESCED;
+	}
+	kho_phase(env, "disk quiesce", begin);
+	return ret;
+}
+
+int kho_block_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
+{
+	struct kho_pci_addr a;
+	int ret;
+
+	if (!o.b)
+		return kho_fail(err, -EINVAL, "drain before preserve");
+	for (size_t i = 0; i < o.b->n_disk; i++) {
+		Kho__BlockDisk *d = o.b->disk[i];
+
+		if (d->step != STEP_QUIESCED || !kho_pci_parse(d->pci, &a))
+			continue;
+		d->step = STEP_GIVING;
+		ret = save(env, err);
+		if (!ret)
+			ret = env->ops->pci_give(env, a, err);
+		if (ret < 0)
+			return kho_wrap(err, "%s", d->name);
+		d->step = STEP_GIVEN;
+	}
+	return kho_pb_pack(&o.b->base, out, err);
+}
+
+/* A step that had only begun may never have happened: then its inverse may fail. */
+static int unfreeze_disk(struct kho_env *env, Kho__BlockDisk *d, struct kho_err *err)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	struct kho_pci_addr a;
+	int first = 0, ret;
+
+	if (!d->step || !kho_pci_parse(d->pci, &a))
+		return 0;
+	if (d->step >= STEP_GIVING) {
+		ret = env->ops->pci_take(env, a, &e);
+		kho_keep_first(&first, err, d->step == STEP_GIVEN ? ret : 0, &e);
+	}
+	ret = env->ops->pci_unquiesce(env, a, &e);
+	kho_keep_first(&first, err, d->step >= STEP_QUIESCED ? ret : 0, &e);
+	d->step = STEP_NO;
+	return first ? kho_wrap(err, "%s", d->name) : 0;
+}
+
+int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	int first = 0;
+
+	load(env);
+	if (!o.b)
+		return 0;
+	for (size_t i = o.b->n_disk; i-- > 0;)
+		kho_keep_first(&first, err, unfreeze_disk(env, o.b->disk[i], &e), &e);
+	for (size_t i = 0; i < o.b->n_source; i++) {
+		if (!o.b->source[i]->frozen)
+			continue;
+		/* EINVAL: was not frozen */
+		if (o.fd && o.fd[i] >= 0 && ioctl(o.fd[i], FITHAW, 0) < 0 && errno != EINVAL && errno != EOPNOTSUPP) {
+			kho_fail_errno(&e, "thaw file system on %s", o.b->disk[o.b->source[i]->disk]->name);
+			kho_keep_first(&first, err, e.code, &e);
+		}
+		o.b->source[i]->frozen = false;
+	}
+	(void)!save(env, NULL);
+	return first;
+}
+
+int kho_block_forget(struct kho_env *env, struct kho_err *err)
+{
+	(void)err;
+	/* the mounts stay, frozen, until this kernel ends: unmounting would write to a disk that is not ours any more */
+	out_done(env);
+	return 0;
+}

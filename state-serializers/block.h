@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside of the block serializer: finding, dm devices, mounts, and the operations of both sides.
+ */
+#ifndef KHO_BLOCK_H
+#define KHO_BLOCK_H
+
+#include <sys/types.h>
+
+#include "state-serializers/block.pb-c.h"
+#include "state-serializers/serializer.h"
+
+#define KHO_DM_PREFIX "khoctl-"
+#define KHO_DM_NAME 32
+
+/* --- what there is (block-find.c); sysroot "" or a recorded tree; r may be NULL: nothing is said --- */
+int kho_block_find(const char *sysroot, Kho__Block **out, struct kho_report *r, struct kho_err *err);
+/* Serial number of /sys/block/NAME ("" when it has none), malloc'd or NULL. */
+char *kho_block_serial(const char *sysroot, const char *name);
+
+/* --- device mapper by ioctl: no udev, nodes made by us (block-dm.c) --- */
+/* Type, status text (or, with table, parameters) and length of the only target of a device; -ENXIO: no such device. */
+int kho_dm_status(const char *name, bool table, char type[32], char params[256], uint64_t *out_sectors, struct kho_err *err);
+/* Create a device with one target over all sectors and its node /dev/mapper/NAME. */
+int kho_dm_create(const char *name, const char *type, uint64_t sectors, const char *params, dev_t *out_dev, struct kho_err *err);
+/* Give a live device another table; no file system is frozen, nothing is flushed. */
+int kho_dm_replace(const char *name, const char *type, uint64_t sectors, const char *params, struct kho_err *err);
+/* Remove device and node; none there: 0. */
+int kho_dm_remove(const char *name, struct kho_err *err);
+/* Make the control node if there is none; loads nothing. */
+int kho_dm_ready(struct kho_err *err);
+
+/* --- mounts (block-mount.c) --- */
+/* Mount the super block of a device at a directory of its own (made). note may be NULL: told of options that this kernel refuses. */
+int kho_mount_hidden(const char *device, const char *fstype, const char *options, const char *dir,
+		     struct kho_env *env, struct kho_err *err);
+/* Mount directory root of what is mounted at dir also at target, with options and propagation of its own. */
+int kho_mount_at(const char *dir, const char *root, const char *target, const char *options, unsigned long propagation,
+		 struct kho_err *err);
+
+/* --- after commit (block-merge.c) --- */
+/* Begin to merge the snapshot of origin into it; cow is its store. */
+int kho_merge_begin(const char *name, dev_t origin, dev_t cow, uint64_t sectors, struct kho_err *err);
+/* One look: 1 = merged and now linear, 0 = still at it (or other target), negative = failed. */
+int kho_merge_poll(const char *name, struct kho_err *err);
+/* Look until all of our devices on this kernel are linear; -EBUSY after timeout. Frees the stores. */
+int kho_merge_wait_all(uint64_t timeout_us, struct kho_err *err);
+/* The same in a thread of its own. */
+int kho_merge_watch(struct kho_err *err);
+
+/* --- operations --- */
+int kho_block_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+int kho_block_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err);
+int kho_block_unpreserve(struct kho_env *env, struct kho_err *err);
+int kho_block_freeze(struct kho_env *env, struct kho_err *err);
+int kho_block_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err);
+int kho_block_unfreeze(struct kho_env *env, struct kho_err *err);
+int kho_block_forget(struct kho_env *env, struct kho_err *err);
+int kho_block_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_err *err);
+int kho_block_unprepare(struct kho_env *env, struct kho_err *err);
+int kho_block_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho_err *err);
+int kho_block_verify(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+int kho_block_discard(struct kho_env *env, struct kho_err *err);
+int kho_block_finish(struct kho_env *env, struct kho_err *err);
+
+#endif

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The serializer of processes, by CRIU: see proc/ for its halves.
+ */
+#include "state-serializers/proc/in.h"
+#include "state-serializers/proc/out.h"
+#include "state-serializers/proc/probe.h"
+
+/* The NIC is quiet before the processes stop: what it still sends then would be lost to the dump. */
+static const char *const needs[] = { NULL };
+
+extern const struct kho_serializer kho_ser_proc;
+const struct kho_serializer kho_ser_proc = {
+	.name = "proc",
+	.order = 60,
+	.flags = KHO_SER_LAST,
+	.needs = needs,
+	.probe = kho_proc_probe,
+	.preserve = kho_proc_preserve,
+	.unpreserve = kho_proc_unpreserve,
+	.freeze = kho_proc_freeze,
+	.drain = kho_proc_drain,
+	.unfreeze = kho_proc_unfreeze,
+	.forget = kho_proc_forget,
+	.prepare = kho_proc_prepare,
+	.unprepare = kho_proc_unprepare,
+	.retrieve = kho_proc_retrieve,
+	.verify = kho_proc_verify,
+	.discard = kho_proc_discard,
+	.finish = kho_proc_finish,
+};
