@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the outgoing half tells the incoming one (proc.proto).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "state-serializers/proc/img.h"
+#include "state-serializers/proc/out.h"
+#include "state-serializers/proc/tree.h"
+#include "state-serializers/proc.pb-c.h"
+
+static int pack(const ProtobufCMessage *m, struct kho_blob *out, struct kho_err *err)
+{
+	out->len = protobuf_c_message_get_packed_size(m);
+	out->data = malloc(out->len + 1);
+	if (!out->data)
+		return kho_fail(err, -ENOMEM, "describe processes: out of memory");
+	protobuf_c_message_pack(m, out->data);
+	return 0;
+}
+
+/* Numbers of all processes and threads of the workload. */
+static int all_numbers(const struct kho_workload *w, KhoProc__PlanWorkload *p)
+{
+	for (size_t i = 0; i < w->npids; i++) {
+		_cleanup_free_ pid_t *tids = NULL;
+		size_t n = kho_pid_threads(w->pids[i], &tids);
+		int32_t *bigger = realloc(p->pids, (p->n_pids + n + 1) * sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		p->pids = bigger;
+		for (size_t k = 0; k < n; k++)
+			p->pids[p->n_pids++] = tids[k];
+	}
+	return 0;
+}
+
+static int plan_one(const struct kho_workload *w, KhoProc__PlanWorkload *p)
+{
+	static char empty[] = "";
+
+	*p = (KhoProc__PlanWorkload)KHO_PROC__PLAN_WORKLOAD__INIT;
+	p->name = w->name;
+	p->root = w->root;
+	p->rss_bytes = w->rss_bytes;
+	p->health_tcp = w->health_tcp ? w->health_tcp : empty;
+	p->health_command = w->health_command ? w->health_command : empty;
+	p->health_timeout_us = w->health_timeout_us;
+	if (w->health_send) {
+		p->health_send.data = (uint8_t *)w->health_send;
+		p->health_send.len = strlen(w->health_send);
+	}
+	if (w->health_expect) {
+		p->health_expect.data = (uint8_t *)w->health_expect;
+		p->health_expect.len = strlen(w->health_expect);
+	}
+	return all_numbers(w, p);
+}
+
+int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
+{
+	size_t n = env->workloads->n;
+	_cleanup_free_ KhoProc__PlanWorkload *w = calloc(n + 1, sizeof(*w));
+	_cleanup_free_ KhoProc__PlanWorkload **p = calloc(n + 1, sizeof(*p));
+	KhoProc__Plan plan = KHO_PROC__PLAN__INIT;
+	int rc = w && p ? 0 : -ENOMEM;
+
+	for (size_t i = 0; !rc && i < n; i++) {
+		p[i] = &w[i];
+		rc = plan_one(&env->workloads->w[i], &w[i]);
+		plan.n_workloads++;
+	}
+	plan.revision = 1;
+	plan.workloads = p;
+	plan.pid_max = (uint32_t)kho_kernel_number("pid_max");
+	rc = rc ? kho_fail(err, rc, "describe processes: out of memory") : pack(&plan.base, out, err);
+	for (size_t i = 0; i < plan.n_workloads; i++)
+		free(w[i].pids);
+	return rc;
+}
+
+struct state_one {
+	KhoProc__StateWorkload msg;
+	KhoProc__Task *tasks;
+	KhoProc__Task **ptasks;
+	KhoProc__Listener *listeners;
+	KhoProc__Listener **plisteners;
+};
+
+static void state_one_done(struct state_one *s)
+{
+	free(s->tasks);
+	free(s->ptasks);
+	free(s->listeners);
+	free(s->plisteners);
+}
+
+static int describe(const struct kho_img_tree *t, struct state_one *s)
+{
+	s->tasks = calloc(t->ntasks + 1, sizeof(*s->tasks));
+	s->ptasks = calloc(t->ntasks + 1, sizeof(*s->ptasks));
+	s->listeners = calloc(t->ntcp + 1, sizeof(*s->listeners));
+	s->plisteners = calloc(t->ntcp + 1, sizeof(*s->plisteners));
+	if (!s->tasks || !s->ptasks || !s->listeners || !s->plisteners)
+		return -ENOMEM;
+	for (size_t i = 0; i < t->ntasks; i++) {
+		s->tasks[i] = (KhoProc__Task)KHO_PROC__TASK__INIT;
+		s->tasks[i].pid = t->tasks[i].pid;
+		s->tasks[i].zombie = t->tasks[i].state == 2;
+		s->tasks[i].stopped = t->tasks[i].state == 3;
+		s->ptasks[i] = &s->tasks[i];
+	}
+	for (size_t i = 0; i < t->ntcp; i++) {
+		KhoProc__Listener *l = &s->listeners[s->msg.n_listeners];
+
+		if (t->tcp[i].state != KHO_TCP_LISTEN)
+			continue;
+		*l = (KhoProc__Listener)KHO_PROC__LISTENER__INIT;
+		l->family = t->tcp[i].family;
+		l->port = t->tcp[i].src_port;
+		s->plisteners[s->msg.n_listeners++] = l;
+	}
+	s->msg.n_tasks = t->ntasks;
+	s->msg.tasks = s->ptasks;
+	s->msg.listeners = s->plisteners;
+	return 0;
+}
+
+static int state_one(struct kho_env *env, struct kho_proc_out_wl *w, struct state_one *s, struct kho_err *err)
+{
+	_cleanup_free_ char *final = NULL;
+	struct kho_lazy_sum sum = { 0 };
+	struct kho_img_tree t;
+	int rc;
+
+	s->msg = (KhoProc__StateWorkload)KHO_PROC__STATE_WORKLOAD__INIT;
+	s->msg.name = w->name;
+	s->msg.root = w->root;
+	s->msg.rounds = w->rounds;
+	if (asprintf(&final, "%s/final", w->dir) < 0)
+		return kho_fail(err, -ENOMEM, "describe processes: out of memory");
+	rc = kho_img_tree_read(final, &t, err);
+	if (rc)
+		return rc;
+	for (size_t i = 0; !rc && i < t.ntasks; i++)
+		if (t.tasks[i].state != 2)
+			rc = kho_pagemap_mark(final, &t.tasks[i], KHO_PROC_EAGER_PAGES, &sum, err);
+	if (!rc && describe(&t, s))
+		rc = kho_fail(err, -ENOMEM, "describe processes: out of memory");
+	kho_img_tree_done(&t);
+	if (!rc)
+		env->ops->note(env, "%s: %.1f MiB come at once, %.1f MiB on demand", w->name,
+			       (double)sum.eager_pages / 256, (double)sum.lazy_pages / 256);
+	return rc;
+}
+
+int kho_proc_state_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
+{
+	size_t n = kho_proc_out.n;
+	_cleanup_free_ struct state_one *s = calloc(n + 1, sizeof(*s));
+	_cleanup_free_ KhoProc__StateWorkload **p = calloc(n + 1, sizeof(*p));
+	KhoProc__State state = KHO_PROC__STATE__INIT;
+	int rc = s && p ? 0 : kho_fail(err, -ENOMEM, "describe processes: out of memory");
+
+	for (size_t i = 0; !rc && i < n; i++) {
+		p[i] = &s[i].msg;
+		rc = state_one(env, &kho_proc_out.w[i], &s[i], err);
+		if (rc)
+			kho_wrap(err, "workload %s", kho_proc_out.w[i].name);
+	}
+	state.revision = 1;
+	state.n_workloads = n;
+	state.workloads = p;
+	if (!rc)
+		rc = pack(&state.base, out, err);
+	for (size_t i = 0; s && i < n; i++)
+		state_one_done(&s[i]);
+	return rc;
+}

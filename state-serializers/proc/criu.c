@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The client of CRIU: find, start, ask, hear, end.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
+#include "state-serializers/proc/criu.h"
+
+#define WORKER_FD	3
+#define VERSION_MIN	40201	/* older ones dump no TCP socket on Linux 7.x */
+#define QUICK_US	10000000
+
+static bool usable(const char *dir, size_t len, char out[PATH_MAX])
+{
+	return len && snprintf(out, PATH_MAX, "%.*s/criu", (int)len, dir) < PATH_MAX && !access(out, X_OK);
+}
+
+int kho_criu_find(char **out_path, struct kho_err *err)
+{
+	const char *path = getenv("PATH");
+	char try[PATH_MAX];
+	bool found = false;
+
+	while (path && *path && !found) {
+		size_t len = strcspn(path, ":");
+
+		found = usable(path, len, try);
+		path += len + (path[len] == ':');
+	}
+	if (!found)
+		found = usable("/usr/sbin", 9, try) || usable("/usr/lib/khoctl", 15, try);
+	if (!found)
+		return kho_fail(err, -ENOENT, "criu is not installed; install criu 4.2.1 or newer (Debian: package criu)");
+	*out_path = strdup(try);
+	return *out_path ? 0 : kho_fail(err, -ENOMEM, "find criu: out of memory");
+}
+
+static int spawn_worker(const char *path, int sk, char *const envp[], pid_t *out)
+{
+	char *argv[] = { (char *)"criu", (char *)"--no-default-config", (char *)"swrk", (char *)"3", NULL };
+	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t at;
+	sigset_t none, all;
+	int rc;
+
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawn_file_actions_init(&fa);
+	posix_spawnattr_init(&at);
+	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+	posix_spawnattr_setsigmask(&at, &none);
+	posix_spawnattr_setsigdefault(&at, &all);
+	posix_spawn_file_actions_adddup2(&fa, sk, WORKER_FD);
+	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDWR, 0);
+	posix_spawn_file_actions_adddup2(&fa, 0, 1);
+	posix_spawn_file_actions_adddup2(&fa, 0, 2);
+	posix_spawn_file_actions_addclosefrom_np(&fa, WORKER_FD + 1);
+	rc = posix_spawn(out, path, &fa, &at, argv, envp);
+	posix_spawn_file_actions_destroy(&fa);
+	posix_spawnattr_destroy(&at);
+	return -rc;
+}
+
+int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
+{
+	_cleanup_free_ char *path = NULL, *plugins = NULL, *env_plugins = NULL;
+	int sv[2], rc;
+
+	if (kho_criu_find(&path, err))
+		return err ? err->code : -ENOENT;
+	/* Plugins serve devices that no workload of ours may have; loading them costs time in the blackout. */
+	if (asprintf(&plugins, "%s/no-plugins", run_dir) < 0 || asprintf(&env_plugins, "CRIU_LIBS_DIR=%s", plugins) < 0)
+		return kho_fail(err, -ENOMEM, "start criu: out of memory");
+	rc = kho_mkdir(plugins, err);
+	if (rc)
+		return rc;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
+		return kho_fail_errno(err, "start criu: socketpair");
+	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", env_plugins, NULL };
+
+	/* dup2 onto itself would keep CLOEXEC: make sure the worker's end is not WORKER_FD already */
+	if (sv[1] == WORKER_FD) {
+		sv[1] = fcntl(sv[1], F_DUPFD_CLOEXEC, WORKER_FD + 1);
+		close(WORKER_FD);
+	}
+	rc = spawn_worker(path, sv[1], envp, &c->pid);
+	close(sv[1]);
+	if (rc) {
+		close(sv[0]);
+		c->pid = 0;
+		return kho_fail(err, rc, "start %s: %s", path, strerror(-rc));
+	}
+	c->sk = sv[0];
+	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
+	return 0;
+}
+
+bool kho_pidfd_wait(int pidfd, uint64_t timeout_us)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	uint64_t end = kho_clock_us() + timeout_us;
+
+	for (;;) {
+		uint64_t now = kho_clock_us();
+		int n = poll(&p, 1, now >= end ? 0 : (int)((end - now + 999) / 1000));
+
+		if (n > 0)
+			return true;
+		if (n == 0 || errno != EINTR)
+			return false;
+	}
+}
+
+static void forget(struct kho_criu *c)
+{
+	if (c->sk >= 0)
+		close(c->sk);
+	if (c->pid > 0)
+		while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	if (c->pidfd >= 0)
+		close(c->pidfd);
+	*c = (struct kho_criu)KHO_CRIU_INIT;
+}
+
+void kho_criu_kill(struct kho_criu *c)
+{
+	if (c->pid > 0)
+		kill(c->pid, SIGKILL);
+	forget(c);
+}
+
+void kho_criu_finish(struct kho_criu *c, uint64_t timeout_us)
+{
+	if (c->sk >= 0)
+		close(c->sk);
+	c->sk = -1;
+	if (c->pid > 0 && c->pidfd >= 0 && !kho_pidfd_wait(c->pidfd, timeout_us))
+		kill(c->pid, SIGKILL);
+	forget(c);
+}
+
+int kho_criu_send(struct kho_criu *c, const CriuRpc__Req *req, struct kho_err *err)
+{
+	size_t len = criu_rpc__req__get_packed_size(req);
+	_cleanup_free_ uint8_t *buf = malloc(len + 1);
+
+	if (!buf)
+		return kho_fail(err, -ENOMEM, "ask criu: out of memory");
+	criu_rpc__req__pack(req, buf);
+	if (send(c->sk, buf, len, MSG_NOSIGNAL) != (ssize_t)len)
+		return kho_fail_errno(err, "ask criu");
+	return 0;
+}
+
+static int wait_readable(int fd, uint64_t timeout_us, struct kho_err *err)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint64_t end = kho_clock_us() + timeout_us;
+
+	for (;;) {
+		uint64_t now = kho_clock_us();
+		int n = poll(&p, 1, now >= end ? 0 : (int)((end - now + 999) / 1000));
+
+		if (n > 0)
+			return 0;
+		if (n == 0)
+			return kho_fail(err, -ETIMEDOUT, "criu did not answer within %llu ms",
+					(unsigned long long)timeout_us / 1000);
+		if (errno != EINTR)
+			return kho_fail_errno(err, "wait for criu");
+	}
+}
+
+int kho_criu_recv(struct kho_criu *c, uint64_t timeout_us, CriuRpc__Resp **out, struct kho_err *err)
+{
+	uint8_t buf[8192];
+	ssize_t n;
+	int rc = wait_readable(c->sk, timeout_us, err);
+
+	if (rc)
+		return rc;
+	n = recv(c->sk, buf, sizeof(buf), 0);
+	if (n <= 0)
+		return kho_fail(err, -EPIPE, "criu ended without an answer");
+	*out = criu_rpc__resp__unpack(NULL, (size_t)n, buf);
+	return *out ? 0 : kho_fail(err, -EPROTO, "criu: answer of %zd bytes is not understood", n);
+}
+
+int kho_criu_answer(struct kho_criu *c, bool go_on, struct kho_err *err)
+{
+	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
+
+	req.type = CRIU_RPC__TYPE__NOTIFY;
+	req.has_notify_success = 1;
+	req.notify_success = go_on;
+	return kho_criu_send(c, &req, err);
+}
+
+int kho_criu_refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what)
+{
+	int code = resp->has_cr_errno && resp->cr_errno > 0 && resp->cr_errno < 4096 ? -resp->cr_errno : -EIO;
+	const char *msg = resp->cr_errmsg ? resp->cr_errmsg : "no reason given; see the log beside the images";
+
+	return kho_fail(err, code, "criu %s: %.*s", what, (int)strcspn(msg, "\n"), msg);
+}
+
+/* One question to a worker that stays open for the next. */
+static int ask(struct kho_criu *c, CriuRpc__Req *req, CriuRpc__Resp **out, struct kho_err *err)
+{
+	int rc;
+
+	req->has_keep_open = req->keep_open = 1;
+	rc = kho_criu_send(c, req, err);
+	if (!rc)
+		rc = kho_criu_recv(c, QUICK_US, out, err);
+	if (!rc && !(*out)->success) {
+		rc = kho_criu_refused(err, *out, "version and features");
+		criu_rpc__resp__free_unpacked(*out, NULL);
+		*out = NULL;
+	}
+	return rc;
+}
+
+static int ask_version(struct kho_criu *c, struct kho_criu_facts *out, struct kho_err *err)
+{
+	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
+	CriuRpc__Resp *resp = NULL;
+	int rc;
+
+	req.type = CRIU_RPC__TYPE__VERSION;
+	rc = ask(c, &req, &resp, err);
+	if (rc)
+		return rc;
+	if (resp->version)
+		out->version = (unsigned)resp->version->major * 10000 + (unsigned)resp->version->minor * 100 +
+			       (unsigned)resp->version->sublevel;
+	criu_rpc__resp__free_unpacked(resp, NULL);
+	if (out->version < VERSION_MIN)
+		return kho_fail(err, -EPROTONOSUPPORT, "criu is %u.%u.%u, which cannot dump TCP sockets on newer kernels;"
+				" install criu 4.2.1 or newer", out->version / 10000, out->version / 100 % 100,
+				out->version % 100);
+	return 0;
+}
+
+static int ask_features(struct kho_criu *c, struct kho_criu_facts *out, struct kho_err *err)
+{
+	CriuRpc__Features f = CRIU_RPC__FEATURES__INIT;
+	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
+	CriuRpc__Resp *resp = NULL;
+	int rc;
+
+	req.type = CRIU_RPC__TYPE__FEATURE_CHECK;
+	f.has_mem_track = f.mem_track = f.has_lazy_pages = f.lazy_pages = 1;
+	req.features = &f;
+	rc = ask(c, &req, &resp, err);
+	if (rc)
+		return rc;
+	if (resp->features) {
+		out->mem_track = resp->features->mem_track;
+		out->lazy_pages = resp->features->lazy_pages;
+	}
+	criu_rpc__resp__free_unpacked(resp, NULL);
+	return 0;
+}
+
+int kho_criu_check(const char *run_dir, struct kho_criu_facts *out, struct kho_err *err)
+{
+	struct kho_criu c = KHO_CRIU_INIT;
+	int rc;
+
+	*out = (struct kho_criu_facts){ 0 };
+	rc = kho_criu_spawn(&c, run_dir, err);
+	if (rc)
+		return rc;
+	rc = ask_version(&c, out, err);
+	if (!rc)
+		rc = ask_features(&c, out, err);
+	kho_criu_finish(&c, 1000000);
+	return rc;
+}

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The outgoing side: pre-copy in rounds while everything runs, freeze, and the dump that goes on
+ * behind the freeze. CRIU's worker is asked to dump long before and waits in its "pre-dump" notice, so
+ * that the freeze is one message away; "query-ext-files" is the notice that follows seizing the tree, and
+ * at "post-dump" all images are written.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
+#include "state-serializers/proc/out.h"
+#include "state-serializers/proc/img.h"
+#include "state-serializers/proc/tree.h"
+
+#define PRECOPY_US	120000000ull
+#define ARM_US		10000000ull
+#define DUMP_US		60000000ull
+#define SEIZE_S		10
+
+struct kho_proc_out kho_proc_out = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.changed = PTHREAD_COND_INITIALIZER,
+	.stream = { .inotify = -1, .stop_fd = -1 },
+};
+
+static void options(CriuRpc__Opts *o, const struct kho_proc_out_wl *w, const char *images, const char *parent)
+{
+	*o = (CriuRpc__Opts)CRIU_RPC__OPTS__INIT;
+	o->images_dir_fd = -1;
+	o->images_dir = (char *)images;
+	o->has_work_dir_fd = o->has_pid = o->has_tcp_established = o->has_file_locks = o->has_log_level = 1;
+	o->work_dir_fd = w->work_fd;
+	o->pid = w->root;
+	o->tcp_established = o->file_locks = 1;
+	o->log_level = 1;
+	o->parent_img = (char *)parent;
+	o->has_manage_cgroups_mode = o->has_ghost_limit = o->has_network_lock = o->has_timeout = 1;
+	o->manage_cgroups_mode = CRIU_RPC__CGROUP_MODE__CG_IGNORE;
+	o->ghost_limit = 64u << 20;
+	o->network_lock = CRIU_RPC__NETWORK_LOCK__LOCK_SKIP;	/* the frozen NIC is the lock */
+	o->timeout = SEIZE_S;
+}
+
+/* dir/final or dir/pre.N */
+static int sub_dir(const struct kho_proc_out_wl *w, int round, char out[PATH_MAX], struct kho_err *err)
+{
+	if (round < 0)
+		snprintf(out, PATH_MAX, "%s/final", w->dir);
+	else
+		snprintf(out, PATH_MAX, "%s/pre.%d", w->dir, round);
+	return kho_mkdir(out, err);
+}
+
+static int setup_one(struct kho_env *env, const struct kho_workload *src, struct kho_proc_out_wl *w, struct kho_err *err)
+{
+	char work[PATH_MAX];
+	int rc;
+
+	w->work_fd = -1;
+	w->criu = (struct kho_criu)KHO_CRIU_INIT;
+	w->root = src->root;
+	w->name = strdup(src->name);
+	if (!w->name || asprintf(&w->dir, "%s/%s", env->images_dir, src->name) < 0)
+		return kho_fail(err, -ENOMEM, "pre-copy: out of memory");
+	snprintf(work, sizeof(work), "%s/work", w->dir);
+	rc = kho_tree_remove(w->dir, err);
+	if (!rc)
+		rc = kho_mkdir(work, err);
+	if (rc)
+		return rc;
+	w->work_fd = open(work, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (w->work_fd < 0)
+		return kho_fail_errno(err, "open %s", work);
+	return kho_criu_spawn(&w->criu, env->run_dir, err);
+}
+
+static int setup(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_proc_out *o = &kho_proc_out;
+	struct kho_criu_facts facts;
+	int rc;
+
+	kho_proc_out_reset();
+	rc = kho_criu_check(env->run_dir, &facts, err);
+	if (rc)
+		return rc;
+	o->mem_track = facts.mem_track;
+	o->w = calloc(env->workloads->n + 1, sizeof(*o->w));
+	if (!o->w)
+		return kho_fail(err, -ENOMEM, "pre-copy: out of memory");
+	for (size_t i = 0; !rc && i < env->workloads->n; i++) {
+		rc = setup_one(env, &env->workloads->w[i], &o->w[o->n++], err);
+		if (rc)
+			kho_wrap(err, "workload %s", env->workloads->w[i].name);
+	}
+	return rc;
+}
+
+/* The peer has the pages: what CRIU still looks at is the page maps. */
+static int give_pages_back(const char *dir, const char *name, void *arg, struct kho_err *err)
+{
+	_cleanup_free_ char *path = NULL;
+	struct stat st;
+
+	(void)arg;
+	(void)err;
+	if (strncmp(name, "pages-", 6) || asprintf(&path, "%s/%s", dir, name) < 0)
+		return 0;
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && !fstat(fd, &st) && st.st_size)
+		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size);
+	return 0;
+}
+
+static int ask(struct kho_proc_out_wl *w, const CriuRpc__Req *req, const char *what, struct kho_err *err)
+{
+	CriuRpc__Resp *resp = NULL;
+	int rc = kho_criu_send(&w->criu, req, err);
+
+	if (!rc)
+		rc = kho_criu_recv(&w->criu, PRECOPY_US, &resp, err);
+	if (!rc && !resp->success)
+		rc = kho_criu_refused(err, resp, what);
+	if (resp)
+		criu_rpc__resp__free_unpacked(resp, NULL);
+	return rc;
+}
+
+static int pre_dump(struct kho_env *env, struct kho_proc_out_wl *w, uint64_t *out_bytes, struct kho_err *err)
+{
+	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
+	char dir[PATH_MAX], parent[32], prefix[PATH_MAX];
+	CriuRpc__Opts opts;
+	uint64_t begin = kho_clock_us();
+	int rc = sub_dir(w, (int)w->rounds, dir, err);
+
+	if (rc)
+		return rc;
+	snprintf(parent, sizeof(parent), "../pre.%u", w->rounds - 1);
+	snprintf(prefix, sizeof(prefix), "%s/pre.%u", w->name, w->rounds);
+	options(&opts, w, dir, w->rounds ? parent : NULL);
+	opts.has_track_mem = opts.track_mem = 1;
+	opts.log_file = (char *)"pre-dump.log";
+	req.type = CRIU_RPC__TYPE__PRE_DUMP;
+	req.opts = &opts;
+	rc = ask(w, &req, "pre-dump", err);
+	if (rc)
+		return rc;
+	env->ops->phase(env, "pre-dump", begin, kho_clock_us());
+	begin = kho_clock_us();
+	*out_bytes += kho_dir_pages_bytes(dir);
+	rc = kho_proc_send_dir(env, dir, prefix, err);
+	if (rc)
+		return rc;
+	env->ops->phase(env, "pre-copy send", begin, kho_clock_us());
+	w->rounds++;
+	return kho_dir_each(dir, give_pages_back, NULL, err);
+}
+
+/* Wait for the notice `script`; anything else that asks is told to go on. */
+static int until_notice(struct kho_proc_out_wl *w, const char *script, struct kho_err *err)
+{
+	for (;;) {
+		CriuRpc__Resp *resp = NULL;
+		bool there = false;
+		int rc = kho_criu_recv(&w->criu, ARM_US, &resp, err);
+
+		if (rc)
+			return rc;
+		if (resp->type != CRIU_RPC__TYPE__NOTIFY)
+			rc = kho_criu_refused(err, resp, "dump");
+		else if (resp->notify && resp->notify->script && !strcmp(resp->notify->script, script))
+			there = true;
+		else
+			rc = kho_criu_answer(&w->criu, true, err);
+		criu_rpc__resp__free_unpacked(resp, NULL);
+		if (rc || there)
+			return rc;
+	}
+}
+
+/* Bring the worker to the last point before it touches the tree. */
+static int arm(struct kho_proc_out_wl *w, struct kho_err *err)
+{
+	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
+	char dir[PATH_MAX], parent[32];
+	CriuRpc__Opts opts;
+	int rc = sub_dir(w, -1, dir, err);
+
+	if (rc)
+		return rc;
+	snprintf(parent, sizeof(parent), "../pre.%u", w->rounds - 1);
+	options(&opts, w, dir, w->rounds ? parent : NULL);
+	opts.has_track_mem = opts.track_mem = w->rounds > 0;
+	opts.has_leave_stopped = opts.leave_stopped = 1;
+	opts.has_notify_scripts = opts.notify_scripts = 1;
+	opts.log_file = (char *)"dump.log";
+	req.type = CRIU_RPC__TYPE__DUMP;
+	req.opts = &opts;
+	rc = kho_criu_send(&w->criu, &req, err);
+	if (!rc)
+		rc = until_notice(w, "pre-dump", err);
+	if (rc)
+		return kho_wrap(err, "prepare the dump of %s", w->name);
+	w->armed = true;
+	return 0;
+}
+
+static int arm_all(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_proc_out *o = &kho_proc_out;
+	int rc = 0;
+
+	kho_proc_stream_stop(&o->stream);
+	for (size_t i = 0; !rc && i < o->n; i++) {
+		char dir[PATH_MAX], prefix[PATH_MAX];
+
+		rc = arm(&o->w[i], err);
+		if (rc)
+			break;
+		snprintf(dir, sizeof(dir), "%s/final", o->w[i].dir);
+		snprintf(prefix, sizeof(prefix), "%s/final", o->w[i].name);
+		rc = kho_proc_stream_watch(&o->stream, dir, prefix, err);
+	}
+	if (!rc && o->n)
+		rc = kho_proc_stream_start(&o->stream, env, err);
+	return rc;
+}
+
+/* Another round after all: the waiting dumps are called off, and new workers take over. */
+static int disarm_all(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_proc_out *o = &kho_proc_out;
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < o->n; i++) {
+		if (!o->w[i].armed)
+			continue;
+		o->w[i].armed = false;
+		kho_criu_finish(&o->w[i].criu, ARM_US);
+		rc = kho_criu_spawn(&o->w[i].criu, env->run_dir, err);
+	}
+	return rc;
+}
+
+int kho_proc_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err)
+{
+	struct kho_proc_out *o = &kho_proc_out;
+	uint64_t bytes = 0;
+	int rc = round ? disarm_all(env, err) : setup(env, err);
+
+	if (!rc && !round)
+		rc = kho_proc_plan_pack(env, out, err);
+	for (size_t i = 0; !rc && o->mem_track && i < o->n; i++) {
+		rc = pre_dump(env, &o->w[i], &bytes, err);
+		if (rc)
+			kho_wrap(err, "workload %s", o->w[i].name);
+	}
+	if (rc)
+		return rc;
+	if (o->n && o->mem_track)
+		env->ops->note(env, "round %u: %.1f MiB", round, (double)bytes / (1 << 20));
+	*out_more = o->n && o->mem_track && bytes > KHO_PROC_CONVERGED && round + 1 < KHO_PROC_ROUNDS_MAX &&
+		    (!round || bytes <= o->last_bytes / 4 * 3);
+	o->last_bytes = bytes;
+	return *out_more ? 0 : arm_all(env, err);
+}
+
+/* One message of a worker while it dumps; called with the lock held. */
+static void on_message(struct kho_proc_out_wl *w, const CriuRpc__Resp *resp)
+{
+	const char *script = resp->notify && resp->notify->script ? resp->notify->script : "";
+
+	if (resp->type != CRIU_RPC__TYPE__NOTIFY) {
+		w->ended = true;
+		if (!resp->success)
+			w->result = kho_criu_refused(&w->why, resp, "dump");
+		return;
+	}
+	if (!strcmp(script, "query-ext-files")) {
+		w->seized = true;
+		w->seized_us = kho_clock_us();
+	} else if (!strcmp(script, "post-dump")) {
+		w->dumped = true;
+		w->dumped_us = kho_clock_us();
+	}
+	w->result = kho_criu_answer(&w->criu, true, &w->why);
+	if (w->result)
+		w->ended = true;
+}
+
+static void hear(struct kho_proc_out_wl *w)
+{
+	CriuRpc__Resp *resp = NULL;
+	struct kho_err why = KHO_ERR_INIT;
+	int rc = kho_criu_recv(&w->criu, 0, &resp, &why);
+
+	pthread_mutex_lock(&kho_proc_out.lock);
+	if (rc) {
+		w->ended = true;
+		if (!w->result) {
+			w->result = rc;
+			w->why = why;
+		}
+	} else {
+		on_message(w, resp);
+	}
+	pthread_cond_broadcast(&kho_proc_out.changed);
+	pthread_mutex_unlock(&kho_proc_out.lock);
+	if (resp)
+		criu_rpc__resp__free_unpacked(resp, NULL);
+}
+
+/* Hears all workers until each has given its last word. */
+static void *dump_thread(void *arg)
+{
+	struct kho_proc_out *o = arg;
+	struct pollfd *p = calloc(o->n + 1, sizeof(*p));
+
+	for (;;) {
+		size_t live = 0;
+
+		for (size_t i = 0; p && i < o->n; i++) {
+			bool listen = o->w[i].released && !o->w[i].ended;
+
+			p[i] = (struct pollfd){ .fd = listen ? o->w[i].criu.sk : -1, .events = POLLIN };
+			live += listen;
+		}
+		if (!live)
+			break;
+		if (poll(p, o->n, -1) < 0 && errno != EINTR)
+			break;
+		for (size_t i = 0; i < o->n; i++)
+			if (p[i].fd >= 0 && p[i].revents)
+				hear(&o->w[i]);
+	}
+	free(p);
+	return NULL;
+}
+
+/* Wait until `done` holds for every workload, or one has failed, or time is up; lock held. */
+static int wait_all(bool (*done)(const struct kho_proc_out_wl *), uint64_t timeout_us, const char *what, struct kho_err *err)
+{
+	struct kho_proc_out *o = &kho_proc_out;
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += (time_t)(timeout_us / 1000000);
+	for (;;) {
+		size_t i, missing = o->n;
+
+		for (i = 0; i < o->n; i++) {
+			const struct kho_proc_out_wl *w = &o->w[i];
+
+			if (w->result || (w->ended && !done(w))) {
+				if (err)
+					*err = w->why;
+				if (!w->result)
+					kho_fail(err, -EPIPE, "criu ended before its work");
+				kho_wrap(err, "%s %s", what, w->name);
+				return w->result ? w->result : -EPIPE;
+			}
+			if (!done(w))
+				missing = i;
+		}
+		if (missing == o->n)
+			return 0;
+		if (pthread_cond_timedwait(&o->changed, &o->lock, &end) == ETIMEDOUT)
+			return kho_fail(err, -ETIMEDOUT, "%s %s: not done within %llu s", what, o->w[missing].name,
+					(unsigned long long)timeout_us / 1000000);
+	}
+}
+
+static bool is_seized(const struct kho_proc_out_wl *w)
+{
+	return w->seized;
+}
+
+static bool is_dumped(const struct kho_proc_out_wl *w)
+{
+	return w->dumped;
+}
+
+/* What somebody who finds only the directories needs to know: this tree may be stopped. */
+static int mark_frozen(const struct kho_proc_out_wl *w, struct kho_err *err)
+{
+	char path[PATH_MAX], text[32];
+
+	snprintf(path, sizeof(path), "%s/frozen", w->dir);
+	return kho_write_file(path, text, (size_t)snprintf(text, sizeof(text), "%d\n", w->root), err);
+}
+
+int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_proc_out *o = &kho_proc_out;
+	uint64_t begin = kho_clock_us();
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < o->n; i++) {
+		if (!o->w[i].armed)
+			return kho_fail(err, -EINVAL, "freeze %s: not prepared", o->w[i].name);
+		rc = mark_frozen(&o->w[i], err);
+		if (rc)
+			return rc;
+		o->w[i].released_us = kho_clock_us();
+		rc = kho_criu_answer(&o->w[i].criu, true, err);
+		o->w[i].released = !rc;
+		o->w[i].armed = false;
+	}
+	if (rc || !o->n)
+		return rc;
+	rc = pthread_create(&o->dump_thread, NULL, dump_thread, o);
+	if (rc)
+		return kho_fail(err, -rc, "freeze: thread");
+	o->dumping = true;
+	pthread_mutex_lock(&o->lock);
+	rc = wait_all(is_seized, (SEIZE_S + 1) * 1000000ull, "freeze", err);
+	pthread_mutex_unlock(&o->lock);
+	if (!rc)
+		env->ops->phase(env, "criu seize", begin, kho_clock_us());
+	return rc;
+}
+
+int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
+{
+	struct kho_proc_out *o = &kho_proc_out;
+	uint64_t begin = UINT64_MAX, end = 0;
+	int rc = 0;
+
+	if (o->n) {
+		pthread_mutex_lock(&o->lock);
+		rc = wait_all(is_dumped, DUMP_US, "dump", err);
+		for (size_t i = 0; i < o->n; i++) {
+			begin = o->w[i].seized_us < begin ? o->w[i].seized_us : begin;
+			end = o->w[i].dumped_us > end ? o->w[i].dumped_us : end;
+		}
+		pthread_mutex_unlock(&o->lock);
+		if (rc)
+			return rc;
+		env->ops->phase(env, "criu dump", begin, end);
+		begin = kho_clock_us();
+	}
+	rc = kho_proc_state_pack(env, out, err);	/* marks the page maps, too */
+	if (!rc && o->n) {
+		env->ops->phase(env, "page maps", begin, kho_clock_us());
+		begin = kho_clock_us();
+		rc = kho_proc_stream_finish(&o->stream, err);
+		env->ops->phase(env, "last images", begin, kho_clock_us());
+	}
+	return rc;
+}

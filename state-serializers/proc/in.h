@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The incoming half of the process serializer.
+ */
+#ifndef KHO_PROC_IN_H
+#define KHO_PROC_IN_H
+
+#include "state-serializers/proc/criu.h"
+#include "state-serializers/proc/lazy.h"
+#include "state-serializers/proc.pb-c.h"
+#include "state-serializers/serializer.h"
+
+#define KHO_PROC_LAZY_MIN	(16ull << 20)	/* resident bytes: below this a plain restore is faster */
+
+struct kho_proc_in_wl {
+	char *dir;
+	const KhoProc__PlanWorkload *plan;
+	const KhoProc__StateWorkload *state;	/* NULL before retrieve */
+	struct kho_criu criu;
+	struct kho_lazy lazy;
+	int work_fd;
+};
+
+struct kho_proc_in {
+	KhoProc__Plan *plan;
+	KhoProc__State *state;
+	struct kho_proc_in_wl *w;
+	size_t n;
+};
+
+extern struct kho_proc_in kho_proc_in;
+
+int kho_proc_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_err *err);
+int kho_proc_unprepare(struct kho_env *env, struct kho_err *err);
+int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho_err *err);
+int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+int kho_proc_discard(struct kho_env *env, struct kho_err *err);
+int kho_proc_finish(struct kho_env *env, struct kho_err *err);
+
+/* Kernel modules that CRIU would load with modprobe in the middle of its work; missing ones are fine (built in). */
+void kho_proc_load_modules(void);
+
+/* The health checks of a workload, within its timeout; adds one item for each. */
+int kho_proc_health(const KhoProc__PlanWorkload *w, struct kho_report *r, struct kho_err *err);
+
+#endif

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Modules that CRIU needs, loaded beforehand: it would start modprobe for each in the middle of its work.
+ */
+#include <libkmod.h>
+
+#include "state-serializers/proc/in.h"
+
+void kho_proc_load_modules(void)
+{
+	static const char *const names[] = {
+		"tcp_diag", "udp_diag", "raw_diag", "inet_diag", "unix_diag", "netlink_diag", "af_packet_diag", "af_packet",
+	};
+	struct kmod_ctx *ctx = kmod_new(NULL, NULL);
+
+	if (!ctx)
+		return;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct kmod_module *m;
+
+		if (kmod_module_new_from_name(ctx, names[i], &m))
+			continue;
+		kmod_module_probe_insert_module(m, KMOD_PROBE_IGNORE_COMMAND, NULL, NULL, NULL, NULL);
+		kmod_module_unref(m);
+	}
+	kmod_unref(ctx);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The outgoing half of the process serializer: what it holds between its operations. There is one
+ * upgrade at a time in a process; what must survive the process lies in the image directories.
+ */
+#ifndef KHO_PROC_OUT_H
+#define KHO_PROC_OUT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "state-serializers/proc/criu.h"
+#include "state-serializers/serializer.h"
+
+#define KHO_PROC_ROUNDS_MAX	8
+#define KHO_PROC_CONVERGED	(1u << 20)	/* bytes: another round does not pay */
+#define KHO_PROC_EAGER_PAGES	(8u << 8)	/* 8 MiB of pages changed since the last round are restored at once */
+
+struct kho_proc_out_wl {
+	char *name, *dir;	/* images_dir/name */
+	pid_t root;
+	struct kho_criu criu;
+	int work_fd;
+	unsigned rounds;
+	bool armed;		/* the dump waits one step before seizing */
+	/* under kho_proc_out.lock from freeze on: */
+	bool released, seized, dumped, ended;
+	int result;
+	struct kho_err why;
+	uint64_t released_us, seized_us, dumped_us;
+};
+
+/* Image files on their way to the peer while the dump goes on. */
+struct kho_proc_stream {
+	struct kho_env *env;
+	pthread_t thread;
+	bool running;
+	int inotify, stop_fd;
+	char **dirs;		/* by watch - 1 */
+	char **prefixes;
+	size_t ndirs;
+	char **sent;		/* names with prefix */
+	size_t nsent;
+	int rc;
+	struct kho_err err;
+};
+
+struct kho_proc_out {
+	struct kho_proc_out_wl *w;
+	size_t n;
+	uint64_t last_bytes;	/* of the former round */
+	bool mem_track;
+	bool dumping;		/* dump_thread was started and not joined */
+	pthread_t dump_thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct kho_proc_stream stream;
+};
+
+extern struct kho_proc_out kho_proc_out;
+
+/* Operations, see serializer.h */
+int kho_proc_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err);
+int kho_proc_unpreserve(struct kho_env *env, struct kho_err *err);
+int kho_proc_freeze(struct kho_env *env, struct kho_err *err);
+int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err);
+int kho_proc_unfreeze(struct kho_env *env, struct kho_err *err);
+int kho_proc_forget(struct kho_env *env, struct kho_err *err);
+
+/* End the threads and CRIU's workers, and give the memory back; lets CRIU finish what it does. */
+void kho_proc_out_reset(void);
+
+/* The blobs: preserve's (who will come, how to check it) and drain's (who was frozen; marks the page maps). */
+int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err) __must_check;
+int kho_proc_state_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err) __must_check;
+
+/* Send files of the watched directories as they are closed; page maps wait for kho_proc_stream_finish(). */
+int kho_proc_stream_start(struct kho_proc_stream *s, struct kho_env *env, struct kho_err *err) __must_check;
+int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char *prefix, struct kho_err *err) __must_check;
+
+/* Wait for the thread and send what it has not sent. */
+int kho_proc_stream_finish(struct kho_proc_stream *s, struct kho_err *err) __must_check;
+void kho_proc_stream_stop(struct kho_proc_stream *s);
+
+/* Send all images of a directory. */
+int kho_proc_send_dir(struct kho_env *env, const char *dir, const char *prefix, struct kho_err *err) __must_check;
+
+#endif

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The incoming side: everything that can be made ready before the blackout (worker, page server, kernel
+ * facts, numbers of processes), the restore, and its inverse.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
+#include "state-serializers/proc/in.h"
+#include "state-serializers/proc/selftest.h"
+#include "state-serializers/proc/tree.h"
+
+#define RESTORE_US	60000000ull
+#define PID_GAP		1000	/* numbers that the incoming kernel's own processes leave free above ours */
+
+struct kho_proc_in kho_proc_in;
+
+static void reset(void)
+{
+	struct kho_proc_in *in = &kho_proc_in;
+
+	for (size_t i = 0; i < in->n; i++) {
+		kho_criu_finish(&in->w[i].criu, 1000000);
+		if (in->w[i].work_fd >= 0)
+			close(in->w[i].work_fd);
+		free(in->w[i].dir);
+	}
+	free(in->w);
+	if (in->plan)
+		kho_proc__plan__free_unpacked(in->plan, NULL);
+	if (in->state)
+		kho_proc__state__free_unpacked(in->state, NULL);
+	*in = (struct kho_proc_in){ 0 };
+}
+
+static int32_t highest(const KhoProc__Plan *p)
+{
+	int32_t max = 0;
+
+	for (size_t i = 0; i < p->n_workloads; i++)
+		for (size_t k = 0; k < p->workloads[i]->n_pids; k++)
+			if (p->workloads[i]->pids[k] > max)
+				max = p->workloads[i]->pids[k];
+	return max;
+}
+
+static int write_number(const char *name, uint64_t value, struct kho_err *err)
+{
+	char path[128], text[32];
+
+	snprintf(path, sizeof(path), "/proc/sys/kernel/%s", name);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	return kho_write_existing(path, text, err);
+}
+
+/* Our own processes get numbers above the workload's; a ceiling as high as it was there comes first. */
+static int make_room(const KhoProc__Plan *p, struct kho_err *err)
+{
+	uint64_t max = (uint64_t)highest(p) + PID_GAP;
+	int rc = 0;
+
+	if (p->pid_max > kho_kernel_number("pid_max"))
+		rc = write_number("pid_max", p->pid_max, err);
+	if (!rc && kho_kernel_number("ns_last_pid") < max && max + PID_GAP < kho_kernel_number("pid_max"))
+		rc = write_number("ns_last_pid", max, err);
+	for (size_t i = 0; !rc && i < p->n_workloads; i++)
+		for (size_t k = 0; !rc && k < p->workloads[i]->n_pids; k++)
+			if (!kill(p->workloads[i]->pids[k], 0) || kho_pid_state("", p->workloads[i]->pids[k]))
+				rc = kho_fail(err, -EEXIST, "pid %d of %s is taken in the incoming kernel; start the workload later"
+					      " in the life of the machine, so that it gets a higher number",
+					      p->workloads[i]->pids[k], p->workloads[i]->name);
+	return rc;
+}
+
+static int start_lazy(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	char dir[PATH_MAX], progress[PATH_MAX];
+	int rc;
+
+	snprintf(dir, sizeof(dir), "%s/lazy", env->run_dir);
+	rc = kho_mkdir(dir, err);
+	if (rc)
+		return rc;
+	snprintf(progress, sizeof(progress), "%s/lazy/%s", env->run_dir, w->plan->name);
+	return kho_lazy_start(&w->lazy, w->dir, progress, err);
+}
+
+static int prepare_one(struct kho_env *env, struct kho_proc_in_wl *w, bool lazy, struct kho_err *err)
+{
+	char path[PATH_MAX];
+	int rc;
+
+	if (asprintf(&w->dir, "%s/%s", env->images_dir, w->plan->name) < 0)
+		return kho_fail(err, -ENOMEM, "prepare %s: out of memory", w->plan->name);
+	snprintf(path, sizeof(path), "%s/final", w->dir);
+	rc = kho_mkdir(path, err);
+	if (rc)
+		return rc;
+	snprintf(path, sizeof(path), "%s/work", w->dir);
+	rc = kho_mkdir(path, err);
+	if (rc)
+		return rc;
+	w->work_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (w->work_fd < 0)
+		return kho_fail_errno(err, "open %s", path);
+	if (lazy && w->plan->rss_bytes >= KHO_PROC_LAZY_MIN)
+		rc = start_lazy(env, w, err);
+	return rc ? rc : kho_criu_spawn(&w->criu, env->run_dir, err);
+}
+
+/* A CRIU that cannot, on this kernel, is found out here and not in the blackout. */
+static int selftest(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_report r = KHO_REPORT_INIT;
+	int rc = kho_proc_selftest(env->run_dir, &r, err);
+
+	for (size_t i = 0; !rc && i < r.n; i++)
+		if (r.items[i].verdict == KHO_V_NO)
+			rc = kho_fail(err, -ENOTSUP, "incoming kernel: %s: %s%s%s", r.items[i].subject, r.items[i].what,
+				      r.items[i].fix && *r.items[i].fix ? "; " : "", r.items[i].fix ? r.items[i].fix : "");
+	kho_report_done(&r);
+	return rc;
+}
+
+int kho_proc_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)
+{
+	struct kho_proc_in *p = &kho_proc_in;
+	struct kho_criu_facts facts;
+	int rc;
+
+	reset();
+	p->plan = kho_proc__plan__unpack(NULL, in->len, in->data);
+	if (!p->plan || p->plan->revision != 1)
+		return kho_fail(err, -EPROTO, "processes: the plan is not understood");
+	if (!p->plan->n_workloads)
+		return 0;
+	kho_proc_load_modules();
+	rc = make_room(p->plan, err);
+	if (!rc)
+		rc = kho_criu_check(env->run_dir, &facts, err);
+	if (!rc)
+		rc = selftest(env, err);
+	if (rc)
+		return rc;
+	p->w = calloc(p->plan->n_workloads, sizeof(*p->w));
+	if (!p->w)
+		return kho_fail(err, -ENOMEM, "prepare: out of memory");
+	for (size_t i = 0; !rc && i < p->plan->n_workloads; i++) {
+		p->w[i] = (struct kho_proc_in_wl){ .plan = p->plan->workloads[i], .criu = KHO_CRIU_INIT, .work_fd = -1 };
+		p->n++;
+		rc = prepare_one(env, &p->w[i], facts.lazy_pages, err);
+	}
+	return rc;
+}
+
+int kho_proc_unprepare(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_proc_in *p = &kho_proc_in;
+	int first = 0;
+
+	(void)env;
+	for (size_t i = 0; i < p->n; i++) {
+		int rc;
+
+		kho_criu_kill(&p->w[i].criu);
+		kho_lazy_kill(&p->w[i].lazy);
+		rc = p->w[i].dir ? kho_tree_remove(p->w[i].dir, first ? NULL : err) : 0;
+		first = first ? first : rc;
+	}
+	reset();
+	return first;
+}
+
+static int link_parent(const struct kho_proc_in_wl *w, const char *sub, unsigned round, struct kho_err *err)
+{
+	char path[PATH_MAX], target[32];
+
+	snprintf(path, sizeof(path), "%s/%s/parent", w->dir, sub);
+	snprintf(target, sizeof(target), "../pre.%u", round);
+	if (symlink(target, path) && errno != EEXIST)
+		return kho_fail_errno(err, "link %s", path);
+	return 0;
+}
+
+static int link_chain(const struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	unsigned n = w->state->rounds;
+	int rc = n ? link_parent(w, "final", n - 1, err) : 0;
+
+	while (!rc && n > 1) {
+		char sub[32];
+
+		n--;
+		snprintf(sub, sizeof(sub), "pre.%u", n);
+		rc = link_parent(w, sub, n - 1, err);
+	}
+	return rc;
+}
+
+static int ask_restore(struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	CriuRpc__Opts o = CRIU_RPC__OPTS__INIT;
+	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
+	char final[PATH_MAX];
+	int rc = link_chain(w, err);
+
+	if (rc)
+		return rc;
+	snprintf(final, sizeof(final), "%s/final", w->dir);
+	o.images_dir_fd = -1;
+	o.images_dir = final;
+	o.has_work_dir_fd = o.has_tcp_established = o.has_file_locks = o.has_log_level = o.has_manage_cgroups_mode = 1;
+	o.work_dir_fd = w->work_fd;
+	o.tcp_established = o.file_locks = 1;
+	o.log_level = 1;
+	o.log_file = (char *)"restore.log";
+	o.manage_cgroups_mode = CRIU_RPC__CGROUP_MODE__CG_IGNORE;
+	o.has_network_lock = 1;
+	o.network_lock = CRIU_RPC__NETWORK_LOCK__LOCK_SKIP;
+	o.has_lazy_pages = o.lazy_pages = w->lazy.pid > 0;
+	req.type = CRIU_RPC__TYPE__RESTORE;
+	req.opts = &o;
+	return kho_criu_send(&w->criu, &req, err);
+}
+
+static int hear_restore(struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	CriuRpc__Resp *resp = NULL;
+	int rc = kho_criu_recv(&w->criu, RESTORE_US, &resp, err);
+
+	if (!rc && (resp->type != CRIU_RPC__TYPE__RESTORE || !resp->success))
+		rc = kho_criu_refused(err, resp, "restore");
+	if (resp)
+		criu_rpc__resp__free_unpacked(resp, NULL);
+	return rc;
+}
+
+static struct kho_proc_in_wl *prepared(const char *name)
+{
+	for (size_t i = 0; i < kho_proc_in.n; i++)
+		if (!strcmp(kho_proc_in.w[i].plan->name, name))
+			return &kho_proc_in.w[i];
+	return NULL;
+}
+
+int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)
+{
+	struct kho_proc_in *p = &kho_proc_in;
+	uint64_t begin = kho_clock_us();
+	int rc = 0;
+
+	p->state = kho_proc__state__unpack(NULL, in->len, in->data);
+	if (!p->state || p->state->revision != 1)
+		return kho_fail(err, -EPROTO, "processes: the state is not understood");
+	for (size_t i = 0; !rc && i < p->state->n_workloads; i++) {
+		struct kho_proc_in_wl *w = prepared(p->state->workloads[i]->name);
+
+		if (!w)
+			return kho_fail(err, -EPROTO, "workload %s was not prepared", p->state->workloads[i]->name);
+		w->state = p->state->workloads[i];
+		rc = ask_restore(w, err);
+	}
+	for (size_t i = 0; !rc && i < p->n; i++) {
+		rc = p->w[i].state ? hear_restore(&p->w[i], err) : 0;
+		if (rc)
+			kho_wrap(err, "workload %s", p->w[i].plan->name);
+	}
+	if (!rc && p->n)
+		env->ops->phase(env, "criu restore", begin, kho_clock_us());
+	return rc;
+}
+
+static void kill_tasks(const KhoProc__StateWorkload *s)
+{
+	for (int tries = 0; tries < 200; tries++) {
+		size_t live = 0;
+
+		for (size_t i = 0; i < s->n_tasks; i++) {
+			char state = kho_pid_state("", s->tasks[i]->pid);
+
+			if (state && state != 'Z') {
+				kill(s->tasks[i]->pid, SIGKILL);
+				live++;
+			}
+		}
+		if (!live)
+			return;
+		usleep(10000);
+	}
+}
+
+/* Their numbers were free before retrieve and no other process got one: whoever has them came from our images. */
+int kho_proc_discard(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_proc_in *p = &kho_proc_in;
+
+	(void)env;
+	(void)err;
+	for (size_t i = 0; i < p->n; i++) {
+		kho_criu_kill(&p->w[i].criu);
+		if (p->w[i].state)
+			kill_tasks(p->w[i].state);
+		kho_lazy_kill(&p->w[i].lazy);
+	}
+	return 0;
+}
+
+int kho_proc_finish(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_proc_in *p = &kho_proc_in;
+	int first = 0;
+
+	(void)env;
+	for (size_t i = 0; i < p->n; i++) {
+		int rc = 0;
+
+		kho_criu_finish(&p->w[i].criu, 1000000);
+		if (p->w[i].lazy.pid > 0)
+			kho_lazy_fill(&p->w[i].lazy);	/* removes the images when it is through */
+		else
+			rc = kho_tree_remove(p->w[i].dir, first ? NULL : err);
+		first = first ? first : rc;
+	}
+	reset();
+	return first;
+}
