@@ -180,16 +180,15 @@ int kho_agent_commit(struct kho_agent *a, struct kho_request *rq, struct kho_err
 		return ret;
 	if (asprintf(&path, "%s/journal", a->conf->journal_dir) < 0)
 		return kho_fail(err, -ENOMEM, "journal");
-	/* the record first: whoever finds COMMITTED must find it, too */
+	/* the record first: whoever finds COMMITTED must find it, too. It may come again, more complete */
 	ret = kho_write_file(path, c->record.data, c->record.len, err);
-	if (!ret)
+	if (!ret && !a->committed)
 		ret = m->state(m->arg, KHO_STATE_COMMITTED, err);
 	if (ret < 0)
 		return ret;
-	pthread_mutex_lock(&a->lock);
+	if (!a->committed)
+		a->commit_us = kho_clock_us();
 	a->committed = true;
-	a->commit_us = kho_clock_us();
-	pthread_mutex_unlock(&a->lock);
 	a->conf->shared->committed = true;
 	return 0;
 }

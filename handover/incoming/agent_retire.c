@@ -5,12 +5,14 @@
  * the command that was asked for.  Serves the step "retire"; the workload is long running by then, so
  * a failure here is told and never stops the rest.
  *
- * An outgoing kernel that did not retire in order (panic, hang) keeps its CPUs and memory: its devices may
+ * A kernel that was halted after the commit has parked its CPUs and shut its devices down like one that
+ * retired.  One that did not end in order (panic, hang) keeps its CPUs and memory: its devices may
  * still write there.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,6 +290,7 @@ static void run_after_commit(struct kho_agent *a)
 	if (pid)
 		return;
 	setsid();
+	signal(SIGPIPE, SIG_DFL);
 	if (fork())
 		_exit(0);
 	pid = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -311,6 +314,11 @@ static const char *wait_end(const volatile struct kho_ledger *l, struct result *
 	return r->how;
 }
 
+static bool in_order(const char *how)
+{
+	return !strcmp(how, "retired") || !strcmp(how, "halted");
+}
+
 static void *take_over(void *arg)
 {
 	struct kho_agent *a = arg;
@@ -321,10 +329,10 @@ static void *take_over(void *arg)
 
 	if (!l) {
 		a->conf->say("take-over: %s", err.msg);
-	} else if (!strcmp(wait_end(l, &r), "retired")) {
+	} else if (in_order(wait_end(l, &r))) {
 		take_cpus(a, l, &r);
 		take_memory(a, l, &r);
-		a->conf->say("%s has retired: took %u CPUs and %" PRIu64 " MiB", r.outgoing, r.cpus, r.bytes >> 20);
+		a->conf->say("%s is %s: took %u CPUs and %" PRIu64 " MiB", r.outgoing, r.how, r.cpus, r.bytes >> 20);
 	} else {
 		a->conf->say("%s is %s: its CPUs and memory stay where they are", r.outgoing, r.how);
 	}
