@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Makes the initramfs of a VM: the cached userland and kernels (cpio archives, used as they are) and on top of them what was
+# built here: khoctl, khoctl.ko for each kernel, the lab's init and agent. A few seconds, because only the last part is made anew.
+#   image.sh OUT RELEASE...
+# What is put in from the checkout: tests/vm/root/ as it is; build/khoctl* to /usr/sbin (libexec programs to /usr/lib/khoctl);
+# build/module/RELEASE/khoctl.ko to /lib/modules/RELEASE/updates. $LAB_OVERLAY: a directory more.
+set -euo pipefail
+# shellcheck source=tests/vm/common.sh
+. "$(dirname "$0")/common.sh"
+[ $# -ge 2 ] || fail "usage: image.sh OUT RELEASE..."
+need cpio
+out=$1
+shift
+work=$builddir/vm/image
+mkdir -p "$work" "$(dirname "$out")"
+
+# modules RELEASE: archive with our module and the lists that depmod makes; kept until the module changes
+modules() {
+	local rel=$1 ko=$builddir/module/$1/khoctl.ko t=$work/$1 k=$cache/kernels/$1/usr/lib/modules/$1
+	if [ ! -f "$ko" ]; then
+		note "image: no khoctl.ko for $rel ('make modules' builds it): the VM will have none"
+		return
+	fi
+	if [ ! "$t.cpio" -nt "$ko" ] || [ ! "$t.cpio" -nt "$cache/kernels/$rel.cpio" ]; then
+		rm -rf "$t"; mkdir -p "$t/lib/modules/$rel/updates"
+		ln -s "$k/kernel" "$k/modules.order" "$k"/modules.builtin* "$t/lib/modules/$rel/" 2> /dev/null || true
+		find "$t" -name '*.bin' -delete
+		cp "$ko" "$t/lib/modules/$rel/updates/"
+		strip --strip-debug "$t/lib/modules/$rel/updates/khoctl.ko"
+		depmod_in "$t" "$rel"
+		find "$t/lib/modules/$rel" -maxdepth 1 -type l -delete
+		mkdir "$t/usr"; mv "$t/lib" "$t/usr/"
+		(cd "$t" && find usr -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0) > "$t.cpio.new"
+		mv "$t.cpio.new" "$t.cpio"
+	fi
+	cat "$t.cpio"
+}
+
+overlay() {
+	local t=$work/overlay f
+	rm -rf "$t"; mkdir -p "$t/usr/sbin" "$t/usr/lib/khoctl-lab" "$t/usr/lib/khoctl" "$t/etc/khoctl/workloads.d"
+	chmod 700 "$t/etc/khoctl" "$t/etc/khoctl/workloads.d"
+	cp -r "$vmdir/root/." "$t/"
+	install -m 755 "$builddir/tests/vm/init" "$t/init"
+	install -m 755 "$builddir/tests/vm/vmagent" "$t/usr/lib/khoctl-lab/"
+	for f in "$builddir"/khoctl*; do
+		if [ -f "$f" ] && [ -x "$f" ]; then install -m 755 -s "$f" "$t/usr/sbin/"; fi
+	done
+	[ -z "${LAB_OVERLAY:-}" ] || cp -r "$LAB_OVERLAY/." "$t/"
+	(cd "$t" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0)
+}
+
+for f in init vmagent; do [ -x "$builddir/tests/vm/$f" ] || fail "build/tests/vm/$f is missing: run 'make' first"; done
+{
+	cat "$cache/user.cpio"
+	for rel in "$@"; do cat "$cache/kernels/$rel.cpio"; modules "$rel"; done
+	overlay
+} > "$out.new"
+mv "$out.new" "$out"
