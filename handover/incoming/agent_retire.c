@@ -49,7 +49,7 @@ static const char *ended(const volatile struct kho_ledger *l)
 {
 	const volatile struct kho_ledger_side *s = &l->side[KHO_SIDE_OUTGOING];
 
-	switch (s->state) {
+	switch (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE)) {
 	case KHO_STATE_RETIRED:
 		return "retired";
 	case KHO_STATE_HALTED:

@@ -240,7 +240,8 @@ static void commit_and_take_over(void **state)
 	assert_int_equal(kho_peer_retiring(fx.peer, 0, in_ms(1000), &err), 0);
 	usleep(50000);
 	assert_false(fx.shared.settled);
-	((volatile struct kho_ledger *)fx.ledger)->side[KHO_SIDE_OUTGOING].state = KHO_STATE_RETIRED;
+	__atomic_store_n(&((struct kho_ledger *)fx.ledger)->side[KHO_SIDE_OUTGOING].state, KHO_STATE_RETIRED,
+			 __ATOMIC_RELEASE);
 	kho_peer_close(fx.peer);
 	fx.peer = NULL;
 	pthread_join(fx.agent, NULL);

@@ -191,21 +191,16 @@ static int s_discard(struct kho_env *env, struct kho_err *err)
 	return 0;
 }
 
+#define SER(n) { .name = n, .prepare = s_prepare, .retrieve = s_retrieve, .verify = s_verify, .discard = s_discard }
+static const struct kho_serializer sers[] = {
+	SER("s0"), SER("s1"), SER("s2"), SER("s3"), SER("s4"), SER("s5"), SER("s6"), SER("s7"), SER("s8"), SER("s9"),
+};
+
 static const struct kho_serializer *find(const char *name)
 {
-	static struct kho_serializer s[10];
-	static const char *const names[10] = { "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9" };
-
-	for (int i = 0; i < 10; i++) {
-		if (strcmp(name, names[i]))
-			continue;
-		s[i].name = names[i];
-		s[i].prepare = s_prepare;
-		s[i].retrieve = s_retrieve;
-		s[i].verify = s_verify;
-		s[i].discard = s_discard;
-		return &s[i];
-	}
+	for (size_t i = 0; i < sizeof(sers) / sizeof(sers[0]); i++)
+		if (!strcmp(name, sers[i].name))
+			return &sers[i];
 	return NULL;
 }
 
