@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The beside engine's firmware: image checks on real kernels and on damaged copies of them, ACPI
+ * tables through iasl's disassembler, memory map, command line.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <asm/bootparam.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "handover/beside/acpi.h"
+#include "handover/beside/boot.h"
+#include "handover/beside/image.h"
+#include "handover/uapi/khoctl_region.h"
+#include "lib/io.h"
+
+#define BASE 0x58000000ULL
+
+static uint8_t acpi[KHO_ACPI_BYTES];
+
+/* A smallest bzImage header that passes; the payload is zeros. */
+static size_t make_image(uint8_t **out)
+{
+	size_t len = 5 * 512 + 64 * 1024;
+	uint8_t *b = calloc(1, len);
+	struct setup_header *h = (struct setup_header *)(b + 0x1f1);
+
+	assert_non_null(b);
+	h->setup_sects = 4;
+	h->syssize = 64 * 1024 / 16;
+	h->boot_flag = 0xaa55;
+	h->jump = 0x6aeb;
+	h->header = 0x53726448;
+	h->version = 0x020f;
+	h->kernel_version = 0x300;
+	h->loadflags = 1;
+	h->kernel_alignment = 0x200000;
+	h->relocatable_kernel = 1;
+	h->xloadflags = 0x3;
+	h->cmdline_size = 2047;
+	h->payload_offset = 0x300;
+	h->payload_length = 1000;
+	h->pref_address = 0x1000000;
+	h->init_size = 0x200000;
+	strcpy((char *)b + 0x500, "6.12.107+deb13-cloud-amd64 (someone@somewhere) #1 SMP");
+	*out = b;
+	return len;
+}
+
+static void refused(const uint8_t *b, size_t len, const char *says)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_image img;
+
+	assert_int_equal(kho_image_parse(b, len, &img, &err), -EINVAL);
+	if (!strstr(err.msg, says) || !strchr(err.msg, ';'))
+		fail_msg("'%s' does not say '%s', or no fix", err.msg, says);
+}
+
+static void test_image_good(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_image img;
+	uint8_t *b;
+	size_t len = make_image(&b);
+
+	(void)state;
+	assert_int_equal(kho_image_parse(b, len, &img, &err), 0);
+	assert_string_equal(img.release, "6.12.107+deb13-cloud-amd64");
+	assert_int_equal(img.code_off, 5 * 512);
+	assert_int_equal(img.init_size, 0x200000);
+	free(b);
+}
+
+static void test_image_refused(void **state)
+{
+	uint8_t *b, *copy;
+	size_t len = make_image(&b);
+	struct setup_header *h;
+
+	(void)state;
+	copy = malloc(len);
+	assert_non_null(copy);
+#define WITH(change, says) do { memcpy(copy, b, len); h = (struct setup_header *)(copy + 0x1f1); change; refused(copy, len, says); } while (0)
+	WITH(h->boot_flag = 0, "no Linux kernel image");
+	WITH(memcpy(copy, "\177ELF", 4); h->boot_flag = 0, "ELF");
+	WITH(h->header = 0x12345678, "without a Linux boot protocol header");
+	WITH(h->version = 0x020b, "too old");
+	WITH(h->xloadflags = 2, "32-bit");
+	WITH(h->loadflags = 0, "zImage");
+	WITH(h->relocatable_kernel = 0, "not relocatable");
+	WITH(h->kernel_alignment = 3, "kernel_alignment");
+	WITH(h->syssize *= 2, "truncated");
+	WITH(h->payload_length = 1 << 30, "payload");
+	WITH(h->init_size = 100, "init_size");
+	WITH(h->jump = 0x10eb, "cut short");
+	WITH(h->kernel_version = 0, "no kernel release");
+	WITH(copy[0x500] = ' ', "no kernel release");
+#undef WITH
+	refused(b, 0, "empty");
+	refused(b, 100, "no Linux kernel image");
+	refused(b, len / 2, "truncated");
+	free(copy);
+	free(b);
+}
+
+/* Every byte of the header set to 0 and 0xff, and every length: no crash under the sanitizers. */
+static void test_image_mutated(void **state)
+{
+	struct kho_image img;
+	uint8_t *b, *copy;
+	size_t len = make_image(&b), i;
+
+	(void)state;
+	for (i = 0x1f1; i < 0x270; i++) {
+		uint8_t old = b[i];
+
+		b[i] = 0;
+		(void)kho_image_parse(b, len, &img, NULL);
+		b[i] = 0xff;
+		(void)kho_image_parse(b, len, &img, NULL);
+		b[i] = old;
+	}
+	for (i = 0; i < 0x1000; i++) {
+		copy = malloc(i ? i : 1);
+		assert_non_null(copy);
+		memcpy(copy, b, i);
+		(void)kho_image_parse(copy, i, &img, NULL);
+		free(copy);
+	}
+	free(b);
+}
+
+/* The kernels of the VM cache, when it is there. */
+static void test_image_real(void **state)
+{
+	const char *home = getenv("HOME");
+	char pattern[256];
+	glob_t g = { 0 };
+	size_t i;
+
+	(void)state;
+	snprintf(pattern, sizeof(pattern), "%s/.cache/khoctl/kernels/*/boot/vmlinuz-*", home ? home : "/root");
+	if (glob(pattern, 0, NULL, &g)) {
+		print_message("no kernels in the VM cache (make vm-cache)\n");
+		skip();
+	}
+	for (i = 0; i < g.gl_pathc; i++) {
+		struct kho_err err = KHO_ERR_INIT;
+		struct kho_image img;
+		const uint8_t *buf;
+		size_t len;
+
+		if (kho_image_open(g.gl_pathv[i], &buf, &len, &img, &err) < 0)
+			fail_msg("%s", err.msg);
+		assert_string_equal(img.release, strstr(g.gl_pathv[i], "vmlinuz-") + 8);
+		assert_true(img.init_size > len);
+		refused(buf, len / 2, "truncated");
+		munmap((void *)buf, len);
+	}
+	globfree(&g);
+}
+
+static uint8_t sum(const uint8_t *p, size_t n)
+{
+	uint8_t s = 0;
+
+	while (n--)
+		s += *p++;
+	return s;
+}
+
+static uint64_t le(const uint8_t *p, unsigned n)
+{
+	uint64_t v = 0;
+
+	while (n--)
+		v = v << 8 | p[n];
+	return v;
+}
+
+static const uint8_t *at(uint64_t phys)
+{
+	assert_in_range(phys, BASE + KHO_OFF_ACPI, BASE + KHO_OFF_ACPI + sizeof(acpi) - 36);
+	return acpi + (phys - BASE - KHO_OFF_ACPI);
+}
+
+static void build_acpi(void)
+{
+	static const uint32_t ids[] = { 0, 1, 2, 3 };
+	struct kho_acpi_in in = { .region_base = BASE, .low_slot = 1, .boot_apicid = 3, .apicids = ids, .napicids = 4 };
+	struct kho_err err = KHO_ERR_INIT;
+
+	assert_int_equal(kho_acpi_build(&in, acpi, sizeof(acpi), &err), 0);
+}
+
+/* iasl -d takes the table and the source has all of `want`. */
+static void disassemble(const uint8_t *t, const char *const *want)
+{
+	char dir[] = "/tmp/kho-acpi-XXXXXX", path[64], command[256], *text = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+	size_t i;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/t.aml", dir);
+	assert_int_equal(kho_write_file(path, t, le(t + 4, 4), &err), 0);
+	snprintf(command, sizeof(command), "iasl -d %s/t.aml >%s/out 2>&1", dir, dir);
+	if (system(command) != 0)
+		fail_msg("%.4s: iasl refuses it, see %s", (const char *)t, dir);
+	snprintf(path, sizeof(path), "%s/t.dsl", dir);
+	assert_int_equal(kho_read_file(path, 1 << 20, &text, NULL, &err), 0);
+	for (i = 0; want[i]; i++)
+		if (!strstr(text, want[i]))
+			fail_msg("%.4s: no '%s' in %s", (const char *)t, want[i], path);
+	if (strstr(text, "rror") || strstr(text, "Incorrect checksum"))
+		fail_msg("%.4s: complaint in %s", (const char *)t, path);
+	free(text);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	assert_int_equal(system(command), 0);
+}
+
+static void test_acpi_sums(void **state)
+{
+	const uint8_t *x, *t;
+	size_t i;
+
+	(void)state;
+	build_acpi();
+	assert_memory_equal(acpi, "RSD PTR ", 8);
+	assert_int_equal(sum(acpi, 20), 0);
+	assert_int_equal(sum(acpi, 36), 0);
+	x = at(le(acpi + 24, 8));
+	assert_memory_equal(x, "XSDT", 4);
+	assert_int_equal(sum(x, le(x + 4, 4)), 0);
+	for (i = 36; i < le(x + 4, 4); i += 8) {
+		t = at(le(x + i, 8));
+		assert_int_equal(sum(t, le(t + 4, 4)), 0);
+		if (!memcmp(t, "FACP", 4)) {
+			t = at(le(t + 140, 8));
+			assert_memory_equal(t, "DSDT", 4);
+			assert_int_equal(sum(t, le(t + 4, 4)), 0);
+		}
+	}
+}
+
+static void test_acpi_iasl(void **state)
+{
+	static const char *const xsdt[] = { "[Extended System Description Table]", NULL };
+	static const char *const fadt[] = {
+		"Hardware Reduced (V5) : 1", "Reset Register Supported (V2) : 1", "VGA Not Present (V4) : 1",
+		"CMOS RTC Not Present (V5) : 1", "000000005801A000", "Value to cause reset : 01", NULL };
+	static const char *const madt[] = {
+		"Local Apic ID : FE", "Local Apic ID : 03", "Local Apic ID : 00", "Address : 00051000",
+		"Subtable Type : 10", NULL };	/* Debian 12's iasl knows no more of it: test_acpi_wakeup */
+	static const char *const dsdt[] = {
+		"Device (\\_SB.KHO0)", "Name (_HID, \"KHOC0001\")", "Name (_UID, Zero)", "Name (_STA, 0x0F)",
+		"QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable, ReadWrite", "0x0000000058000000",
+		"0x00000000581FFFFF", "0x0000000000200000", NULL };
+	const uint8_t *x;
+
+	(void)state;
+	if (system("iasl -v >/dev/null 2>&1") != 0) {
+		print_message("no iasl (apt install acpica-tools)\n");
+		skip();
+	}
+	build_acpi();
+	x = at(le(acpi + 24, 8));
+	disassemble(x, xsdt);
+	disassemble(at(le(x + 36, 8)), fadt);
+	disassemble(at(le(x + 44, 8)), madt);
+	disassemble(at(le(at(le(x + 36, 8)) + 140, 8)), dsdt);
+}
+
+/* The order of the CPUs matters: dummy, boot CPU, the others. */
+static void test_acpi_cpu_order(void **state)
+{
+	static const uint8_t order[] = { 0xfe, 3, 0, 1, 2 };
+	const uint8_t *madt;
+	size_t i;
+
+	(void)state;
+	build_acpi();
+	madt = at(le(at(le(acpi + 24, 8)) + 44, 8));
+	for (i = 0; i < sizeof(order); i++) {
+		assert_int_equal(madt[44 + 8 * i], 0);
+		assert_int_equal(madt[44 + 8 * i + 3], order[i]);
+	}
+}
+
+static void test_acpi_wakeup(void **state)
+{
+	const uint8_t *madt, *e;
+
+	(void)state;
+	build_acpi();
+	madt = at(le(at(le(acpi + 24, 8)) + 44, 8));
+	e = madt + le(madt + 4, 4) - 24;	/* the last entry */
+	assert_int_equal(e[0], 0x10);
+	assert_int_equal(e[1], 24);
+	assert_int_equal(le(e + 2, 2), 1);
+	assert_int_equal(le(e + 8, 8), BASE + KHO_OFF_MAILBOX);
+	assert_int_equal(le(e + 16, 8), BASE + KHO_OFF_PARK);
+}
+
+static void test_acpi_limits(void **state)
+{
+	static const uint32_t ids[] = { 0, 255 };
+	struct kho_acpi_in in = { .region_base = BASE, .apicids = ids, .napicids = 2 };
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_acpi_build(&in, acpi, sizeof(acpi), &err), -EOPNOTSUPP);
+	in.napicids = 1;
+	assert_int_equal(kho_acpi_build(&in, acpi, 200, &err), -ENOSPC);
+}
+
+static void test_boot_params(void **state)
+{
+	struct kho_image img = { .init_size = 56 << 20, .alignment = 2 << 20, .header_bytes = 0x7b };
+	struct kho_layout l = { .region_base = 0x158000000, .region_bytes = 256 << 20, .bulk_bytes = 32 << 20, .low_slot = 1,
+				.initrd_bytes = 1234 };
+	static uint8_t header[0x100];
+	struct kho_err err = KHO_ERR_INIT;
+	struct boot_params bp;
+	uint64_t last = 0;
+	int i;
+
+	(void)state;
+	assert_int_equal(kho_layout_make(&l, &img, &err), 0);
+	assert_int_equal(l.kernel, 0x158200000);
+	assert_true(l.initrd >= l.kernel + img.init_size && l.initrd % 4096 == 0);
+	assert_int_equal(l.initrd + l.initrd_room, l.bulk_base);
+	kho_boot_params(&l, &img, header, &bp);
+	assert_int_equal(bp.e820_entries, 6);
+	assert_int_equal(bp.e820_table[0].addr, 0x70000);
+	assert_int_equal(bp.e820_table[0].size, 0x20000);
+	for (i = 0; i < bp.e820_entries; i++) {		/* rising, no overlap, no gap in the region */
+		assert_true(bp.e820_table[i].addr >= last);
+		if (i > 1)
+			assert_int_equal(bp.e820_table[i].addr, last);
+		last = bp.e820_table[i].addr + bp.e820_table[i].size;
+	}
+	assert_int_equal(last, l.region_base + l.region_bytes);
+	assert_int_equal(bp.e820_table[2].type, 3);
+	assert_int_equal(bp.e820_table[4].type, 1);
+	assert_int_equal(bp.ext_ramdisk_image, 1);
+	assert_int_equal(bp.acpi_rsdp_addr, 0x158030000);
+	l.region_bytes = 32 << 20;
+	assert_int_equal(kho_layout_make(&l, &img, &err), -ENOSPC);
+}
+
+static void test_cmdline(void **state)
+{
+	struct kho_cmdline_in in = {
+		.tsc_khz = 2100000, .hz = 250, .running = "BOOT_IMAGE=/vmlinuz root=/dev/vda console=ttyS0 mitigations=off quiet -- x",
+		.extra = "khoctl.test=1", .max = 2047,
+	};
+	struct kho_err err = KHO_ERR_INIT;
+	char *text;
+
+	(void)state;
+	assert_int_equal(kho_cmdline_make(&in, &text, &err), 0);
+	assert_non_null(strstr(text, "maxcpus=1 cpuhp.parallel=0 pci=off"));
+	assert_non_null(strstr(text, " tsc_early_khz=2100000 lpj=8400000 mitigations=off khoctl.test=1"));
+	assert_null(strstr(text, "root="));
+	assert_null(strstr(text, "console="));
+	free(text);
+	in.max = 20;
+	assert_int_equal(kho_cmdline_make(&in, &text, &err), -E2BIG);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_image_good), cmocka_unit_test(test_image_refused),
+		cmocka_unit_test(test_image_mutated), cmocka_unit_test(test_image_real),
+		cmocka_unit_test(test_acpi_sums), cmocka_unit_test(test_acpi_iasl), cmocka_unit_test(test_acpi_cpu_order),
+		cmocka_unit_test(test_acpi_wakeup),
+		cmocka_unit_test(test_acpi_limits), cmocka_unit_test(test_boot_params), cmocka_unit_test(test_cmdline),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
