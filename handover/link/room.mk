@@ -2,3 +2,5 @@ LIB_SRCS += $(addprefix handover/link/,wire.c wire_send.c peer.c peer_call.c pee
 PROTOS += handover/link/link.proto
 PKGS += libprotobuf-c
 UNIT += link_wire link_agent link_peer
+PROGS += tests/bench/link_bench
+tests/bench/link_bench_SRCS := tests/bench/link_bench.c

@@ -30,8 +30,8 @@ lab up --cpus 4 --mem 4096
 redis_start 0
 lab put "$top/build/tests/bench/link_bench" /run/link_bench
 image=$(other_image)
-vm khoctl upgrade --to "$image" --hold-before freeze --exec /run/link_bench > "$out/link.txt" || true
-sed -n '/^{/,$p' "$out/link.txt" > "$out/link.json"
+# starts an incoming kernel of its own and stops it again: the link has room for one process only
+vm /run/link_bench --to "$image" > "$out/link.json"
 lab down
 
 sizes=()
