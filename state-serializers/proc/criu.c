@@ -208,11 +208,35 @@ int kho_criu_answer(struct kho_criu *c, bool go_on, struct kho_err *err)
 	return kho_criu_send(c, &req, err);
 }
 
-int kho_criu_refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what)
+/* "Error (criu/files.c:12): text" -> "text"; the first line that is not about criu's own limits. */
+static bool first_complaint(const char *log, char out[256])
+{
+	_cleanup_free_ char *text = NULL;
+	const char *p = NULL;
+
+	if (!log || kho_read_file(log, 1 << 20, &text, NULL, NULL))
+		return false;
+	for (p = strstr(text, "Error"); p; p = strstr(p + 1, "Error")) {
+		size_t len = strcspn(p, "\n");
+		const char *colon = memmem(p, len, "): ", 3);
+
+		if (!colon || memmem(p, len, "rlimit:", 7))
+			continue;
+		colon += 3;
+		snprintf(out, 256, "%.*s", (int)(len - (size_t)(colon - p)), colon);
+		return true;
+	}
+	return false;
+}
+
+int kho_criu_refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what, const char *log)
 {
 	int code = resp->has_cr_errno && resp->cr_errno > 0 && resp->cr_errno < 4096 ? -resp->cr_errno : -EIO;
-	const char *msg = resp->cr_errmsg ? resp->cr_errmsg : "no reason given; see the log beside the images";
+	const char *msg = resp->cr_errmsg ? resp->cr_errmsg : "no reason given";
+	char complaint[256];
 
+	if (first_complaint(log, complaint))
+		msg = complaint;
 	return kho_fail(err, code, "criu %s: %.*s", what, (int)strcspn(msg, "\n"), msg);
 }
 
@@ -226,7 +250,7 @@ static int ask(struct kho_criu *c, CriuRpc__Req *req, CriuRpc__Resp **out, struc
 	if (!rc)
 		rc = kho_criu_recv(c, QUICK_US, out, err);
 	if (!rc && !(*out)->success) {
-		rc = kho_criu_refused(err, *out, "version and features");
+		rc = kho_criu_refused(err, *out, "version and features", NULL);
 		criu_rpc__resp__free_unpacked(*out, NULL);
 		*out = NULL;
 	}

@@ -45,8 +45,11 @@ int kho_criu_recv(struct kho_criu *c, uint64_t timeout_us, CriuRpc__Resp **out, 
 /* Answer a NOTIFY: go on, or give up and undo. */
 int kho_criu_answer(struct kho_criu *c, bool go_on, struct kho_err *err) __must_check;
 
-/* The reason CRIU gave for a refusal as our error; always negative. */
-int kho_criu_refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what);
+/*
+ * The reason CRIU gave for a refusal as our error; always negative. log (or NULL): path of its log, whose first
+ * complaint about the work itself says more than its answer.
+ */
+int kho_criu_refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what, const char *log);
 
 struct kho_criu_facts {
 	unsigned version;	/* 40201 = 4.2.1 */

@@ -48,6 +48,14 @@ static void options(CriuRpc__Opts *o, const struct kho_proc_out_wl *w, const cha
 	o->timeout = SEIZE_S;
 }
 
+static int refused(const struct kho_proc_out_wl *w, const CriuRpc__Resp *resp, const char *what, struct kho_err *err)
+{
+	char log[PATH_MAX];
+
+	snprintf(log, sizeof(log), "%s/work/%s.log", w->dir, what);
+	return kho_criu_refused(err, resp, what, log);
+}
+
 /* dir/final or dir/pre.N */
 static int sub_dir(const struct kho_proc_out_wl *w, int round, char out[PATH_MAX], struct kho_err *err)
 {
@@ -128,7 +136,7 @@ static int ask(struct kho_proc_out_wl *w, const CriuRpc__Req *req, const char *w
 	if (!rc)
 		rc = kho_criu_recv(&w->criu, PRECOPY_US, &resp, err);
 	if (!rc && !resp->success)
-		rc = kho_criu_refused(err, resp, what);
+		rc = refused(w, resp, what, err);
 	if (resp)
 		criu_rpc__resp__free_unpacked(resp, NULL);
 	return rc;
@@ -176,7 +184,7 @@ static int until_notice(struct kho_proc_out_wl *w, const char *script, struct kh
 		if (rc)
 			return rc;
 		if (resp->type != CRIU_RPC__TYPE__NOTIFY)
-			rc = kho_criu_refused(err, resp, "dump");
+			rc = refused(w, resp, "dump", err);
 		else if (resp->notify && resp->notify->script && !strcmp(resp->notify->script, script))
 			there = true;
 		else
@@ -282,7 +290,7 @@ static void on_message(struct kho_proc_out_wl *w, const CriuRpc__Resp *resp)
 	if (resp->type != CRIU_RPC__TYPE__NOTIFY) {
 		w->ended = true;
 		if (!resp->success)
-			w->result = kho_criu_refused(&w->why, resp, "dump");
+			w->result = refused(w, resp, "dump", &w->why);
 		return;
 	}
 	if (!strcmp(script, "query-ext-files")) {

@@ -3,8 +3,20 @@
  * Modules that CRIU needs, loaded beforehand: it would start modprobe for each in the middle of its work.
  */
 #include <libkmod.h>
+#include <stdarg.h>
 
 #include "state-serializers/proc/in.h"
+
+static void silent(void *data, int priority, const char *file, int line, const char *fn, const char *format, va_list args)
+{
+	(void)data;
+	(void)priority;
+	(void)file;
+	(void)line;
+	(void)fn;
+	(void)format;
+	(void)args;
+}
 
 void kho_proc_load_modules(void)
 {
@@ -15,6 +27,7 @@ void kho_proc_load_modules(void)
 
 	if (!ctx)
 		return;
+	kmod_set_log_fn(ctx, silent, NULL);	/* a built-in one is no error */
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		struct kmod_module *m;
 

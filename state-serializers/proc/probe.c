@@ -1,9 +1,139 @@
 // SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The verdict on all workloads before anything is touched.
+ */
+#include <ctype.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "state-serializers/proc/criu.h"
+#include "state-serializers/proc/lazy.h"
 #include "state-serializers/proc/probe.h"
+#include "state-serializers/proc/selftest.h"
+
+/* Descriptors whose other ends have to be known before one can be judged. */
+static int note_fd(struct kho_probe *p, pid_t pid, const char *num)
+{
+	_cleanup_free_ char *link = NULL, *info = NULL, *text = NULL;
+	char target[64] = "";
+	unsigned long long ino;
+	const char *flags;
+
+	if (asprintf(&link, "%s/proc/%d/fd/%s", p->sysroot, pid, num) < 0 ||
+	    asprintf(&info, "%s/proc/%d/fdinfo/%s", p->sysroot, pid, num) < 0)
+		return -ENOMEM;
+	if (readlink(link, target, sizeof(target) - 1) < 0)
+		return 0;
+	if (sscanf(target, "socket:[%llu]", &ino) == 1) {
+		uint64_t *bigger = realloc(p->inodes, (p->ninodes + 1) * sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		p->inodes = bigger;
+		p->inodes[p->ninodes++] = ino;
+	} else if (sscanf(target, "pipe:[%llu]", &ino) == 1 && !kho_read_file(info, 65536, &text, NULL, NULL)) {
+		struct kho_pipe_end *bigger = realloc(p->pipes, (p->npipes + 1) * sizeof(*bigger));
+		int mode;
+
+		if (!bigger)
+			return -ENOMEM;
+		flags = strstr(text, "flags:");
+		mode = flags ? (int)strtol(flags + strlen("flags:"), NULL, 8) & O_ACCMODE : O_RDWR;
+		p->pipes = bigger;
+		p->pipes[p->npipes++] = (struct kho_pipe_end){ .ino = ino, .reads = mode != O_WRONLY, .writes = mode != O_RDONLY };
+	}
+	return 0;
+}
+
+static int note_fds(struct kho_probe *p, pid_t pid)
+{
+	_cleanup_free_ char *path = NULL;
+	struct dirent *e;
+	int rc = 0;
+
+	if (asprintf(&path, "%s/proc/%d/fd", p->sysroot, pid) < 0)
+		return -ENOMEM;
+	_cleanup_closedir_ DIR *d = opendir(path);
+
+	while (!rc && d && (e = readdir(d)))
+		if (isdigit((unsigned char)e->d_name[0]))
+			rc = note_fd(p, pid, e->d_name);
+	return rc;
+}
+
+static int probe_workload(struct kho_probe *p, struct kho_err *err)
+{
+	int rc = kho_socks_read(p->sysroot, p->w->root, &p->socks, err);
+
+	if (rc)
+		return rc;
+	for (size_t i = 0; !rc && i < p->w->npids; i++)
+		rc = note_fds(p, p->w->pids[i]);
+	if (rc)
+		kho_fail(err, rc, "look at workload %s: out of memory", p->w->name);
+	for (size_t i = 0; !rc && i < p->w->npids; i++)
+		rc = kho_probe_task(p, p->w->pids[i], err);
+	kho_socks_done(&p->socks);
+	free(p->inodes);
+	free(p->pipes);
+	return rc;
+}
+
+/* Memory of an earlier restore that has not come yet lies in images that an upgrade would overwrite. */
+static void probe_lazy(struct kho_env *env, struct kho_report *r)
+{
+	_cleanup_free_ char *path = NULL;
+	struct dirent *e;
+
+	if (asprintf(&path, "%s/lazy", env->run_dir) < 0)
+		return;
+	_cleanup_closedir_ DIR *d = opendir(path);
+
+	while (d && (e = readdir(d))) {
+		_cleanup_free_ char *file = NULL;
+		struct kho_lazy_progress l;
+
+		if (e->d_name[0] == '.' || asprintf(&file, "%s/%s", path, e->d_name) < 0 || !kho_lazy_progress_read(file, &l))
+			continue;
+		kho_report_add(r, KHO_V_NO, "process", e->d_name, "wait a little and try again",
+			       "its memory is still being filled after the last upgrade: %llu of %llu MiB to go",
+			       (unsigned long long)l.remaining >> 20, (unsigned long long)l.total >> 20);
+	}
+}
+
+static int probe_criu(struct kho_env *env, struct kho_report *r, struct kho_err *err)
+{
+	struct kho_err why = KHO_ERR_INIT;
+	struct kho_criu_facts f;
+
+	if (kho_criu_check(env->run_dir, &f, &why)) {
+		kho_report_add(r, KHO_V_NO, "process", "criu", NULL, "%s", why.msg);
+		return 0;
+	}
+	if (!f.mem_track)
+		kho_report_add(r, KHO_V_LOSS, "process", "criu", "a kernel with CONFIG_MEM_SOFT_DIRTY",
+			       "memory cannot be copied ahead: the blackout grows with it");
+	return kho_proc_selftest(env->run_dir, r, err);
+}
+
 int kho_proc_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
-	(void)env;
-	(void)r;
-	(void)err;
-	return 0;
+	int rc = 0;
+
+	if (!env->workloads || !env->workloads->n)
+		return 0;
+	if (!*env->sysroot) {
+		probe_lazy(env, r);
+		rc = probe_criu(env, r, err);
+	}
+	for (size_t i = 0; !rc && i < env->workloads->n; i++) {
+		struct kho_probe p = { .sysroot = env->sysroot, .w = &env->workloads->w[i], .r = r };
+
+		rc = probe_workload(&p, err);
+	}
+	return rc;
 }

@@ -233,10 +233,12 @@ static int ask_restore(struct kho_proc_in_wl *w, struct kho_err *err)
 static int hear_restore(struct kho_proc_in_wl *w, struct kho_err *err)
 {
 	CriuRpc__Resp *resp = NULL;
+	char log[PATH_MAX];
 	int rc = kho_criu_recv(&w->criu, RESTORE_US, &resp, err);
 
+	snprintf(log, sizeof(log), "%s/work/restore.log", w->dir);
 	if (!rc && (resp->type != CRIU_RPC__TYPE__RESTORE || !resp->success))
-		rc = kho_criu_refused(err, resp, "restore");
+		rc = kho_criu_refused(err, resp, "restore", log);
 	if (resp)
 		criu_rpc__resp__free_unpacked(resp, NULL);
 	return rc;

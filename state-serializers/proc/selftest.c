@@ -68,6 +68,7 @@ static int ask(struct test *t, CriuRpc__Type type, const char *log, pid_t pid, s
 	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
 	struct kho_criu c = KHO_CRIU_INIT;
 	CriuRpc__Resp *resp = NULL;
+	char log_path[PATH_MAX + 16];
 	int rc = kho_criu_spawn(&c, t->run_dir, err);
 
 	if (rc)
@@ -79,6 +80,7 @@ static int ask(struct test *t, CriuRpc__Type type, const char *log, pid_t pid, s
 	o.has_tcp_established = o.tcp_established = 1;
 	o.has_log_level = o.log_level = 1;
 	o.log_file = (char *)log;
+	snprintf(log_path, sizeof(log_path), "%s/%s", t->images, log);
 	o.has_manage_cgroups_mode = 1;
 	o.manage_cgroups_mode = CRIU_RPC__CGROUP_MODE__CG_IGNORE;
 	o.has_network_lock = 1;
@@ -89,7 +91,7 @@ static int ask(struct test *t, CriuRpc__Type type, const char *log, pid_t pid, s
 	if (!rc)
 		rc = kho_criu_recv(&c, STEP_US, &resp, err);
 	if (!rc && !resp->success)
-		rc = kho_criu_refused(err, resp, t->step);
+		rc = kho_criu_refused(err, resp, t->step, log_path);
 	if (resp)
 		criu_rpc__resp__free_unpacked(resp, NULL);
 	kho_criu_finish(&c, 1000000);

@@ -179,11 +179,9 @@ static int move(struct both *b, struct kho_err *err)
 	printf("frozen %llu us\n", (unsigned long long)(kho_clock_us() - b->frozen_us - pause));
 	show(&r);
 	kho_report_done(&r);
-	if (rc) {
+	if (rc)
 		kho_ser_proc.discard(&b->in, NULL);
-		return rc;
-	}
-	return kho_ser_proc.finish(&b->in, err);
+	return rc ? rc : kho_ser_proc.finish(&b->in, err);
 }
 
 int main(int argc, char **argv)
@@ -224,6 +222,13 @@ int main(int argc, char **argv)
 	rc = !strcmp(argv[1], "undo") ? undo(&b, &err) : !strcmp(argv[1], "move") ? move(&b, &err) :
 	     kho_ser_proc.probe(&b.out, &r, &err);
 	show(&r);
+	if (rc) {
+		struct kho_err e2 = KHO_ERR_INIT;
+
+		kho_ser_proc.unprepare(&b.in, &e2);
+		kho_ser_proc.unfreeze(&b.out, &e2);
+		kho_ser_proc.unpreserve(&b.out, &e2);
+	}
 	kho_blob_done(&b.plan);
 	kho_blob_done(&b.state);
 	return rc ? fail(argv[1], &err) : 0;

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One process: its place in the tree, its memory, its descriptors.
+ */
+#include <ctype.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "state-serializers/proc/probe.h"
+
+struct task {
+	struct kho_probe *p;
+	pid_t pid, ppid, sid;
+	char state, comm[32];
+	int tty;
+	size_t troubles, fds;
+	char *mounts;		/* text of mountinfo */
+};
+
+bool kho_probe_has(const struct kho_probe *p, pid_t pid)
+{
+	for (size_t i = 0; i < p->w->npids; i++)
+		if (p->w->pids[i] == pid)
+			return true;
+	return false;
+}
+
+static char *task_file(const struct task *t, const char *name)
+{
+	_cleanup_free_ char *path = NULL;
+	char *text = NULL;
+
+	if (asprintf(&path, "%s/proc/%d/%s", t->p->sysroot, t->pid, name) < 0)
+		return NULL;
+	return kho_read_file(path, 256u << 20, &text, NULL, NULL) ? NULL : text;
+}
+
+static void trouble(struct task *t, const char *where, const struct kho_fd_verdict *v)
+{
+	char subject[128];
+
+	if (v->verdict == KHO_V_OK)
+		return;
+	snprintf(subject, sizeof(subject), "%s pid %d%s%s", t->p->w->name, t->pid, *where ? " " : "", where);
+	kho_report_add(t->p->r, v->verdict, "process", subject, v->fix, "%s", v->what);
+	t->troubles++;
+}
+
+__attribute__((format(printf, 4, 5)))
+static void task_trouble(struct task *t, enum kho_verdict verdict, const char *fix, const char *fmt, ...)
+{
+	struct kho_fd_verdict v = { .verdict = verdict, .fix = fix };
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(v.what, sizeof(v.what), fmt, ap);
+	va_end(ap);
+	trouble(t, "", &v);
+}
+
+static bool read_stat(struct task *t)
+{
+	_cleanup_free_ char *text = task_file(t, "stat");
+	const char *open = text ? strchr(text, '(') : NULL, *close = text ? strrchr(text, ')') : NULL;
+
+	if (!open || !close || close < open)
+		return false;
+	snprintf(t->comm, sizeof(t->comm), "%.*s", (int)(close - open - 1), open + 1);
+	return sscanf(close, ") %c %d %*d %d %d", &t->state, &t->ppid, &t->sid, &t->tty) == 4;
+}
+
+static void check_place(struct task *t)
+{
+	bool root = t->pid == t->p->w->root;
+
+	if (t->pid < KHO_PID_MIN)
+		task_trouble(t, KHO_V_NO, "start it again: it gets a higher number",
+			     "its number is below %d, where the incoming kernel's own threads are", KHO_PID_MIN);
+	if (root && t->state == 'Z')
+		task_trouble(t, KHO_V_NO, NULL, "it has ended");
+	if (!kho_probe_has(t->p, t->sid))
+		task_trouble(t, KHO_V_NO, "start it as a service, or with setsid",
+			     "the leader of its session (pid %d) is not part of the workload", t->sid);
+	if (t->tty)
+		task_trouble(t, KHO_V_NO, "start it as a service, or with setsid", "it has a controlling terminal");
+	if (root && t->ppid != 1 && t->ppid)
+		task_trouble(t, KHO_V_LOSS, NULL, "its parent will be PID 1 instead of pid %d", t->ppid);
+}
+
+static void check_status(struct task *t)
+{
+	_cleanup_free_ char *text = task_file(t, "status");
+	const char *tracer = text ? strstr(text, "\nTracerPid:") : NULL;
+
+	if (tracer && atoi(tracer + strlen("\nTracerPid:")) > 0)
+		task_trouble(t, KHO_V_NO, "detach the debugger", "it is traced by pid %d",
+			     atoi(tracer + strlen("\nTracerPid:")));
+}
+
+/* Namespaces of its own would have to be built anew. On a recorded tree pid 1 stands for the system. */
+static void check_namespaces(struct task *t)
+{
+	static const char *const names[] = { "mnt", "pid", "net", "user", "ipc", "uts", "cgroup", "time" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		_cleanup_free_ char *his = NULL, *ours = NULL;
+		char a[64], b[64];
+		ssize_t n, m;
+
+		if (asprintf(&his, "%s/proc/%d/ns/%s", t->p->sysroot, t->pid, names[i]) < 0 ||
+		    asprintf(&ours, "%s/proc/%s/ns/%s", t->p->sysroot, *t->p->sysroot ? "1" : "self", names[i]) < 0)
+			return;
+		n = readlink(his, a, sizeof(a));
+		m = readlink(ours, b, sizeof(b));
+		if (n > 0 && m > 0 && (n != m || memcmp(a, b, (size_t)n)))
+			task_trouble(t, KHO_V_NO, "run it outside of a container, or turn the unit's sandboxing off",
+				     "it has a %s namespace of its own, which is not carried", names[i]);
+	}
+}
+
+static void check_maps(struct task *t)
+{
+	_cleanup_free_ char *text = task_file(t, "maps");
+	char *line = text, *next, last[256] = "";
+
+	for (; line && *line; line = next ? next + 1 : NULL) {
+		unsigned long long start, end;
+		struct kho_fd_verdict v;
+		int path = 0;
+
+		next = strchr(line, '\n');
+		if (next)
+			*next = '\0';
+		if (sscanf(line, "%llx-%llx %*s %*s %*s %*s %n", &start, &end, &path) != 2 || !path || !line[path])
+			continue;
+		kho_map_classify(line + path, end - start, &v);
+		if (v.verdict == KHO_V_OK || !strcmp(v.what, last))
+			continue;
+		snprintf(last, sizeof(last), "%s", v.what);
+		trouble(t, "memory", &v);
+	}
+}
+
+/* "mnt_id:" of fdinfo -> type of that mount, malloc'd; NULL when it is not known */
+static char *fs_type(const struct task *t, const char *info)
+{
+	const char *id = strstr(info, "mnt_id:");
+	char *line = t->mounts;
+	int want = id ? atoi(id + strlen("mnt_id:")) : -1;
+
+	for (; line; line = strchr(line, '\n')) {
+		char *dash, type[64];
+
+		line += *line == '\n';
+		if (want < 0 || atoi(line) != want)
+			continue;
+		dash = strstr(line, " - ");
+		return dash && sscanf(dash, " - %63s", type) == 1 ? strdup(type) : NULL;
+	}
+	return NULL;
+}
+
+static void check_fd(struct task *t, const char *num)
+{
+	_cleanup_free_ char *link = NULL, *info_name = NULL, *info = NULL, *type = NULL;
+	char target[PATH_MAX], where[32];
+	struct kho_fd_verdict v;
+	struct stat st;
+	ssize_t n;
+
+	if (asprintf(&link, "%s/proc/%d/fd/%s", t->p->sysroot, t->pid, num) < 0 || asprintf(&info_name, "fdinfo/%s", num) < 0)
+		return;
+	n = readlink(link, target, sizeof(target) - 1);
+	if (n < 0)
+		return;
+	target[n] = '\0';
+	info = task_file(t, info_name);
+	type = info ? fs_type(t, info) : NULL;
+	kho_fd_classify(t->p, &(struct kho_fd){ .target = target, .info = info ? info : "", .fstype = type ? type : "",
+						.st = !*t->p->sysroot && !stat(link, &st) ? &st : NULL }, &v);
+	snprintf(where, sizeof(where), "fd %s", num);
+	trouble(t, where, &v);
+	t->fds++;
+}
+
+static int check_fds(struct task *t, struct kho_err *err)
+{
+	_cleanup_free_ char *path = NULL;
+	struct dirent *e;
+
+	if (asprintf(&path, "%s/proc/%d/fd", t->p->sysroot, t->pid) < 0)
+		return kho_fail(err, -ENOMEM, "look at pid %d: out of memory", t->pid);
+	_cleanup_closedir_ DIR *d = opendir(path);
+
+	if (!d)
+		return kho_fail_errno(err, "open %s", path);
+	while ((e = readdir(d)))
+		if (isdigit((unsigned char)e->d_name[0]))
+			check_fd(t, e->d_name);
+	return 0;
+}
+
+int kho_probe_task(struct kho_probe *p, pid_t pid, struct kho_err *err)
+{
+	struct task t = { .p = p, .pid = pid };
+	char subject[128];
+	int rc;
+
+	if (!read_stat(&t))
+		return 0;	/* it ended while we looked */
+	check_place(&t);
+	if (t.state == 'Z')
+		return 0;	/* a zombie has nothing more; CRIU carries it */
+	check_status(&t);
+	check_namespaces(&t);
+	check_maps(&t);
+	t.mounts = task_file(&t, "mountinfo");
+	rc = check_fds(&t, err);
+	free(t.mounts);
+	if (rc || t.troubles)
+		return rc;
+	snprintf(subject, sizeof(subject), "%s pid %d", p->w->name, pid);
+	return kho_report_add(p->r, KHO_V_OK, "process", subject, NULL, "%s moves with %zu descriptors", t.comm, t.fds);
+}
