@@ -26,7 +26,7 @@ PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS) 2>/dev/null))
 
 GEN_C := $(PROTOS:%.proto=$(B)/gen/%.pb-c.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o) $(GEN_C:%.c=%.o)
-$(LIB_OBJS) $(foreach p,$(PROGS),$($(p)_SRCS:%.c=$(B)/%.o)) $(UNIT:%=$(B)/tests/unit/%.o): | $(GEN_C)
+$(LIB_OBJS) $(foreach p,$(PROGS),$($(p)_SRCS:%.c=$(B)/obj/%.o)) $(UNIT:%=$(B)/tests/unit/%.o): | $(GEN_C)
 
 $(B)/gen/%.pb-c.c: %.proto
 	$(call say,PROTO,$<)mkdir -p $(B)/gen && protoc-c --proto_path=. --c_out=$(B)/gen $<
@@ -34,13 +34,16 @@ $(B)/gen/%.o: $(B)/gen/%.c
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) -O2 -g -D_GNU_SOURCE -I$(B)/gen $(PKG_CFLAGS) -c $< -o $@
 $(B)/%.o: %.c
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -MMD -MP -c $< -o $@
+# objects of programs lie apart: build/khoctl is a program, khoctl/ a room
+$(B)/obj/%.o: %.c
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -MMD -MP -c $< -o $@
 $(B)/libkhoctl.a: $(LIB_OBJS)
 	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^
 
 define prog
 all: $(B)/$(1)
-$(B)/$(1): $($(1)_SRCS:%.c=$(B)/%.o) $(B)/libkhoctl.a
-	$$(call say,LD,$$@)$(CC) $(SAN) -pthread -o $$@ $$($(1)_SRCS:%.c=$(B)/%.o) $(B)/libkhoctl.a $$($(1)_LIBS) $(PKG_LIBS)
+$(B)/$(1): $($(1)_SRCS:%.c=$(B)/obj/%.o) $(B)/libkhoctl.a
+	$$(call say,LD,$$@)$(CC) $(SAN) -pthread -o $$@ $$($(1)_SRCS:%.c=$(B)/obj/%.o) $(B)/libkhoctl.a $$($(1)_LIBS) $(PKG_LIBS)
 endef
 $(foreach p,$(PROGS),$(eval $(call prog,$(p))))
 

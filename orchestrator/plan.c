@@ -163,6 +163,22 @@ static int find_old_image(struct kho_plan *p)
 	return 0;
 }
 
+/* argv goes over, or behind, what the configuration says */
+static int apply_argv(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err)
+{
+	char *both;
+
+	if (rq->memory)
+		p->config.memory = rq->memory;
+	if (!rq->cmdline)
+		return 0;
+	if (asprintf(&both, "%s%s%s", p->config.cmdline ? p->config.cmdline : "", p->config.cmdline ? " " : "", rq->cmdline) < 0)
+		return kho_fail(err, -ENOMEM, "plan: out of memory");
+	free(p->config.cmdline);
+	p->config.cmdline = both;
+	return 0;
+}
+
 static void fill_request(struct kho_plan *p)
 {
 	p->request = (struct kho_engine_request){
@@ -185,6 +201,8 @@ static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct 
 {
 	int rc = load_config(p, err);
 
+	if (rc == 0)
+		rc = apply_argv(p, rq, err);
 	if (rc == 0)
 		rc = kho_plan_running(p->sysroot, &p->from, err);
 	if (rc == 0)

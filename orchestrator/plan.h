@@ -27,6 +27,8 @@ struct kho_plan_request {
 	const char *sysroot;	/* "" or a recorded tree */
 	const char *to;		/* image, or "latest" */
 	const char *engine;	/* "auto" (or NULL) or a name */
+	const char *cmdline;	/* more words for the incoming kernel, or NULL */
+	uint64_t memory;	/* bytes, instead of the configuration's; 0: as configured */
 };
 
 /* /etc/khoctl/khoctl.conf */

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The face: tables of verbs, options and exit codes, and what all verbs share.  No mechanism here.
+ */
+#ifndef KHO_CLI_H
+#define KHO_CLI_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+#include "lib/report.h"
+#include "orchestrator/plan.h"
+#include "orchestrator/upgrade.h"
+
+#define KHO_VERSION "0.1"
+#define KHO_STATE_DIR "/var/lib/khoctl"
+#define KHO_RUN_DIR "/run/khoctl"
+
+enum kho_exit {
+#define X(id, number, meaning) KHO_EXIT_##id = number,
+#include "khoctl/exitcodes.def"
+#undef X
+};
+
+enum kho_verb_id {
+#define X(id, name, fn, args, least, most, help) KHO_VERB_##id,
+#include "khoctl/verbs.def"
+#undef X
+	KHO_NVERBS,
+};
+
+/* The options of all verbs, with their values; each verb may set those its row in options.def allows. */
+struct kho_cli {
+	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec;
+	uint64_t memory;
+	bool dry_run, yes, follow, json, help;
+	char **args;			/* positional */
+	int nargs;
+};
+
+struct kho_verb {
+	const char *name;
+	int (*run)(const struct kho_cli *c);	/* an exit code */
+	const char *args;
+	int least, most;
+	const char *help;
+};
+extern const struct kho_verb kho_verbs[];
+
+enum kho_opt_type { KHO_OPT_FLAG, KHO_OPT_STRING, KHO_OPT_SIZE };
+
+struct kho_opt {
+	unsigned verbs;			/* bits: 1 << enum kho_verb_id */
+	const char *name;
+	enum kho_opt_type type;
+	size_t off;
+	const char *metavar, *help;
+};
+extern const struct kho_opt kho_opts[];
+extern const size_t kho_nopts;
+
+struct kho_exit_row {
+	int number;
+	const char *meaning;
+};
+extern const struct kho_exit_row kho_exits[];
+extern const size_t kho_nexits;
+
+#define X(id, name, fn, args, least, most, help) int fn(const struct kho_cli *c);
+#include "khoctl/verbs.def"
+#undef X
+
+/* Print the error (or {"error": ...} on stdout with --json) and give code back. */
+int kho_cli_error(const struct kho_cli *c, enum kho_exit code, const struct kho_err *err);
+
+/* Print an object, indented, with a newline. Takes the reference. */
+void kho_cli_json(struct json_object *o);
+
+/* The real serializers, engines and directories. */
+const struct kho_world *kho_cli_world(void);
+
+/* The plan's request out of the options. */
+struct kho_plan_request kho_cli_request(const struct kho_cli *c);
+
+/* A failure to make a plan or to begin: refused, unless khoctl itself is at fault. */
+enum kho_exit kho_cli_refusal(int rc);
+
+/* Outcome of an upgrade -> exit code. */
+enum kho_exit kho_cli_exit(enum kho_outcome o);
+
+#endif

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What all verbs share.  See khoctl/cli.h. */
+#include <stdio.h>
+
+#include "khoctl/cli.h"
+#include "lib/json.h"
+
+int kho_cli_error(const struct kho_cli *c, enum kho_exit code, const struct kho_err *err)
+{
+	if (c->json) {
+		struct json_object *o = json_object_new_object();
+
+		kho_json_str(o, "error", err->msg);
+		kho_json_int(o, "exit", code);
+		kho_cli_json(o);
+	} else {
+		fprintf(stderr, "khoctl: %s\n", err->msg);
+	}
+	return code;
+}
+
+void kho_cli_json(struct json_object *o)
+{
+	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+}
+
+const struct kho_world *kho_cli_world(void)
+{
+	static struct kho_world w = { .state_dir = KHO_STATE_DIR, .run_dir = KHO_RUN_DIR };
+
+	w.serializers = kho_serializers;
+	w.engines = kho_engines;
+	return &w;
+}
+
+struct kho_plan_request kho_cli_request(const struct kho_cli *c)
+{
+	return (struct kho_plan_request){
+		.sysroot = c->sysroot ? c->sysroot : "", .to = c->to, .engine = c->engine, .cmdline = c->cmdline, .memory = c->memory,
+	};
+}
+
+enum kho_exit kho_cli_refusal(int rc)
+{
+	return rc == -ENOMEM ? KHO_EXIT_INTERNAL : KHO_EXIT_REFUSED;
+}
+
+enum kho_exit kho_cli_exit(enum kho_outcome o)
+{
+	static const enum kho_exit map[] = {
+		[KHO_OUT_UPGRADED] = KHO_EXIT_OK, [KHO_OUT_REFUSED] = KHO_EXIT_REFUSED, [KHO_OUT_ROLLED_BACK] = KHO_EXIT_ROLLED,
+		[KHO_OUT_PERSON] = KHO_EXIT_PERSON, [KHO_OUT_INTERNAL] = KHO_EXIT_INTERNAL,
+	};
+
+	return (unsigned)o <= KHO_OUT_INTERNAL ? map[o] : KHO_EXIT_INTERNAL;
+}

@@ -1,0 +1,37 @@
+# bash completion for khoctl; made from its tables by gen-tables
+_khoctl()
+{
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} opts=
+
+	if [ "$COMP_CWORD" -eq 1 ]; then
+		mapfile -t COMPREPLY < <(compgen -W "check upgrade status list console rollback image report version help" -- "$cur")
+		return
+	fi
+	case $prev in
+	--to)
+		mapfile -t COMPREPLY < <(compgen -W "latest" -- "$cur"; compgen -f -- "${cur:-/boot/vmlinuz}")
+		return ;;
+	--sysroot)
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		return ;;
+	show)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return ;;
+	--hold-before)
+		mapfile -t COMPREPLY < <(compgen -W "preflight reserve spawn handshake probe precopy freeze shift restore" -- "$cur")
+		return ;;
+	esac
+	case ${COMP_WORDS[1]} in
+	check) opts=" --to --engine --memory --cmdline --sysroot --json --help" ;;
+	upgrade) opts=" --to --engine --memory --cmdline --dry-run --yes --hold-before --exec --sysroot --json --help" ;;
+	status) opts=" --follow --json --help" ;;
+	list) opts=" --sysroot --json --help" ;;
+	console) opts=" --json --help" ;;
+	rollback) opts=" --yes --json --help" ;;
+	image) opts="show --json --help" ;;
+	report) opts=" --json --help" ;;
+	version) opts=" --json --help" ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")
+}
+complete -F _khoctl khoctl

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The process an upgrade runs in.  See khoctl/worker.h. */
+#include "khoctl/worker.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/json.h"
+#include "orchestrator/steps.h"
+
+#define RETIRE_DELAY_US 1500000
+#define STACK_BYTES (1u << 20)
+#define WORDS_MAX 64
+
+static int stop_write_fd = -1;
+
+static void on_signal(int sig)
+{
+	int keep = errno;
+
+	(void)!write(stop_write_fd, &sig, sizeof(sig));
+	errno = keep;
+}
+
+static void catch_signals(int fd)
+{
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+	stop_write_fd = fd;
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGINT, &sa, NULL);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Progress may be dropped when the terminal does not read; the result waits for a reader, for a while. */
+static void send_line(void *arg, const char *line, size_t len)
+{
+	const int *fd = arg;
+	struct pollfd p = { .fd = *fd, .events = POLLOUT };
+	bool result = strstr(line, "\"event\":\"result\"") || strstr(line, "\"event\":\"plan\"");
+
+	while (len) {
+		ssize_t n = write(*fd, line, len);
+
+		if (n > 0) {
+			line += n;
+			len -= (size_t)n;
+			result = true;	/* never half a line */
+			continue;
+		}
+		if (errno != EAGAIN || !result || poll(&p, 1, 2000) <= 0)
+			return;
+	}
+}
+
+static void send_object(int fd, struct json_object *o)
+{
+	_cleanup_free_ char *line = NULL;
+
+	if (asprintf(&line, "%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN)) < 0)
+		line = NULL;
+	if (line)
+		send_line(&fd, line, strlen(line));
+	json_object_put(o);
+}
+
+static int send_result(int fd, enum kho_outcome out, const struct kho_err *err)
+{
+	struct json_object *o = json_object_new_object();
+
+	kho_json_str(o, "event", "result");
+	kho_json_int(o, "outcome_code", out);
+	kho_json_str(o, "outcome", kho_outcome_name(out));
+	kho_json_str(o, "msg", err->msg);
+	send_object(fd, o);
+	return kho_cli_exit(out);
+}
+
+/* No standard stream may keep the caller's pipe open, no page of ours may have to come from a frozen disk. */
+static int settle_down(const struct kho_cli *c, struct kho_err *err)
+{
+	pthread_attr_t attr;
+	int null;
+
+	setsid();
+	if (chdir("/") < 0)
+		return kho_fail_errno(err, "chdir /");
+	null = open("/dev/null", O_RDWR);
+	if (null < 0)
+		return kho_fail_errno(err, "open /dev/null");
+	dup2(null, 0);
+	if (!c->exec) {
+		dup2(null, 1);
+		dup2(null, 2);
+	}
+	if (null > 2)
+		close(null);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	pthread_setattr_default_np(&attr);
+	pthread_attr_destroy(&attr);
+	return mlockall(MCL_CURRENT | MCL_FUTURE) < 0 ? kho_fail_errno(err, "lock khoctl's memory") : 0;
+}
+
+static int split_words(const char *text, char **words)
+{
+	char *copy = text ? strdup(text) : NULL, *save, *w;
+	int n = 0;
+
+	if (!copy)
+		return 0;
+	for (w = strtok_r(copy, " \t", &save); w && n < WORDS_MAX - 1; w = strtok_r(NULL, " \t", &save))
+		words[n++] = w;
+	words[n] = NULL;
+	return n;
+}
+
+/* The person at the terminal agrees to what will be lost; true: go on. */
+static bool agreed(const struct kho_worker_pipes *pipes, const struct kho_plan *p)
+{
+	int value;
+
+	if (!pipes->confirm || !p->can || kho_report_worst(&p->report) == KHO_V_OK)
+		return true;
+	return read(pipes->stop_read, &value, sizeof(value)) == sizeof(value) && value == KHO_WORKER_GO;
+}
+
+static enum kho_outcome run_plan(const struct kho_cli *c, const struct kho_worker_pipes *pipes, const struct kho_plan *p,
+				 struct kho_engine *e, struct kho_err *err)
+{
+	char *words[WORDS_MAX];
+	int events = pipes->events;
+	struct kho_upgrade_options o = {
+		.plan = p, .engine = e, .hold_before = c->hold_before, .retire_delay_us = RETIRE_DELAY_US,
+		.on_event = send_line, .event_arg = &events, .stop_fd = pipes->stop_read,
+	};
+
+	if (!e)
+		return kho_fail(err, -EOPNOTSUPP, "no engine can: see the verdicts above") ? KHO_OUT_REFUSED : KHO_OUT_INTERNAL;
+	if (kho_faults_parse(getenv("KHOCTL_FAULT"), kho_step_names, &o.faults, err) < 0)
+		return KHO_OUT_REFUSED;
+	if (c->exec && split_words(c->exec, words))
+		o.hold_exec = words;
+	return kho_upgrade_run(&o, err);
+}
+
+int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipes)
+{
+	struct kho_plan_request rq = kho_cli_request(c);
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_plan *p = NULL;
+	struct kho_engine *e = NULL;
+	struct json_object *ev;
+	enum kho_outcome out;
+
+	catch_signals(pipes->stop_write);
+	if (settle_down(c, &err) < 0)
+		return send_result(pipes->events, KHO_OUT_INTERNAL, &err);
+	if (kho_plan_make(kho_cli_world(), &rq, &p, &e, &err) < 0)
+		return send_result(pipes->events, KHO_OUT_REFUSED, &err);
+	ev = json_object_new_object();
+	kho_json_str(ev, "event", "plan");
+	kho_json_bool(ev, "confirm", pipes->confirm && p->can && kho_report_worst(&p->report) != KHO_V_OK);
+	json_object_object_add(ev, "plan", kho_plan_json(p));
+	send_object(pipes->events, ev);
+	if (!agreed(pipes, p)) {
+		kho_fail(&err, -ECANCELED, "not agreed to");
+		return send_result(pipes->events, KHO_OUT_REFUSED, &err);
+	}
+	out = run_plan(c, pipes, p, e, &err);
+	/* an upgrade that began has told its result itself; telling it twice does no harm */
+	if (out != KHO_OUT_UPGRADED)
+		send_result(pipes->events, out, &err);
+	if (e)
+		e->ops->free(e);
+	kho_plan_free(p);
+	return kho_cli_exit(out);
+}

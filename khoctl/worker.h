@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The process an upgrade runs in, apart from the terminal that asked for it: it goes on when the terminal is lost,
+ * and after its result it retires this kernel while the watching khoctl has exited in order.
+ */
+#ifndef KHO_UPGRADE_WORKER_H
+#define KHO_UPGRADE_WORKER_H
+
+#include "khoctl/cli.h"
+
+/* Values in the pipe to the worker: signal numbers, and this one. */
+#define KHO_WORKER_GO 0
+
+struct kho_worker_pipes {
+	int events;		/* worker writes event lines */
+	int stop_read, stop_write;
+	bool confirm;		/* wait for KHO_WORKER_GO when the plan loses something */
+};
+
+/* In the child: make the plan, run it. An exit code (nobody waits for it). */
+int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipes);
+
+#endif
