@@ -3,3 +3,6 @@ LIB_SRCS += handover/dev.c handover/engines.c handover/instances.c $(addprefix h
 	signature.c engine.c probe.c held.c reserve.c spawn.c peer.c ops.c)
 PKGS += libarchive libzstd libkmod libelf
 UNIT += beside_boot
+# drives an engine alone, for VM tests of it
+PROGS += engine-drive
+engine-drive_SRCS := tests/tools/engine-drive.c

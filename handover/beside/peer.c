@@ -244,17 +244,44 @@ int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struc
 	return 0;
 }
 
+/*
+ * Disks and NICs that no serializer carried: quiet, and the incoming kernel's to take.  Whatever
+ * fails is told; a function that still masters the bus makes the retirement fail.
+ */
+static void give_functions(struct kho_beside *b, const struct kho_ledger *l)
+{
+	const struct kho_ledger_pci *pci;
+	size_t n, i;
+
+	pci = kho_ledger_entries(l, KHO_LEDGER_BYTES, &l->pci, sizeof(*pci), &n);
+	for (i = 0; i < n; i++) {
+		struct kho_pci_addr a = { pci[i].segment, pci[i].bus, pci[i].devfn };
+		struct kho_err one = KHO_ERR_INIT;
+		int ret;
+
+		if (pci[i].bridge || pci[i].owner != KHO_OWNER_OUTGOING)
+			continue;
+		ret = kho_dev_pci_quiesce(b->dev, a, NULL, &one);
+		if (!ret || ret == -ENXIO)	/* ENXIO: it has no driver */
+			ret = kho_dev_pci_give(b->dev, a, KHO_PEER_INCOMING, NULL, &one);
+		if (ret < 0 && ret != -ENODEV)	/* ENODEV: this kernel never had it */
+			kho_beside_note(b, "%s", one.msg);
+	}
+}
+
 int kho_beside_shift_rest(struct kho_engine *e, struct kho_err *err)
 {
 	struct kho_beside *b = kho_beside_of(e);
+	const struct kho_ledger *l = kho_beside_ledger(b);
 	struct kho_err one = KHO_ERR_INIT;
 	int first = 0;
 	size_t i;
 
-	if (!b->peer)
+	if (!b->peer || !l)
 		return kho_fail(err, -ENOTCONN, "give the other CPUs: not connected to the incoming kernel");
 	for (i = 0; i + 1 < b->nafter; i++)
 		kho_beside_first(give_cpus(b, &b->after[i], 1, kho_clock_us() + 30 * SECOND, &one), &one, &first, err);
+	give_functions(b, l);
 	return first;
 }
 
