@@ -115,14 +115,16 @@ int kho_agent_setup(struct kho_agent *a, struct kho_request *rq, struct kho_err 
 {
 	const struct kho_machine *m = a->conf->machine;
 	_cleanup_(told_freep) struct kho_agent_told *t = calloc(1, sizeof(*t));
+	const struct kho_workload_list none = { 0 };
 	int ret;
 
 	if (!t)
 		return kho_fail(err, -ENOMEM, "setup");
 	t->images_fd = -1;
 	ret = read_setup(t, rq->m->setup, err);
+	/* after the first setup the workloads themselves may be here already */
 	if (!ret)
-		ret = m->pids(m->arg, rq->m->setup->pid_floor, &t->workloads, err);
+		ret = m->pids(m->arg, rq->m->setup->pid_floor, a->told ? &none : &t->workloads, err);
 	if (ret < 0)
 		return ret;
 	t->bulk = m->map_bulk(m->arg, t->bulk_bytes, err);
