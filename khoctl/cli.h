@@ -14,9 +14,9 @@
 #include "orchestrator/plan.h"
 #include "orchestrator/upgrade.h"
 
-#define KHO_VERSION "0.1"
+#define KHO_VERSION   "0.1"
 #define KHO_STATE_DIR "/var/lib/khoctl"
-#define KHO_RUN_DIR "/run/khoctl"
+#define KHO_RUN_DIR   "/run/khoctl"
 
 enum kho_exit {
 #define X(id, number, meaning) KHO_EXIT_##id = number,
@@ -31,18 +31,19 @@ enum kho_verb_id {
 	KHO_NVERBS,
 };
 
-/* The options of all verbs, with their values; each verb may set those its row in options.def allows. */
+/* The options of all verbs, with their values; each verb may set those its row in options.def
+ * allows. */
 struct kho_cli {
 	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec;
 	uint64_t memory;
 	bool dry_run, yes, follow, json, help;
-	char **args;			/* positional */
+	char **args; /* positional */
 	int nargs;
 };
 
 struct kho_verb {
 	const char *name;
-	int (*run)(const struct kho_cli *c);	/* an exit code */
+	int (*run)(const struct kho_cli *c); /* an exit code */
 	const char *args;
 	int least, most;
 	const char *help;
@@ -52,7 +53,7 @@ extern const struct kho_verb kho_verbs[];
 enum kho_opt_type { KHO_OPT_FLAG, KHO_OPT_STRING, KHO_OPT_SIZE };
 
 struct kho_opt {
-	unsigned verbs;			/* bits: 1 << enum kho_verb_id */
+	unsigned verbs; /* bits: 1 << enum kho_verb_id */
 	const char *name;
 	enum kho_opt_type type;
 	size_t off;

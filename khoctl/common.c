@@ -21,7 +21,8 @@ int kho_cli_error(const struct kho_cli *c, enum kho_exit code, const struct kho_
 
 void kho_cli_json(struct json_object *o)
 {
-	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+						       JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(o);
 }
 
@@ -37,7 +38,11 @@ const struct kho_world *kho_cli_world(void)
 struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 {
 	return (struct kho_plan_request){
-		.sysroot = c->sysroot ? c->sysroot : "", .to = c->to, .engine = c->engine, .cmdline = c->cmdline, .memory = c->memory,
+		.sysroot = c->sysroot ? c->sysroot : "",
+		.to = c->to,
+		.engine = c->engine,
+		.cmdline = c->cmdline,
+		.memory = c->memory,
 	};
 }
 
@@ -49,8 +54,9 @@ enum kho_exit kho_cli_refusal(int rc)
 enum kho_exit kho_cli_exit(enum kho_outcome o)
 {
 	static const enum kho_exit map[] = {
-		[KHO_OUT_UPGRADED] = KHO_EXIT_OK, [KHO_OUT_REFUSED] = KHO_EXIT_REFUSED, [KHO_OUT_ROLLED_BACK] = KHO_EXIT_ROLLED,
-		[KHO_OUT_PERSON] = KHO_EXIT_PERSON, [KHO_OUT_INTERNAL] = KHO_EXIT_INTERNAL,
+		[KHO_OUT_UPGRADED] = KHO_EXIT_OK,	 [KHO_OUT_REFUSED] = KHO_EXIT_REFUSED,
+		[KHO_OUT_ROLLED_BACK] = KHO_EXIT_ROLLED, [KHO_OUT_PERSON] = KHO_EXIT_PERSON,
+		[KHO_OUT_INTERNAL] = KHO_EXIT_INTERNAL,
 	};
 
 	return (unsigned)o <= KHO_OUT_INTERNAL ? map[o] : KHO_EXIT_INTERNAL;

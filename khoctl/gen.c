@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * gen-tables man|completion|docs: a build tool that prints what the tables say; `make check-tables` compares it
- * with the committed files.
+ * gen-tables man|completion|docs: a build tool that prints what the tables say; `make check-tables`
+ * compares it with the committed files.
  */
 #include <string.h>
 
@@ -11,8 +11,8 @@
 static void man_verbs(FILE *f)
 {
 	for (int v = 0; v < KHO_NVERBS; v++) {
-		fprintf(f, "## %s\n\n*khoctl %s*%s%s", kho_verbs[v].name, kho_verbs[v].name, *kho_verbs[v].args ? " " : "",
-			kho_verbs[v].args);
+		fprintf(f, "## %s\n\n*khoctl %s*%s%s", kho_verbs[v].name, kho_verbs[v].name,
+			*kho_verbs[v].args ? " " : "", kho_verbs[v].args);
 		fprintf(f, " [OPTION...]\n\n%s.\n\n", kho_verbs[v].help);
 		for (size_t i = 0; i < kho_nopts; i++) {
 			if (!(kho_opts[i].verbs & 1u << v))
@@ -27,42 +27,65 @@ static void man_verbs(FILE *f)
 
 void kho_usage_man(FILE *f)
 {
-	fputs("khoctl(8)\n\n# NAME\n\nkhoctl - replace the running kernel without stopping what runs on it\n\n# SYNOPSIS\n\n", f);
+	fputs("khoctl(8)\n\n# NAME\n\nkhoctl - replace the running kernel without stopping what "
+	      "runs on it\n\n# SYNOPSIS\n\n",
+	      f);
 	for (int v = 0; v < KHO_NVERBS; v++)
-		fprintf(f, "*khoctl %s*%s%s [OPTION...]%s\n", kho_verbs[v].name, *kho_verbs[v].args ? " " : "", kho_verbs[v].args, v + 1 < KHO_NVERBS ? "++" : "");
+		fprintf(f, "*khoctl %s*%s%s [OPTION...]%s\n", kho_verbs[v].name,
+			*kho_verbs[v].args ? " " : "", kho_verbs[v].args,
+			v + 1 < KHO_NVERBS ? "++" : "");
 	fputs("\n# DESCRIPTION\n\n"
-	      "khoctl starts the incoming kernel next to the running (outgoing) one, carries the declared workloads, their network "
-	      "connections, devices and CPUs over to it, and retires the outgoing kernel. Until the commit everything can be undone, and "
+	      "khoctl starts the incoming kernel next to the running (outgoing) one, carries the "
+	      "declared workloads, their network "
+	      "connections, devices and CPUs over to it, and retires the outgoing kernel. Until "
+	      "the commit everything can be undone, and "
 	      "is undone when anything goes wrong; after it the way back is another upgrade.\n\n"
 	      "Workloads are declared in /etc/khoctl/workloads.d, see docs/upgrade-guide.md.\n\n"
-	      "The terminal that typed *khoctl upgrade* only watches: the upgrade runs in a process of its own, goes on when the terminal is "
-	      "lost, and can be watched with *khoctl status --follow*. When the incoming kernel has committed, the watching khoctl prints the "
-	      "report and exits; about 1.5 seconds later this kernel gives away its last CPU.\n\n# VERBS\n\n", f);
+	      "The terminal that typed *khoctl upgrade* only watches: the upgrade runs in a "
+	      "process of its own, goes on when the terminal is "
+	      "lost, and can be watched with *khoctl status --follow*. When the incoming kernel "
+	      "has committed, the watching khoctl prints the "
+	      "report and exits; about 1.5 seconds later this kernel gives away its last CPU.\n\n# "
+	      "VERBS\n\n",
+	      f);
 	man_verbs(f);
-	fputs("# STEPS\n\nIn this order; *blackout* marks those in which workloads do not answer.\n\n", f);
+	fputs("# STEPS\n\nIn this order; *blackout* marks those in which workloads do not "
+	      "answer.\n\n",
+	      f);
 	for (size_t i = 0; i < kho_nsteps; i++)
-		fprintf(f, "*%s*%s\n\t%s (deadline %llu s)\n\n", kho_steps[i].name, kho_steps[i].flags & KHO_STEP_BLACKOUT ? " (blackout)" : "",
+		fprintf(f, "*%s*%s\n\t%s (deadline %llu s)\n\n", kho_steps[i].name,
+			kho_steps[i].flags & KHO_STEP_BLACKOUT ? " (blackout)" : "",
 			kho_steps[i].what, (unsigned long long)kho_steps[i].deadline_us / 1000000);
 	fputs("# EXIT STATUS\n\n", f);
 	for (size_t i = 0; i < kho_nexits; i++)
 		fprintf(f, "*%d*\n\t%s\n\n", kho_exits[i].number, kho_exits[i].meaning);
-	fputs("# ENVIRONMENT\n\n*KHOCTL_FAULT*\n\tSTEP[.before|.after|.undo]:fail|hang|kill[,...]: make a step fail, for tests of the undo\n\n"
-	      "# FILES\n\n/etc/khoctl/khoctl.conf\n\tconfiguration\n\n/etc/khoctl/workloads.d/NAME.conf\n\twhat must not stop\n\n"
-	      "/var/lib/khoctl/journal, events.jsonl, report.json\n\tthe last upgrade; formats in docs/formats.md\n\n"
-	      "/run/khoctl\n\tthe running upgrade\n\n# SEE ALSO\n\n*criu*(8)\n", f);
+	fputs("# ENVIRONMENT\n\n*KHOCTL_FAULT*\n\tSTEP[.before|.after|.undo]:fail|hang|kill[,...]: "
+	      "make a step fail, for tests of the undo\n\n"
+	      "# "
+	      "FILES\n\n/etc/khoctl/khoctl.conf\n\tconfiguration\n\n/etc/khoctl/workloads.d/"
+	      "NAME.conf\n\twhat must not stop\n\n"
+	      "/var/lib/khoctl/journal, events.jsonl, report.json\n\tthe last upgrade; formats in "
+	      "docs/formats.md\n\n"
+	      "/run/khoctl\n\tthe running upgrade\n\n# SEE ALSO\n\n*criu*(8)\n",
+	      f);
 }
 
 void kho_usage_completion(FILE *f)
 {
-	fputs("# bash completion for khoctl; made from its tables by gen-tables\n_khoctl()\n{\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} "
-	      "prev=${COMP_WORDS[COMP_CWORD-1]} opts=\n\n\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n\t\tmapfile -t COMPREPLY < <(compgen -W \"", f);
+	fputs("# bash completion for khoctl; made from its tables by "
+	      "gen-tables\n_khoctl()\n{\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} "
+	      "prev=${COMP_WORDS[COMP_CWORD-1]} opts=\n\n\tif [ \"$COMP_CWORD\" -eq 1 ]; "
+	      "then\n\t\tmapfile -t COMPREPLY < <(compgen -W \"",
+	      f);
 	for (int v = 0; v < KHO_NVERBS; v++)
 		fprintf(f, "%s ", kho_verbs[v].name);
 	fputs("help\" -- \"$cur\")\n\t\treturn\n\tfi\n\tcase $prev in\n\t--to)\n"
-	      "\t\tmapfile -t COMPREPLY < <(compgen -W \"latest\" -- \"$cur\"; compgen -f -- \"${cur:-/boot/vmlinuz}\")\n\t\treturn ;;\n"
+	      "\t\tmapfile -t COMPREPLY < <(compgen -W \"latest\" -- \"$cur\"; compgen -f -- "
+	      "\"${cur:-/boot/vmlinuz}\")\n\t\treturn ;;\n"
 	      "\t--sysroot)\n\t\tmapfile -t COMPREPLY < <(compgen -d -- \"$cur\")\n\t\treturn ;;\n"
 	      "\tshow)\n\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n\t\treturn ;;\n"
-	      "\t--hold-before)\n\t\tmapfile -t COMPREPLY < <(compgen -W \"", f);
+	      "\t--hold-before)\n\t\tmapfile -t COMPREPLY < <(compgen -W \"",
+	      f);
 	for (size_t i = 0; i < kho_nsteps && !(kho_steps[i].flags & KHO_STEP_NO_RETURN); i++)
 		fprintf(f, "%s%s", i ? " " : "", kho_steps[i].name);
 	fputs("\" -- \"$cur\")\n\t\treturn ;;\n\tesac\n\tcase ${COMP_WORDS[1]} in\n", f);
@@ -73,15 +96,20 @@ void kho_usage_completion(FILE *f)
 				fprintf(f, " --%s", kho_opts[i].name);
 		fputs("\" ;;\n", f);
 	}
-	fputs("\tesac\n\tmapfile -t COMPREPLY < <(compgen -W \"$opts\" -- \"$cur\")\n}\ncomplete -F _khoctl khoctl\n", f);
+	fputs("\tesac\n\tmapfile -t COMPREPLY < <(compgen -W \"$opts\" -- \"$cur\")\n}\ncomplete "
+	      "-F _khoctl khoctl\n",
+	      f);
 }
 
 void kho_usage_docs(FILE *f)
 {
-	fputs("# Verbs, steps, exit codes\n\nMade from the tables by `gen-tables docs`; `make check-tables` keeps it true.\n\n"
-	      "| verb | what it does | options |\n|---|---|---|\n", f);
+	fputs("# Verbs, steps, exit codes\n\nMade from the tables by `gen-tables docs`; `make "
+	      "check-tables` keeps it true.\n\n"
+	      "| verb | what it does | options |\n|---|---|---|\n",
+	      f);
 	for (int v = 0; v < KHO_NVERBS; v++) {
-		fprintf(f, "| `%s%s%s` | %s |", kho_verbs[v].name, *kho_verbs[v].args ? " " : "", kho_verbs[v].args, kho_verbs[v].help);
+		fprintf(f, "| `%s%s%s` | %s |", kho_verbs[v].name, *kho_verbs[v].args ? " " : "",
+			kho_verbs[v].args, kho_verbs[v].help);
 		for (size_t i = 0; i < kho_nopts; i++)
 			if (kho_opts[i].verbs & 1u << v)
 				fprintf(f, " `--%s`", kho_opts[i].name);
@@ -91,7 +119,9 @@ void kho_usage_docs(FILE *f)
 	for (size_t i = 0; i < kho_nsteps; i++)
 		fprintf(f, "| %s | %s | %llu s | %s | %s |\n", kho_steps[i].name, kho_steps[i].what,
 			(unsigned long long)kho_steps[i].deadline_us / 1000000,
-			kho_steps[i].undo ? "yes" : kho_steps[i].flags & KHO_STEP_NO_RETURN ? "none: committed" : "nothing to undo",
+			kho_steps[i].undo			  ? "yes"
+			: kho_steps[i].flags & KHO_STEP_NO_RETURN ? "none: committed"
+								  : "nothing to undo",
 			kho_steps[i].flags & KHO_STEP_BLACKOUT ? "yes" : "");
 	fputs("\n| exit code | meaning |\n|---|---|\n", f);
 	for (size_t i = 0; i < kho_nexits; i++)
@@ -100,8 +130,13 @@ void kho_usage_docs(FILE *f)
 
 int main(int argc, char **argv)
 {
-	static const struct { const char *name; void (*print)(FILE *f); } kinds[] = {
-		{ "man", kho_usage_man }, { "completion", kho_usage_completion }, { "docs", kho_usage_docs },
+	static const struct {
+		const char *name;
+		void (*print)(FILE *f);
+	} kinds[] = {
+		{ "man", kho_usage_man },
+		{ "completion", kho_usage_completion },
+		{ "docs", kho_usage_docs },
 	};
 
 	for (size_t i = 0; argc == 2 && i < sizeof(kinds) / sizeof(*kinds); i++) {

@@ -13,12 +13,14 @@
 static const struct kho_opt *find_option(enum kho_verb_id verb, const char *name, size_t len)
 {
 	for (size_t i = 0; i < kho_nopts; i++)
-		if (kho_opts[i].verbs & 1u << verb && strlen(kho_opts[i].name) == len && !strncmp(kho_opts[i].name, name, len))
+		if (kho_opts[i].verbs & 1u << verb && strlen(kho_opts[i].name) == len &&
+		    !strncmp(kho_opts[i].name, name, len))
 			return &kho_opts[i];
 	return NULL;
 }
 
-static int __attribute__((format(printf, 2, 3))) bad_usage(enum kho_verb_id verb, const char *fmt, ...)
+static int __attribute__((format(printf, 2, 3)))
+bad_usage(enum kho_verb_id verb, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -47,7 +49,7 @@ static int parse_option(enum kho_verb_id verb, int argc, char **argv, int *i, st
 		return 0;
 	}
 	value = eq ? eq + 1 : *i + 1 < argc ? argv[++*i] : NULL;
-	if (!value || !*value)
+	if (!value || !*value || (!eq && !strncmp(value, "--", 2)))
 		return bad_usage(verb, "--%s needs a value", o->name);
 	if (o->type == KHO_OPT_STRING)
 		*(const char **)field = value;
@@ -77,7 +79,8 @@ static int parse(enum kho_verb_id verb, int argc, char **argv, struct kho_cli *c
 			c->help = true;
 			continue;
 		}
-		rc = strncmp(argv[i], "--", 2) ? bad_usage(verb, "no option '%s'", argv[i]) : parse_option(verb, argc, argv, &i, c);
+		rc = strncmp(argv[i], "--", 2) ? bad_usage(verb, "no option '%s'", argv[i])
+					       : parse_option(verb, argc, argv, &i, c);
 		if (rc)
 			return rc;
 	}
@@ -95,7 +98,8 @@ int main(int argc, char **argv)
 	struct kho_cli c = { 0 };
 	int rc;
 
-	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
+	    !strcmp(argv[1], "help")) {
 		kho_usage_all(argc < 2 ? stderr : stdout);
 		return argc < 2 ? KHO_EXIT_USAGE : KHO_EXIT_OK;
 	}

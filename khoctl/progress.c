@@ -19,14 +19,16 @@ static void live_line(struct kho_progress *p)
 
 	if (!p->live || !*p->step)
 		return;
-	fprintf(p->f, "\r\033[K %s %-9s %8s  %s", p->act, p->step, kho_format_us(p->now_us - p->step_begin_us, t), p->detail);
+	fprintf(p->f, "\r\033[K %s %-9s %8s  %s", p->act, p->step,
+		kho_format_us(p->now_us - p->step_begin_us, t), p->detail);
 	fflush(p->f);
 }
 
 static void on_step(struct kho_progress *p, const struct json_object *o)
 {
 	const char *step = kho_json_get_str(o, "step"), *msg = kho_json_get_str(o, "msg");
-	bool undo = !strcmp(kho_json_get_str(o, "act"), "undo"), ok = kho_json_get_int(o, "rc") >= 0;
+	bool undo = !strcmp(kho_json_get_str(o, "act"), "undo"),
+	     ok = kho_json_get_int(o, "rc") >= 0;
 	char t[KHO_FORMAT_MAX];
 
 	if (!strcmp(kho_json_get_str(o, "state"), "begin")) {
@@ -38,7 +40,11 @@ static void on_step(struct kho_progress *p, const struct json_object *o)
 	}
 	kho_progress_clear(p);
 	fprintf(p->f, " %-4s %-9s %8s  %s%s%s\n", ok ? (undo ? "undo" : "ok") : "FAIL", step,
-		kho_format_us((uint64_t)kho_json_get_int(o, "us"), t), ok ? p->detail : "", ok ? "" : undo ? "in undo: " : "", msg);
+		kho_format_us((uint64_t)kho_json_get_int(o, "us"), t), ok ? p->detail : "",
+		ok     ? ""
+		: undo ? "in undo: "
+		       : "",
+		msg);
 	p->step[0] = '\0';
 }
 
@@ -51,7 +57,8 @@ static void on_progress(struct kho_progress *p, const struct json_object *o)
 	kho_format_us((uint64_t)kho_json_get_int(o, "us"), b);
 	kho_progress_clear(p);
 	fprintf(p->f, "      round %lld: %s in %s\n", (long long)round, a, b);
-	snprintf(p->detail, sizeof(p->detail), "%lld round%s, last %s", (long long)round + 1, round ? "s" : "", a);
+	snprintf(p->detail, sizeof(p->detail), "%lld round%s, last %s", (long long)round + 1,
+		 round ? "s" : "", a);
 }
 
 static void show(struct kho_progress *p, const struct json_object *o)
@@ -64,8 +71,9 @@ static void show(struct kho_progress *p, const struct json_object *o)
 	else if (!strcmp(kind, "progress"))
 		on_progress(p, o);
 	else if (!strcmp(kind, "begin"))
-		fprintf(p->f, "%s -> %s, generation %lld, engine %s\n", kho_json_get_str(o, "from"), kho_json_get_str(o, "to"),
-			(long long)kho_json_get_int(o, "generation"), kho_json_get_str(o, "engine"));
+		fprintf(p->f, "%s -> %s, generation %lld, engine %s\n", kho_json_get_str(o, "from"),
+			kho_json_get_str(o, "to"), (long long)kho_json_get_int(o, "generation"),
+			kho_json_get_str(o, "engine"));
 	else if (!strcmp(kind, "note")) {
 		kho_progress_clear(p);
 		fprintf(p->f, "      %s\n", kho_json_get_str(o, "text"));
@@ -74,7 +82,8 @@ static void show(struct kho_progress *p, const struct json_object *o)
 			 kho_format_us((uint64_t)kho_json_get_int(o, "us"), t));
 	else if (!strcmp(kind, "blackout")) {
 		kho_progress_clear(p);
-		fprintf(p->f, "      blackout %s\n", kho_format_us((uint64_t)kho_json_get_int(o, "us"), t));
+		fprintf(p->f, "      blackout %s\n",
+			kho_format_us((uint64_t)kho_json_get_int(o, "us"), t));
 	}
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Events -> screen.  On a terminal one live line (step, time, rounds and bytes); elsewhere one line for each thing
- * that ended.
+ * Events -> screen.  On a terminal one live line (step, time, rounds and bytes); elsewhere one line
+ * for each thing that ended.
  */
 #ifndef KHO_PROGRESS_H
 #define KHO_PROGRESS_H
@@ -13,11 +13,11 @@
 
 struct kho_progress {
 	FILE *f;
-	bool live;		/* f is a terminal */
-	bool verbose;		/* phases too */
+	bool live;    /* f is a terminal */
+	bool verbose; /* phases too */
 	char step[32], detail[128], act[8];
 	uint64_t step_begin_us;
-	uint64_t now_us;	/* of the last event */
+	uint64_t now_us; /* of the last event */
 };
 
 /* Show one event line. */

@@ -12,9 +12,10 @@ const struct kho_verb kho_verbs[] = {
 _Static_assert(sizeof(kho_verbs) / sizeof(*kho_verbs) == KHO_NVERBS, "verbs.def");
 
 #define V(id) (1u << KHO_VERB_##id)
-#define ALL ((1u << KHO_NVERBS) - 1)
+#define ALL   ((1u << KHO_NVERBS) - 1)
 const struct kho_opt kho_opts[] = {
-#define X(verbs, name, type, field, metavar, help) { verbs, name, KHO_OPT_##type, offsetof(struct kho_cli, field), metavar, help },
+#define X(verbs, name, type, field, metavar, help) \
+	{ verbs, name, KHO_OPT_##type, offsetof(struct kho_cli, field), metavar, help },
 #include "khoctl/options.def"
 #undef X
 };

@@ -68,13 +68,16 @@ void kho_text_verdicts(const struct json_object *plan, int only_bad, FILE *f)
 
 	for (size_t i = 0; i < length(list); i++) {
 		struct json_object *o = json_object_array_get_idx(list, i);
-		const char *verdict = kho_json_get_str(o, "verdict"), *fix = kho_json_get_str(o, "fix");
+		const char *verdict = kho_json_get_str(o, "verdict"),
+			   *fix = kho_json_get_str(o, "fix");
 		char what[1024];
 
 		if (only_bad && !strcmp(verdict, "ok"))
 			continue;
-		snprintf(what, sizeof(what), "%s%s%s", kho_json_get_str(o, "what"), *fix ? "; fix: " : "", fix);
-		kho_text_row(t, (const char *const[]){ verdict, kho_json_get_str(o, "area"), kho_json_get_str(o, "subject"), what });
+		snprintf(what, sizeof(what), "%s%s%s", kho_json_get_str(o, "what"),
+			 *fix ? "; fix: " : "", fix);
+		kho_text_row(t, (const char *const[]){ verdict, kho_json_get_str(o, "area"),
+						       kho_json_get_str(o, "subject"), what });
 	}
 	kho_text_table_end(t, f);
 }
@@ -89,7 +92,8 @@ static void ids_line(const struct json_object *cpus, const char *key, const char
 	for (size_t i = 0; ids && i < n; i++)
 		ids[i] = (uint32_t)json_object_get_int64(json_object_array_get_idx(list, i));
 	if (ids && n)
-		fprintf(f, "%-10s %s %s\n", "CPUs", kho_format_ids(ids, n, text, sizeof(text)), label);
+		fprintf(f, "%-10s %s %s\n", "CPUs", kho_format_ids(ids, n, text, sizeof(text)),
+			label);
 	free(ids);
 }
 
@@ -99,8 +103,9 @@ static void memory_line(const struct json_object *mem, FILE *f)
 
 	if (!kho_json_get_int(mem, "region_bytes"))
 		return;
-	fprintf(f, "%-10s region %s, of it %s bulk area; %s more for workloads; initramfs about %s\n", "memory",
-		kho_format_bytes((uint64_t)kho_json_get_int(mem, "region_bytes"), a),
+	fprintf(f,
+		"%-10s region %s, of it %s bulk area; %s more for workloads; initramfs about %s\n",
+		"memory", kho_format_bytes((uint64_t)kho_json_get_int(mem, "region_bytes"), a),
 		kho_format_bytes((uint64_t)kho_json_get_int(mem, "bulk_bytes"), b),
 		kho_format_bytes((uint64_t)kho_json_get_int(mem, "extra_bytes"), c),
 		kho_format_bytes((uint64_t)kho_json_get_int(mem, "initrd_bytes"), d));
@@ -111,11 +116,14 @@ static void workload_lines(const struct json_object *list, FILE *f)
 	char rss[KHO_FORMAT_MAX];
 
 	for (size_t i = 0; i < length(list); i++) {
-		struct json_object *w = json_object_array_get_idx(list, i), *pids = kho_json_get(w, "pids");
+		struct json_object *w = json_object_array_get_idx(list, i),
+				   *pids = kho_json_get(w, "pids");
 		const char *health = kho_json_get_str(w, "health");
 
-		fprintf(f, "%-10s %s: %zu process%s, %s resident, health check: %s\n", "workload", kho_json_get_str(w, "name"), length(pids),
-			length(pids) == 1 ? "" : "es", kho_format_bytes((uint64_t)kho_json_get_int(w, "rss_bytes"), rss), *health ? health : "none");
+		fprintf(f, "%-10s %s: %zu process%s, %s resident, health check: %s\n", "workload",
+			kho_json_get_str(w, "name"), length(pids), length(pids) == 1 ? "" : "es",
+			kho_format_bytes((uint64_t)kho_json_get_int(w, "rss_bytes"), rss),
+			*health ? health : "none");
 	}
 }
 
@@ -128,23 +136,32 @@ static void step_table(const struct json_object *list, FILE *f)
 		struct json_object *s = json_object_array_get_idx(list, i);
 		char deadline[32];
 
-		snprintf(deadline, sizeof(deadline), "%lld s", (long long)kho_json_get_int(s, "deadline_us") / 1000000);
+		snprintf(deadline, sizeof(deadline), "%lld s",
+			 (long long)kho_json_get_int(s, "deadline_us") / 1000000);
 		kho_text_row(t, (const char *const[]){ kho_json_get_str(s, "name"), deadline,
-						       json_object_get_boolean(kho_json_get(s, "blackout")) ? "yes" : "-", kho_json_get_str(s, "what") });
+						       json_object_get_boolean(kho_json_get(s, "bla"
+											       "cko"
+											       "u"
+											       "t"))
+							       ? "yes"
+							       : "-",
+						       kho_json_get_str(s, "what") });
 	}
 	kho_text_table_end(t, f);
 }
 
 void kho_text_plan(const struct json_object *plan, FILE *f)
 {
-	const char *initrd = kho_json_get_str(plan, "initrd"), *cmdline = kho_json_get_str(plan, "cmdline");
+	const char *initrd = kho_json_get_str(plan, "initrd"),
+		   *cmdline = kho_json_get_str(plan, "cmdline");
 
-	fprintf(f, "%-10s %s -> %s (generation %lld)\n", "upgrade", kho_json_get_str(plan, "from"), kho_json_get_str(plan, "to"),
-		(long long)kho_json_get_int(plan, "generation"));
+	fprintf(f, "%-10s %s -> %s (generation %lld)\n", "upgrade", kho_json_get_str(plan, "from"),
+		kho_json_get_str(plan, "to"), (long long)kho_json_get_int(plan, "generation"));
 	fprintf(f, "%-10s %s\n", "image", kho_json_get_str(plan, "image"));
 	fprintf(f, "%-10s %s\n", "modules", kho_json_get_str(plan, "modules_dir"));
 	fprintf(f, "%-10s %s\n", "initramfs", *initrd ? initrd : "made by khoctl");
-	fprintf(f, "%-10s %s (%s)\n", "engine", kho_json_get_str(plan, "engine"), kho_json_get_str(plan, "engine_reason"));
+	fprintf(f, "%-10s %s (%s)\n", "engine", kho_json_get_str(plan, "engine"),
+		kho_json_get_str(plan, "engine_reason"));
 	if (*cmdline)
 		fprintf(f, "%-10s %s\n", "cmdline", cmdline);
 	ids_line(kho_json_get(plan, "cpus"), "before_freeze", "before the freeze (APIC ids)", f);
@@ -169,18 +186,23 @@ void kho_text_report(const struct json_object *r, FILE *f)
 		struct json_object *p = json_object_array_get_idx(phases, i);
 		int64_t from = kho_json_get_int(p, "at_us");
 
-		snprintf(at, sizeof(at), "%s%s", from < 0 ? "-" : "+", kho_format_us((uint64_t)(from < 0 ? -from : from), a));
+		snprintf(at, sizeof(at), "%s%s", from < 0 ? "-" : "+",
+			 kho_format_us((uint64_t)(from < 0 ? -from : from), a));
 		snprintf(us, sizeof(us), "%lld", (long long)kho_json_get_int(p, "us"));
-		kho_text_row(t, (const char *const[]){ kho_json_get_str(p, "name"), kho_json_get(p, "at_us") ? at : "-",
-						       kho_format_us((uint64_t)kho_json_get_int(p, "us"), b), us });
+		kho_text_row(
+			t, (const char *const[]){
+				   kho_json_get_str(p, "name"), kho_json_get(p, "at_us") ? at : "-",
+				   kho_format_us((uint64_t)kho_json_get_int(p, "us"), b), us });
 	}
 	kho_text_table_end(t, f);
-	fprintf(f, "\n%s -> %s, generation %lld, engine %s: %s%s%s\n", kho_json_get_str(r, "from"), kho_json_get_str(r, "to"),
-		(long long)kho_json_get_int(r, "generation"), kho_json_get_str(r, "engine"), kho_json_get_str(r, "outcome"),
-		*msg ? ": " : "", msg);
+	fprintf(f, "\n%s -> %s, generation %lld, engine %s: %s%s%s\n", kho_json_get_str(r, "from"),
+		kho_json_get_str(r, "to"), (long long)kho_json_get_int(r, "generation"),
+		kho_json_get_str(r, "engine"), kho_json_get_str(r, "outcome"), *msg ? ": " : "",
+		msg);
 	fprintf(f, "pre-copy: %lld rounds, %s\n", (long long)kho_json_get_int(pre, "rounds"),
 		kho_format_bytes((uint64_t)kho_json_get_int(pre, "bytes"), a));
 	if (kho_json_get(r, "blackout_us"))
-		fprintf(f, "blackout: %s (%lld us)\n", kho_format_us((uint64_t)kho_json_get_int(r, "blackout_us"), a),
+		fprintf(f, "blackout: %s (%lld us)\n",
+			kho_format_us((uint64_t)kho_json_get_int(r, "blackout_us"), a),
 			(long long)kho_json_get_int(r, "blackout_us"));
 }

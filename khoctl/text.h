@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Text output: tables by libsmartcols, the plan, a report.  Each is made from the JSON form, so that both tell the same.
+ * Text output: tables by libsmartcols, the plan, a report.  Each is made from the JSON form, so
+ * that both tell the same.
  */
 #ifndef KHO_TEXT_H
 #define KHO_TEXT_H

@@ -28,7 +28,8 @@ static int print_chunk(const struct kho_cli *c, char *buf, size_t n)
 		struct json_object *o = json_object_new_object();
 
 		json_object_object_add(o, "text", json_object_new_string_len(buf, (int)n));
-		puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
+		puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+							       JSON_C_TO_STRING_NOSLASHESCAPE));
 		json_object_put(o);
 		return fflush(stdout);
 	}
@@ -43,7 +44,8 @@ int kho_verb_console(const struct kho_cli *c)
 	ssize_t n;
 
 	if (fd < 0) {
-		(void)kho_fail_errno(&err, "open " NODE " (it is there while an incoming kernel is; module: modprobe khoctl)");
+		(void)kho_fail_errno(&err, "open " NODE " (it is there while an incoming kernel "
+							"is; module: modprobe khoctl)");
 		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
 	}
 	while ((n = read(fd, buf, sizeof(buf))) > 0)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * khoctl image show FILE: a kernel image's header, a journal's records, or a directory of CRIU images.
+ * khoctl image show FILE: a kernel image's header, a journal's records, or a directory of CRIU
+ * images.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -43,7 +44,7 @@ static int show_kernel(const struct kho_cli *c, const char *path)
 		kho_cli_json(o);
 		return KHO_EXIT_OK;
 	}
-	json_object_object_foreach(o, key, value)
+	json_object_object_foreach (o, key, value)
 		printf("%-12s %s\n", key, json_object_get_string(value));
 	json_object_put(o);
 	return KHO_EXIT_OK;
@@ -67,7 +68,9 @@ static int show_journal(const struct kho_cli *c, const void *bytes, size_t len)
 		return KHO_EXIT_OK;
 	}
 	for (size_t i = 0; i < json_object_array_length(records); i++)
-		puts(json_object_to_json_string_ext(json_object_array_get_idx(records, i), JSON_C_TO_STRING_PLAIN));
+		puts(json_object_to_json_string_ext(json_object_array_get_idx(records, i),
+						    JSON_C_TO_STRING_PLAIN |
+							    JSON_C_TO_STRING_NOSLASHESCAPE));
 	if (torn)
 		puts("(the tail is torn)");
 	return KHO_EXIT_OK;
@@ -129,8 +132,10 @@ static int show_dir(const struct kho_cli *c, const char *path)
 	for (size_t i = 0; i < json_object_array_length(files); i++) {
 		struct json_object *f = json_object_array_get_idx(files, i);
 
-		kho_text_row(t, (const char *const[]){ kho_json_get_str(f, "name"),
-						       kho_format_bytes((uint64_t)kho_json_get_int(f, "bytes"), text) });
+		kho_text_row(t, (const char *const[]){
+					kho_json_get_str(f, "name"),
+					kho_format_bytes((uint64_t)kho_json_get_int(f, "bytes"),
+							 text) });
 	}
 	kho_text_table_end(t, stdout);
 	printf("\n%d CRIU images, %s\n", n, kho_format_bytes((uint64_t)total, text));
@@ -147,7 +152,8 @@ int kho_verb_image(const struct kho_cli *c)
 	size_t len;
 
 	if (strcmp(c->args[0], "show")) {
-		(void)kho_fail(&err, -EINVAL, "image: '%s' is unknown; want: image show FILE", c->args[0]);
+		(void)kho_fail(&err, -EINVAL, "image: '%s' is unknown; want: image show FILE",
+			       c->args[0]);
 		return kho_cli_error(c, KHO_EXIT_USAGE, &err);
 	}
 	if (stat(path, &st) < 0) {
@@ -156,7 +162,8 @@ int kho_verb_image(const struct kho_cli *c)
 	}
 	if (S_ISDIR(st.st_mode))
 		return show_dir(c, path);
-	if (kho_read_file(path, 64u << 20, &text, &len, &err) == 0 && len >= 8 && !memcmp(text, "KHOJRNL1", 8))
+	if (kho_read_file(path, 64u << 20, &text, &len, &err) == 0 && len >= 8 &&
+	    !memcmp(text, "KHOJRNL1", 8))
 		return show_journal(c, text, len);
 	return show_kernel(c, path);
 }

@@ -12,7 +12,8 @@
 
 static struct json_object *one(const struct kho_instance_info *in)
 {
-	struct json_object *o = json_object_new_object(), *cpus = json_object_new_array(), *devs = json_object_new_array();
+	struct json_object *o = json_object_new_object(), *cpus = json_object_new_array(),
+			   *devs = json_object_new_array();
 
 	kho_json_int(o, "id", in->id);
 	kho_json_int(o, "generation", in->generation);
@@ -46,13 +47,17 @@ static void row(struct kho_text_table *t, const struct kho_instance_info *in)
 	snprintf(id, sizeof(id), "%u%s", in->id, in->self ? "*" : "");
 	snprintf(gen, sizeof(gen), "%u", in->generation);
 	join(in->devices, in->ndevices, devs, sizeof(devs));
-	kho_text_row(t, (const char *const[]){ id, gen, in->release, in->state, kho_format_ids(in->apicids, in->ncpus, cpus, sizeof(cpus)),
-					       kho_format_bytes(in->mem_kib * 1024, mem), kho_format_us(in->heartbeat_age_us, beat), devs });
+	kho_text_row(t, (const char *const[]){
+				id, gen, in->release, in->state,
+				kho_format_ids(in->apicids, in->ncpus, cpus, sizeof(cpus)),
+				kho_format_bytes(in->mem_kib * 1024, mem),
+				kho_format_us(in->heartbeat_age_us, beat), devs });
 }
 
 int kho_verb_list(const struct kho_cli *c)
 {
-	static const char *const heads[] = { "ID", "GEN", "RELEASE", "STATE", "CPUS", "MEMORY", "HEARTBEAT", "DEVICES", NULL };
+	static const char *const heads[] = { "ID",     "GEN",	    "RELEASE", "STATE", "CPUS",
+					     "MEMORY", "HEARTBEAT", "DEVICES", NULL };
 	struct kho_instance_info *list = NULL;
 	struct kho_err err = KHO_ERR_INIT;
 	size_t n = 0;

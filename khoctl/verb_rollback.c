@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * khoctl rollback: before the commit stop and undo (the running khoctl does it, or this one from the journal of one that died);
- * after the commit say how to go back, and with --yes do it.
+ * khoctl rollback: before the commit stop and undo (the running khoctl does it, or this one from
+ * the journal of one that died); after the commit say how to go back, and with --yes do it.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -61,7 +61,9 @@ static int stop_running(const struct kho_cli *c, pid_t pid)
 		return kho_cli_error(c, KHO_EXIT_PERSON, &err);
 	outcome = kho_json_get_str(report, "outcome");
 	if (!strcmp(outcome, "upgraded"))
-		return tell(c, KHO_EXIT_REFUSED, "too late", "the upgrade had been committed; khoctl rollback once more says how to go back");
+		return tell(c, KHO_EXIT_REFUSED, "too late",
+			    "the upgrade had been committed; khoctl rollback once more says how to "
+			    "go back");
 	if (!strcmp(outcome, "rolled back") || !strcmp(outcome, "refused"))
 		return tell(c, KHO_EXIT_OK, "rolled back", "the machine is as before");
 	return tell(c, KHO_EXIT_PERSON, outcome, kho_json_get_str(report, "msg"));
@@ -88,7 +90,11 @@ static int recover(const struct kho_cli *c, const char *image)
 		rc = kho_fail(&err, -EOPNOTSUPP, "no engine can undo it");
 	if (rc == 0) {
 		struct kho_upgrade_options o = {
-			.plan = p, .engine = e, .stop_fd = -1, .on_event = show_line, .event_arg = &progress,
+			.plan = p,
+			.engine = e,
+			.stop_fd = -1,
+			.on_event = show_line,
+			.event_arg = &progress,
 		};
 
 		rc = kho_upgrade_recover(&o, &err);
@@ -96,7 +102,8 @@ static int recover(const struct kho_cli *c, const char *image)
 	if (e)
 		e->ops->free(e);
 	kho_plan_free(p);
-	return rc < 0 ? kho_cli_error(c, KHO_EXIT_PERSON, &err) : tell(c, KHO_EXIT_OK, "rolled back", "the machine is as before");
+	return rc < 0 ? kho_cli_error(c, KHO_EXIT_PERSON, &err)
+		      : tell(c, KHO_EXIT_OK, "rolled back", "the machine is as before");
 }
 
 static int go_back(const struct kho_cli *c, const char *old_image)
@@ -105,7 +112,8 @@ static int go_back(const struct kho_cli *c, const char *old_image)
 	char text[512];
 
 	if (!c->yes) {
-		snprintf(text, sizeof(text), "the way back is another upgrade: khoctl upgrade --to %s", old_image);
+		snprintf(text, sizeof(text),
+			 "the way back is another upgrade: khoctl upgrade --to %s", old_image);
 		return tell(c, KHO_EXIT_REFUSED, "committed", text);
 	}
 	again.to = old_image;

@@ -29,7 +29,8 @@ static const char *advice(const char *state, const char *outcome)
 static bool was_signed(const struct json_object *records)
 {
 	for (size_t i = 0; i < json_object_array_length(records); i++)
-		if (!strcmp(kho_json_get_str(json_object_array_get_idx(records, i), "rec"), "signed"))
+		if (!strcmp(kho_json_get_str(json_object_array_get_idx(records, i), "rec"), "signe"
+											    "d"))
 			return true;
 	return false;
 }
@@ -45,7 +46,9 @@ static struct json_object *gather(void)
 	if (kho_journal_read(KHO_RUN_DIR, KHO_STATE_DIR, &records, NULL, NULL) == 0) {
 		report = kho_report_of_journal(records);
 		outcome = kho_json_get_str(report, "outcome");
-		state = strcmp(outcome, "interrupted") ? "ended" : was_signed(records) ? "committed" : "interrupted";
+		state = strcmp(outcome, "interrupted") ? "ended"
+			: was_signed(records)	       ? "committed"
+						       : "interrupted";
 		kho_json_str(o, "from", kho_json_get_str(report, "from"));
 		kho_json_str(o, "to", kho_json_get_str(report, "to"));
 	}
@@ -64,7 +67,8 @@ static struct json_object *gather(void)
 
 static void print(const struct json_object *o)
 {
-	const char *state = kho_json_get_str(o, "state"), *msg = kho_json_get_str(o, "msg"), *next = kho_json_get_str(o, "next");
+	const char *state = kho_json_get_str(o, "state"), *msg = kho_json_get_str(o, "msg"),
+		   *next = kho_json_get_str(o, "next");
 
 	if (!strcmp(state, "none")) {
 		puts("no upgrade has been run");
@@ -72,11 +76,14 @@ static void print(const struct json_object *o)
 	}
 	printf("%s -> %s: ", kho_json_get_str(o, "from"), kho_json_get_str(o, "to"));
 	if (!strcmp(state, "running"))
-		printf("running, step %s (pid %lld)", kho_json_get_str(o, "step"), (long long)kho_json_get_int(o, "pid"));
+		printf("running, step %s (pid %lld)", kho_json_get_str(o, "step"),
+		       (long long)kho_json_get_int(o, "pid"));
 	else if (!strcmp(state, "ended"))
 		printf("%s%s%s", kho_json_get_str(o, "outcome"), *msg ? ": " : "", msg);
 	else
-		printf("%s", !strcmp(state, "committed") ? "committed" : "INTERRUPTED: khoctl died in the middle");
+		printf("%s", !strcmp(state, "committed") ? "committed"
+							 : "INTERRUPTED: khoctl died in the "
+							   "middle");
 	printf("%s%s\n", *next ? "; next: " : "", next);
 }
 

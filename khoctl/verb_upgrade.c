@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * khoctl upgrade: start the worker process, show what it tells, exit with its result.  This process only watches.
+ * khoctl upgrade: start the worker process, show what it tells, exit with its result.  This process
+ * only watches.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,7 @@
 #include "orchestrator/steps.h"
 
 #define PIPE_BYTES (1 << 20)
-#define TICK_MS 100
+#define TICK_MS	   100
 
 static int to_worker = -1;
 
@@ -35,7 +36,7 @@ static void forward(int sig)
 struct watch {
 	const struct kho_cli *c;
 	struct kho_progress progress;
-	int code;		/* exit code once the result is known, or -1 */
+	int code; /* exit code once the result is known, or -1 */
 	char *buf;
 	size_t len, room;
 };
@@ -141,7 +142,8 @@ static int watch_worker(const struct kho_cli *c, int fd)
 	free(w.buf);
 	if (w.code >= 0)
 		return w.code;
-	fprintf(stderr, "khoctl: the upgrade's process ended without a result; see khoctl status, then khoctl rollback\n");
+	fprintf(stderr, "khoctl: the upgrade's process ended without a result; see khoctl status, "
+			"then khoctl rollback\n");
 	return KHO_EXIT_PERSON;
 }
 
@@ -164,7 +166,9 @@ static int start(const struct kho_cli *c)
 	}
 	if (pid == 0) {
 		struct kho_worker_pipes pipes = {
-			.events = events[1], .stop_read = stop[0], .stop_write = stop[1],
+			.events = events[1],
+			.stop_read = stop[0],
+			.stop_write = stop[1],
 			.confirm = !c->yes && !c->json && isatty(0) && isatty(1),
 		};
 

@@ -10,7 +10,8 @@
 
 int kho_verb_version(const struct kho_cli *c)
 {
-	struct json_object *o = json_object_new_object(), *engines = json_object_new_array(), *ser = json_object_new_array();
+	struct json_object *o = json_object_new_object(), *engines = json_object_new_array(),
+			   *ser = json_object_new_array();
 
 	for (const struct kho_engine_entry *e = kho_engines; e->name; e++)
 		json_object_array_add(engines, json_object_new_string(e->name));
@@ -25,7 +26,7 @@ int kho_verb_version(const struct kho_cli *c)
 		kho_cli_json(o);
 		return KHO_EXIT_OK;
 	}
-	json_object_object_foreach(o, key, value)
+	json_object_object_foreach (o, key, value)
 		printf("%-16s %s\n", key, json_object_get_string(value));
 	json_object_put(o);
 	return KHO_EXIT_OK;

@@ -17,8 +17,8 @@
 #include "orchestrator/steps.h"
 
 #define RETIRE_DELAY_US 1500000
-#define STACK_BYTES (1u << 20)
-#define WORDS_MAX 64
+#define STACK_BYTES	(1u << 20)
+#define WORDS_MAX	64
 
 static int stop_write_fd = -1;
 
@@ -41,7 +41,8 @@ static void catch_signals(int fd)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* Progress may be dropped when the terminal does not read; the result waits for a reader, for a while. */
+/* Progress may be dropped when the terminal does not read; the result waits for a reader, for a
+ * while. */
 static void send_line(void *arg, const char *line, size_t len)
 {
 	const int *fd = arg;
@@ -54,7 +55,7 @@ static void send_line(void *arg, const char *line, size_t len)
 		if (n > 0) {
 			line += n;
 			len -= (size_t)n;
-			result = true;	/* never half a line */
+			result = true; /* never half a line */
 			continue;
 		}
 		if (errno != EAGAIN || !result || poll(&p, 1, 2000) <= 0)
@@ -66,7 +67,9 @@ static void send_object(int fd, struct json_object *o)
 {
 	_cleanup_free_ char *line = NULL;
 
-	if (asprintf(&line, "%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN)) < 0)
+	if (asprintf(&line, "%s\n",
+		     json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+							       JSON_C_TO_STRING_NOSLASHESCAPE)) < 0)
 		line = NULL;
 	if (line)
 		send_line(&fd, line, strlen(line));
@@ -85,7 +88,8 @@ static int send_result(int fd, enum kho_outcome out, const struct kho_err *err)
 	return kho_cli_exit(out);
 }
 
-/* No standard stream may keep the caller's pipe open, no page of ours may have to come from a frozen disk. */
+/* No standard stream may keep the caller's pipe open, no page of ours may have to come from a
+ * frozen disk. */
 static int settle_down(const struct kho_cli *c, struct kho_err *err)
 {
 	pthread_attr_t attr;
@@ -108,7 +112,8 @@ static int settle_down(const struct kho_cli *c, struct kho_err *err)
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	pthread_setattr_default_np(&attr);
 	pthread_attr_destroy(&attr);
-	return mlockall(MCL_CURRENT | MCL_FUTURE) < 0 ? kho_fail_errno(err, "lock khoctl's memory") : 0;
+	return mlockall(MCL_CURRENT | MCL_FUTURE) < 0 ? kho_fail_errno(err, "lock khoctl's memory")
+						      : 0;
 }
 
 static int split_words(const char *text, char **words)
@@ -118,7 +123,8 @@ static int split_words(const char *text, char **words)
 
 	if (!copy)
 		return 0;
-	for (w = strtok_r(copy, " \t", &save); w && n < WORDS_MAX - 1; w = strtok_r(NULL, " \t", &save))
+	for (w = strtok_r(copy, " \t", &save); w && n < WORDS_MAX - 1;
+	     w = strtok_r(NULL, " \t", &save))
 		words[n++] = w;
 	words[n] = NULL;
 	return n;
@@ -131,21 +137,30 @@ static bool agreed(const struct kho_worker_pipes *pipes, const struct kho_plan *
 
 	if (!pipes->confirm || !p->can || kho_report_worst(&p->report) == KHO_V_OK)
 		return true;
-	return read(pipes->stop_read, &value, sizeof(value)) == sizeof(value) && value == KHO_WORKER_GO;
+	return read(pipes->stop_read, &value, sizeof(value)) == sizeof(value) &&
+	       value == KHO_WORKER_GO;
 }
 
-static enum kho_outcome run_plan(const struct kho_cli *c, const struct kho_worker_pipes *pipes, const struct kho_plan *p,
-				 struct kho_engine *e, struct kho_err *err)
+static enum kho_outcome run_plan(const struct kho_cli *c, const struct kho_worker_pipes *pipes,
+				 const struct kho_plan *p, struct kho_engine *e,
+				 struct kho_err *err)
 {
 	char *words[WORDS_MAX];
 	int events = pipes->events;
 	struct kho_upgrade_options o = {
-		.plan = p, .engine = e, .hold_before = c->hold_before, .retire_delay_us = RETIRE_DELAY_US,
-		.on_event = send_line, .event_arg = &events, .stop_fd = pipes->stop_read,
+		.plan = p,
+		.engine = e,
+		.hold_before = c->hold_before,
+		.retire_delay_us = RETIRE_DELAY_US,
+		.on_event = send_line,
+		.event_arg = &events,
+		.stop_fd = pipes->stop_read,
 	};
 
 	if (!e)
-		return kho_fail(err, -EOPNOTSUPP, "no engine can: see the verdicts above") ? KHO_OUT_REFUSED : KHO_OUT_INTERNAL;
+		return kho_fail(err, -EOPNOTSUPP, "no engine can: see the verdicts above")
+			       ? KHO_OUT_REFUSED
+			       : KHO_OUT_INTERNAL;
 	if (kho_faults_parse(getenv("KHOCTL_FAULT"), kho_step_names, &o.faults, err) < 0)
 		return KHO_OUT_REFUSED;
 	if (c->exec && split_words(c->exec, words))
@@ -169,7 +184,8 @@ int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipe
 		return send_result(pipes->events, KHO_OUT_REFUSED, &err);
 	ev = json_object_new_object();
 	kho_json_str(ev, "event", "plan");
-	kho_json_bool(ev, "confirm", pipes->confirm && p->can && kho_report_worst(&p->report) != KHO_V_OK);
+	kho_json_bool(ev, "confirm",
+		      pipes->confirm && p->can && kho_report_worst(&p->report) != KHO_V_OK);
 	json_object_object_add(ev, "plan", kho_plan_json(p));
 	send_object(pipes->events, ev);
 	if (!agreed(pipes, p)) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The process an upgrade runs in, apart from the terminal that asked for it: it goes on when the terminal is lost,
- * and after its result it retires this kernel while the watching khoctl has exited in order.
+ * The process an upgrade runs in, apart from the terminal that asked for it: it goes on when the
+ * terminal is lost, and after its result it retires this kernel while the watching khoctl has
+ * exited in order.
  */
 #ifndef KHO_UPGRADE_WORKER_H
 #define KHO_UPGRADE_WORKER_H
@@ -12,9 +13,9 @@
 #define KHO_WORKER_GO 0
 
 struct kho_worker_pipes {
-	int events;		/* worker writes event lines */
+	int events; /* worker writes event lines */
 	int stop_read, stop_write;
-	bool confirm;		/* wait for KHO_WORKER_GO when the plan loses something */
+	bool confirm; /* wait for KHO_WORKER_GO when the plan loses something */
 };
 
 /* In the child: make the plan, run it. An exit code (nobody waits for it). */

@@ -63,7 +63,9 @@ static int unescape(const struct place *at, const char *in, char **out, struct k
 		}
 		n = escape(in + 1, w++);
 		if (!n)
-			return kho_fail(err, -EINVAL, "%s:%u: unknown escape '\\%.1s' (known: \\r \\n \\t \\\\ \\\" \\xHH)",
+			return kho_fail(err, -EINVAL,
+					"%s:%u: unknown escape '\\%.1s' (known: \\r \\n \\t \\\\ "
+					"\\\" \\xHH)",
 					at->path, at->line, in + 1);
 		in += n + 1;
 	}
@@ -92,14 +94,15 @@ static int add_string(const struct place *at, const char *value, char ***list, s
 	return set_string(at, value, &bigger[n], err);
 }
 
-static int bad(const struct place *at, const struct kho_conf_key *k, const char *value, const char *want,
-	       struct kho_err *err)
+static int bad(const struct place *at, const struct kho_conf_key *k, const char *value,
+	       const char *want, struct kho_err *err)
 {
-	return kho_fail(err, -EINVAL, "%s:%u: %s = %s: %s", at->path, at->line, k->key, value, want);
+	return kho_fail(err, -EINVAL, "%s:%u: %s = %s: %s", at->path, at->line, k->key, value,
+			want);
 }
 
-static int set_value(const struct place *at, const struct kho_conf_key *k, const char *value, void *object,
-		     struct kho_err *err)
+static int set_value(const struct place *at, const struct kho_conf_key *k, const char *value,
+		     void *object, struct kho_err *err)
 {
 	void *field = (char *)object + k->off;
 	char *end;
@@ -115,21 +118,29 @@ static int set_value(const struct place *at, const struct kho_conf_key *k, const
 	case KHO_CONF_PATHS:
 		if (*value != '/')
 			return bad(at, k, value, "want an absolute path", err);
-		return k->type == KHO_CONF_PATH ? set_string(at, value, field, err) : add_string(at, value, field, err);
+		return k->type == KHO_CONF_PATH ? set_string(at, value, field, err)
+						: add_string(at, value, field, err);
 	case KHO_CONF_DURATION:
-		return kho_parse_duration(value, field) ? 0 : bad(at, k, value, "want a time like 2s or 250ms", err);
+		return kho_parse_duration(value, field)
+			       ? 0
+			       : bad(at, k, value, "want a time like 2s or 250ms", err);
 	case KHO_CONF_SIZE:
-		return kho_parse_size(value, field) ? 0 : bad(at, k, value, "want a size like 512M or 2G", err);
+		return kho_parse_size(value, field)
+			       ? 0
+			       : bad(at, k, value, "want a size like 512M or 2G", err);
 	case KHO_CONF_UINT:
 		errno = 0;
 		*(uint64_t *)field = strtoull(value, &end, 10);
-		return isdigit((unsigned char)*value) && !*end && !errno ? 0 : bad(at, k, value, "want a number", err);
+		return isdigit((unsigned char)*value) && !*end && !errno
+			       ? 0
+			       : bad(at, k, value, "want a number", err);
 	}
-	return kho_fail(err, -EINVAL, "%s:%u: %s: type %d is unknown", at->path, at->line, k->key, k->type);
+	return kho_fail(err, -EINVAL, "%s:%u: %s: type %d is unknown", at->path, at->line, k->key,
+			k->type);
 }
 
-static int parse_line(const struct place *at, char *line, const struct kho_conf_key *keys, uint64_t *seen,
-		      void *object, struct kho_err *err)
+static int parse_line(const struct place *at, char *line, const struct kho_conf_key *keys,
+		      uint64_t *seen, void *object, struct kho_err *err)
 {
 	char *eq, *key, *value;
 
@@ -138,7 +149,8 @@ static int parse_line(const struct place *at, char *line, const struct kho_conf_
 		return 0;
 	eq = strchr(line, '=');
 	if (!eq)
-		return kho_fail(err, -EINVAL, "%s:%u: '%s': want key = value", at->path, at->line, line);
+		return kho_fail(err, -EINVAL, "%s:%u: '%s': want key = value", at->path, at->line,
+				line);
 	*eq = '\0';
 	key = trim(line);
 	value = trim(eq + 1);
@@ -148,14 +160,16 @@ static int parse_line(const struct place *at, char *line, const struct kho_conf_
 		if (strcmp(k->key, key))
 			continue;
 		if (*seen & bit && k->type != KHO_CONF_PATHS)
-			return kho_fail(err, -EINVAL, "%s:%u: %s is given twice", at->path, at->line, key);
+			return kho_fail(err, -EINVAL, "%s:%u: %s is given twice", at->path,
+					at->line, key);
 		*seen |= bit;
 		return set_value(at, k, value, object, err);
 	}
 	return kho_fail(err, -EINVAL, "%s:%u: unknown key '%s'", at->path, at->line, key);
 }
 
-int kho_conf_load(const char *path, const struct kho_conf_key *keys, void *object, struct kho_err *err)
+int kho_conf_load(const char *path, const struct kho_conf_key *keys, void *object,
+		  struct kho_err *err)
 {
 	_cleanup_free_ char *text = NULL;
 	struct place at = { .path = path };
@@ -185,7 +199,8 @@ void kho_conf_done(const struct kho_conf_key *keys, void *object)
 	for (const struct kho_conf_key *k = keys; k->key; k++) {
 		char **field = (char **)((char *)object + k->off);
 
-		if (k->type == KHO_CONF_STRING || k->type == KHO_CONF_ESCAPED || k->type == KHO_CONF_PATH) {
+		if (k->type == KHO_CONF_STRING || k->type == KHO_CONF_ESCAPED ||
+		    k->type == KHO_CONF_PATH) {
 			free(*field);
 			*field = NULL;
 		} else if (k->type == KHO_CONF_PATHS) {

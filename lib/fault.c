@@ -18,13 +18,17 @@ static int find(const char *const *names, size_t n, size_t first, const char *na
 	return -1;
 }
 
-static int parse_one(char *word, const char *const *steps, struct kho_fault *out, struct kho_err *err)
+static int parse_one(char *word, const char *const *steps, struct kho_fault *out,
+		     struct kho_err *err)
 {
 	char *colon = strchr(word, ':'), *dot;
 	int kind, place = KHO_FAULT_BEFORE;
 
 	if (!colon)
-		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: '%s': want STEP[.before|.after|.undo]:fail|hang|kill", word);
+		return kho_fail(err, -EINVAL,
+				"KHOCTL_FAULT: '%s': want "
+				"STEP[.before|.after|.undo]:fail|hang|kill",
+				word);
 	*colon = '\0';
 	dot = strchr(word, '.');
 	if (dot) {
@@ -35,16 +39,19 @@ static int parse_one(char *word, const char *const *steps, struct kho_fault *out
 	if (find(steps, 1000, 0, word) < 0)
 		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: no step '%s'", word);
 	if (place < 0)
-		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: place '%s' is not before, after or undo", dot + 1);
+		return kho_fail(err, -EINVAL,
+				"KHOCTL_FAULT: place '%s' is not before, after or undo", dot + 1);
 	if (kind < 0)
-		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: kind '%s' is not fail, hang or kill", colon + 1);
+		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: kind '%s' is not fail, hang or kill",
+				colon + 1);
 	snprintf(out->step, sizeof(out->step), "%s", word);
 	out->place = (enum kho_fault_place)place;
 	out->kind = (enum kho_fault_kind)kind;
 	return 0;
 }
 
-int kho_faults_parse(const char *text, const char *const *steps, struct kho_faults *out, struct kho_err *err)
+int kho_faults_parse(const char *text, const char *const *steps, struct kho_faults *out,
+		     struct kho_err *err)
 {
 	_cleanup_free_ char *copy = strdup(text ? text : "");
 	char *save, *word;
@@ -56,7 +63,8 @@ int kho_faults_parse(const char *text, const char *const *steps, struct kho_faul
 		int rc;
 
 		if (out->n == KHO_FAULTS_MAX)
-			return kho_fail(err, -E2BIG, "KHOCTL_FAULT: more than %d faults", KHO_FAULTS_MAX);
+			return kho_fail(err, -E2BIG, "KHOCTL_FAULT: more than %d faults",
+					KHO_FAULTS_MAX);
 		rc = parse_one(word, steps, &out->f[out->n], err);
 		if (rc < 0)
 			return rc;
@@ -65,7 +73,8 @@ int kho_faults_parse(const char *text, const char *const *steps, struct kho_faul
 	return 0;
 }
 
-enum kho_fault_kind kho_fault_at(const struct kho_faults *f, const char *step, enum kho_fault_place place)
+enum kho_fault_kind kho_fault_at(const struct kho_faults *f, const char *step,
+				 enum kho_fault_place place)
 {
 	for (size_t i = 0; i < f->n; i++)
 		if (f->f[i].place == place && !strcmp(f->f[i].step, step))

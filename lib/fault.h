@@ -25,12 +25,14 @@ struct kho_faults {
 };
 
 /*
- * Parse text (NULL or "": no faults). steps: NULL-terminated names that exist. Unknown step, place or
- * kind: -EINVAL naming what is known.
+ * Parse text (NULL or "": no faults). steps: NULL-terminated names that exist. Unknown step, place
+ * or kind: -EINVAL naming what is known.
  */
-int kho_faults_parse(const char *text, const char *const *steps, struct kho_faults *out, struct kho_err *err) __must_check;
+int kho_faults_parse(const char *text, const char *const *steps, struct kho_faults *out,
+		     struct kho_err *err) __must_check;
 
 /* Which fault is due at this place? */
-enum kho_fault_kind kho_fault_at(const struct kho_faults *f, const char *step, enum kho_fault_place place);
+enum kho_fault_kind kho_fault_at(const struct kho_faults *f, const char *step,
+				 enum kho_fault_place place);
 
 #endif

@@ -60,7 +60,8 @@ const char *kho_format_ids(const uint32_t *ids, size_t n, char *out, size_t out_
 		if (sorted[end - 1] == sorted[i])
 			w = snprintf(part, sizeof(part), "%s%u", i ? "," : "", sorted[i]);
 		else
-			w = snprintf(part, sizeof(part), "%s%u-%u", i ? "," : "", sorted[i], sorted[end - 1]);
+			w = snprintf(part, sizeof(part), "%s%u-%u", i ? "," : "", sorted[i],
+				     sorted[end - 1]);
 		if (len + (size_t)w + 4 > out_size) {
 			snprintf(out + len, out_size - len, "...");
 			break;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Numbers for people.  The result lies in a buffer of the caller's, so that several fit in one line.
+ * Numbers for people.  The result lies in a buffer of the caller's, so that several fit in one
+ * line.
  */
 #ifndef KHO_LIB_FORMAT_H
 #define KHO_LIB_FORMAT_H
@@ -16,12 +17,13 @@ const char *kho_format_bytes(uint64_t bytes, char buf[static KHO_FORMAT_MAX]);
 /* "850 us", "12.3 ms", "4.56 s" */
 const char *kho_format_us(uint64_t us, char buf[static KHO_FORMAT_MAX]);
 
-/* "0-3,8"; an empty list is "-". out_size bytes at out, cut off with "..." when too short. ids need not be sorted. */
+/* "0-3,8"; an empty list is "-". out_size bytes at out, cut off with "..." when too short. ids need
+ * not be sorted. */
 const char *kho_format_ids(const uint32_t *ids, size_t n, char *out, size_t out_size);
 
 /*
- * Compare versions as a person sorts them: digits by value, "7.1-rc1" before "7.1", "6.12.107" before "7.3.4".
- * < 0, 0, > 0.
+ * Compare versions as a person sorts them: digits by value, "7.1-rc1" before "7.1", "6.12.107"
+ * before "7.3.4". < 0, 0, > 0.
  */
 int kho_version_cmp(const char *a, const char *b);
 

@@ -158,7 +158,8 @@ int kho_mkdir(const char *path, struct kho_err *err)
 	if (stat(path, &st) < 0)
 		return kho_fail_errno(err, "mkdir %s", path);
 	if (!S_ISDIR(st.st_mode))
-		return kho_fail(err, -ENOTDIR, "mkdir %s: a file with this name is in the way", path);
+		return kho_fail(err, -ENOTDIR, "mkdir %s: a file with this name is in the way",
+				path);
 	return 0;
 }
 
@@ -181,7 +182,10 @@ static bool number_and_unit(const char *text, uint64_t *out, const char **out_un
 
 bool kho_parse_size(const char *text, uint64_t *out_bytes)
 {
-	static const struct { const char *unit; unsigned shift; } units[] = {
+	static const struct {
+		const char *unit;
+		unsigned shift;
+	} units[] = {
 		{ "", 0 }, { "K", 10 }, { "M", 20 }, { "G", 30 }, { "T", 40 },
 	};
 	const char *unit;
@@ -200,8 +204,14 @@ bool kho_parse_size(const char *text, uint64_t *out_bytes)
 
 bool kho_parse_duration(const char *text, uint64_t *out_us)
 {
-	static const struct { const char *unit; uint64_t us; } units[] = {
-		{ "us", 1 }, { "ms", 1000 }, { "s", 1000000 }, { "min", 60000000 },
+	static const struct {
+		const char *unit;
+		uint64_t us;
+	} units[] = {
+		{ "us", 1 },
+		{ "ms", 1000 },
+		{ "s", 1000000 },
+		{ "min", 60000000 },
 	};
 	const char *unit;
 	uint64_t n;

@@ -15,10 +15,11 @@
 char *kho_sysroot_path(const char *sysroot, const char *path);
 
 /*
- * Read the whole file; *out is malloc'd and NUL-terminated (the NUL is not counted in *out_len, which may be
- * NULL).  Works for /proc and /sys.  More than max bytes: -EFBIG.
+ * Read the whole file; *out is malloc'd and NUL-terminated (the NUL is not counted in *out_len,
+ * which may be NULL).  Works for /proc and /sys.  More than max bytes: -EFBIG.
  */
-int kho_read_file(const char *path, size_t max, char **out, size_t *out_len, struct kho_err *err) __must_check;
+int kho_read_file(const char *path, size_t max, char **out, size_t *out_len,
+		  struct kho_err *err) __must_check;
 
 /* The same, trailing white space removed; for one-line files. */
 int kho_read_line(const char *path, char **out, struct kho_err *err) __must_check;
@@ -30,7 +31,8 @@ int kho_write_all(int fd, const void *data, size_t len);
 int kho_write_existing(const char *path, const char *text, struct kho_err *err) __must_check;
 
 /* Whole or absent: PATH.new (0600), fsync, rename, fsync of the directory. */
-int kho_write_file(const char *path, const void *data, size_t len, struct kho_err *err) __must_check;
+int kho_write_file(const char *path, const void *data, size_t len,
+		   struct kho_err *err) __must_check;
 
 /* Make a directory and its missing parents, each new one 0700; an existing directory is fine. */
 int kho_mkdir(const char *path, struct kho_err *err) __must_check;

@@ -59,7 +59,8 @@ int kho_json_parse(const char *text, size_t len, struct json_object **out, struc
 	json_tokener_free(tok);
 	if (!json_object_is_type(o, json_type_object)) {
 		json_object_put(o);
-		return kho_fail(err, -EINVAL, "not a JSON object: %s", json_tokener_error_desc(jerr));
+		return kho_fail(err, -EINVAL, "not a JSON object: %s",
+				json_tokener_error_desc(jerr));
 	}
 	*out = o;
 	return 0;

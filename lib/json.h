@@ -22,13 +22,18 @@ const char *kho_json_get_str(const struct json_object *o, const char *key);
 int64_t kho_json_get_int(const struct json_object *o, const char *key);
 struct json_object *kho_json_get(const struct json_object *o, const char *key);
 
-/* Text (need not end with NUL) -> object; -EINVAL when it is no JSON object. *out is the caller's (json_object_put). */
-int kho_json_parse(const char *text, size_t len, struct json_object **out, struct kho_err *err) __must_check;
+/* Text (need not end with NUL) -> object; -EINVAL when it is no JSON object. *out is the caller's
+ * (json_object_put). */
+int kho_json_parse(const char *text, size_t len, struct json_object **out,
+		   struct kho_err *err) __must_check;
 
 /* A report as array of {"verdict","area","subject","what","fix"}. */
 struct json_object *kho_json_report(const struct kho_report *r);
 
-static inline void kho_json_putp(struct json_object **o) { json_object_put(*o); }
+static inline void kho_json_putp(struct json_object **o)
+{
+	json_object_put(*o);
+}
 #define _cleanup_json_ __attribute__((cleanup(kho_json_putp)))
 
 #endif

@@ -56,7 +56,10 @@ enum kho_verdict kho_report_worst(const struct kho_report *r)
 const char *kho_verdict_name(enum kho_verdict v)
 {
 	static const char *const names[] = {
-		[KHO_V_OK] = "ok", [KHO_V_LOSS] = "loss", [KHO_V_UNKNOWN] = "unknown", [KHO_V_NO] = "no",
+		[KHO_V_OK] = "ok",
+		[KHO_V_LOSS] = "loss",
+		[KHO_V_UNKNOWN] = "unknown",
+		[KHO_V_NO] = "no",
 	};
 
 	return (unsigned)v <= KHO_V_NO ? names[v] : "?";

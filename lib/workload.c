@@ -11,10 +11,13 @@
 #include "lib/conf.h"
 #include "lib/io.h"
 
-#define DEFAULT_DIR "/etc/khoctl/workloads.d"
+#define DEFAULT_DIR	   "/etc/khoctl/workloads.d"
 #define DEFAULT_TIMEOUT_US 2000000
 
-#define K(name, type, field) { name, type, offsetof(struct kho_workload, field) }
+#define K(name, type, field)                                     \
+	{                                                        \
+		name, type, offsetof(struct kho_workload, field) \
+	}
 static const struct kho_conf_key keys[] = {
 	K("pidfile", KHO_CONF_PATH, pidfile),
 	K("match", KHO_CONF_PATH, match),
@@ -36,7 +39,8 @@ static void workload_done(struct kho_workload *w)
 
 static bool name_is_valid(const char *name, size_t len)
 {
-	return len >= 1 && len <= 63 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") >= len;
+	return len >= 1 && len <= 63 &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") >= len;
 }
 
 static bool tcp_is_valid(const char *s)
@@ -56,17 +60,22 @@ static int validate(const char *path, const struct kho_workload *w, struct kho_e
 	int roots = !!w->pidfile + !!w->match + !!w->cgroup;
 
 	if (roots != 1)
-		return kho_fail(err, -EINVAL, "%s: want exactly one of pidfile, match, cgroup; has %d", path, roots);
+		return kho_fail(err, -EINVAL,
+				"%s: want exactly one of pidfile, match, cgroup; has %d", path,
+				roots);
 	if (w->health_tcp && !tcp_is_valid(w->health_tcp))
-		return kho_fail(err, -EINVAL, "%s: health-tcp = %s: want ADDRESS:PORT", path, w->health_tcp);
+		return kho_fail(err, -EINVAL, "%s: health-tcp = %s: want ADDRESS:PORT", path,
+				w->health_tcp);
 	if ((w->health_send || w->health_expect) && !w->health_tcp)
-		return kho_fail(err, -EINVAL, "%s: health-send and health-expect need health-tcp", path);
+		return kho_fail(err, -EINVAL, "%s: health-send and health-expect need health-tcp",
+				path);
 	if (!w->health_timeout_us)
 		return kho_fail(err, -EINVAL, "%s: health-timeout must not be zero", path);
 	return 0;
 }
 
-static int load_one(const char *dir, const char *file, struct kho_workload_list *out, struct kho_err *err)
+static int load_one(const char *dir, const char *file, struct kho_workload_list *out,
+		    struct kho_err *err)
 {
 	struct kho_workload w = { .health_timeout_us = DEFAULT_TIMEOUT_US };
 	size_t stem = strlen(file) - strlen(".conf");
@@ -77,7 +86,8 @@ static int load_one(const char *dir, const char *file, struct kho_workload_list 
 	if (asprintf(&path, "%s/%s", dir, file) < 0)
 		return kho_fail(err, -ENOMEM, "read %s: out of memory", dir);
 	if (!name_is_valid(file, stem))
-		return kho_fail(err, -EINVAL, "%s: the name of a workload is 1 to 63 of a-z 0-9 . _ -", path);
+		return kho_fail(err, -EINVAL,
+				"%s: the name of a workload is 1 to 63 of a-z 0-9 . _ -", path);
 	rc = kho_conf_load(path, keys, &w, err);
 	if (rc == 0)
 		rc = validate(path, &w, err);
@@ -102,7 +112,8 @@ static int is_conf(const struct dirent *d)
 	return d->d_name[0] != '.' && len > 5 && !strcmp(d->d_name + len - 5, ".conf");
 }
 
-int kho_workloads_load(const char *sysroot, const char *dir, struct kho_workload_list *out, struct kho_err *err)
+int kho_workloads_load(const char *sysroot, const char *dir, struct kho_workload_list *out,
+		       struct kho_err *err)
 {
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, dir ? dir : DEFAULT_DIR);
 	struct dirent **names;

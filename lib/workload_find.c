@@ -46,10 +46,14 @@ static bool read_stat(const char *sysroot, pid_t pid, struct proc *out)
 	if (proc_file(sysroot, pid, "stat", &text) < 0)
 		return false;
 	p = strrchr(text, ')');
-	if (!p || sscanf(p, ") %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld",
+	if (!p || sscanf(p,
+			 ") %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+			 "%*s %*s %*s %ld",
 			 &ppid, &rss) != 2)
 		return false;
-	*out = (struct proc){ .pid = pid, .ppid = ppid, .rss_bytes = rss > 0 ? (uint64_t)rss * 4096 : 0 };
+	*out = (struct proc){ .pid = pid,
+			      .ppid = ppid,
+			      .rss_bytes = rss > 0 ? (uint64_t)rss * 4096 : 0 };
 	return true;
 }
 
@@ -64,7 +68,8 @@ static int read_procs(const char *sysroot, struct proc_table *t, struct kho_err 
 	while ((d = readdir(dir))) {
 		struct proc p, *bigger;
 
-		if (!isdigit((unsigned char)d->d_name[0]) || !read_stat(sysroot, atoi(d->d_name), &p))
+		if (!isdigit((unsigned char)d->d_name[0]) ||
+		    !read_stat(sysroot, atoi(d->d_name), &p))
 			continue;
 		bigger = realloc(t->p, (t->n + 1) * sizeof(*bigger));
 		if (!bigger)
@@ -83,9 +88,10 @@ static const struct proc *find_pid(const struct proc_table *t, pid_t pid)
 	return NULL;
 }
 
-/* Of several that fit, the one whose parent does not fit is the root; two such are two workloads. */
-static int pick_root(const struct proc_table *t, const bool *fits, const struct kho_workload *w, pid_t *out,
-		     struct kho_err *err)
+/* Of several that fit, the one whose parent does not fit is the root; two such are two workloads.
+ */
+static int pick_root(const struct proc_table *t, const bool *fits, const struct kho_workload *w,
+		     pid_t *out, struct kho_err *err)
 {
 	*out = 0;
 	for (size_t i = 0; i < t->n; i++) {
@@ -94,7 +100,9 @@ static int pick_root(const struct proc_table *t, const bool *fits, const struct 
 		if (!fits[i] || (parent && fits[parent - t->p]))
 			continue;
 		if (*out)
-			return kho_fail(err, -ENOTUNIQ, "workload %s: pids %d and %d both fit; name one by pidfile or cgroup",
+			return kho_fail(err, -ENOTUNIQ,
+					"workload %s: pids %d and %d both fit; name one by pidfile "
+					"or cgroup",
 					w->name, *out, t->p[i].pid);
 		*out = t->p[i].pid;
 	}
@@ -132,18 +140,21 @@ static bool in_cgroup(const char *sysroot, pid_t pid, const char *cgroup)
 	return !strncmp(p, cgroup, len) && (p[len] == '\n' || p[len] == '/' || !p[len]);
 }
 
-static int root_by_scan(const char *sysroot, const struct proc_table *t, struct kho_workload *w, struct kho_err *err)
+static int root_by_scan(const char *sysroot, const struct proc_table *t, struct kho_workload *w,
+			struct kho_err *err)
 {
 	_cleanup_free_ bool *fits = calloc(t->n + 1, sizeof(*fits));
 
 	if (!fits)
 		return kho_fail(err, -ENOMEM, "workload %s: out of memory", w->name);
 	for (size_t i = 0; i < t->n; i++)
-		fits[i] = w->match ? exe_is(sysroot, t->p[i].pid, w->match) : in_cgroup(sysroot, t->p[i].pid, w->cgroup);
+		fits[i] = w->match ? exe_is(sysroot, t->p[i].pid, w->match)
+				   : in_cgroup(sysroot, t->p[i].pid, w->cgroup);
 	return pick_root(t, fits, w, &w->root, err);
 }
 
-static int root_by_pidfile(const char *sysroot, const struct proc_table *t, struct kho_workload *w, struct kho_err *err)
+static int root_by_pidfile(const char *sysroot, const struct proc_table *t, struct kho_workload *w,
+			   struct kho_err *err)
 {
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, w->pidfile);
 	_cleanup_free_ char *text = NULL;
@@ -160,7 +171,8 @@ static int root_by_pidfile(const char *sysroot, const struct proc_table *t, stru
 		return kho_wrap(err, "workload %s", w->name);
 	pid = strtol(text, &end, 10);
 	if (end == text || *end || pid < 1 || pid > INT_MAX)
-		return kho_fail(err, -EINVAL, "workload %s: %s does not hold a process id", w->name, w->pidfile);
+		return kho_fail(err, -EINVAL, "workload %s: %s does not hold a process id", w->name,
+				w->pidfile);
 	w->root = find_pid(t, pid) ? pid : 0;
 	return 0;
 }
@@ -199,12 +211,19 @@ int kho_workloads_resolve(const char *sysroot, struct kho_workload_list *l, stru
 		struct kho_workload *w = &l->w[i];
 
 		w->root = 0;
-		rc = w->pidfile ? root_by_pidfile(sysroot, &t, w, err) : root_by_scan(sysroot, &t, w, err);
+		rc = w->pidfile ? root_by_pidfile(sysroot, &t, w, err)
+				: root_by_scan(sysroot, &t, w, err);
 		if (rc < 0)
 			return rc;
 		if (!w->root)
-			return kho_fail(err, -ESRCH, "workload %s (%s) does not run; start it or remove its file from %s", w->name,
-					w->pidfile ? w->pidfile : w->match ? w->match : w->cgroup, "/etc/khoctl/workloads.d");
+			return kho_fail(err, -ESRCH,
+					"workload %s (%s) does not run; start it or remove its "
+					"file from %s",
+					w->name,
+					w->pidfile ? w->pidfile
+					: w->match ? w->match
+						   : w->cgroup,
+					"/etc/khoctl/workloads.d");
 		rc = collect_tree(&t, w, err);
 	}
 	return rc;

@@ -12,12 +12,14 @@
 /* env is a member of the engine; event_arg is ours */
 static struct kho_upgrade *upgrade_of(struct kho_env *env)
 {
-	struct kho_engine *e = (struct kho_engine *)((char *)env - offsetof(struct kho_engine, env));
+	struct kho_engine *e =
+		(struct kho_engine *)((char *)env - offsetof(struct kho_engine, env));
 
 	return e->event_arg;
 }
 
-static int env_put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
+static int env_put_file(struct kho_env *env, const char *local, const char *name,
+			struct kho_err *err)
 {
 	struct kho_upgrade *u = upgrade_of(env);
 	struct stat st;
@@ -133,12 +135,13 @@ int kho_context_check(struct kho_upgrade *u, struct kho_err *err)
 	return kho_fail(err, u->stop_why.code, "%s", u->stop_why.msg);
 }
 
-int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, const struct kho_blob *in,
-		     struct kho_report *r, struct kho_err *err)
+int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+		     const struct kho_blob *in, struct kho_report *r, struct kho_err *err)
 {
 	uint64_t begin = kho_clock_us();
 	char name[64];
-	int rc = u->engine->ops->peer_op(u->engine, s->name, op, in, r, atomic_load(&u->deadline_us), err);
+	int rc = u->engine->ops->peer_op(u->engine, s->name, op, in, r,
+					 atomic_load(&u->deadline_us), err);
 
 	snprintf(name, sizeof(name), "%s %s", op, s->name);
 	if (rc < 0)
@@ -147,7 +150,8 @@ int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, cons
 	return 0;
 }
 
-int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, struct kho_err *err)
+int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+			  struct kho_err *err)
 {
 	struct kho_err why = KHO_ERR_INIT;
 	int rc;

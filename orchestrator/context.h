@@ -26,17 +26,17 @@ struct kho_upgrade {
 	struct kho_lanes *lanes;
 	int lock_fd;
 
-	_Atomic uint64_t deadline_us;	/* of the running step; absolute */
-	atomic_bool stop;		/* the running step shall end soon; why is stop_why */
-	struct kho_err stop_why;	/* written before stop is set */
-	atomic_bool committed;		/* both sides have signed */
+	_Atomic uint64_t deadline_us; /* of the running step; absolute */
+	atomic_bool stop;	      /* the running step shall end soon; why is stop_why */
+	struct kho_err stop_why;      /* written before stop is set */
+	atomic_bool committed;	      /* both sides have signed */
 	atomic_bool undoing;
 
-	const struct kho_env_ops *engine_env_ops;	/* the engine's own; env->ops is ours, on top */
+	const struct kho_env_ops *engine_env_ops; /* the engine's own; env->ops is ours, on top */
 	struct kho_env_ops env_ops;
-	_Atomic uint64_t put_bytes;	/* by put_file since the upgrade began */
+	_Atomic uint64_t put_bytes; /* by put_file since the upgrade began */
 	uint64_t blackout_begin_us, blackout_end_us;
-	struct json_object *sysctls;	/* what reserve has changed: path -> old text */
+	struct json_object *sysctls; /* what reserve has changed: path -> old text */
 };
 
 /* Replace the engine's phase and note sinks with ours; count what put_file carries. */
@@ -48,7 +48,8 @@ void kho_context_unwire(struct kho_upgrade *u);
 void kho_context_phase(struct kho_upgrade *u, const char *name, uint64_t begin_us, uint64_t end_us);
 
 /* A line for the operator. */
-void kho_context_note(struct kho_upgrade *u, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void kho_context_note(struct kho_upgrade *u, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* Journal record {"rec": kind}; to be filled and given to kho_journal_add. */
 struct json_object *kho_record_new(const char *kind);
@@ -57,11 +58,14 @@ struct json_object *kho_record_new(const char *kind);
 int kho_context_check(struct kho_upgrade *u, struct kho_err *err) __must_check;
 
 /* Peer operation with the step's deadline, stamped as phase "OP NAME". */
-int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, const struct kho_blob *in,
-		     struct kho_report *r, struct kho_err *err) __must_check;
+int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+		     const struct kho_blob *in, struct kho_report *r,
+		     struct kho_err *err) __must_check;
 
-/* An inverse on the peer ("discard", "unprepare"): a dead peer has nothing left to undo, so that is no failure. */
-int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, struct kho_err *err) __must_check;
+/* An inverse on the peer ("discard", "unprepare"): a dead peer has nothing left to undo, so that is
+ * no failure. */
+int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+			  struct kho_err *err) __must_check;
 
 /* The disk goes away from the logs, and comes back. */
 void kho_context_disk_away(struct kho_upgrade *u);

@@ -17,8 +17,8 @@ struct kho_events {
 	uint64_t begin_us;
 };
 
-int kho_events_create(const char *run_dir, const char *state_dir, kho_event_fn fn, void *arg, struct kho_events **out,
-		      struct kho_err *err)
+int kho_events_create(const char *run_dir, const char *state_dir, kho_event_fn fn, void *arg,
+		      struct kho_events **out, struct kho_err *err)
 {
 	struct kho_events *e = calloc(1, sizeof(*e));
 	int rc;
@@ -54,7 +54,8 @@ void kho_events_emit(struct kho_events *e, struct json_object *event)
 	size_t len;
 
 	kho_json_int(own, "t_us", (int64_t)(kho_clock_us() - e->begin_us));
-	text = json_object_to_json_string_length(own, JSON_C_TO_STRING_PLAIN, &len);
+	text = json_object_to_json_string_length(
+		own, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
 	line = malloc(len + 2);
 	if (!line)
 		return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Events: one JSON object a line, to a callback and to events.jsonl.  The progress display, the report and
- * whoever watches are all made from them.  Fields: docs/formats.md.
+ * Events: one JSON object a line, to a callback and to events.jsonl.  The progress display, the
+ * report and whoever watches are all made from them.  Fields: docs/formats.md.
  */
 #ifndef KHO_EVENTS_H
 #define KHO_EVENTS_H
@@ -19,9 +19,10 @@ struct kho_events;
 /* line ends with \n; called from several threads, one at a time. */
 typedef void (*kho_event_fn)(void *arg, const char *line, size_t len);
 
-int kho_events_create(const char *run_dir, const char *state_dir, kho_event_fn fn, void *arg, struct kho_events **out,
-		      struct kho_err *err) __must_check;
-/* Emit (takes the reference); adds "t_us". What cannot be written is dropped: events decide nothing. */
+int kho_events_create(const char *run_dir, const char *state_dir, kho_event_fn fn, void *arg,
+		      struct kho_events **out, struct kho_err *err) __must_check;
+/* Emit (takes the reference); adds "t_us". What cannot be written is dropped: events decide
+ * nothing. */
 void kho_events_emit(struct kho_events *e, struct json_object *event);
 /* New object {"event": kind}. */
 struct json_object *kho_event_new(const char *kind);

@@ -9,10 +9,10 @@
 #include "lib/io.h"
 #include "lib/json.h"
 
-#define MAGIC "KHOJRNL1"
-#define MAGIC_LEN 8
+#define MAGIC	    "KHOJRNL1"
+#define MAGIC_LEN   8
 #define JOURNAL_MAX (64u << 20)
-#define RECORD_MAX (1u << 20)
+#define RECORD_MAX  (1u << 20)
 
 struct kho_journal {
 	struct kho_logfile *file;
@@ -31,7 +31,8 @@ uint32_t kho_crc32(const void *data, size_t len)
 	return ~crc;
 }
 
-int kho_journal_create(const char *run_dir, const char *state_dir, struct kho_journal **out, struct kho_err *err)
+int kho_journal_create(const char *run_dir, const char *state_dir, struct kho_journal **out,
+		       struct kho_err *err)
 {
 	struct kho_journal *j = calloc(1, sizeof(*j));
 	int rc;
@@ -53,7 +54,8 @@ int kho_journal_add(struct kho_journal *j, struct json_object *record, struct kh
 {
 	_cleanup_json_ struct json_object *own = record;
 	size_t len;
-	const char *text = json_object_to_json_string_length(own, JSON_C_TO_STRING_PLAIN, &len);
+	const char *text = json_object_to_json_string_length(
+		own, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
 	_cleanup_free_ char *buf = malloc(len + 8);
 	uint32_t head[2] = { htole32((uint32_t)len), htole32(kho_crc32(text, len)) };
 
@@ -94,7 +96,8 @@ static struct json_object *one_record(const char *p, size_t left, size_t *out_us
 	return kho_json_parse(p + 8, len, &o, NULL) < 0 ? NULL : o;
 }
 
-int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, bool *out_torn, struct kho_err *err)
+int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, bool *out_torn,
+		      struct kho_err *err)
 {
 	const char *p = bytes, *end = p + len;
 	struct json_object *list, *o;
@@ -111,8 +114,8 @@ int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, b
 	return 0;
 }
 
-int kho_journal_read(const char *run_dir, const char *state_dir, struct json_object **out, bool *out_torn,
-		     struct kho_err *err)
+int kho_journal_read(const char *run_dir, const char *state_dir, struct json_object **out,
+		     bool *out_torn, struct kho_err *err)
 {
 	const char *const dirs[] = { run_dir, state_dir };
 	_cleanup_free_ char *best = NULL;
@@ -124,7 +127,8 @@ int kho_journal_read(const char *run_dir, const char *state_dir, struct json_obj
 
 		if (asprintf(&path, "%s/%s", dirs[i], KHO_JOURNAL_NAME) < 0)
 			return kho_fail(err, -ENOMEM, "journal: out of memory");
-		if (kho_read_file(path, JOURNAL_MAX, &text, &len, NULL) < 0 || (best && len <= best_len))
+		if (kho_read_file(path, JOURNAL_MAX, &text, &len, NULL) < 0 ||
+		    (best && len <= best_len))
 			continue;
 		free(best);
 		best = steal_ptr(text);

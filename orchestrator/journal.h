@@ -2,9 +2,9 @@
 /*
  * The journal: what has been done in an upgrade, so that whoever comes next can go on or undo.
  *
- * File: the 8 bytes "KHOJRNL1", then records: length (u32, little endian), CRC-32 of the payload (u32), payload.
- * A payload is one JSON object (docs/formats.md).  A torn tail (a record cut off or with a wrong
- * CRC) ends the journal; what lies before it is good.
+ * File: the 8 bytes "KHOJRNL1", then records: length (u32, little endian), CRC-32 of the payload
+ * (u32), payload. A payload is one JSON object (docs/formats.md).  A torn tail (a record cut off or
+ * with a wrong CRC) ends the journal; what lies before it is good.
  */
 #ifndef KHO_JOURNAL_H
 #define KHO_JOURNAL_H
@@ -19,18 +19,23 @@
 struct kho_journal;
 
 /* Begin a new one; the last one becomes journal.prev. */
-int kho_journal_create(const char *run_dir, const char *state_dir, struct kho_journal **out, struct kho_err *err) __must_check;
+int kho_journal_create(const char *run_dir, const char *state_dir, struct kho_journal **out,
+		       struct kho_err *err) __must_check;
 /* Append a record (takes the reference) and sync it, unless the disk is away. Thread-safe. */
-int kho_journal_add(struct kho_journal *j, struct json_object *record, struct kho_err *err) __must_check;
+int kho_journal_add(struct kho_journal *j, struct json_object *record,
+		    struct kho_err *err) __must_check;
 /* The file both copies are in: away, back and bytes go there. */
 struct kho_logfile *kho_journal_file(struct kho_journal *j);
 void kho_journal_free(struct kho_journal *j);
 
-/* Bytes -> JSON array of the good records; *out_torn (may be NULL): something follows that is none. -EINVAL: no journal. */
-int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, bool *out_torn, struct kho_err *err) __must_check;
-/* The newer of the copies in run_dir and state_dir (the longer one). -ENOENT: there was never an upgrade. */
-int kho_journal_read(const char *run_dir, const char *state_dir, struct json_object **out, bool *out_torn,
-		     struct kho_err *err) __must_check;
+/* Bytes -> JSON array of the good records; *out_torn (may be NULL): something follows that is none.
+ * -EINVAL: no journal. */
+int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, bool *out_torn,
+		      struct kho_err *err) __must_check;
+/* The newer of the copies in run_dir and state_dir (the longer one). -ENOENT: there was never an
+ * upgrade. */
+int kho_journal_read(const char *run_dir, const char *state_dir, struct json_object **out,
+		     bool *out_torn, struct kho_err *err) __must_check;
 
 /* CRC-32 (IEEE) of the bytes. */
 uint32_t kho_crc32(const void *data, size_t len);

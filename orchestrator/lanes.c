@@ -21,7 +21,7 @@ struct lane {
 	/* below: under all->lock */
 	enum lane_state state;
 	bool busy, ended;
-	bool may_be_frozen, may_be_retrieved;	/* begun: the inverse has to run */
+	bool may_be_frozen, may_be_retrieved; /* begun: the inverse has to run */
 	struct kho_blob blob;
 	struct kho_err err;
 };
@@ -216,7 +216,8 @@ static bool all_in(const struct kho_lanes *l, enum lane_state state, unsigned wi
 	return true;
 }
 
-static int wait_all(struct kho_lanes *l, enum lane_state state, unsigned without, struct kho_err *err)
+static int wait_all(struct kho_lanes *l, enum lane_state state, unsigned without,
+		    struct kho_err *err)
 {
 	int rc = 0;
 
@@ -251,7 +252,8 @@ static int verdict(const struct kho_serializer *s, const struct kho_report *r, s
 {
 	for (size_t i = 0; i < r->n; i++)
 		if (r->items[i].verdict == KHO_V_NO)
-			return kho_fail(err, -EBADMSG, "verify %s: %s: %s", s->name, r->items[i].subject, r->items[i].what);
+			return kho_fail(err, -EBADMSG, "verify %s: %s: %s", s->name,
+					r->items[i].subject, r->items[i].what);
 	return 0;
 }
 
@@ -289,7 +291,8 @@ static int stop_all(struct kho_lanes *l, struct kho_err *err)
 		while (!l->lane[i].ended && kho_clock_us() < until)
 			wait_changed(l);
 		if (!l->lane[i].ended && rc == 0)
-			rc = kho_fail(err, -ETIMEDOUT, "%s does not come back from its operation", l->lane[i].s->name);
+			rc = kho_fail(err, -ETIMEDOUT, "%s does not come back from its operation",
+				      l->lane[i].s->name);
 	}
 	pthread_mutex_unlock(&l->lock);
 	return rc;
@@ -308,7 +311,8 @@ int kho_lanes_discard(struct kho_lanes *l, bool only_last, struct kho_err *err)
 			continue;
 		me->may_be_retrieved = false;
 		if (me->s->discard)
-			kho_first_failure(kho_context_peer_undo(l->u, me->s, "discard", &one), &one, &first, err);
+			kho_first_failure(kho_context_peer_undo(l->u, me->s, "discard", &one), &one,
+					  &first, err);
 	}
 	return first;
 }
@@ -331,7 +335,8 @@ int kho_lanes_unfreeze(struct kho_lanes *l, struct kho_err *err)
 			continue;
 		rc = me->s->unfreeze(&l->u->engine->env, &one);
 		stamp(me, "unfreeze", begin);
-		kho_first_failure(rc < 0 ? kho_wrap(&one, "unfreeze %s", me->s->name) : 0, &one, &first, err);
+		kho_first_failure(rc < 0 ? kho_wrap(&one, "unfreeze %s", me->s->name) : 0, &one,
+				  &first, err);
 	}
 	return first;
 }

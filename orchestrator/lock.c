@@ -58,7 +58,9 @@ int kho_lock_take(const char *run_dir, struct kho_err *err)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		pid_t pid = kho_lock_holder(run_dir, step);
 
-		return kho_fail(err, -EBUSY, "another upgrade is running (pid %d, step %s); wait for it, or stop it: khoctl rollback",
+		return kho_fail(err, -EBUSY,
+				"another upgrade is running (pid %d, step %s); wait for it, or "
+				"stop it: khoctl rollback",
 				pid, step);
 	}
 	kho_lock_step(fd, "begin");

@@ -14,7 +14,8 @@ struct kho_logfile {
 	char *name;
 	int ram_fd, disk_fd;
 	bool away;
-	char *bytes;		/* everything so far; the RAM file is for readers and for who comes after a crash */
+	char *bytes; /* everything so far; the RAM file is for readers and for who comes after a
+			crash */
 	size_t len, room, on_disk;
 };
 
@@ -33,8 +34,8 @@ static int open_copy(const char *dir, const char *name, int *out, struct kho_err
 	return *out < 0 ? kho_fail_errno(err, "create %s", path) : 0;
 }
 
-int kho_logfile_create(const char *run_dir, const char *state_dir, const char *name, struct kho_logfile **out,
-		       struct kho_err *err)
+int kho_logfile_create(const char *run_dir, const char *state_dir, const char *name,
+		       struct kho_logfile **out, struct kho_err *err)
 {
 	struct kho_logfile *l = calloc(1, sizeof(*l));
 	int rc;
@@ -44,7 +45,8 @@ int kho_logfile_create(const char *run_dir, const char *state_dir, const char *n
 	pthread_mutex_init(&l->lock, NULL);
 	l->ram_fd = l->disk_fd = -1;
 	l->name = strdup(name);
-	rc = l->name ? open_copy(run_dir, name, &l->ram_fd, err) : kho_fail(err, -ENOMEM, "open %s: out of memory", name);
+	rc = l->name ? open_copy(run_dir, name, &l->ram_fd, err)
+		     : kho_fail(err, -ENOMEM, "open %s: out of memory", name);
 	if (rc == 0)
 		rc = open_copy(state_dir, name, &l->disk_fd, err);
 	if (rc < 0) {
@@ -67,7 +69,8 @@ static int catch_up(struct kho_logfile *l, bool sync, struct kho_err *err)
 	return 0;
 }
 
-static int append_locked(struct kho_logfile *l, const void *data, size_t len, bool sync, struct kho_err *err)
+static int append_locked(struct kho_logfile *l, const void *data, size_t len, bool sync,
+			 struct kho_err *err)
 {
 	int rc;
 
@@ -88,7 +91,8 @@ static int append_locked(struct kho_logfile *l, const void *data, size_t len, bo
 	return l->away ? 0 : catch_up(l, sync, err);
 }
 
-int kho_logfile_append(struct kho_logfile *l, const void *data, size_t len, bool sync, struct kho_err *err)
+int kho_logfile_append(struct kho_logfile *l, const void *data, size_t len, bool sync,
+		       struct kho_err *err)
 {
 	int rc;
 

@@ -14,7 +14,10 @@
 #include "lib/io.h"
 #include "orchestrator/plan_parts.h"
 
-#define K(name, type, field) { name, type, offsetof(struct kho_config, field) }
+#define K(name, type, field)                                   \
+	{                                                      \
+		name, type, offsetof(struct kho_config, field) \
+	}
 static const struct kho_conf_key config_keys[] = {
 	K("engine", KHO_CONF_STRING, engine),
 	K("initrd", KHO_CONF_PATH, initrd),
@@ -56,7 +59,9 @@ int kho_plan_latest(const char *sysroot, const char *running, char **out, struct
 		best = strdup(release);
 	}
 	if (!best)
-		return kho_fail(err, -ENOENT, "no other kernel in %s than the running %s; install one (apt install linux-image-amd64) or name it with --to FILE",
+		return kho_fail(err, -ENOENT,
+				"no other kernel in %s than the running %s; install one (apt "
+				"install linux-image-amd64) or name it with --to FILE",
 				boot, running);
 	if (asprintf(out, "%s/vmlinuz-%s", boot, best) < 0)
 		return kho_fail(err, -ENOMEM, "latest kernel: out of memory");
@@ -79,7 +84,8 @@ static int load_config(struct kho_plan *p, struct kho_err *err)
 	return rc;
 }
 
-/* A target named by the operator is a path of this system; "latest" and all else lies below the sysroot. */
+/* A target named by the operator is a path of this system; "latest" and all else lies below the
+ * sysroot. */
 static int find_image(struct kho_plan *p, const char *to, struct kho_err *err)
 {
 	int rc;
@@ -98,10 +104,10 @@ static int find_image(struct kho_plan *p, const char *to, struct kho_err *err)
 	return kho_bzimage_read(p->image_path, &p->image, err);
 }
 
+/* A missing directory is for the engine to judge: it may not need one. */
 static int find_modules(struct kho_plan *p)
 {
 	static const char *const roots[] = { "/lib/modules", "/usr/lib/modules" };
-	_cleanup_free_ char *fix = NULL;
 
 	for (size_t i = 0; i < 2; i++) {
 		_cleanup_free_ char *dir = NULL, *dep = NULL;
@@ -117,9 +123,7 @@ static int find_modules(struct kho_plan *p)
 		p->modules_dir = steal_ptr(dir);
 		return 0;
 	}
-	if (asprintf(&fix, "apt install linux-image-%s", p->image.release) < 0)
-		return -ENOMEM;
-	return kho_report_add(&p->report, KHO_V_NO, "image", p->image.release, fix, "no modules for it in %s", p->modules_dir);
+	return p->modules_dir ? 0 : -ENOMEM;
 }
 
 static int find_workloads(struct kho_plan *p, struct kho_err *err)
@@ -130,11 +134,14 @@ static int find_workloads(struct kho_plan *p, struct kho_err *err)
 	if (rc < 0)
 		return rc;
 	if (!p->workloads.n)
-		return kho_report_add(&p->report, KHO_V_LOSS, "workload", "none", "declare them in /etc/khoctl/workloads.d/NAME.conf",
-				      "no workload is declared: every process ends with this kernel");
+		return kho_report_add(&p->report, KHO_V_LOSS, "workload", "none",
+				      "declare them in /etc/khoctl/workloads.d/NAME.conf",
+				      "no workload is declared: every process ends with this "
+				      "kernel");
 	rc = kho_workloads_resolve(p->sysroot, &p->workloads, &why);
 	if (rc < 0)
-		return kho_report_add(&p->report, KHO_V_NO, "workload", "find", NULL, "%s", why.msg);
+		return kho_report_add(&p->report, KHO_V_NO, "workload", "find", NULL, "%s",
+				      why.msg);
 	return 0;
 }
 
@@ -172,7 +179,8 @@ static int apply_argv(struct kho_plan *p, const struct kho_plan_request *rq, str
 		p->config.memory = rq->memory;
 	if (!rq->cmdline)
 		return 0;
-	if (asprintf(&both, "%s%s%s", p->config.cmdline ? p->config.cmdline : "", p->config.cmdline ? " " : "", rq->cmdline) < 0)
+	if (asprintf(&both, "%s%s%s", p->config.cmdline ? p->config.cmdline : "",
+		     p->config.cmdline ? " " : "", rq->cmdline) < 0)
 		return kho_fail(err, -ENOMEM, "plan: out of memory");
 	free(p->config.cmdline);
 	p->config.cmdline = both;
@@ -218,8 +226,8 @@ static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct 
 	return rc;
 }
 
-int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *rq, struct kho_plan **out,
-		  struct kho_engine **out_engine, struct kho_err *err)
+int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *rq,
+		  struct kho_plan **out, struct kho_engine **out_engine, struct kho_err *err)
 {
 	struct kho_plan *p = calloc(1, sizeof(*p));
 	const char *engine;
@@ -248,6 +256,18 @@ int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *
 	}
 	p->can = *out_engine && kho_report_worst(&p->report) != KHO_V_NO;
 	*out = p;
+	return 0;
+}
+
+int kho_plan_refusal(const struct kho_plan *p, struct kho_err *err)
+{
+	for (size_t i = 0; i < p->report.n; i++) {
+		const struct kho_report_item *it = &p->report.items[i];
+
+		if (it->verdict == KHO_V_NO)
+			return kho_fail(err, -EOPNOTSUPP, "%s %s: %s%s%s", it->area, it->subject,
+					it->what, *it->fix ? "; " : "", it->fix);
+	}
 	return 0;
 }
 

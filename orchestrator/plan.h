@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The plan: everything an upgrade will do, fixed before anything is done.  Made from the request
- * (argv), /etc/khoctl/khoctl.conf and facts; read-only from then on.  `check` and `upgrade --dry-run` print it.
+ * (argv), /etc/khoctl/khoctl.conf and facts; read-only from then on.  `check` and `upgrade
+ * --dry-run` print it.
  */
 #ifndef KHO_PLAN_H
 #define KHO_PLAN_H
@@ -16,19 +17,19 @@
 
 /* What can be used; the tables of the product, or a test's. */
 struct kho_world {
-	const struct kho_serializer *const *serializers;	/* NULL-terminated, in order */
-	const struct kho_engine_entry *engines;			/* NULL name at the end */
-	const char *state_dir;					/* "/var/lib/khoctl" */
-	const char *run_dir;					/* "/run/khoctl" */
+	const struct kho_serializer *const *serializers; /* NULL-terminated, in order */
+	const struct kho_engine_entry *engines;		 /* NULL name at the end */
+	const char *state_dir;				 /* "/var/lib/khoctl" */
+	const char *run_dir;				 /* "/run/khoctl" */
 };
 
 /* argv; strings are borrowed until the plan is freed. */
 struct kho_plan_request {
-	const char *sysroot;	/* "" or a recorded tree */
-	const char *to;		/* image, or "latest" */
-	const char *engine;	/* "auto" (or NULL) or a name */
-	const char *cmdline;	/* more words for the incoming kernel, or NULL */
-	uint64_t memory;	/* bytes, instead of the configuration's; 0: as configured */
+	const char *sysroot; /* "" or a recorded tree */
+	const char *to;	     /* image, or "latest" */
+	const char *engine;  /* "auto" (or NULL) or a name */
+	const char *cmdline; /* more words for the incoming kernel, or NULL */
+	uint64_t memory;     /* bytes, instead of the configuration's; 0: as configured */
 };
 
 /* /etc/khoctl/khoctl.conf */
@@ -43,31 +44,36 @@ struct kho_plan {
 	struct kho_config config;
 	struct kho_bzimage image;
 	char *sysroot, *image_path, *modules_dir, *from, *old_image;
-	uint32_t generation;			/* of the incoming kernel */
+	uint32_t generation; /* of the incoming kernel */
 	struct kho_workload_list workloads;
 	char *engine_name, *engine_reason;
 	struct kho_engine_request request;
 	struct kho_engine_plan engine_plan;
 	struct kho_report report;
-	bool can;				/* nothing in the report says no */
+	bool can; /* nothing in the report says no */
 };
 
 /*
- * Make the plan, and the engine that will carry it out (*out_engine; its ops->free before kho_plan_free). A plan
- * with can == false is a plan too: it says why. Negative: not even a plan (no image, bad configuration,
- * unknown engine).
+ * Make the plan, and the engine that will carry it out (*out_engine; its ops->free before
+ * kho_plan_free). A plan with can == false is a plan too: it says why. Negative: not even a plan
+ * (no image, bad configuration, unknown engine).
  */
-int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *rq, struct kho_plan **out,
-		  struct kho_engine **out_engine, struct kho_err *err) __must_check;
+int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *rq,
+		  struct kho_plan **out, struct kho_engine **out_engine,
+		  struct kho_err *err) __must_check;
 
 /* Free the plan; NULL is fine. */
 void kho_plan_free(struct kho_plan *p);
+
+/* What forbids the upgrade: 0, or -EOPNOTSUPP with the first "no" of the report and its fix. */
+int kho_plan_refusal(const struct kho_plan *p, struct kho_err *err) __must_check;
 
 /* The plan as JSON object; the text form is made from this one, so both tell the same facts. */
 struct json_object *kho_plan_json(const struct kho_plan *p);
 
 /* Path (below sysroot) of the newest /boot/vmlinuz-* that is not the running release; malloc'd. */
-int kho_plan_latest(const char *sysroot, const char *running, char **out, struct kho_err *err) __must_check;
+int kho_plan_latest(const char *sysroot, const char *running, char **out,
+		    struct kho_err *err) __must_check;
 
 /* Release of the running kernel, or of the recorded tree; malloc'd. */
 int kho_plan_running(const char *sysroot, char **out, struct kho_err *err) __must_check;

@@ -13,7 +13,8 @@ static void move_items(struct kho_report *to, struct kho_report *from)
 	for (size_t i = 0; i < from->n; i++) {
 		const struct kho_report_item *it = &from->items[i];
 
-		(void)kho_report_add(to, it->verdict, it->area, it->subject, it->fix, "%s", it->what);
+		(void)kho_report_add(to, it->verdict, it->area, it->subject, it->fix, "%s",
+				     it->what);
 	}
 	kho_report_done(from);
 }
@@ -35,14 +36,16 @@ static void candidate_done(struct candidate *c)
 }
 
 /* An engine that cannot even say what is wrong gets an item that says so. */
-static int try_engine(const struct kho_plan *p, const struct kho_engine_entry *entry, struct candidate *c)
+static int try_engine(const struct kho_plan *p, const struct kho_engine_entry *entry,
+		      struct candidate *c)
 {
 	struct kho_err why = KHO_ERR_INIT;
-	int rc = entry->new(&p->request, &c->e, &why);
+	int rc = entry->new (&p->request, &c->e, &why);
 
 	if (rc == 0)
 		rc = c->e->ops->probe(c->e, &c->plan, &c->report, &why);
-	if (rc < 0 && kho_report_add(&c->report, KHO_V_NO, "engine", entry->name, NULL, "%s", why.msg) < 0)
+	if (rc < 0 &&
+	    kho_report_add(&c->report, KHO_V_NO, "engine", entry->name, NULL, "%s", why.msg) < 0)
 		return -ENOMEM;
 	c->can = rc == 0 && kho_report_worst(&c->report) != KHO_V_NO;
 	return 0;
@@ -56,8 +59,8 @@ static const char *first_no(const struct kho_report *r)
 	return "";
 }
 
-static int take(struct kho_plan *p, const char *name, const char *reason, struct candidate *c, struct kho_engine **out,
-		struct kho_err *err)
+static int take(struct kho_plan *p, const char *name, const char *reason, struct candidate *c,
+		struct kho_engine **out, struct kho_err *err)
 {
 	p->engine_name = strdup(name);
 	p->engine_reason = strdup(reason);
@@ -66,7 +69,9 @@ static int take(struct kho_plan *p, const char *name, const char *reason, struct
 	move_items(&p->report, &c->report);
 	*out = steal_ptr(c->e);
 	candidate_done(c);
-	return p->engine_name && p->engine_reason ? 0 : kho_fail(err, -ENOMEM, "choose the engine: out of memory");
+	return p->engine_name && p->engine_reason
+		       ? 0
+		       : kho_fail(err, -ENOMEM, "choose the engine: out of memory");
 }
 
 static int choose_auto(struct kho_plan *p, struct kho_engine **out, struct kho_err *err)
@@ -82,11 +87,13 @@ static int choose_auto(struct kho_plan *p, struct kho_engine **out, struct kho_e
 			return kho_fail(err, -ENOMEM, "choose the engine: out of memory");
 		}
 		if (c.can) {
-			len += (size_t)snprintf(reason + len, sizeof(reason) - len, "%sthe first that can", len ? "; " : "");
+			len += (size_t)snprintf(reason + len, sizeof(reason) - len,
+						"%sthe first that can", len ? "; " : "");
 			return take(p, en->name, reason, &c, out, err);
 		}
 		if (len < sizeof(reason) - 64)
-			len += (size_t)snprintf(reason + len, 120, "%snot %s: %.90s", len ? "; " : "", en->name, first_no(&c.report));
+			len += (size_t)snprintf(reason + len, 120, "%snot %s: %.90s",
+						len ? "; " : "", en->name, first_no(&c.report));
 		candidate_done(&c);
 	}
 	/* none can: go on with the first, its report says why */
@@ -97,12 +104,14 @@ static int choose_auto(struct kho_plan *p, struct kho_engine **out, struct kho_e
 			candidate_done(&c);
 			return kho_fail(err, -ENOMEM, "choose the engine: out of memory");
 		}
-		return take(p, p->world.engines->name, "none can; this is what the first one lacks", &c, out, err);
+		return take(p, p->world.engines->name, "none can; this is what the first one lacks",
+			    &c, out, err);
 	}
 	return kho_fail(err, -ENOSYS, "this khoctl has no engine");
 }
 
-int kho_plan_choose_engine(struct kho_plan *p, const char *name, struct kho_engine **out, struct kho_err *err)
+int kho_plan_choose_engine(struct kho_plan *p, const char *name, struct kho_engine **out,
+			   struct kho_err *err)
 {
 	const struct kho_engine_entry *en;
 	struct candidate c = { 0 };
@@ -135,7 +144,8 @@ static bool dir_has_entries(const char *path)
 
 int kho_plan_probe_host(struct kho_plan *p, struct kho_err *err)
 {
-	_cleanup_free_ char *lockdown = kho_sysroot_path(p->sysroot, "/sys/kernel/security/lockdown");
+	_cleanup_free_ char *lockdown = kho_sysroot_path(p->sysroot, "/sys/kernel/security/"
+								     "lockdown");
 	_cleanup_free_ char *iommu = kho_sysroot_path(p->sysroot, "/sys/class/iommu");
 	_cleanup_free_ char *text = NULL;
 	int rc;
@@ -143,10 +153,14 @@ int kho_plan_probe_host(struct kho_plan *p, struct kho_err *err)
 	if (!lockdown || !iommu)
 		return kho_fail(err, -ENOMEM, "probe the host: out of memory");
 	if (kho_read_line(lockdown, &text, NULL) < 0 || strstr(text, "[none]"))
-		rc = kho_report_add(&p->report, KHO_V_OK, "signature", "lockdown", NULL, "this kernel does not enforce signed images or modules");
+		rc = kho_report_add(&p->report, KHO_V_OK, "signature", "lockdown", NULL,
+				    "this kernel does not enforce signed images or modules");
 	else
-		rc = kho_report_add(&p->report, KHO_V_OK, "signature", "lockdown", "enroll the key that signs khoctl.ko (mokutil --import)",
-				    "%s: the image is verified by this kernel before use, and khoctl.ko must be signed", text);
+		rc = kho_report_add(&p->report, KHO_V_OK, "signature", "lockdown",
+				    "enroll the key that signs khoctl.ko (mokutil --import)",
+				    "%s: the image is verified by this kernel before use, and "
+				    "khoctl.ko must be signed",
+				    text);
 	if (rc == 0 && !dir_has_entries(iommu))
 		rc = kho_report_add(&p->report, KHO_V_OK, "limit", "isolation", NULL,
 				    "no IOMMU: the incoming kernel is trusted like this one");
@@ -163,7 +177,8 @@ int kho_plan_probe_state(struct kho_plan *p, struct kho_engine *e, struct kho_er
 
 		if (!(*s)->probe || (*s)->probe(&e->env, &p->report, &why) == 0)
 			continue;
-		if (kho_report_add(&p->report, KHO_V_NO, (*s)->name, "probe", NULL, "%s", why.msg) < 0)
+		if (kho_report_add(&p->report, KHO_V_NO, (*s)->name, "probe", NULL, "%s", why.msg) <
+		    0)
 			return kho_fail(err, -ENOMEM, "probe %s: out of memory", (*s)->name);
 	}
 	return 0;

@@ -8,15 +8,18 @@
 #include "orchestrator/plan.h"
 
 /*
- * Engine by name, or for "auto" the first whose probe does not say no; with its plan, report and reason. None can:
- * the report of the first one is kept and *out is that engine. Negative: unknown name, or a failure.
+ * Engine by name, or for "auto" the first whose probe does not say no; with its plan, report and
+ * reason. None can: the report of the first one is kept and *out is that engine. Negative: unknown
+ * name, or a failure.
  */
-int kho_plan_choose_engine(struct kho_plan *p, const char *name, struct kho_engine **out, struct kho_err *err) __must_check;
+int kho_plan_choose_engine(struct kho_plan *p, const char *name, struct kho_engine **out,
+			   struct kho_err *err) __must_check;
 
 /* What is true of the host whatever the engine: lockdown, IOMMU. Adds to the report. */
 int kho_plan_probe_host(struct kho_plan *p, struct kho_err *err) __must_check;
 
 /* Every serializer's probe. Adds to the report. */
-int kho_plan_probe_state(struct kho_plan *p, struct kho_engine *e, struct kho_err *err) __must_check;
+int kho_plan_probe_state(struct kho_plan *p, struct kho_engine *e,
+			 struct kho_err *err) __must_check;
 
 #endif

@@ -28,7 +28,8 @@ static struct json_object *workload_list(const struct kho_workload_list *l)
 			json_object_array_add(pids, json_object_new_int(l->w[i].pids[k]));
 		json_object_object_add(o, "pids", pids);
 		kho_json_int(o, "rss_bytes", (int64_t)l->w[i].rss_bytes);
-		kho_json_str(o, "health", l->w[i].health_tcp ? l->w[i].health_tcp : l->w[i].health_command);
+		kho_json_str(o, "health",
+			     l->w[i].health_tcp ? l->w[i].health_tcp : l->w[i].health_command);
 		json_object_array_add(list, o);
 	}
 	return list;
@@ -54,7 +55,8 @@ static struct json_object *step_list(void)
 struct json_object *kho_plan_json(const struct kho_plan *p)
 {
 	const struct kho_engine_plan *ep = &p->engine_plan;
-	struct json_object *o = json_object_new_object(), *cpus = json_object_new_object(), *mem = json_object_new_object();
+	struct json_object *o = json_object_new_object(), *cpus = json_object_new_object(),
+			   *mem = json_object_new_object();
 
 	kho_json_bool(o, "can", p->can);
 	kho_json_str(o, "from", p->from);

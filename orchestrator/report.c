@@ -50,7 +50,8 @@ static void digest(struct digest *d, struct json_object *out, struct json_object
 		kho_json_str(out, "engine", kho_json_get_str(rec, "engine"));
 		kho_json_str(out, "old_image", kho_json_get_str(rec, "old_image"));
 	} else if (!strcmp(kind, "phase")) {
-		add_phase(d, kho_json_get_str(rec, "name"), kho_json_get_int(rec, "begin_us"), kho_json_get_int(rec, "us"));
+		add_phase(d, kho_json_get_str(rec, "name"), kho_json_get_int(rec, "begin_us"),
+			  kho_json_get_int(rec, "us"));
 	} else if (!strcmp(kind, "step")) {
 		add_step(d, rec);
 	} else if (!strcmp(kind, "precopy")) {
@@ -81,7 +82,9 @@ static void shift_phases(struct digest *d)
 struct json_object *kho_report_of_journal(struct json_object *records)
 {
 	struct json_object *out = json_object_new_object(), *pre = json_object_new_object();
-	struct digest d = { .phases = json_object_new_array(), .outcome = "interrupted", .msg = "" };
+	struct digest d = { .phases = json_object_new_array(),
+			    .outcome = "interrupted",
+			    .msg = "" };
 
 	for (size_t i = 0; i < json_object_array_length(records); i++)
 		digest(&d, out, json_object_array_get_idx(records, i));
@@ -104,7 +107,8 @@ struct json_object *kho_report_of_journal(struct json_object *records)
 
 int kho_report_save(const char *state_dir, struct json_object *report, struct kho_err *err)
 {
-	const char *text = json_object_to_json_string_ext(report, JSON_C_TO_STRING_PRETTY);
+	const char *text = json_object_to_json_string_ext(
+		report, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
 	_cleanup_free_ char *path = NULL;
 
 	if (asprintf(&path, "%s/report.json", state_dir) < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The report of one upgrade, made from its journal alone; so whichever kernel has the journal can print it.
+ * The report of one upgrade, made from its journal alone; so whichever kernel has the journal can
+ * print it.
  */
 #ifndef KHO_ORCH_REPORT_H
 #define KHO_ORCH_REPORT_H
@@ -9,10 +10,12 @@
 
 #include "lib/err.h"
 
-/* Records (kho_journal_parse) -> {"from","to","generation","engine","blackout_us","floor_us","ratio","phases","precopy",...}. */
+/* Records (kho_journal_parse) ->
+ * {"from","to","generation","engine","blackout_us","floor_us","ratio","phases","precopy",...}. */
 struct json_object *kho_report_of_journal(struct json_object *records);
 
 /* Write it to DIR/report.json, whole or not at all. */
-int kho_report_save(const char *state_dir, struct json_object *report, struct kho_err *err) __must_check;
+int kho_report_save(const char *state_dir, struct json_object *report,
+		    struct kho_err *err) __must_check;
 
 #endif

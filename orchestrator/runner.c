@@ -13,8 +13,8 @@
 #include "lib/json.h"
 #include "orchestrator/lock.h"
 
-#define TICK_US 50000ull
-#define PEER_TICK_US 100000ull
+#define TICK_US		 50000ull
+#define PEER_TICK_US	 100000ull
 #define UNDO_DEADLINE_US 120000000ull
 
 struct job {
@@ -31,7 +31,8 @@ static int hang(struct kho_upgrade *u, const char *where, struct kho_err *err)
 	return kho_fail(err, -ETIMEDOUT, "injected hang %s", where);
 }
 
-static int fire(const struct job *j, enum kho_fault_place place, const char *where, struct kho_err *err)
+static int fire(const struct job *j, enum kho_fault_place place, const char *where,
+		struct kho_err *err)
 {
 	switch (kho_fault_at(&j->u->opt->faults, j->step->name, place)) {
 	case KHO_FAULT_NONE:
@@ -64,8 +65,8 @@ static int run_job(void *arg, struct kho_err *err)
 	return rc < 0 ? rc : fire(j, KHO_FAULT_AFTER, "after", err);
 }
 
-static int journal_step(struct kho_upgrade *u, const char *step, const char *act, const char *state, int rc,
-			const char *msg, struct kho_err *err)
+static int journal_step(struct kho_upgrade *u, const char *step, const char *act, const char *state,
+			int rc, const char *msg, struct kho_err *err)
 {
 	struct json_object *rec = kho_record_new("step");
 
@@ -80,8 +81,8 @@ static int journal_step(struct kho_upgrade *u, const char *step, const char *act
 	return kho_journal_add(u->journal, rec, err);
 }
 
-static void emit_step(struct kho_upgrade *u, const char *step, const char *act, const char *state, int rc,
-		      const char *msg, uint64_t us)
+static void emit_step(struct kho_upgrade *u, const char *step, const char *act, const char *state,
+		      int rc, const char *msg, uint64_t us)
 {
 	struct json_object *ev = kho_event_new("step");
 
@@ -114,11 +115,16 @@ static void look_for_signal(struct kho_upgrade *u)
 	if (p.fd < 0 || poll(&p, 1, 0) <= 0 || read(p.fd, &sig, sizeof(sig)) != sizeof(sig))
 		return;
 	if (atomic_load(&u->undoing) || atomic_load(&u->committed)) {
-		kho_context_note(u, "%s: %s", strsignal(sig), atomic_load(&u->undoing) ? "being undone already, please wait" :
-				 "too late to stop, the upgrade is committed");
+		kho_context_note(u, "%s: %s", strsignal(sig),
+				 atomic_load(&u->undoing) ? "being undone already, please wait"
+							  : "too late to stop, the upgrade is "
+							    "committed");
 		return;
 	}
-	snprintf(text, sizeof(text), "stopped by %s", sig == SIGINT ? "SIGINT" : sig == SIGTERM ? "SIGTERM" : "a signal");
+	snprintf(text, sizeof(text), "stopped by %s",
+		 sig == SIGINT	  ? "SIGINT"
+		 : sig == SIGTERM ? "SIGTERM"
+				  : "a signal");
 	ask_to_stop(u, -EINTR, text);
 }
 
@@ -256,7 +262,8 @@ int kho_runner_unwind(struct kho_runner *r, size_t i, struct kho_err *err)
 		rc = undo_one(r, s, &one);
 		(void)!journal_step(u, s->name, "undo", "end", rc, one.msg, NULL);
 		emit_step(u, s->name, "undo", "end", rc, one.msg, kho_clock_us() - begin);
-		kho_first_failure(rc < 0 ? kho_wrap(&one, "undo %s", s->name) : 0, &one, &first, err);
+		kho_first_failure(rc < 0 ? kho_wrap(&one, "undo %s", s->name) : 0, &one, &first,
+				  err);
 	}
 	return first;
 }

@@ -12,9 +12,9 @@
 struct kho_runner {
 	struct kho_upgrade *u;
 	struct kho_worker *worker;
-	bool stuck;		/* a step did not come back; its thread is left behind */
+	bool stuck; /* a step did not come back; its thread is left behind */
 	bool watch_peer;
-	uint64_t grace_us;	/* after its deadline or a stop a step gets this long to come back */
+	uint64_t grace_us; /* after its deadline or a stop a step gets this long to come back */
 };
 
 /* Run step i: journal, faults, deadline. 0 or what made it fail. */

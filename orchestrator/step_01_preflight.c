@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * preflight: nothing that the plan's report forbids, and the image is still the one that was planned with.
+ * preflight: nothing that the plan's report forbids, and the image is still the one that was
+ * planned with.
  */
 #include <string.h>
 
@@ -9,20 +10,16 @@
 
 int kho_step_preflight(struct kho_upgrade *u, struct kho_err *err)
 {
-	const struct kho_report *r = &u->plan->report;
 	struct kho_bzimage now;
-	int rc;
+	int rc = kho_plan_refusal(u->plan, err);
 
-	for (size_t i = 0; i < r->n; i++) {
-		const struct kho_report_item *it = &r->items[i];
-
-		if (it->verdict == KHO_V_NO)
-			return kho_fail(err, -EOPNOTSUPP, "%s %s: %s%s%s", it->area, it->subject, it->what, *it->fix ? "; " : "", it->fix);
-	}
-	rc = kho_bzimage_read(u->plan->image_path, &now, err);
+	if (rc == 0)
+		rc = kho_bzimage_read(u->plan->image_path, &now, err);
 	if (rc < 0)
 		return rc;
-	if (strcmp(now.version, u->plan->image.version) || now.file_bytes != u->plan->image.file_bytes)
-		return kho_fail(err, -ESTALE, "%s has changed since the plan was made; try again", u->plan->image_path);
+	if (strcmp(now.version, u->plan->image.version) ||
+	    now.file_bytes != u->plan->image.file_bytes)
+		return kho_fail(err, -ESTALE, "%s has changed since the plan was made; try again",
+				u->plan->image_path);
 	return 0;
 }

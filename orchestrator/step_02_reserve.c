@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * reserve: a crash of one kernel must not reboot the machine under the other, and watchdogs must not
- * speak up while CPUs come and go; then memory and CPUs leave this kernel.
+ * reserve: a crash of one kernel must not reboot the machine under the other, and watchdogs must
+ * not speak up while CPUs come and go; then memory and CPUs leave this kernel.
  */
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -9,7 +9,9 @@
 #include "orchestrator/context.h"
 #include "orchestrator/step_list.h"
 
-static const struct { const char *path, *value; } quiet[] = {
+static const struct {
+	const char *path, *value;
+} quiet[] = {
 	{ "/proc/sys/kernel/panic", "0" },
 	{ "/proc/sys/kernel/hung_task_timeout_secs", "0" },
 	{ "/proc/sys/kernel/watchdog", "0" },
@@ -19,7 +21,8 @@ static const struct { const char *path, *value; } quiet[] = {
 static void read_old(struct kho_upgrade *u, struct json_object *old)
 {
 	for (size_t i = 0; i < sizeof(quiet) / sizeof(*quiet); i++) {
-		_cleanup_free_ char *path = kho_sysroot_path(u->plan->sysroot, quiet[i].path), *text = NULL;
+		_cleanup_free_ char *path = kho_sysroot_path(u->plan->sysroot, quiet[i].path),
+				    *text = NULL;
 
 		if (path && kho_read_line(path, &text, NULL) == 0)
 			kho_json_str(old, path, text);
@@ -54,8 +57,9 @@ int kho_undo_reserve(struct kho_upgrade *u, struct kho_err *err)
 	kho_first_failure(u->engine->ops->unreserve(u->engine, &one), &one, &first, err);
 	if (!u->sysctls)
 		return first;
-	json_object_object_foreach(u->sysctls, path, text)
-		kho_first_failure(kho_write_existing(path, json_object_get_string(text), &one), &one, &first, err);
+	json_object_object_foreach (u->sysctls, path, text)
+		kho_first_failure(kho_write_existing(path, json_object_get_string(text), &one),
+				  &one, &first, err);
 	json_object_put(u->sysctls);
 	u->sysctls = NULL;
 	return first;

@@ -2,8 +2,8 @@
 /*
  * handshake: the incoming kernel's agent answers; revision and features are agreed.
  *
- * The engine waits in slices, so that a signal, or an incoming kernel that died while it booted, does not have to wait for
- * the whole deadline.
+ * The engine waits in slices, so that a signal, or an incoming kernel that died while it booted,
+ * does not have to wait for the whole deadline.
  */
 #include "lib/clock.h"
 #include "orchestrator/context.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * probe: between plan and now a workload may have opened what cannot be carried; ask again, with both kernels up.
+ * probe: between plan and now a workload may have opened what cannot be carried; ask again, with
+ * both kernels up.
  */
 #include "orchestrator/context.h"
 #include "orchestrator/step_list.h"
@@ -19,7 +20,8 @@ int kho_step_probe(struct kho_upgrade *u, struct kho_err *err)
 	}
 	for (size_t i = 0; i < r.n && rc == 0; i++)
 		if (r.items[i].verdict == KHO_V_NO)
-			rc = kho_fail(err, -EOPNOTSUPP, "%s: %s; %s", r.items[i].subject, r.items[i].what, r.items[i].fix);
+			rc = kho_fail(err, -EOPNOTSUPP, "%s: %s; %s", r.items[i].subject,
+				      r.items[i].what, r.items[i].fix);
 	kho_report_done(&r);
 	return rc;
 }

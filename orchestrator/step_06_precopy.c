@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * precopy: every serializer preserves what it can while everything runs, in rounds until none gains by
- * another; the first round's blob lets the peer warm up.  Also makes the threads of the blackout.
+ * precopy: every serializer preserves what it can while everything runs, in rounds until none gains
+ * by another; the first round's blob lets the peer warm up.  Also makes the threads of the
+ * blackout.
  */
 #include "lib/clock.h"
 #include "lib/json.h"
@@ -12,11 +13,12 @@
 struct rounds {
 	struct kho_upgrade *u;
 	unsigned round;
-	bool again;		/* somebody gains by another round */
-	uint64_t bytes;		/* of blobs, this round */
+	bool again;	/* somebody gains by another round */
+	uint64_t bytes; /* of blobs, this round */
 };
 
-static int preserve_one(struct rounds *r, const struct kho_serializer *s, bool *more, struct kho_err *err)
+static int preserve_one(struct rounds *r, const struct kho_serializer *s, bool *more,
+			struct kho_err *err)
 {
 	struct kho_upgrade *u = r->u;
 	struct kho_blob blob = { 0 };
@@ -63,7 +65,9 @@ static int one_round(struct rounds *r, bool *more, struct kho_err *err)
 		if (rc == 0)
 			rc = preserve_one(r, u->serializers[i], &more[i], err);
 	}
-	return rc < 0 ? rc : tell_round(r, r->bytes + atomic_load(&u->put_bytes) - put, kho_clock_us() - begin, err);
+	return rc < 0 ? rc
+		      : tell_round(r, r->bytes + atomic_load(&u->put_bytes) - put,
+				   kho_clock_us() - begin, err);
 }
 
 int kho_step_precopy(struct kho_upgrade *u, struct kho_err *err)
@@ -99,11 +103,13 @@ int kho_undo_precopy(struct kho_upgrade *u, struct kho_err *err)
 		int rc;
 
 		if (s->unprepare)
-			kho_first_failure(kho_context_peer_undo(u, s, "unprepare", &one), &one, &first, err);
+			kho_first_failure(kho_context_peer_undo(u, s, "unprepare", &one), &one,
+					  &first, err);
 		if (!s->unpreserve)
 			continue;
 		rc = s->unpreserve(&u->engine->env, &one);
-		kho_first_failure(rc < 0 ? kho_wrap(&one, "unpreserve %s", s->name) : 0, &one, &first, err);
+		kho_first_failure(rc < 0 ? kho_wrap(&one, "unpreserve %s", s->name) : 0, &one,
+				  &first, err);
 	}
 	return first;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * freeze: THE BLACKOUT BEGINS.  The lanes start; this step ends when everything is frozen, while drains and
- * hand-overs of the quick lanes are already under way.  Logs stay in RAM from here on: the disk may be frozen.
+ * freeze: THE BLACKOUT BEGINS.  The lanes start; this step ends when everything is frozen, while
+ * drains and hand-overs of the quick lanes are already under way.  Logs stay in RAM from here on:
+ * the disk may be frozen.
  */
 #include "handover/uapi/khoctl_region.h"
 #include "lib/clock.h"
@@ -35,7 +36,8 @@ static int unfreeze_by_table(struct kho_upgrade *u, struct kho_err *err)
 		n++;
 	while (n-- > 0)
 		if (u->serializers[n]->unfreeze)
-			kho_first_failure(u->serializers[n]->unfreeze(&u->engine->env, &one), &one, &first, err);
+			kho_first_failure(u->serializers[n]->unfreeze(&u->engine->env, &one), &one,
+					  &first, err);
 	return first;
 }
 
@@ -45,8 +47,11 @@ int kho_undo_freeze(struct kho_upgrade *u, struct kho_err *err)
 	int first = 0;
 
 	/* no lanes: somebody else's upgrade is being undone after its khoctl died */
-	kho_first_failure(u->lanes ? kho_lanes_unfreeze(u->lanes, &one) : unfreeze_by_table(u, &one), &one, &first, err);
-	kho_first_failure(u->engine->ops->set_state(u->engine, KHO_STATE_RUNNING, &one), &one, &first, err);
+	kho_first_failure(u->lanes ? kho_lanes_unfreeze(u->lanes, &one)
+				   : unfreeze_by_table(u, &one),
+			  &one, &first, err);
+	kho_first_failure(u->engine->ops->set_state(u->engine, KHO_STATE_RUNNING, &one), &one,
+			  &first, err);
 	kho_first_failure(kho_context_disk_back(u, &one), &one, &first, err);
 	return first;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * shift: wait until every lane but the last ones has handed over: devices, file systems, addresses are with the
- * incoming kernel, each checked by its own lane.
+ * shift: wait until every lane but the last ones has handed over: devices, file systems, addresses
+ * are with the incoming kernel, each checked by its own lane.
  */
 #include "orchestrator/context.h"
 #include "orchestrator/lanes.h"

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * commit: both sides sign; from then on there is no way back but another upgrade.  Then everything becomes visible
- * on the incoming kernel.  THE BLACKOUT ENDS when the serializer with KHO_SER_GATE has finished.
+ * commit: both sides sign; from then on there is no way back but another upgrade.  Then everything
+ * becomes visible on the incoming kernel.  THE BLACKOUT ENDS when the serializer with KHO_SER_GATE
+ * has finished.
  *
- * A failed signature is a failure before the commit: the engine returns an error only when the peer has not signed.
+ * A failed signature is a failure before the commit: the engine returns an error only when the peer
+ * has not signed.
  */
 #include "handover/uapi/khoctl_region.h"
 #include "lib/clock.h"

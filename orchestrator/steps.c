@@ -8,7 +8,7 @@
 
 const struct kho_step kho_steps[] = {
 #define X(name_, run_, undo_, seconds_, flags_, what_) \
-	{ #name_, run_, undo_, (seconds_) * 1000000ull, flags_, what_ },
+	{ #name_, run_, undo_, (seconds_)*1000000ull, flags_, what_ },
 #include "orchestrator/steps.def"
 #undef X
 };
@@ -22,7 +22,8 @@ const char *const kho_step_names[] = {
 	NULL,
 };
 
-_Static_assert(sizeof(kho_steps) / sizeof(*kho_steps) == 12, "steps.def and the docs list twelve steps");
+_Static_assert(sizeof(kho_steps) / sizeof(*kho_steps) == 12, "steps.def and the docs list twelve "
+							     "steps");
 
 int kho_step_find(const char *name)
 {

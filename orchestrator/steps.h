@@ -10,15 +10,17 @@
 
 #include "lib/err.h"
 
-#define KHO_STEP_BLACKOUT	(1u << 0)	/* workloads do not answer while it runs: nothing may touch a disk */
-#define KHO_STEP_NO_RETURN	(1u << 1)	/* no undo from here on, once the commit is signed */
-#define KHO_STEP_PEER		(1u << 2)	/* needs a living peer: its loss fails the step */
+#define KHO_STEP_BLACKOUT \
+	(1u << 0) /* workloads do not answer while it runs: nothing may touch a disk */
+#define KHO_STEP_NO_RETURN (1u << 1) /* no undo from here on, once the commit is signed */
+#define KHO_STEP_PEER	   (1u << 2) /* needs a living peer: its loss fails the step */
 
 struct kho_upgrade;
 
 /*
  * One act and its inverse.  undo accepts a half-done or never-done run, does all it can and
- * reports the first failure; NULL: nothing to undo.  Only the runner calls them and sees what they return.
+ * reports the first failure; NULL: nothing to undo.  Only the runner calls them and sees what they
+ * return.
  */
 struct kho_step {
 	const char *name;

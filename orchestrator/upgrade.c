@@ -24,8 +24,9 @@
 const char *kho_outcome_name(enum kho_outcome o)
 {
 	static const char *const names[] = {
-		[KHO_OUT_UPGRADED] = "upgraded", [KHO_OUT_REFUSED] = "refused", [KHO_OUT_ROLLED_BACK] = "rolled back",
-		[KHO_OUT_PERSON] = "needs a person", [KHO_OUT_INTERNAL] = "internal error",
+		[KHO_OUT_UPGRADED] = "upgraded",       [KHO_OUT_REFUSED] = "refused",
+		[KHO_OUT_ROLLED_BACK] = "rolled back", [KHO_OUT_PERSON] = "needs a person",
+		[KHO_OUT_INTERNAL] = "internal error",
 	};
 
 	return (unsigned)o <= KHO_OUT_INTERNAL ? names[o] : "?";
@@ -37,7 +38,8 @@ static int open_logs(struct kho_upgrade *u, struct kho_err *err)
 	int rc = kho_journal_create(w->run_dir, w->state_dir, &u->journal, err);
 
 	if (rc == 0)
-		rc = kho_events_create(w->run_dir, w->state_dir, u->opt->on_event, u->opt->event_arg, &u->events, err);
+		rc = kho_events_create(w->run_dir, w->state_dir, u->opt->on_event,
+				       u->opt->event_arg, &u->events, err);
 	return rc;
 }
 
@@ -72,7 +74,8 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 	return kho_journal_add(u->journal, rec, err);
 }
 
-/* The operator wants to look (or measure) here: run the command, or wait for a signal; then everything is undone. */
+/* The operator wants to look (or measure) here: run the command, or wait for a signal; then
+ * everything is undone. */
 static int hold(struct kho_upgrade *u, const char *step, struct kho_err *err)
 {
 	struct pollfd p = { .fd = u->opt->stop_fd, .events = POLLIN };
@@ -92,8 +95,8 @@ static int hold(struct kho_upgrade *u, const char *step, struct kho_err *err)
 	}
 	if (pid < 0 || waitpid(pid, &st, 0) < 0)
 		return kho_fail_errno(err, "run %s", u->opt->hold_exec[0]);
-	return kho_fail(err, -EINTR, "held before %s: %s ended with status %d", step, u->opt->hold_exec[0],
-			WIFEXITED(st) ? WEXITSTATUS(st) : -1);
+	return kho_fail(err, -EINTR, "held before %s: %s ended with status %d", step,
+			u->opt->hold_exec[0], WIFEXITED(st) ? WEXITSTATUS(st) : -1);
 }
 
 static void finish_result(struct kho_upgrade *u, enum kho_outcome out, const struct kho_err *err)
@@ -167,47 +170,10 @@ static enum kho_outcome go(struct kho_runner *r, struct kho_err *err)
 	return KHO_OUT_UPGRADED;
 }
 
-static int prepare(struct kho_upgrade *u, const struct kho_upgrade_options *o, struct kho_err *err)
-{
-	*u = (struct kho_upgrade){
-		.opt = o, .plan = o->plan, .engine = o->engine, .serializers = o->plan->world.serializers, .lock_fd = -1,
-	};
-	u->lock_fd = kho_lock_take(o->plan->world.run_dir, err);
-	return u->lock_fd < 0 ? u->lock_fd : 0;
-}
-
-enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho_err *err)
-{
-	/* heap: a thread that hangs in the kernel may come back to it later */
-	struct kho_upgrade *u = malloc(sizeof(*u));
-	struct kho_runner r = { .u = u, .grace_us = o->deadline_cap_us ? o->deadline_cap_us : GRACE_US };
-	enum kho_outcome out;
-	int rc = u ? prepare(u, o, err) : kho_fail(err, -ENOMEM, "upgrade: out of memory");
-
-	if (rc == 0)
-		rc = open_logs(u, err);
-	if (rc == 0)
-		rc = journal_begin(u, err);
-	if (rc == 0)
-		rc = kho_worker_new(&r.worker, err);
-	if (rc < 0) {
-		if (u)
-			context_done(u);
-		return rc == -EBUSY ? KHO_OUT_REFUSED : KHO_OUT_INTERNAL;
-	}
-	kho_context_wire(u);
-	out = go(&r, err);
-	/* an error of retire itself was preceded by the result; it is told all the same: this kernel still lives */
-	if (out != KHO_OUT_UPGRADED)
-		finish_result(u, out, err);
-	kho_worker_free(r.worker);
-	if (kho_lanes_free(u->lanes) && !r.stuck)
-		context_done(u);
-	return out;
-}
-
-/* How far did it get? Index of the last step begun, -1: none; *out_committed when the commit was signed. */
-static int last_begun(struct json_object *records, bool *out_committed, bool *out_ended, struct json_object **out_sysctls)
+/* How far did it get? Index of the last step begun, -1: none; *out_committed when the commit was
+ * signed. */
+static int last_begun(struct json_object *records, bool *out_committed, bool *out_ended,
+		      struct json_object **out_sysctls)
 {
 	int last = -1;
 
@@ -228,22 +194,93 @@ static int last_begun(struct json_object *records, bool *out_committed, bool *ou
 	return last;
 }
 
+/* Somebody's upgrade died half-way on this very boot: what it took must be given back first. */
+static int refuse_after_crash(const struct kho_world *w, struct kho_err *err)
+{
+	_cleanup_json_ struct json_object *records = NULL;
+	struct json_object *sysctls = NULL;
+	bool committed, ended;
+
+	if (kho_journal_read(w->run_dir, w->run_dir, &records, NULL, NULL) < 0)
+		return 0;
+	if (last_begun(records, &committed, &ended, &sysctls) <= 0 || ended || committed)
+		return 0;
+	return kho_fail(err, -EBUSY,
+			"an upgrade was interrupted half-way; run khoctl rollback first");
+}
+
+static int prepare(struct kho_upgrade *u, const struct kho_upgrade_options *o, struct kho_err *err)
+{
+	*u = (struct kho_upgrade){
+		.opt = o,
+		.plan = o->plan,
+		.engine = o->engine,
+		.serializers = o->plan->world.serializers,
+		.lock_fd = -1,
+	};
+	u->lock_fd = kho_lock_take(o->plan->world.run_dir, err);
+	return u->lock_fd < 0 ? u->lock_fd : 0;
+}
+
+enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho_err *err)
+{
+	/* heap: a thread that hangs in the kernel may come back to it later */
+	struct kho_upgrade *u = malloc(sizeof(*u));
+	struct kho_runner r = { .u = u,
+				.grace_us = o->deadline_cap_us ? o->deadline_cap_us : GRACE_US };
+	enum kho_outcome out;
+	int rc = u ? prepare(u, o, err) : kho_fail(err, -ENOMEM, "upgrade: out of memory");
+	int no = rc < 0 ? 0 : kho_plan_refusal(o->plan, err);
+
+	/* refused before the journal of the last upgrade is replaced */
+	if (rc == 0 && no == 0)
+		no = refuse_after_crash(&o->plan->world, err);
+	if (no < 0) {
+		context_done(u);
+		return KHO_OUT_REFUSED;
+	}
+	if (rc == 0)
+		rc = open_logs(u, err);
+	if (rc == 0)
+		rc = journal_begin(u, err);
+	if (rc == 0)
+		rc = kho_worker_new(&r.worker, err);
+	if (rc < 0) {
+		if (u)
+			context_done(u);
+		return rc == -EBUSY ? KHO_OUT_REFUSED : KHO_OUT_INTERNAL;
+	}
+	kho_context_wire(u);
+	out = go(&r, err);
+	/* an error of retire itself was preceded by the result; it is told all the same: this
+	 * kernel still lives */
+	if (out != KHO_OUT_UPGRADED)
+		finish_result(u, out, err);
+	kho_worker_free(r.worker);
+	if (kho_lanes_free(u->lanes) && !r.stuck)
+		context_done(u);
+	return out;
+}
+
 int kho_upgrade_recover(const struct kho_upgrade_options *o, struct kho_err *err)
 {
 	struct kho_upgrade *u = malloc(sizeof(*u));
-	struct kho_runner r = { .u = u, .grace_us = o->deadline_cap_us ? o->deadline_cap_us : GRACE_US };
+	struct kho_runner r = { .u = u,
+				.grace_us = o->deadline_cap_us ? o->deadline_cap_us : GRACE_US };
 	_cleanup_json_ struct json_object *records = NULL;
 	struct json_object *sysctls = NULL;
 	bool committed, ended;
 	int last, rc = u ? prepare(u, o, err) : kho_fail(err, -ENOMEM, "upgrade: out of memory");
 
 	if (rc == 0)
-		rc = kho_journal_read(o->plan->world.run_dir, o->plan->world.state_dir, &records, NULL, err);
+		rc = kho_journal_read(o->plan->world.run_dir, o->plan->world.state_dir, &records,
+				      NULL, err);
 	last = rc < 0 ? -1 : last_begun(records, &committed, &ended, &sysctls);
 	if (rc == 0 && (ended || last < 0))
 		rc = kho_fail(err, -ENOENT, "nothing to undo: the last upgrade has ended");
 	if (rc == 0 && committed)
-		rc = kho_fail(err, -EALREADY, "the upgrade was committed; the way back is another upgrade");
+		rc = kho_fail(err, -EALREADY,
+			      "the upgrade was committed; the way back is another upgrade");
 	if (rc == 0)
 		rc = open_logs(u, err);
 	if (rc == 0)

@@ -10,11 +10,11 @@
 #include "orchestrator/plan.h"
 
 enum kho_outcome {
-	KHO_OUT_UPGRADED,	/* committed; the incoming kernel is the machine */
-	KHO_OUT_REFUSED,	/* nothing was touched */
-	KHO_OUT_ROLLED_BACK,	/* the machine is as before */
-	KHO_OUT_PERSON,		/* something could not be undone, or failed after the commit */
-	KHO_OUT_INTERNAL,	/* khoctl itself failed before anything was touched */
+	KHO_OUT_UPGRADED,    /* committed; the incoming kernel is the machine */
+	KHO_OUT_REFUSED,     /* nothing was touched */
+	KHO_OUT_ROLLED_BACK, /* the machine is as before */
+	KHO_OUT_PERSON,	     /* something could not be undone, or failed after the commit */
+	KHO_OUT_INTERNAL,    /* khoctl itself failed before anything was touched */
 };
 
 /* "upgraded", "refused", "rolled back", "needs a person", "internal error" */
@@ -24,13 +24,15 @@ struct kho_upgrade_options {
 	const struct kho_plan *plan;
 	struct kho_engine *engine;
 	struct kho_faults faults;
-	const char *hold_before;	/* stop before this step, run hold_exec, then undo everything; or NULL */
-	char *const *hold_exec;		/* argv, or NULL: wait for a signal */
-	uint64_t retire_delay_us;	/* between the last event and retirement, so that the operator's terminal gets both */
-	uint64_t deadline_cap_us;	/* shortens every deadline (tests); 0: as in steps.def */
+	const char *hold_before;  /* stop before this step, run hold_exec, then undo everything; or
+				     NULL */
+	char *const *hold_exec;	  /* argv, or NULL: wait for a signal */
+	uint64_t retire_delay_us; /* between the last event and retirement, so that the operator's
+				     terminal gets both */
+	uint64_t deadline_cap_us; /* shortens every deadline (tests); 0: as in steps.def */
 	kho_event_fn on_event;
 	void *event_arg;
-	int stop_fd;			/* readable: an int (signal number) asks to stop; -1: none */
+	int stop_fd; /* readable: an int (signal number) asks to stop; -1: none */
 };
 
 /*
@@ -40,8 +42,8 @@ struct kho_upgrade_options {
 enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho_err *err);
 
 /*
- * After a khoctl that died in the middle: undo, in reverse, what its journal says was begun. -EALREADY when it had been
- * committed, -ENOENT when there is nothing to undo.
+ * After a khoctl that died in the middle: undo, in reverse, what its journal says was begun.
+ * -EALREADY when it had been committed, -ENOENT when there is nothing to undo.
  */
 int kho_upgrade_recover(const struct kho_upgrade_options *o, struct kho_err *err) __must_check;
 

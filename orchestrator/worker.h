@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The thread that steps run in, so that the runner can watch them.  It lives as long as the upgrade: helper
- * processes with a parent-death signal must not lose their parent between two steps.
+ * The thread that steps run in, so that the runner can watch them.  It lives as long as the
+ * upgrade: helper processes with a parent-death signal must not lose their parent between two
+ * steps.
  */
 #ifndef KHO_WORKER_H
 #define KHO_WORKER_H

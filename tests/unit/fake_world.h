@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A world for tests of the orchestrator: three serializers and an engine whose "incoming kernel" is
- * the same process.  Each act and its inverse is counted, so that a test can ask whether all is as before.
+ * the same process.  Each act and its inverse is counted, so that a test can ask whether all is as
+ * before.
  */
 #ifndef FAKE_WORLD_H
 #define FAKE_WORLD_H
@@ -20,11 +21,12 @@
 struct fake {
 	/* the machine, as left behind */
 	atomic_int reserved, spawned, connected, retired, commits, shifted, state;
-	atomic_int preserved[NSER], frozen[NSER], prepared[NSER], retrieved[NSER], finished[NSER], forgotten[NSER];
+	atomic_int preserved[NSER], frozen[NSER], prepared[NSER], retrieved[NSER], finished[NSER],
+		forgotten[NSER];
 	/* what shall go wrong */
-	const char *fail_op;		/* "freeze beta" */
+	const char *fail_op; /* "freeze beta" */
 	atomic_bool peer_dead;
-	const char *die_in;		/* the peer dies in this operation */
+	const char *die_in; /* the peer dies in this operation */
 	bool stuck_freeze;
 	unsigned rounds;
 	bool probe_no, engine_no;
@@ -57,56 +59,190 @@ static int act(const char *op, const char *name, struct kho_err *err)
 	return 0;
 }
 
-#define SERIALIZER(N, id, ord, fl, needs_) \
-	static int id##_probe(struct kho_env *e, struct kho_report *r, struct kho_err *err) \
-	{ (void)e; (void)err; return kho_report_add(r, fake.probe_no ? KHO_V_NO : KHO_V_OK, "process", #id, "close it", \
-						    fake.probe_no ? "io_uring cannot be carried" : "moves"); } \
-	static int id##_preserve(struct kho_env *e, unsigned round, struct kho_blob *b, bool *more, struct kho_err *err) \
-	{ fake.preserved[N] = 1; *more = round + 1 < fake.rounds; b->data = strdup(#id "-warm"); b->len = strlen(#id "-warm"); \
-	  e->ops->note(e, "round %u", round); return act("preserve", #id, err); } \
-	static int id##_unpreserve(struct kho_env *e, struct kho_err *err) { (void)e; fake.preserved[N] = 0; return act("unpreserve", #id, err); } \
-	static int id##_freeze(struct kho_env *e, struct kho_err *err) \
-	{ (void)e; fake.frozen[N] = 1; if (N == 1 && fake.stuck_freeze) sleep(3600); usleep(2000); return act("freeze", #id, err); } \
-	static int id##_drain(struct kho_env *e, struct kho_blob *b, struct kho_err *err) \
-	{ (void)e; b->data = strdup(#id "-data"); b->len = strlen(#id "-data"); return act("drain", #id, err); } \
-	static int id##_unfreeze(struct kho_env *e, struct kho_err *err) { (void)e; fake.frozen[N] = 0; return act("unfreeze", #id, err); } \
-	static int id##_forget(struct kho_env *e, struct kho_err *err) { (void)e; fake.forgotten[N] = 1; return act("forget", #id, err); } \
-	static int id##_prepare(struct kho_env *e, const struct kho_blob *b, struct kho_err *err) \
-	{ (void)e; fake.prepared[N] = b->len == strlen(#id "-warm"); return act("prepare", #id, err); } \
-	static int id##_unprepare(struct kho_env *e, struct kho_err *err) { (void)e; fake.prepared[N] = 0; return act("unprepare", #id, err); } \
+#define SERIALIZER(N, id, ord, fl, needs_)                                                         \
+	static int id##_probe(struct kho_env *e, struct kho_report *r, struct kho_err *err)        \
+	{                                                                                          \
+		(void)e;                                                                           \
+		(void)err;                                                                         \
+		return kho_report_add(r, fake.probe_no ? KHO_V_NO : KHO_V_OK, "process", #id,      \
+				      "close it",                                                  \
+				      fake.probe_no ? "io_uring cannot be carried" : "moves");     \
+	}                                                                                          \
+	static int id##_preserve(struct kho_env *e, unsigned round, struct kho_blob *b,            \
+				 bool *more, struct kho_err *err)                                  \
+	{                                                                                          \
+		fake.preserved[N] = 1;                                                             \
+		*more = round + 1 < fake.rounds;                                                   \
+		b->data = strdup(#id "-warm");                                                     \
+		b->len = strlen(#id "-warm");                                                      \
+		e->ops->note(e, "round %u", round);                                                \
+		return act("preserve", #id, err);                                                  \
+	}                                                                                          \
+	static int id##_unpreserve(struct kho_env *e, struct kho_err *err)                         \
+	{                                                                                          \
+		(void)e;                                                                           \
+		fake.preserved[N] = 0;                                                             \
+		return act("unpreserve", #id, err);                                                \
+	}                                                                                          \
+	static int id##_freeze(struct kho_env *e, struct kho_err *err)                             \
+	{                                                                                          \
+		(void)e;                                                                           \
+		fake.frozen[N] = 1;                                                                \
+		if (N == 1 && fake.stuck_freeze)                                                   \
+			sleep(3600);                                                               \
+		usleep(2000);                                                                      \
+		return act("freeze", #id, err);                                                    \
+	}                                                                                          \
+	static int id##_drain(struct kho_env *e, struct kho_blob *b, struct kho_err *err)          \
+	{                                                                                          \
+		(void)e;                                                                           \
+		b->data = strdup(#id "-data");                                                     \
+		b->len = strlen(#id "-data");                                                      \
+		return act("drain", #id, err);                                                     \
+	}                                                                                          \
+	static int id##_unfreeze(struct kho_env *e, struct kho_err *err)                           \
+	{                                                                                          \
+		(void)e;                                                                           \
+		fake.frozen[N] = 0;                                                                \
+		return act("unfreeze", #id, err);                                                  \
+	}                                                                                          \
+	static int id##_forget(struct kho_env *e, struct kho_err *err)                             \
+	{                                                                                          \
+		(void)e;                                                                           \
+		fake.forgotten[N] = 1;                                                             \
+		return act("forget", #id, err);                                                    \
+	}                                                                                          \
+	static int id##_prepare(struct kho_env *e, const struct kho_blob *b, struct kho_err *err)  \
+	{                                                                                          \
+		(void)e;                                                                           \
+		fake.prepared[N] = b->len == strlen(#id "-warm");                                  \
+		return act("prepare", #id, err);                                                   \
+	}                                                                                          \
+	static int id##_unprepare(struct kho_env *e, struct kho_err *err)                          \
+	{                                                                                          \
+		(void)e;                                                                           \
+		fake.prepared[N] = 0;                                                              \
+		return act("unprepare", #id, err);                                                 \
+	}                                                                                          \
 	static int id##_retrieve(struct kho_env *e, const struct kho_blob *b, struct kho_err *err) \
-	{ (void)e; fake.retrieved[N] = 1; memcpy(fake.blob[N], b->data, b->len); return act("retrieve", #id, err); } \
-	static int id##_verify(struct kho_env *e, struct kho_report *r, struct kho_err *err) \
-	{ bool bad = act("verdict", #id, NULL) < 0; (void)e; kho_report_add(r, bad ? KHO_V_NO : KHO_V_OK, "health", #id, NULL, "no answer"); \
-	  return act("verify", #id, err); } \
-	static int id##_discard(struct kho_env *e, struct kho_err *err) { (void)e; fake.retrieved[N] = 0; return act("discard", #id, err); } \
-	static int id##_finish(struct kho_env *e, struct kho_err *err) { (void)e; fake.finished[N] = 1; return act("finish", #id, err); } \
-	static const struct kho_serializer ser_##id = { #id, ord, fl, needs_, id##_probe, id##_preserve, id##_unpreserve, id##_freeze, \
-		id##_drain, id##_unfreeze, id##_forget, id##_prepare, id##_unprepare, id##_retrieve, id##_verify, id##_discard, id##_finish };
+	{                                                                                          \
+		(void)e;                                                                           \
+		fake.retrieved[N] = 1;                                                             \
+		memcpy(fake.blob[N], b->data, b->len);                                             \
+		return act("retrieve", #id, err);                                                  \
+	}                                                                                          \
+	static int id##_verify(struct kho_env *e, struct kho_report *r, struct kho_err *err)       \
+	{                                                                                          \
+		bool bad = act("verdict", #id, NULL) < 0;                                          \
+		(void)e;                                                                           \
+		kho_report_add(r, bad ? KHO_V_NO : KHO_V_OK, "health", #id, NULL, "no answer");    \
+		return act("verify", #id, err);                                                    \
+	}                                                                                          \
+	static int id##_discard(struct kho_env *e, struct kho_err *err)                            \
+	{                                                                                          \
+		(void)e;                                                                           \
+		fake.retrieved[N] = 0;                                                             \
+		return act("discard", #id, err);                                                   \
+	}                                                                                          \
+	static int id##_finish(struct kho_env *e, struct kho_err *err)                             \
+	{                                                                                          \
+		(void)e;                                                                           \
+		fake.finished[N] = 1;                                                              \
+		return act("finish", #id, err);                                                    \
+	}                                                                                          \
+	static const struct kho_serializer ser_##id = { #id,                                       \
+							ord,                                       \
+							fl,                                        \
+							needs_,                                    \
+							id##_probe,                                \
+							id##_preserve,                             \
+							id##_unpreserve,                           \
+							id##_freeze,                               \
+							id##_drain,                                \
+							id##_unfreeze,                             \
+							id##_forget,                               \
+							id##_prepare,                              \
+							id##_unprepare,                            \
+							id##_retrieve,                             \
+							id##_verify,                               \
+							id##_discard,                              \
+							id##_finish };
 
 static const char *const beta_needs[] = { "omega", NULL };
 SERIALIZER(0, alpha, 10, KHO_SER_GATE, NULL)
 SERIALIZER(1, beta, 20, 0, beta_needs)
 SERIALIZER(2, omega, 30, KHO_SER_LAST, NULL)
 
-static const struct kho_serializer *const fake_serializers[] = { &ser_alpha, &ser_beta, &ser_omega, NULL };
+static const struct kho_serializer *const fake_serializers[] = { &ser_alpha, &ser_beta, &ser_omega,
+								 NULL };
 
-static int e_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r, struct kho_err *err)
+static int e_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r,
+		   struct kho_err *err)
 {
-	(void)e; (void)err;
+	(void)e;
+	(void)err;
 	out->region_bytes = 1 << 30;
 	out->cmdline = strdup("maxcpus=1");
-	return kho_report_add(r, fake.engine_no ? KHO_V_NO : KHO_V_OK, "memory", "region", "add memory", "1 GiB");
+	return kho_report_add(r, fake.engine_no ? KHO_V_NO : KHO_V_OK, "memory", "region",
+			      "add memory", "1 GiB");
 }
-static int e_reserve(struct kho_engine *e, const struct kho_engine_plan *p, struct kho_err *err) { (void)e; (void)p; fake.reserved = 1; return act("engine", "reserve", err); }
-static int e_unreserve(struct kho_engine *e, struct kho_err *err) { (void)e; fake.reserved = 0; return act("engine", "unreserve", err); }
-static int e_spawn(struct kho_engine *e, struct kho_err *err) { (void)e; fake.spawned = 1; return act("engine", "spawn", err); }
-static int e_stop(struct kho_engine *e, struct kho_err *err) { (void)e; fake.spawned = 0; return act("engine", "stop", err); }
-static int e_connect(struct kho_engine *e, uint64_t d, struct kho_err *err) { (void)e; (void)d; fake.connected = 1; return act("engine", "connect", err); }
-static int e_disconnect(struct kho_engine *e, struct kho_err *err) { (void)e; fake.connected = 0; return act("engine", "disconnect", err); }
-static int e_shift_rest(struct kho_engine *e, struct kho_err *err) { (void)e; fake.shifted = 1; return act("engine", "shift_rest", err); }
-static int e_retire(struct kho_engine *e, struct kho_err *err) { (void)e; fake.retired = 1; return act("engine", "retire", err); }
-static int e_set_state(struct kho_engine *e, unsigned s, struct kho_err *err) { (void)e; (void)err; fake.state = (int)s; return 0; }
+static int e_reserve(struct kho_engine *e, const struct kho_engine_plan *p, struct kho_err *err)
+{
+	(void)e;
+	(void)p;
+	fake.reserved = 1;
+	return act("engine", "reserve", err);
+}
+static int e_unreserve(struct kho_engine *e, struct kho_err *err)
+{
+	(void)e;
+	fake.reserved = 0;
+	return act("engine", "unreserve", err);
+}
+static int e_spawn(struct kho_engine *e, struct kho_err *err)
+{
+	(void)e;
+	fake.spawned = 1;
+	return act("engine", "spawn", err);
+}
+static int e_stop(struct kho_engine *e, struct kho_err *err)
+{
+	(void)e;
+	fake.spawned = 0;
+	return act("engine", "stop", err);
+}
+static int e_connect(struct kho_engine *e, uint64_t d, struct kho_err *err)
+{
+	(void)e;
+	(void)d;
+	fake.connected = 1;
+	return act("engine", "connect", err);
+}
+static int e_disconnect(struct kho_engine *e, struct kho_err *err)
+{
+	(void)e;
+	fake.connected = 0;
+	return act("engine", "disconnect", err);
+}
+static int e_shift_rest(struct kho_engine *e, struct kho_err *err)
+{
+	(void)e;
+	fake.shifted = 1;
+	return act("engine", "shift_rest", err);
+}
+static int e_retire(struct kho_engine *e, struct kho_err *err)
+{
+	(void)e;
+	fake.retired = 1;
+	return act("engine", "retire", err);
+}
+static int e_set_state(struct kho_engine *e, unsigned s, struct kho_err *err)
+{
+	(void)e;
+	(void)err;
+	fake.state = (int)s;
+	return 0;
+}
 
 static int e_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err)
 {
@@ -125,8 +261,9 @@ static bool e_peer_alive(struct kho_engine *e, struct kho_err *why)
 	return !fake.peer_dead;
 }
 
-static int e_peer_op(struct kho_engine *e, const char *name, const char *op, const struct kho_blob *in,
-		     struct kho_report *r, uint64_t deadline, struct kho_err *err)
+static int e_peer_op(struct kho_engine *e, const char *name, const char *op,
+		     const struct kho_blob *in, struct kho_report *r, uint64_t deadline,
+		     struct kho_err *err)
 {
 	const struct kho_serializer *s = NULL;
 
@@ -149,16 +286,21 @@ static int e_peer_op(struct kho_engine *e, const char *name, const char *op, con
 	return s->finish(&e->env, err);
 }
 
-static void e_free(struct kho_engine *e) { free(e); }
+static void e_free(struct kho_engine *e)
+{
+	free(e);
+}
 
 static const struct kho_engine_ops fake_ops = {
-	"fake", e_probe, e_reserve, e_unreserve, e_spawn, e_stop, e_connect, e_disconnect, e_peer_op, e_commit, e_shift_rest, e_retire,
-	e_set_state, e_peer_alive, e_free,
+	"fake",	      e_probe,	 e_reserve,    e_unreserve,  e_spawn,
+	e_stop,	      e_connect, e_disconnect, e_peer_op,    e_commit,
+	e_shift_rest, e_retire,	 e_set_state,  e_peer_alive, e_free,
 };
 
 static const struct kho_env_ops fake_env_ops;
 
-static inline int fake_new(const struct kho_engine_request *req, struct kho_engine **out, struct kho_err *err)
+static inline int fake_new(const struct kho_engine_request *req, struct kho_engine **out,
+			   struct kho_err *err)
 {
 	struct kho_engine *e = calloc(1, sizeof(*e));
 
@@ -180,11 +322,13 @@ static inline void fake_reset(void)
 /* Nothing is left of an upgrade on either side. */
 static inline bool fake_as_before(void)
 {
-	bool clean = !fake.reserved && !fake.spawned && !fake.connected && !fake.retired && !fake.shifted &&
+	bool clean = !fake.reserved && !fake.spawned && !fake.connected && !fake.retired &&
+		     !fake.shifted &&
 		     (fake.state == KHO_STATE_NONE || fake.state == KHO_STATE_RUNNING);
 
 	for (int i = 0; i < NSER; i++)
-		clean = clean && !fake.preserved[i] && !fake.frozen[i] && !fake.finished[i] && !fake.forgotten[i] &&
+		clean = clean && !fake.preserved[i] && !fake.frozen[i] && !fake.finished[i] &&
+			!fake.forgotten[i] &&
 			(fake.peer_dead || (!fake.prepared[i] && !fake.retrieved[i]));
 	return clean;
 }

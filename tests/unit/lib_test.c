@@ -54,7 +54,8 @@ static void put(const char *name, const char *text)
 
 static void test_sizes(void **state)
 {
-	static const char *const bad[] = { "", "x", "-1", "1 M", "1MB", "1m", "99999999999G", "0x10", "M" };
+	static const char *const bad[] = { "",	   "x", "-1", "1 M", "1MB", "1m", "99999999999G",
+					   "0x10", "M" };
 	uint64_t v;
 	char buf[KHO_FORMAT_MAX];
 
@@ -85,7 +86,13 @@ static void test_ids(void **state)
 static void test_versions(void **state)
 {
 	static const char *const rising[] = {
-		"6.1.0-18-amd64", "6.12.9+deb13-amd64", "6.12.107+deb13-amd64", "7.1-rc1", "7.1", "7.3.4+deb13-amd64", "7.10.1",
+		"6.1.0-18-amd64",
+		"6.12.9+deb13-amd64",
+		"6.12.107+deb13-amd64",
+		"7.1-rc1",
+		"7.1",
+		"7.3.4+deb13-amd64",
+		"7.10.1",
 	};
 
 	(void)state;
@@ -131,7 +138,10 @@ static void test_workload_good(void **state)
 
 	(void)state;
 	assert_int_equal(load_conf("# c\n\n pidfile = /run/redis.pid\nhealth-tcp = 127.0.0.1:6379\n"
-				   "health-send = PING\\r\\n\nhealth-expect=+PONG\nhealth-timeout = 3s\n", &l, &err), 0);
+				   "health-send = PING\\r\\n\nhealth-expect=+PONG\nhealth-timeout "
+				   "= 3s\n",
+				   &l, &err),
+			 0);
 	assert_int_equal(l.n, 1);
 	assert_string_equal(l.w[0].name, "redis");
 	assert_string_equal(l.w[0].health_send, "PING\r\n");
@@ -141,7 +151,9 @@ static void test_workload_good(void **state)
 
 static void test_workload_bad(void **state)
 {
-	static const struct { const char *text, *say; } bad[] = {
+	static const struct {
+		const char *text, *say;
+	} bad[] = {
 		{ "pidfile\n", "redis.conf:1: 'pidfile': want key = value" },
 		{ "\ncolour = red\n", "redis.conf:2: unknown key 'colour'" },
 		{ "pidfile = /a\npidfile = /b\n", "redis.conf:2: pidfile is given twice" },
@@ -153,7 +165,8 @@ static void test_workload_bad(void **state)
 		{ "match = /b\nhealth-tcp = a:70000\n", "want ADDRESS:PORT" },
 		{ "match = /b\nhealth-send = x\n", "need health-tcp" },
 		{ "match = /b\nhealth-timeout = soon\n", "want a time like 2s" },
-		{ "match = /b\nhealth-tcp = a:1\nhealth-send = \\q\n", "redis.conf:3: unknown escape '\\q'" },
+		{ "match = /b\nhealth-tcp = a:1\nhealth-send = \\q\n", "redis.conf:3: unknown "
+								       "escape '\\q'" },
 	};
 	struct kho_workload_list l;
 
@@ -180,8 +193,9 @@ static void test_workload_none(void **state)
 	assert_int_equal(kho_workloads_resolve("/nonexistent", &l, &err), 0);
 }
 
-#define STAT(pid, name, ppid, rss) \
-	put("/proc/" #pid "/stat", #pid " (" name ") S " #ppid " 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 100 1000 " #rss " 1\n")
+#define STAT(pid, name, ppid, rss)                                                                 \
+	put("/proc/" #pid "/stat", #pid " (" name ") S " #ppid " 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 " \
+							       "1 0 100 1000 " #rss " 1\n")
 
 static void test_workload_tree(void **state)
 {
@@ -233,7 +247,8 @@ static void test_workload_cgroup(void **state)
 static void test_faults(void **state)
 {
 	static const char *const steps[] = { "reserve", "freeze", NULL };
-	static const char *const bad[] = { "freeze", "thaw:fail", "freeze:melt", "freeze.during:fail", "freeze:none" };
+	static const char *const bad[] = { "freeze", "thaw:fail", "freeze:melt",
+					   "freeze.during:fail", "freeze:none" };
 	struct kho_faults f;
 	struct kho_err err = KHO_ERR_INIT;
 
@@ -286,9 +301,9 @@ static void make_image(uint8_t head[0x1000])
 {
 	memset(head, 0, 0x1000);
 	head[0x1f1] = 3;
-	head[0x1f4] = 0x80;		/* 0x80 paragraphs: 0x800 bytes + 4 sectors = 0x1000 */
+	head[0x1f4] = 0x80; /* 0x80 paragraphs: 0x800 bytes + 4 sectors = 0x1000 */
 	memcpy(head + 0x202, "HdrS\x0f\x02", 6);
-	head[0x20f] = 0x4;		/* version string at 0x400 + 0x200 */
+	head[0x20f] = 0x4; /* version string at 0x400 + 0x200 */
 	head[0x234] = 1;
 	head[0x236] = 0x3f;
 	strcpy((char *)head + 0x600, "7.3.4+deb13-amd64 (debian) #1 SMP");
@@ -310,13 +325,19 @@ static void test_bzimage(void **state)
 	assert_int_equal(kho_bzimage_parse("k", head, 0x240, 0x240, &b, &err), -ENOEXEC);
 	assert_int_equal(kho_bzimage_parse("k", head, 0, 0, &b, &err), -ENOEXEC);
 	head[0x236] = 0;
-	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err), -ENOEXEC);
+	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err),
+			 -ENOEXEC);
 	assert_non_null(strstr(err.msg, "32-bit"));
 	make_image(head);
 	head[0x20f] = 0xff;
-	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err), -ENOEXEC);
-	memcpy(head, "\x7f" "ELF", 4);
-	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err), -ENOEXEC);
+	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err),
+			 -ENOEXEC);
+	memcpy(head,
+	       "\x7f"
+	       "ELF",
+	       4);
+	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err),
+			 -ENOEXEC);
 	assert_int_equal(kho_bzimage_read("/", &b, &err), -ENOEXEC);
 }
 
@@ -337,9 +358,11 @@ static void test_clock(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_sizes), T(test_ids), T(test_versions), T(test_files), T(test_workload_good), T(test_workload_bad),
-		T(test_workload_none), T(test_workload_tree), T(test_workload_cgroup), T(test_faults), T(test_report),
-		T(test_json), T(test_bzimage), T(test_clock),
+		T(test_sizes),	       T(test_ids),	      T(test_versions),
+		T(test_files),	       T(test_workload_good), T(test_workload_bad),
+		T(test_workload_none), T(test_workload_tree), T(test_workload_cgroup),
+		T(test_faults),	       T(test_report),	      T(test_json),
+		T(test_bzimage),       T(test_clock),
 	};
 
 	return cmocka_run_group_tests_name("lib", tests, NULL, NULL);

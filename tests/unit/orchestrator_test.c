@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Runner, lanes, undo, deadline, journal: every step made to fail, to hang, to die; all must be as before. */
+/* Runner, lanes, undo, deadline, journal: every step made to fail, to hang, to die; all must be as
+ * before. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -71,9 +72,15 @@ static int setup(void **state)
 	put("/vmlinuz", head, sizeof(head));
 	put("/proc/sys/kernel/panic", "30\n", 3);
 	plan = (struct kho_plan){
-		.world = { fake_serializers, NULL, state_dir, run_dir }, .sysroot = dir, .image_path = image,
-		.from = (char *)"6.12.1", .engine_name = (char *)"fake", .old_image = (char *)"/boot/vmlinuz-6.12.1",
-		.generation = 2, .config = { .precopy_rounds = 5 }, .can = true,
+		.world = { fake_serializers, NULL, state_dir, run_dir },
+		.sysroot = dir,
+		.image_path = image,
+		.from = (char *)"6.12.1",
+		.engine_name = (char *)"fake",
+		.old_image = (char *)"/boot/vmlinuz-6.12.1",
+		.generation = 2,
+		.config = { .precopy_rounds = 5 },
+		.can = true,
 	};
 	assert_int_equal(kho_bzimage_read(image, &plan.image, &err), 0);
 	assert_int_equal(fake_new(NULL, &engine, &err), 0);
@@ -95,7 +102,11 @@ static int teardown(void **state)
 static struct kho_upgrade_options options(const char *fault)
 {
 	struct kho_upgrade_options o = {
-		.plan = &plan, .engine = engine, .on_event = on_event, .stop_fd = stop_pipe[0], .deadline_cap_us = 5000000,
+		.plan = &plan,
+		.engine = engine,
+		.on_event = on_event,
+		.stop_fd = stop_pipe[0],
+		.deadline_cap_us = 5000000,
 	};
 
 	assert_int_equal(kho_faults_parse(fault, kho_step_names, &o.faults, NULL), 0);
@@ -124,7 +135,8 @@ static void test_upgrade(void **state)
 	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_UPGRADED);
 	assert_int_equal(fake.commits, 2);
 	for (int i = 0; i < NSER; i++)
-		assert_true(fake.prepared[i] && fake.retrieved[i] && fake.finished[i] && fake.forgotten[i]);
+		assert_true(fake.prepared[i] && fake.retrieved[i] && fake.finished[i] &&
+			    fake.forgotten[i]);
 	assert_string_equal(fake.blob[2], "omega-data");
 	assert_true(fake.shifted && fake.retired);
 	assert_int_equal(fake.state, KHO_STATE_RETIRING);
@@ -157,13 +169,15 @@ static void each_fault(const char *kind)
 
 	for (size_t i = 0; i < kho_nsteps; i++) {
 		for (size_t p = 0; p < 2; p++) {
-			bool committed = i > (size_t)kho_step_find("commit") || (i == (size_t)kho_step_find("commit") && p == 1);
+			bool committed = i > (size_t)kho_step_find("commit") ||
+					 (i == (size_t)kho_step_find("commit") && p == 1);
 			struct kho_err err = KHO_ERR_INIT;
 			struct kho_upgrade_options o;
 			enum kho_outcome out;
 			char fault[64];
 
-			snprintf(fault, sizeof(fault), "%s.%s:%s", kho_steps[i].name, places[p], kind);
+			snprintf(fault, sizeof(fault), "%s.%s:%s", kho_steps[i].name, places[p],
+				 kind);
 			fake_reset();
 			events_len = 0;
 			o = options(fault);
@@ -195,7 +209,8 @@ static void test_each_hang(void **state)
 	each_fault("hang");
 }
 
-/* kill -9 in every step: a second khoctl undoes from the journal alone. The child's world is lost with it, so it is told to us by a file. */
+/* kill -9 in every step: a second khoctl undoes from the journal alone. The child's world is lost
+ * with it, so it is told to us by a file. */
 static void test_each_kill(void **state)
 {
 	(void)state;
@@ -221,7 +236,8 @@ static void test_each_kill(void **state)
 		assert_int_equal(kho_upgrade_recover(&o, &err), 0);
 		assert_quiet_again();
 		assert_non_null(strstr(fake.log, "engine unreserve"));
-		assert_int_equal(strstr(fake.log, "unfreeze beta") != NULL, i >= (size_t)kho_step_find("freeze"));
+		assert_int_equal(strstr(fake.log, "unfreeze beta") != NULL,
+				 i >= (size_t)kho_step_find("freeze"));
 		assert_int_equal(kho_upgrade_recover(&o, &err), -ENOENT);
 	}
 }
@@ -230,8 +246,10 @@ static void test_each_kill(void **state)
 static void test_lane_failures(void **state)
 {
 	static const char *const ops[] = {
-		"preserve beta", "prepare omega", "freeze alpha", "freeze beta", "freeze omega", "drain beta", "drain omega", "retrieve alpha",
-		"retrieve beta", "retrieve omega", "verify beta", "verdict omega", "engine commit", "engine reserve", "engine spawn", "engine connect",
+		"preserve beta", "prepare omega",  "freeze alpha", "freeze beta",
+		"freeze omega",	 "drain beta",	   "drain omega",  "retrieve alpha",
+		"retrieve beta", "retrieve omega", "verify beta",  "verdict omega",
+		"engine commit", "engine reserve", "engine spawn", "engine connect",
 	};
 
 	(void)state;
@@ -262,7 +280,8 @@ static void test_undo_goes_on(void **state)
 
 static void test_peer_lost(void **state)
 {
-	static const char *const ops[] = { "preserve beta", "drain omega", "retrieve beta", "verify alpha" };
+	static const char *const ops[] = { "preserve beta", "drain omega", "retrieve beta",
+					   "verify alpha" };
 
 	(void)state;
 	for (size_t i = 0; i < 4; i++) {
@@ -292,7 +311,8 @@ static void test_signal(void **state)
 	assert_true(fake_as_before());
 }
 
-/* A freeze that never returns: its lane is given up, everything else is undone, a person shall look. */
+/* A freeze that never returns: its lane is given up, everything else is undone, a person shall
+ * look. */
 static void test_stuck(void **state)
 {
 	struct kho_err err = KHO_ERR_INIT;
@@ -352,7 +372,8 @@ static void test_hold(void **state)
 	assert_null(strstr(fake.log, "freeze omega"));
 }
 
-/* Cut the journal at every byte: what is whole is read, the tail is called torn, nothing crashes. */
+/* Cut the journal at every byte: what is whole is read, the tail is called torn, nothing crashes.
+ */
 static void test_torn_journal(void **state)
 {
 	struct kho_err err = KHO_ERR_INIT;
@@ -383,8 +404,11 @@ static void test_torn_journal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_upgrade), T(test_each_fail), T(test_each_hang), T(test_each_kill), T(test_lane_failures), T(test_undo_goes_on),
-		T(test_peer_lost), T(test_signal), T(test_after_commit), T(test_busy), T(test_hold), T(test_torn_journal), T(test_stuck),
+		T(test_upgrade),   T(test_each_fail),	  T(test_each_hang),
+		T(test_each_kill), T(test_lane_failures), T(test_undo_goes_on),
+		T(test_peer_lost), T(test_signal),	  T(test_after_commit),
+		T(test_busy),	   T(test_hold),	  T(test_torn_journal),
+		T(test_stuck),
 	};
 
 	return cmocka_run_group_tests_name("orchestrator", tests, NULL, NULL);
