@@ -113,13 +113,27 @@ static void unix_socket(const struct kho_probe *p, const struct kho_sock *s, str
 	say(v, KHO_V_NO, fix, "a UNIX socket connected to %s outside of the workload", name);
 }
 
-static void socket_fd(const struct kho_probe *p, uint64_t ino, struct kho_fd_verdict *v)
+/* A socket that is in no table is not bound or connected yet, or of a kind of its own. */
+static void unlisted_socket(const char *proto, struct kho_fd_verdict *v)
+{
+	static const char *const good[] = { "TCP", "TCPv6", "UDP", "UDPv6", "UDP-Lite", "UDPLITEv6", "RAW", "RAWv6", "UNIX",
+					    "UNIX-STREAM", "NETLINK" };
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		if (!strcmp(proto, good[i]))
+			return;
+	if (*proto)
+		say(v, KHO_V_NO, "use TCP, UDP or UNIX sockets", "CRIU does not know sockets of the kind %s", proto);
+	else
+		say(v, KHO_V_UNKNOWN, NULL, "a socket whose kind cannot be found out");
+}
+
+static void socket_fd(const struct kho_probe *p, uint64_t ino, const char *proto, struct kho_fd_verdict *v)
 {
 	const struct kho_sock *s = kho_socks_find(&p->socks, ino);
 
 	if (!s) {
-		say(v, KHO_V_NO, "use TCP, UDP or UNIX sockets",
-		    "a socket of a kind that CRIU does not know (vsock, Bluetooth, AF_ALG, SCTP, MPTCP ...)");
+		unlisted_socket(proto, v);
 		return;
 	}
 	switch (s->kind) {
@@ -205,7 +219,7 @@ void kho_fd_classify(const struct kho_probe *p, const struct kho_fd *fd, struct 
 	if (starts(fd->target, "anon_inode:"))
 		anon_inode(p, fd->target + strlen("anon_inode:"), fd->info, out);
 	else if (sscanf(fd->target, "socket:[%llu]", &ino) == 1)
-		socket_fd(p, ino, out);
+		socket_fd(p, ino, fd->proto ? fd->proto : "", out);
 	else if (sscanf(fd->target, "pipe:[%llu]", &ino) == 1)
 		pipe_fd(p, ino, out);
 	else if (starts(fd->target, "/memfd:"))

@@ -55,6 +55,7 @@ struct kho_fd {
 	const char *target;	/* of the link in /proc/PID/fd */
 	const char *info;	/* text of fdinfo, or "" */
 	const char *fstype;	/* of the mount it lies on, or "" */
+	const char *proto;	/* of a socket: "TCP", "AF_VSOCK" ...; NULL or "" = not known */
 	const struct stat *st;	/* or NULL when only the recorded text is there */
 };
 

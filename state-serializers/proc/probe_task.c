@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -102,7 +103,7 @@ static void check_status(struct task *t)
 			     atoi(tracer + strlen("\nTracerPid:")));
 }
 
-/* Namespaces of its own would have to be built anew. On a recorded tree pid 1 stands for the system. */
+/* Namespaces of its own would have to be built anew; "self" is the system, also on a recorded tree. */
 static void check_namespaces(struct task *t)
 {
 	static const char *const names[] = { "mnt", "pid", "net", "user", "ipc", "uts", "cgroup", "time" };
@@ -113,7 +114,7 @@ static void check_namespaces(struct task *t)
 		ssize_t n, m;
 
 		if (asprintf(&his, "%s/proc/%d/ns/%s", t->p->sysroot, t->pid, names[i]) < 0 ||
-		    asprintf(&ours, "%s/proc/%s/ns/%s", t->p->sysroot, *t->p->sysroot ? "1" : "self", names[i]) < 0)
+		    asprintf(&ours, "%s/proc/self/ns/%s", t->p->sysroot, names[i]) < 0)
 			return;
 		n = readlink(his, a, sizeof(a));
 		m = readlink(ours, b, sizeof(b));
@@ -165,10 +166,25 @@ static char *fs_type(const struct task *t, const char *info)
 	return NULL;
 }
 
+/* The kind of a socket; on a recorded tree out of proc/PID/fdproto. */
+static void socket_proto(const struct task *t, const char *link, const char *num, char out[32])
+{
+	_cleanup_free_ char *name = NULL, *text = NULL;
+	ssize_t n;
+
+	out[0] = '\0';
+	if (!*t->p->sysroot) {
+		n = getxattr(link, "system.sockprotoname", out, 31);
+		out[n > 0 ? n : 0] = '\0';
+	} else if (asprintf(&name, "fdproto/%s", num) > 0 && (text = task_file(t, name))) {
+		snprintf(out, 32, "%.*s", (int)strcspn(text, "\n"), text);
+	}
+}
+
 static void check_fd(struct task *t, const char *num)
 {
 	_cleanup_free_ char *link = NULL, *info_name = NULL, *info = NULL, *type = NULL;
-	char target[PATH_MAX], where[32];
+	char target[PATH_MAX], where[32], proto[32] = "";
 	struct kho_fd_verdict v;
 	struct stat st;
 	ssize_t n;
@@ -180,8 +196,10 @@ static void check_fd(struct task *t, const char *num)
 		return;
 	target[n] = '\0';
 	info = task_file(t, info_name);
+	if (!strncmp(target, "socket:", 7))
+		socket_proto(t, link, num, proto);
 	type = info ? fs_type(t, info) : NULL;
-	kho_fd_classify(t->p, &(struct kho_fd){ .target = target, .info = info ? info : "", .fstype = type ? type : "",
+	kho_fd_classify(t->p, &(struct kho_fd){ .target = target, .info = info ? info : "", .fstype = type ? type : "", .proto = proto,
 						.st = !*t->p->sysroot && !stat(link, &st) ? &st : NULL }, &v);
 	snprintf(where, sizeof(where), "fd %s", num);
 	trouble(t, where, &v);
