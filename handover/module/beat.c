@@ -101,6 +101,8 @@ long kho_state_set(void *arg)
 	if (a->value < KHO_STATE_RUNNING || a->value > KHO_STATE_RETIRING)
 		return -EINVAL;
 	down_read(&kho_life);
+	if (a->value == KHO_STATE_READY && kho_live(&kho_up))
+		(void)kho_pci_in_prepare();	/* a failure shows at TAKE */
 	for_each_region(r)
 		if (kho_live(r)) {
 			smp_store_release(&kho_self(r)->state, a->value);

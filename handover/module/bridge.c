@@ -2,7 +2,7 @@
 /*
  * The incoming kernel's PCI: one host bridge for each segment of the ledger, over the memory-mapped
  * configuration space, that shows nothing but the functions taken so far, and, read-only, the bridges
- * on the way to them.  Made at the first TAKE.
+ * on the way to them.  Made when the agent reports READY, at the latest at the first TAKE.
  *
  * Addresses are claimed as they are, never assigned: the other kernel uses the same windows.  Bridges are
  * scanned but not added, so that no port driver binds to what is not ours.
@@ -49,6 +49,32 @@ static void __iomem *map_bus(struct pci_bus *bus, unsigned int devfn, int where)
 	return b->cfg + (devfn << 12) + where;
 }
 
+/*
+ * No I/O APIC, no INTx: what has no interrupt pin does not ask for one.  A bridge's own BARs cannot be
+ * sized (its writes are dropped), and nobody here uses them.
+ */
+static u32 masked(bool bridge, int where, u32 val)
+{
+	u32 pin = 0xffU << 8 >> ((where & 3) * 8);
+
+	if ((where & ~3) == (PCI_INTERRUPT_PIN & ~3) && where <= PCI_INTERRUPT_PIN)
+		val &= ~pin;
+	if (bridge && where >= PCI_BASE_ADDRESS_0 && where < PCI_PRIMARY_BUS)
+		val = 0;
+	if (bridge && (where & ~3) == PCI_ROM_ADDRESS1)
+		val = 0;
+	return val;
+}
+
+static int cfg_read(struct pci_bus *bus, unsigned int devfn, int where, int size, u32 *val)
+{
+	int ret = pci_generic_config_read(bus, devfn, where, size, val);
+
+	if (!ret)
+		*val = masked(test_bit(devfn, shown_bus(bus)->bridges), where, *val);
+	return ret;
+}
+
 static int cfg_write(struct pci_bus *bus, unsigned int devfn, int where, int size, u32 val)
 {
 	struct shown_bus *b = shown_bus(bus);
@@ -60,7 +86,7 @@ static int cfg_write(struct pci_bus *bus, unsigned int devfn, int where, int siz
 
 static struct pci_ops ops = {
 	.map_bus = map_bus,
-	.read = pci_generic_config_read,
+	.read = cfg_read,
 	.write = cfg_write,
 };
 
@@ -180,25 +206,38 @@ static struct segment *find(u16 domain)
 	return NULL;
 }
 
-/* The bus of a function, with the host bridge made if this is the first one of its segment. */
-static struct pci_bus *bus_of(struct kho_pci_id id)
+/* Make the host bridges; again is no harm.  Outside the blackout when the agent reports READY. */
+int kho_pci_in_prepare(void)
 {
-	struct kho_ledger_ecam *e = NULL;
-	struct segment *s;
-	u32 i;
 	int ret = 0;
+	u32 i;
 
 	mutex_lock(&make_lock);
-	s = find(id.segment);
-	if (!s) {
-		for (i = 0; i < kho_up.necams; i++)
-			if (READ_ONCE(kho_up.ecams[i].segment) == id.segment)
-				e = &kho_up.ecams[i];
-		ret = e ? segment_make(e) : -ENODEV;
-		s = ret ? NULL : find(id.segment);
-	}
+	for (i = 0; i < kho_up.necams && !ret; i++)
+		if (!find(READ_ONCE(kho_up.ecams[i].segment)))
+			ret = segment_make(&kho_up.ecams[i]);
 	mutex_unlock(&make_lock);
+	return ret;
+}
+
+static struct pci_bus *bus_of(struct kho_pci_id id)
+{
+	struct segment *s;
+
+	if (kho_pci_in_prepare())
+		return NULL;
+	s = find(id.segment);		/* the list does not change any more */
 	return s && s->bus[id.bus] ? pci_find_bus(id.segment, id.bus) : NULL;
+}
+
+/* The addresses stay as they are; what the windows do not cover the driver will miss. */
+static void claim(struct pci_dev *dev)
+{
+	int i;
+
+	for (i = 0; i < PCI_STD_NUM_BARS; i++)
+		if (dev->resource[i].flags && !dev->resource[i].parent && pci_claim_resource(dev, i))
+			pci_warn(dev, "BAR %d lies outside the windows of the ledger\n", i);
 }
 
 static void hide(struct pci_dev *dev, u8 devfn)
@@ -244,7 +283,7 @@ int kho_pci_take_up(struct kho_pci_id id)
 	pci_lock_rescan_remove();
 	dev = pci_scan_single_device(bus, id.devfn);
 	if (dev)
-		pci_bus_claim_resources(bus);
+		claim(dev);
 	pci_unlock_rescan_remove();
 	if (!dev) {
 		clear_bit(id.devfn, shown_bus(bus)->shown);

@@ -14,6 +14,7 @@
 #include <linux/cpuhotplug.h>
 #include <linux/cpumask.h>
 #include <linux/rcupdate.h>
+#include <linux/rwsem.h>
 #include <asm/apic.h>
 #include <asm/smp.h>
 
@@ -21,6 +22,10 @@
 
 DEFINE_MUTEX(kho_cpu_lock);
 static struct cpumask taking, hiding;	/* CPUs in the middle of TAKE, GIVE */
+static struct cpumask hidden;		/* given, out of the present mask */
+static DECLARE_RWSEM(window);		/* read: hidden CPUs are shown; write: CPU hot-plug of ours */
+static DEFINE_MUTEX(show_lock);
+static int shown;
 static int mbox_for = -1;		/* CPU whose hot-plug holds the mailbox above */
 static enum cpuhp_state state_prepare, state_online;
 
@@ -104,8 +109,10 @@ static int prepare_up(unsigned int cpu)
 static int prepare_down(unsigned int cpu)
 {
 	release_mailbox(cpu);
-	if (cpumask_test_cpu(cpu, &hiding))
+	if (cpumask_test_cpu(cpu, &hiding)) {
+		cpumask_set_cpu(cpu, &hidden);
 		set_cpu_present(cpu, false);
+	}
 	return 0;
 }
 
@@ -127,10 +134,13 @@ static int online(int cpu)
 {
 	int ret;
 
+	down_write(&window);
+	cpumask_clear_cpu(cpu, &hidden);
 	set_cpu_present(cpu, true);
 	cpumask_set_cpu(cpu, &taking);
 	ret = add_cpu(cpu);
 	cpumask_clear_cpu(cpu, &taking);
+	up_write(&window);
 	return ret < 0 ? ret : 0;
 }
 
@@ -144,10 +154,47 @@ static int offline_hidden(int cpu)
 
 	if (ret)
 		return ret;
+	down_write(&window);
 	cpumask_set_cpu(cpu, &hiding);
 	ret = remove_cpu(cpu);
 	cpumask_clear_cpu(cpu, &hiding);
+	up_write(&window);
 	return ret < 0 ? ret : 0;
+}
+
+/*
+ * A driver that thaws gets its interrupt vectors anew, and managed ones are spread over the present CPUs; the
+ * block layer keeps its old map of CPUs to queues.  With a CPU missing in the middle the two differ
+ * and completions go to a queue whose vector is shut down (seen: reads hang for ever).  So the given
+ * CPUs are shown as present meanwhile.  No CPU hot-plug may end in this window: it would see all booted
+ * CPUs present and use IPI shorthands again.
+ */
+void kho_cpus_show(void)
+{
+	int cpu;
+
+	down_read(&window);
+	mutex_lock(&show_lock);
+	if (!shown++) {
+		cpu_hotplug_disable();
+		for_each_cpu(cpu, &hidden)
+			set_cpu_present(cpu, true);
+	}
+	mutex_unlock(&show_lock);
+}
+
+void kho_cpus_hide(void)
+{
+	int cpu;
+
+	mutex_lock(&show_lock);
+	if (!--shown) {
+		for_each_cpu(cpu, &hidden)
+			set_cpu_present(cpu, false);
+		cpu_hotplug_enable();
+	}
+	mutex_unlock(&show_lock);
+	up_read(&window);
 }
 
 /* From one park page to another. */

@@ -254,7 +254,7 @@ static int build(struct kho_region *r, const struct kho_ioc_region_init *a)
  * kho_region_init - KHO_IOC_REGION_INIT
  *
  * Context: process; takes kho_life for writing.
- * Return: 0; -EBUSY there is a region, or a CPU of the kernel before us was not taken; -EINVAL;
+ * Return: 0; -EBUSY there is a region, or the kernel that made this one still runs, or a CPU of the kernel before us was not taken; -EINVAL;
  * -ERANGE; -EPERM not a taken range; -ENOSPC tables do not fit; -EFAULT; -ENODEV boot CPU unknown.
  */
 long kho_region_init(void *arg)
@@ -268,8 +268,8 @@ long kho_region_init(void *arg)
 	if (kho_cpu_of(a->boot_apicid) < 0)
 		return -ENODEV;
 	down_write(&kho_life);
-	if (kho_live(r))
-		ret = -EBUSY;
+	if (kho_live(r) || (kho_live(&kho_up) && kho_peer_runs(&kho_up)))
+		ret = -EBUSY;		/* two kernels at a time, not three */
 	else
 		ret = kho_mem_pin(a->base, true);
 	if (ret) {

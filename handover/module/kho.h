@@ -142,6 +142,8 @@ long kho_cpu_take(void *arg);
 int kho_cpu_of(u32 apicid);			/* logical CPU or -ENODEV */
 u32 kho_apicid(int cpu);
 int kho_cpu_give_one(struct kho_region *r, u32 apicid);	/* kho_cpu_lock held */
+void kho_cpus_show(void);			/* given CPUs are present while a driver thaws */
+void kho_cpus_hide(void);
 int kho_cpu_setup(void);
 void kho_cpu_cleanup(void);
 
@@ -194,6 +196,7 @@ int kho_filter_stop_dma(struct pci_dev *dev);	/* past the filter */
 void kho_filter_cleanup(void);
 int kho_pci_give_up(struct kho_pci_id id);
 int kho_pci_take_up(struct kho_pci_id id);
+int kho_pci_in_prepare(void);
 
 /* --- blobs and the way out (park.S, sipi.S, jump.S) --- */
 extern const u8 kho_park_blob[PAGE_SIZE];

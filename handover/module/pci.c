@@ -139,9 +139,11 @@ static int unquiesce(struct kho_fn *fn)
 	if (fn->given)
 		return -EPERM;
 	dev = &fn->dev->dev;
+	kho_cpus_show();
 	device_lock(dev);
 	ret = thaw(dev);
 	device_unlock(dev);
+	kho_cpus_hide();
 	if (ret)
 		return ret;
 	pm_runtime_put(dev);
