@@ -4,7 +4,7 @@ B := build
 CC ?= gcc
 CFLAGS ?= -O2 -g
 WARN := -std=gnu17 -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Wpointer-arith -Wunused-result -Wno-format-truncation -Werror
-ALL_CFLAGS = $(WARN) $(CFLAGS) -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -I. -I$(B)/gen -pthread $(SAN)
+ALL_CFLAGS = $(WARN) $(CFLAGS) -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fno-strict-aliasing -I. -I$(B)/gen -pthread $(SAN)
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
 

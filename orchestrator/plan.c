@@ -104,10 +104,10 @@ static int find_image(struct kho_plan *p, const char *to, struct kho_err *err)
 	return kho_bzimage_read(p->image_path, &p->image, err);
 }
 
-/* A missing directory is for the engine to judge: it may not need one. */
 static int find_modules(struct kho_plan *p)
 {
 	static const char *const roots[] = { "/lib/modules", "/usr/lib/modules" };
+	_cleanup_free_ char *fix = NULL;
 
 	for (size_t i = 0; i < 2; i++) {
 		_cleanup_free_ char *dir = NULL, *dep = NULL;
@@ -123,7 +123,10 @@ static int find_modules(struct kho_plan *p)
 		p->modules_dir = steal_ptr(dir);
 		return 0;
 	}
-	return p->modules_dir ? 0 : -ENOMEM;
+	if (!p->modules_dir || asprintf(&fix, "apt install linux-image-%s", p->image.release) < 0)
+		return -ENOMEM;
+	return kho_report_add(&p->report, KHO_V_NO, "modules", p->image.release, fix,
+			      "no modules for it in %s", p->modules_dir);
 }
 
 static int find_workloads(struct kho_plan *p, struct kho_err *err)

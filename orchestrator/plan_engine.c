@@ -8,11 +8,25 @@
 #include "lib/io.h"
 #include "orchestrator/plan_parts.h"
 
+static bool is_there(const struct kho_report *r, const struct kho_report_item *it)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->items[i].verdict == it->verdict && !strcmp(r->items[i].area, it->area) &&
+		    !strcmp(r->items[i].subject, it->subject))
+			return true;
+	return false;
+}
+
+/* What plan and engine both find out is said once. */
 static void move_items(struct kho_report *to, struct kho_report *from)
 {
+	size_t before = to->n;
+
 	for (size_t i = 0; i < from->n; i++) {
 		const struct kho_report_item *it = &from->items[i];
 
+		if (is_there(&(struct kho_report){ to->items, before }, it))
+			continue;
 		(void)kho_report_add(to, it->verdict, it->area, it->subject, it->fix, "%s",
 				     it->what);
 	}

@@ -180,6 +180,8 @@ static void refused(const char *engine, const char *area, const char *what)
 
 static void test_refusals(void **state)
 {
+	char cmd[128];
+
 	(void)state;
 	fake.probe_no = true;
 	refused(NULL, "process", "io_uring");
@@ -191,6 +193,9 @@ static void test_refusals(void **state)
 	fake.engine_no = false;
 	put_text("/run/redis.pid", "4711");
 	refused(NULL, "workload", "does not run");
+	snprintf(cmd, sizeof(cmd), "rm -r %s/lib/modules/7.3.4", dir);
+	assert_int_equal(system(cmd), 0);
+	refused(NULL, "modules", "no modules");
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

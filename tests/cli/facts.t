@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# check, list and dry-run from a recorded tree: no root, no module; text and JSON tell the same; bad targets are named.
+# shellcheck source=tests/cli/tap.sh
+. "$(dirname "$0")/tap.sh"
+root=$tmp/root
+cp -R "$top/tests/sysroots/host-2cpu" "$root"
+mkdir -p "$root/boot" "$root/etc/khoctl/workloads.d" "$root/run"
+make_image "$root/boot/vmlinuz-7.3.4" 7.3.4
+make_image "$root/boot/vmlinuz-7.10.1" 7.10.1
+make_image "$root/boot/vmlinuz-6.1.9" 6.1.9
+
+exits 0 "list" "$khoctl" list --sysroot "$root"
+same "$top/tests/cli/expected/list.txt" "list as recorded"
+exits 0 "list --json" "$khoctl" list --sysroot "$root" --json
+same "$top/tests/cli/expected/list.json" "list --json as recorded"
+
+exits 0 "image show" "$khoctl" image show "$root/boot/vmlinuz-7.3.4"
+same "$top/tests/cli/expected/image.txt" "image show as recorded"
+
+# this tree has no modules for the target: refused, whatever else
+exits 2 "check refuses" "$khoctl" check --sysroot "$root" --to latest
+says '7\.10\.1' "latest is the newest by version"
+says '^no .*linux-image-7\.10\.1' "no modules: the fix is named"
+exits 2 "check --json refuses" "$khoctl" check --sysroot "$root" --to latest --json
+says '"can":false' "check --json says so"
+exits 2 "dry run" "$khoctl" upgrade --sysroot "$root" --to latest --dry-run
+says '^freeze +60 s +yes' "dry run prints the steps"
+says '^engine +beside' "dry run prints the engine"
+
+# the same verdicts in text and JSON
+"$khoctl" check --sysroot "$root" --to latest 2>&1 | grep -cE '^(ok|loss|unknown|no) ' > "$tmp/text"
+"$khoctl" check --sysroot "$root" --to latest --json | grep -c '"verdict":' > "$tmp/json"
+exits 0 "text and JSON have the same verdicts" cmp "$tmp/text" "$tmp/json"
+
+exits 2 "not a kernel" "$khoctl" check --sysroot "$root" --to /etc/passwd
+says 'not an x86 kernel image' "not a kernel: said"
+head -c 3000 "$root/boot/vmlinuz-7.3.4" > "$tmp/short"
+exits 2 "truncated" "$khoctl" check --sysroot "$root" --to "$tmp/short"
+says 'truncated' "truncated: said"
+exits 2 "missing" "$khoctl" check --sysroot "$root" --to /boot/none
+exits 2 "unknown engine" "$khoctl" check --sysroot "$root" --to latest --engine warp
+says "engine 'warp' is unknown; give auto or" "unknown engine: said"
+
+printf 'pidfil = /run/x.pid\n' > "$root/etc/khoctl/workloads.d/web.conf"
+exits 2 "bad workload file" "$khoctl" check --sysroot "$root" --to latest
+says "web.conf:1: unknown key 'pidfil'" "bad workload file: file and line"
+printf 'pidfile = /run/web.pid\n' > "$root/etc/khoctl/workloads.d/web.conf"
+exits 2 "workload that does not run" "$khoctl" check --sysroot "$root" --to latest
+says "^no +workload.*web .*does not run" "workload that does not run: named"
+rm "$root/etc/khoctl/workloads.d/web.conf"
+printf 'memory = plenty\n' > "$root/etc/khoctl/khoctl.conf"
+exits 2 "bad configuration" "$khoctl" check --sysroot "$root" --to latest
+says "khoctl.conf:1: memory = plenty" "bad configuration: file and line"
+exits 2 "bad error in JSON" "$khoctl" check --sysroot "$root" --to latest --json
+says '"exit":2' "the exit code is in the JSON, too"
+rm "$root/etc/khoctl/khoctl.conf" "$root/boot/vmlinuz-"*
+exits 2 "no other kernel" "$khoctl" check --sysroot "$root" --to latest
+says "no other kernel in" "no other kernel: said"
+finish

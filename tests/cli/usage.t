@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Every verb has help, every wrong command line ends in 1 and names what is wrong.
+# shellcheck source=tests/cli/tap.sh
+. "$(dirname "$0")/tap.sh"
+
+exits 0 "help" "$khoctl" --help
+same "$top/tests/cli/expected/help.txt" "help as recorded"
+for verb in check upgrade status list console rollback image report version; do
+	exits 0 "$verb --help" "$khoctl" "$verb" --help
+	says "^Usage: khoctl $verb" "$verb --help names the verb"
+	exits 1 "$verb refuses an unknown option" "$khoctl" "$verb" --nonsense
+	says "no option '--nonsense'" "$verb names the option"
+done
+exits 1 "no verb" "$khoctl"
+exits 1 "unknown verb" "$khoctl" teleport
+says "no verb 'teleport'" "unknown verb is named"
+exits 1 "upgrade without a target" "$khoctl" upgrade
+says "^khoctl: upgrade: --to FILE" "says what is missing"
+exits 1 "value missing" "$khoctl" upgrade --to
+exits 1 "an option is no value" "$khoctl" upgrade --to --dry-run
+exits 1 "flag with a value" "$khoctl" upgrade --dry-run=yes
+exits 1 "bad size" "$khoctl" check --memory lots
+says "'lots' is no size" "bad size is named"
+exits 1 "too many arguments" "$khoctl" list me
+exits 1 "hold in the blackout" "$khoctl" upgrade --to latest --hold-before shift
+exits 1 "exec without hold" "$khoctl" upgrade --to latest --exec true
+exits 1 "sysroot without dry run" "$khoctl" upgrade --to latest --sysroot /
+exits 1 "image without show" "$khoctl" image list x
+exits 0 "version" "$khoctl" version --json
+says '"region_revision"' "version tells the revision"
+finish
