@@ -1,5 +1,166 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include "state-serializers/serializer.h"
+/*
+ * The files serializer, for a root file system in RAM: the incoming kernel has a copy of it, packed at a
+ * certain moment (run_dir/packed holds it); what has changed since is sent while everything runs, and in
+ * the blackout what workloads may have written since the last look.
+ *
+ * Not carried: deletions outside /var, /home, /root, /srv, /opt, /tmp, /run, /mnt (the incoming kernel's root has
+ * files of its own), hard links between files (each becomes a file of its own), changes that others
+ * than workloads make between the last round and the end of the outgoing kernel.
+ */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
+#include "state-serializers/common.h"
+#include "state-serializers/files.h"
+
+static struct {
+	Kho__Files *list;	/* found and sent, not yet told */
+	int64_t since_ns;	/* everything up to here has been looked at */
+	unsigned next_image;
+} out;
+
+static void list_clear(void)
+{
+	if (out.list)
+		kho__files__free_unpacked(out.list, NULL);
+	out.list = NULL;
+}
+
+static int list_new(struct kho_err *err)
+{
+	list_clear();
+	out.list = malloc(sizeof(*out.list));
+	if (!out.list)
+		return kho_fail(err, -ENOMEM, "out of memory");
+	kho__files__init(out.list);
+	return 0;
+}
+
+/* One tick earlier: file times are those of the last timer tick. */
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &ts);
+	return ts.tv_sec * 1000000000ll + ts.tv_nsec - 20000000;
+}
+
+static int packed_at(struct kho_env *env, int64_t *out_ns, struct kho_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PATH_MAX], *end;
+
+	snprintf(path, sizeof(path), "%s/packed", env->run_dir);
+	if (kho_read_line(path, &text, err) < 0)
+		return kho_wrap(err, "when was the root file system packed?");
+	*out_ns = strtoll(text, &end, 10);
+	return *text && !*end ? 0 : kho_fail(err, -EINVAL, "%s: not a time", path);
+}
+
+static int probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
+{
+	if (!env->root_in_ram)
+		return 0;
+	if (kho_report_add(r, KHO_V_LOSS, "files", "/", "keep data on a disk, or stop others than workloads from writing",
+			   "in RAM: moves as a copy; what others than workloads write in the last second before the freeze may be missing"))
+		return kho_fail(err, -ENOMEM, "report: out of memory");
+	return 0;
+}
+
+static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, bool *out_more, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+	int ret = 0;
+
+	*out_more = false;
+	if (!env->root_in_ram)
+		return 0;
+	if (!round || !out.list) {
+		out.next_image = 0;
+		ret = packed_at(env, &out.since_ns, err);
+		if (!ret)
+			ret = list_new(err);
+	}
+	if (ret < 0)
+		return ret;
+	struct kho_files f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
+	int64_t now = now_ns();
+
+	ret = kho_files_scan(&f, "", out.since_ns, false, err);
+	if (!ret && !round)
+		ret = kho_files_of_workloads(&f, 0, false, err);
+	out.next_image = f.next_image;
+	out.since_ns = now;
+	kho_phase(env, "file scan", begin);
+	if (ret < 0 || round)
+		return ret;
+	kho_note(env, "%zu files and directories changed since the root was packed", out.list->n_entry);
+	ret = kho_pb_pack(&out.list->base, blob, err);
+	return ret ? ret : list_new(err);
+}
+
+static int unpreserve(struct kho_env *env, struct kho_err *err)
+{
+	(void)env;
+	(void)err;
+	list_clear();
+	return 0;
+}
+
+static int freeze(struct kho_env *env, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+
+	if (!env->root_in_ram)
+		return 0;
+	if (!out.list)
+		return kho_fail(err, -EINVAL, "freeze before preserve");
+	struct kho_files f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
+	int ret = kho_files_of_workloads(&f, out.since_ns, true, err);
+
+	out.next_image = f.next_image;
+	kho_phase(env, "written files", begin);
+	return ret;
+}
+
+static int drain(struct kho_env *env, struct kho_blob *blob, struct kho_err *err)
+{
+	return env->root_in_ram && out.list ? kho_pb_pack(&out.list->base, blob, err) : 0;
+}
+
+static int apply(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)
+{
+	Kho__Files *list = in && in->len ? kho_pb_unpack(&kho__files__descriptor, in, err) : NULL;
+
+	if (!list)
+		return in && in->len ? -EBADMSG : 0;
+	int ret = kho_files_apply(env, "", list, err);
+
+	kho__files__free_unpacked(list, NULL);
+	return ret;
+}
+
+/* processes first: from then on nothing of theirs changes */
+static const char *const needs[] = { "proc", NULL };
 
 extern const struct kho_serializer kho_ser_files;
-const struct kho_serializer kho_ser_files = { .name = "files", .order = 50 };
+const struct kho_serializer kho_ser_files = {
+	.name = "files",
+	.order = 50,
+	.needs = needs,
+	.probe = probe,
+	.preserve = preserve,
+	.unpreserve = unpreserve,
+	.freeze = freeze,
+	.drain = drain,
+	.forget = unpreserve,
+	.prepare = apply,
+	.retrieve = apply,
+};

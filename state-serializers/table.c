@@ -12,10 +12,6 @@
 #include "state-serializers/serializers.def"
 #undef X
 
-#if !__has_include("state-serializers/proc.c")
-const struct kho_serializer kho_ser_proc = { .name = "proc", .order = 60, .flags = KHO_SER_LAST };
-#endif
-
 const struct kho_serializer *const kho_serializers[] = {
 #define X(n) &kho_ser_##n,
 #include "state-serializers/serializers.def"

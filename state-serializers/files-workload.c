@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What workloads hold: open files, directories they stand in, paths of their sockets, pid files.  On
+ * tmpfs all of it is carried (the incoming kernel's tmpfs is empty); on the root only what they may
+ * have written since the last scan.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statfs.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "state-serializers/common.h"
+#include "state-serializers/files.h"
+
+struct look {
+	struct kho_files *f;
+	int64_t since;
+	bool written_only;
+	dev_t root_dev;
+};
+
+static bool has_entry(const struct kho_files *f, const char *path)
+{
+	for (size_t i = 0; i < f->list->n_entry; i++)
+		if (!strcmp(f->list->entry[i]->path, path))
+			return true;
+	return false;
+}
+
+/* tmpfs, or the root itself; not /proc, not a disk (the block serializer's). */
+static bool is_in_ram(const struct look *l, const char *path, const struct stat *st)
+{
+	struct statfs fs;
+
+	if (st->st_dev == l->root_dev)
+		return true;
+	return !statfs(path, &fs) && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+static int take(struct look *l, const char *path, bool written, struct kho_err *err)
+{
+	char full[PATH_MAX], dir[PATH_MAX];
+	struct stat st;
+
+	snprintf(full, sizeof(full), "%s%s", l->f->root, path);
+	if (path[0] != '/' || lstat(full, &st) < 0 || !is_in_ram(l, full, &st))
+		return 0;
+	bool on_root = st.st_dev == l->root_dev;
+	bool changed = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec > l->since;
+
+	/* a shared mapping is written to without a trace in ctime: `written` is enough */
+	if (has_entry(l->f, path) || ((on_root || l->written_only) && !written && !changed))
+		return 0;
+	int ret = on_root ? 0 : kho_files_add_parents(l->f, path, err);
+
+	if (!ret)
+		ret = kho_files_add(l->f, path, &st, false, err);
+	if (ret || !l->written_only)
+		return ret;
+	/* what was renamed into place beside it */
+	snprintf(dir, sizeof(dir), "%s", path);
+	*strrchr(dir, '/') = '\0';
+	if (!*dir || has_entry(l->f, dir))
+		return 0;
+	return kho_files_scan(l->f, dir, l->since, true, err);
+}
+
+static int look_at_fd(struct look *l, int proc, const char *number, struct kho_err *err)
+{
+	char link[64], target[PATH_MAX], info[64], text[256];
+
+	snprintf(link, sizeof(link), "fd/%s", number);
+	ssize_t n = readlinkat(proc, link, target, sizeof(target) - 1);
+
+	if (n <= 0 || target[0] != '/')
+		return 0;
+	target[n] = '\0';
+	if (n > 10 && !strcmp(target + n - 10, " (deleted)"))
+		return 0;
+	snprintf(info, sizeof(info), "fdinfo/%s", number);
+	_cleanup_close_ int fd = openat(proc, info, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	const char *flags;
+
+	text[got > 0 ? got : 0] = '\0';
+	flags = strstr(text, "flags:");
+	return take(l, target, flags && (strtoul(flags + 6, NULL, 8) & O_ACCMODE) != O_RDONLY, err);
+}
+
+/* Shared writable mappings of files: "addr-addr rw-s off dev inode path". */
+static int look_at_maps(struct look *l, pid_t pid, struct kho_err *err)
+{
+	char path[64], *line = NULL;
+	size_t size = 0;
+	int ret = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+
+	while (f && !ret && getline(&line, &size, f) > 0) {
+		char *perms = strchr(line, ' '), *name = strchr(line, '/');
+
+		if (!perms || !name || perms[2] != 'w' || perms[4] != 's' || strstr(name, " (deleted)"))
+			continue;
+		name[strcspn(name, "\n")] = '\0';
+		ret = take(l, name, true, err);
+	}
+	free(line);
+	return ret;
+}
+
+static int look_at_process(struct look *l, pid_t pid, struct kho_err *err)
+{
+	char path[64], target[PATH_MAX];
+	int ret = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	_cleanup_close_ int proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	strcat(path, "/fd");
+	_cleanup_closedir_ DIR *d = opendir(path);
+
+	for (struct dirent *e = d ? readdir(d) : NULL; e && !ret; e = readdir(d))
+		if (e->d_name[0] != '.')
+			ret = look_at_fd(l, proc, e->d_name, err);
+	ssize_t n = proc < 0 ? -1 : readlinkat(proc, "cwd", target, sizeof(target) - 1);
+
+	if (!ret && n > 0) {
+		target[n] = '\0';
+		ret = take(l, target, false, err);
+	}
+	return ret ? ret : look_at_maps(l, pid, err);
+}
+
+static bool is_pid_of(const struct kho_workload_list *w, pid_t pid)
+{
+	for (size_t i = 0; w && i < w->n; i++)
+		for (size_t k = 0; k < w->w[i].npids; k++)
+			if (w->w[i].pids[k] == pid)
+				return true;
+	return false;
+}
+
+/* Directories of bound sockets: CRIU binds them again, and needs the place. */
+static int look_at_sockets(struct look *l, struct kho_err *err)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/net/unix", "re");
+	char *line = NULL, path[PATH_MAX];
+	size_t size = 0;
+	int ret = 0;
+
+	while (f && !ret && getline(&line, &size, f) > 0) {
+		char *name = strchr(line, '/');
+
+		if (!name)
+			continue;
+		snprintf(path, sizeof(path), "%.*s", (int)strcspn(name, "\n"), name);
+		*strrchr(path, '/') = '\0';
+		if (!strncmp(path, "/run/", 5) || !strncmp(path, "/tmp/", 5))
+			ret = take(l, path, false, err);
+	}
+	free(line);
+	return ret;
+}
+
+static int look_at_pidfiles(struct look *l, struct kho_err *err)
+{
+	static const char *const patterns[] = { "/run/*.pid", "/run/*/*.pid" };
+	const struct kho_workload_list *w = l->f->env->workloads;
+	int ret = 0;
+
+	for (size_t i = 0; w && !ret && i < w->n; i++)
+		if (w->w[i].pidfile)
+			ret = take(l, w->w[i].pidfile, false, err);
+	for (size_t i = 0; !ret && i < KHO_ARRAY_SIZE(patterns); i++) {
+		glob_t g = { 0 };
+
+		glob(patterns[i], GLOB_NOSORT, NULL, &g);
+		for (size_t k = 0; !ret && k < g.gl_pathc; k++) {
+			_cleanup_free_ char *text = NULL;
+
+			/* only of what moves: others' would point at nobody */
+			if (kho_read_line(g.gl_pathv[k], &text, NULL) >= 0 && is_pid_of(w, strtol(text, NULL, 10)))
+				ret = take(l, g.gl_pathv[k], false, err);
+		}
+		globfree(&g);
+	}
+	return ret;
+}
+
+int kho_files_of_workloads(struct kho_files *f, int64_t since_ns, bool written_only, struct kho_err *err)
+{
+	struct look l = { .f = f, .since = since_ns, .written_only = written_only };
+	const struct kho_workload_list *w = f->env->workloads;
+	char root[PATH_MAX];
+	struct stat st;
+	int ret = 0;
+
+	snprintf(root, sizeof(root), "%s/", f->root);
+	if (stat(root, &st) < 0)
+		return kho_fail_errno(err, "stat %s", root);
+	l.root_dev = st.st_dev;
+	for (size_t i = 0; w && !ret && i < w->n; i++)
+		for (size_t k = 0; !ret && k < w->w[i].npids; k++)
+			ret = look_at_process(&l, w->w[i].pids[k], err);
+	if (!ret)
+		ret = look_at_pidfiles(&l, err);
+	return ret || written_only ? ret : look_at_sockets(&l, err);
+}
