@@ -31,6 +31,7 @@ says '^engine +beside' "dry run prints the engine"
 # the same verdicts in text and JSON
 "$khoctl" check --sysroot "$root" --to latest 2>&1 | grep -cE '^(ok|loss|unknown|no) ' > "$tmp/text"
 "$khoctl" check --sysroot "$root" --to latest --json | grep -c '"verdict":' > "$tmp/json"
+exits 1 "there are verdicts" grep -qx 0 "$tmp/json"
 exits 0 "text and JSON have the same verdicts" cmp "$tmp/text" "$tmp/json"
 
 exits 2 "not a kernel" "$khoctl" check --sysroot "$root" --to /etc/passwd
