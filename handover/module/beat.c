@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The heartbeat: every KHO_HEARTBEAT_MS this side's fields in the ledger, the wall clock for an incoming
- * kernel (it has no RTC), and a look at the peer.  Runs in a timer, so that it beats under any load.
- * Waiters of the link and of the console are woken too: a lost doorbell costs one beat, no more.
+ * The heartbeat: every KHO_HEARTBEAT_MS this side's fields in the ledger, the wall clock for an
+ * incoming kernel (it has no RTC), and a look at the peer.  Runs in a timer, so that it beats
+ * under any load.  Waiters of the link and of the console are woken too: a lost doorbell costs one
+ * beat, no more.
  */
 #include "kho.h"
 
@@ -15,7 +16,8 @@
 #include <linux/utsname.h>
 #include <asm/tsc.h>
 
-u32 kho_instance_id = 1, kho_generation = 1;	/* booted by firmware, until the ledger says otherwise */
+/* Booted by firmware, until the ledger says otherwise. */
+u32 kho_instance_id = 1, kho_generation = 1;
 
 static void beat(struct timer_list *t);
 static DEFINE_TIMER(timer, beat);
@@ -56,8 +58,8 @@ static void watch_peer(struct kho_region *r)
 		WRITE_ONCE(r->peer_beat_tsc, rdtsc_ordered());
 	}
 	if (state != r->peer_state) {
-		pr_info("%s: state %u -> %u\n", r == &kho_down ? "incoming" : "outgoing", r->peer_state,
-			state);
+		pr_info("%s: state %u -> %u\n", r == &kho_down ? "incoming" : "outgoing",
+			r->peer_state, state);
 		r->peer_state = state;
 	}
 	wake_up(&r->wait);

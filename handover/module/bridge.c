@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The incoming kernel's PCI: one host bridge for each segment of the ledger, over the memory-mapped
- * configuration space, that shows nothing but the functions taken so far, and, read-only, the bridges
- * on the way to them.  Made when the agent reports READY, at the latest at the first TAKE.
+ * The incoming kernel's PCI: one host bridge for each segment of the ledger, over the
+ * memory-mapped configuration space, that shows nothing but the functions taken so far, and,
+ * read-only, the bridges on the way to them.  Made when the agent reports READY, at the latest at
+ * the first TAKE.
  *
- * Addresses are claimed as they are, never assigned: the other kernel uses the same windows.  Bridges are
- * scanned but not added, so that no port driver binds to what is not ours.
+ * Addresses are claimed as they are, never assigned: the other kernel uses the same
+ * windows.  Bridges are scanned but not added, so that no port driver binds to what is not ours.
  */
 #include "kho.h"
 
@@ -50,8 +51,8 @@ static void __iomem *map_bus(struct pci_bus *bus, unsigned int devfn, int where)
 }
 
 /*
- * No I/O APIC, no INTx: what has no interrupt pin does not ask for one.  A bridge's own BARs cannot be
- * sized (its writes are dropped), and nobody here uses them.
+ * No I/O APIC, no INTx: what has no interrupt pin does not ask for one.  A bridge's own BARs
+ * cannot be sized (its writes are dropped), and nobody here uses them.
  */
 static u32 masked(bool bridge, int where, u32 val)
 {
@@ -141,7 +142,8 @@ static int windows(struct segment *s, struct list_head *list)
 		res->name = "khoctl window";
 		res->start = w->base;
 		res->end = w->base + w->bytes - 1;
-		res->flags = w->flags & (IORESOURCE_TYPE_BITS | IORESOURCE_PREFETCH | IORESOURCE_MEM_64);
+		res->flags = w->flags & (IORESOURCE_TYPE_BITS | IORESOURCE_PREFETCH |
+					 IORESOURCE_MEM_64);
 		pci_add_resource(list, res);
 	}
 	return 0;
@@ -181,7 +183,7 @@ static int segment_make(struct kho_ledger_ecam *e)
 		pci_lock_rescan_remove();
 		s->root = pci_create_root_bus(NULL, s->first, &ops, &s->sysdata, &list);
 		if (s->root) {
-			pci_scan_child_bus(s->root);	/* finds the bridges, nothing else is shown yet */
+			pci_scan_child_bus(s->root);	/* only bridges are shown yet */
 			pci_bus_claim_resources(s->root);
 		}
 		pci_unlock_rescan_remove();
@@ -233,18 +235,21 @@ static struct pci_bus *bus_of(struct kho_pci_id id)
 /* The addresses stay as they are; what the windows do not cover the driver will miss. */
 static void claim(struct pci_dev *dev)
 {
+	struct resource *res;
 	int i;
 
-	for (i = 0; i < PCI_STD_NUM_BARS; i++)
-		if (dev->resource[i].flags && !dev->resource[i].parent && pci_claim_resource(dev, i))
+	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
+		res = &dev->resource[i];
+		if (res->flags && !res->parent && pci_claim_resource(dev, i))
 			pci_warn(dev, "BAR %d lies outside the windows of the ledger\n", i);
+	}
 }
 
 static void hide(struct pci_dev *dev, u8 devfn)
 {
 	struct shown_bus *b = shown_bus(dev->bus);
 
-	device_release_driver(&dev->dev);	/* the long part, outside the lock of the whole tree */
+	device_release_driver(&dev->dev);	/* the long part, without the lock of the tree */
 	pci_clear_master(dev);
 	pci_stop_and_remove_bus_device_locked(dev);
 	clear_bit(devfn, b->shown);

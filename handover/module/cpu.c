@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * CPUs change hands.  Giving: offline here, out of the present mask (so that no IPI shorthand of this
- * kernel reaches it), parked in the peer's park page, then written down.  Taking: the other way round.
+ * CPUs change hands.  Giving: offline here, out of the present mask (so that no IPI shorthand of
+ * this kernel reaches it), parked in the peer's park page, then written down.  Taking: the other
+ * way round.
  *
- * A firmware-booted kernel parks by INIT and start-up IPI; a kernel that was itself made by another one
- * has its offline CPUs in the park page above (stock ACPI wakeup code does that) and sends them on
- * through the mailbox.  A CPU-hotplug state refuses to online what the ledger says is not ours, and
- * keeps the mailbox while the stock code uses it.
+ * A firmware-booted kernel parks by INIT and start-up IPI; a kernel that was itself made by
+ * another one has its offline CPUs in the park page above (stock ACPI wakeup code does that) and
+ * sends them on through the mailbox.  A CPU-hotplug state refuses to online what the ledger says
+ * is not ours, and keeps the mailbox while the stock code uses it.
  */
 #include "kho.h"
 
@@ -23,7 +24,7 @@
 DEFINE_MUTEX(kho_cpu_lock);
 static struct cpumask taking, hiding;	/* CPUs in the middle of TAKE, GIVE */
 static struct cpumask hidden;		/* given, out of the present mask */
-static DECLARE_RWSEM(window);		/* read: hidden CPUs are shown; write: CPU hot-plug of ours */
+static DECLARE_RWSEM(window);		/* read: hidden CPUs are shown; write: our hot-plug */
 static DEFINE_MUTEX(show_lock);
 static int shown;
 static int mbox_for = -1;		/* CPU whose hot-plug holds the mailbox above */
@@ -145,8 +146,8 @@ static int online(int cpu)
 }
 
 /*
- * A CPU that was never booted must be online once: present and booted masks could become equal without it,
- * and IPI shorthands would be used that reach it.
+ * A CPU that was never booted must be online once: present and booted masks could become equal
+ * without it, and IPI shorthands would be used that reach it.
  */
 static int offline_hidden(int cpu)
 {
@@ -163,11 +164,11 @@ static int offline_hidden(int cpu)
 }
 
 /*
- * A driver that thaws gets its interrupt vectors anew, and managed ones are spread over the present CPUs; the
- * block layer keeps its old map of CPUs to queues.  With a CPU missing in the middle the two differ
- * and completions go to a queue whose vector is shut down (seen: reads hang for ever).  So the given
- * CPUs are shown as present meanwhile.  No CPU hot-plug may end in this window: it would see all booted
- * CPUs present and use IPI shorthands again.
+ * A driver that thaws gets its interrupt vectors anew, and managed ones are spread over the
+ * present CPUs; the block layer keeps its old map of CPUs to queues.  With a CPU missing in the
+ * middle the two differ and completions go to a queue whose vector is shut down (seen: reads hang
+ * for ever).  So the given CPUs are shown as present meanwhile.  No CPU hot-plug may end in this
+ * window: it would see all booted CPUs present and use IPI shorthands again.
  */
 void kho_cpus_show(void)
 {
@@ -309,8 +310,8 @@ static long cpu_ioctl(struct kho_ioc_cpu *a, bool give)
  * kho_cpu_give - KHO_IOC_CPU_GIVE
  *
  * Context: process.
- * Return: 0; -EINVAL; -ENODEV no region, or CPU unknown; -EPERM not ours, or the boot CPU of this kernel;
- * -ETIMEDOUT it did not park (it is online here again); what CPU hot-plug returns.
+ * Return: 0; -EINVAL; -ENODEV no region, or CPU unknown; -EPERM not ours, or the boot CPU of this
+ * kernel; -ETIMEDOUT it did not park (it is online here again); what CPU hot-plug returns.
  */
 long kho_cpu_give(void *arg)
 {
@@ -321,8 +322,8 @@ long kho_cpu_give(void *arg)
  * kho_cpu_take - KHO_IOC_CPU_TAKE; a CPU that is already ours is only brought online
  *
  * Context: process.
- * Return: 0; -EINVAL; -ENODEV; -EPERM not parked for us; -EBUSY it does not answer TEST (a CPU whose
- * owner does not answer needs KHO_CPU_FENCE); what CPU hot-plug returns.
+ * Return: 0; -EINVAL; -ENODEV; -EPERM not parked for us; -EBUSY it does not answer TEST (a CPU
+ * whose owner does not answer needs KHO_CPU_FENCE); what CPU hot-plug returns.
  */
 long kho_cpu_take(void *arg)
 {
@@ -333,11 +334,13 @@ int kho_cpu_setup(void)
 {
 	int ret;
 
-	ret = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "khoctl:prepare", prepare_up, prepare_down);
+	ret = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "khoctl:prepare", prepare_up,
+					prepare_down);
 	if (ret < 0)
 		return ret;
 	state_prepare = ret;
-	ret = cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "khoctl:online", online_up, online_down);
+	ret = cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "khoctl:online", online_up,
+					online_down);
 	if (ret < 0) {
 		cpuhp_remove_state_nocalls(state_prepare);
 		return ret;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The doorbell: a fixed IPI from the other kernel, taken as an ordinary interrupt of this one.  Its
- * vector comes from an interrupt domain of our own below x86_vector_domain; vector and CPU are published
- * in the ledger and follow the interrupt's affinity, also when its CPU goes offline.
+ * The doorbell: a fixed IPI from the other kernel, taken as an ordinary interrupt of this
+ * one.  Its vector comes from an interrupt domain of our own below x86_vector_domain; vector and
+ * CPU are published in the ledger and follow the interrupt's affinity, also when its CPU goes
+ * offline.
  */
 #include "kho.h"
 
@@ -96,7 +97,7 @@ static irqreturn_t handler(int irq, void *arg)
 	return IRQ_HANDLED;
 }
 
-/* Wherever the ledger says the peer takes it, but only a device vector and only a CPU of the peer. */
+/* Where the ledger says the peer takes it, but only a device vector, only a CPU of the peer. */
 void kho_doorbell_ring(struct kho_region *r)
 {
 	u32 vector = smp_load_acquire(&kho_peer(r)->doorbell_vector);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * REGION_INIT: everything in the head of a new region and in its low slot that does not come from user
- * space (which adds kernel image, ACPI tables, boot_params and initramfs through mmap afterwards).
- * The ledger's magic is written last.
+ * REGION_INIT: everything in the head of a new region and in its low slot that does not come from
+ * user space (which adds kernel image, ACPI tables, boot_params and initramfs through mmap
+ * afterwards).  The ledger's magic is written last.
  */
 #include "kho.h"
 
@@ -101,7 +101,8 @@ static void park_page(u8 *head, u64 base, u64 low)
 }
 
 /* Tables behind the ledger; `at` is where the next one goes. */
-static void *table(struct kho_ledger *l, struct kho_ledger_table *t, u32 *at, u32 count, size_t entry)
+static void *table(struct kho_ledger *l, struct kho_ledger_table *t, u32 *at, u32 count,
+		   size_t entry)
 {
 	u64 bytes = ALIGN((u64)count * entry, 8);
 
@@ -113,8 +114,8 @@ static void *table(struct kho_ledger *l, struct kho_ledger_table *t, u32 *at, u3
 	return (void *)l + t->off;
 }
 
-static int user_table(struct kho_ledger *l, struct kho_ledger_table *t, u32 *at, u64 user, u32 count,
-		      size_t entry)
+static int user_table(struct kho_ledger *l, struct kho_ledger_table *t, u32 *at, u64 user,
+		      u32 count, size_t entry)
 {
 	void *p = table(l, t, at, count, entry);
 
@@ -254,8 +255,9 @@ static int build(struct kho_region *r, const struct kho_ioc_region_init *a)
  * kho_region_init - KHO_IOC_REGION_INIT
  *
  * Context: process; takes kho_life for writing.
- * Return: 0; -EBUSY there is a region, or the kernel that made this one still runs, or a CPU of the kernel before us was not taken; -EINVAL;
- * -ERANGE; -EPERM not a taken range; -ENOSPC tables do not fit; -EFAULT; -ENODEV boot CPU unknown.
+ * Return: 0; -EBUSY there is a region, or the kernel that made this one still runs, or a CPU of
+ * the kernel before us was not taken; -EINVAL; -ERANGE; -EPERM not a taken range; -ENOSPC tables
+ * do not fit; -EFAULT; -ENODEV boot CPU unknown.
  */
 long kho_region_init(void *arg)
 {

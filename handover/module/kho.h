@@ -2,8 +2,8 @@
 /*
  * Inside of khoctl.ko.  One source for the outgoing and the incoming side and for every kernel.
  *
- * A kernel knows at most two regions: the one it lives in (kho_up, it is the incoming side there) and
- * the one it has made (kho_down, it is the outgoing side there).  Locks, outermost first:
+ * A kernel knows at most two regions: the one it lives in (kho_up, it is the incoming side there)
+ * and the one it has made (kho_down, it is the outgoing side there).  Locks, outermost first:
  *   kho_life (rwsem)   the down region exists and stays; written by REGION_INIT and _DROP only
  *   kho_cpu_lock       CPU give/take, held over CPU hot-plug; never over PCI or the link
  *   fn->lock           one PCI function, held over its PM callbacks and probing
@@ -35,7 +35,7 @@ struct kho_region {
 	int self, peer;			/* KHO_SIDE_* */
 	u8 self_owner, peer_owner;	/* KHO_OWNER_* */
 	bool live;
-	u32 seq;			/* counts the regions that had this place: an open file of an older one is dead */
+	u32 seq;			/* which region: open files of an older one are dead */
 
 	u64 base, bytes, bulk_base, bulk_bytes;
 	void *head;			/* KHO_HEAD_BYTES */
@@ -52,7 +52,7 @@ struct kho_region {
 	struct kho_ledger_range *given;
 	u32 ncpus, nram, necams, nwindows, npci, ngiven;
 
-	struct semaphore mbox_lock;	/* taken and released by different threads of a CPU hot-plug */
+	struct semaphore mbox_lock;	/* taken and released by different threads of a hot-plug */
 
 	struct kho_ring *tx, *rx;
 	struct kho_console_ring *console;
@@ -91,13 +91,13 @@ static inline struct kho_ledger_side *kho_peer(const struct kho_region *r)
 struct kho_region *kho_region_of(u32 peer);	/* KHO_PEER_* -> live region, or NULL */
 bool kho_state_terminal(u32 state);
 bool kho_peer_runs(const struct kho_region *r);	/* started and not in a terminal state */
-bool kho_peer_silent(const struct kho_region *r);	/* terminal, or no heartbeat for KHO_SILENT_MS */
+bool kho_peer_silent(const struct kho_region *r);	/* or no heartbeat for KHO_SILENT_MS */
 struct kho_ledger_cpu *kho_ledger_cpu(const struct kho_region *r, u32 apicid);
 struct kho_ledger_pci *kho_ledger_pci(const struct kho_region *r, u16 segment, u8 bus, u8 devfn);
 #define kho_give(e, who)	kho_set_owner(&(e)->owner, &(e)->to, KHO_OWNER_PARK, who)
 #define kho_own(e, who)		kho_set_owner(&(e)->owner, &(e)->to, who, 0)
 void kho_set_owner(u8 *owner, u8 *to, u8 who, u8 receiver);
-int kho_region_bind(struct kho_region *r);	/* region memory is mapped: check the ledger, find the tables */
+int kho_region_bind(struct kho_region *r);	/* check the ledger, find its tables */
 void kho_region_activate(struct kho_region *r);
 void kho_region_deactivate(struct kho_region *r);
 int kho_region_setup(void);
@@ -115,7 +115,7 @@ long kho_mem_release(void *arg);
 long kho_mem_adopt(void *arg);
 long kho_mem_disown(void *arg);
 long kho_mem_give(void *arg);
-void kho_mem_ungive(void);			/* the region is gone: given ranges can be released */
+void kho_mem_ungive(void);			/* the region is gone: they can be released */
 bool kho_mem_is_taken(u64 base, u64 bytes);	/* exactly one taken range */
 int kho_mem_pin(u64 base, bool pin);		/* a region lies there: no release */
 int kho_mem_mmap(struct file *f, struct vm_area_struct *vma);
@@ -128,7 +128,7 @@ int kho_mbox_wake(struct kho_region *r, u32 apicid, u64 vector, u64 rsi);
 int kho_mbox_lock(struct kho_region *r);
 void kho_mbox_unlock(struct kho_region *r);
 int kho_mbox_send(struct kho_region *r, u32 apicid, u16 cmd, u64 vector, u64 rsi, unsigned int ms);
-void kho_mbox_break(struct kho_region *r);	/* the peer has been fenced: its half-done command goes */
+void kho_mbox_break(struct kho_region *r);	/* fenced: its half-done command goes */
 void kho_ipi(u32 icr, u32 apicid);
 void kho_ipi_init(u32 apicid);
 void kho_ipi_deinit(u32 apicid);
@@ -151,7 +151,7 @@ void kho_cpu_cleanup(void);
 long kho_spawn(void *arg);
 long kho_stop(void *arg);
 long kho_retire(void *arg);
-void __noreturn kho_leave(struct kho_region *r, u32 state);	/* this CPU, for good, to the park page */
+void __noreturn kho_leave(struct kho_region *r, u32 state);	/* this CPU, to the park */
 int kho_leave_setup(void);
 void kho_leave_cleanup(void);
 
@@ -177,7 +177,7 @@ void kho_proc_cleanup(void);
 extern const struct file_operations kho_console_fops;
 void kho_console_start(void);
 
-/* --- pci.c: functions of this kernel; filter.c: none of ours any more; bridge.c: filtered host bridge --- */
+/* --- pci.c: functions of this kernel; filter.c: the given ones; bridge.c: host bridge --- */
 struct kho_pci_id {
 	u16 segment;
 	u8 bus, devfn;
@@ -187,7 +187,7 @@ long kho_pci_unquiesce(void *arg);
 long kho_pci_give(void *arg);
 long kho_pci_take(void *arg);
 void kho_pci_stop_dma(void);			/* of all functions the fenced peer had */
-bool kho_pci_masters(u16 segment, u8 bus, u8 devfn);	/* bus mastering is on, and it is this kernel's */
+bool kho_pci_masters(u16 segment, u8 bus, u8 devfn);	/* it is ours and masters the bus */
 void kho_pci_quiet(void);			/* before leaving: no DMA from what stays behind */
 void kho_pci_cleanup(void);
 int kho_filter_set(struct pci_dev *dev, bool given);

@@ -6,8 +6,8 @@
  *   reboot, poweroff   the reboot notifier parks the other CPUs, the syscore shutdown the last one
  *   emergency restart  a message dumper is the last thing called before the machine's reset code
  *   panic              the state is published; a panic with a time-out ends as the line above
- * An outgoing kernel that restarts before commit stops the incoming one and goes on as usual, as the
- * workload is its own; after commit it parks, as the workload is not.
+ * An outgoing kernel that restarts before commit stops the incoming one and goes on as usual, as
+ * the workload is its own; after commit it parks, as the workload is not.
  */
 #include "kho.h"
 
@@ -102,8 +102,9 @@ static int may_retire(struct kho_region *r)
  * kho_retire - KHO_IOC_RETIRE
  *
  * Context: process, on the only online CPU.
- * Return: not at all; -EINVAL; -ENODEV no region; -EPERM the incoming kernel does not run; -EBUSY other
- * CPUs are online or not given, a function of the ledger still masters the bus here, or VMX is on.
+ * Return: not at all; -EINVAL; -ENODEV no region; -EPERM the incoming kernel does not run; -EBUSY
+ * other CPUs are online or not given, a function of the ledger still masters the bus here, or VMX
+ * is on.
  */
 long kho_retire(void *arg)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /dev/khoctl-link: frames to and from the other kernel.  The rings lie in memory that the peer writes:
- * its counters and each frame's length are read once and checked; a peer that breaks the rules ends
- * the link (-EPROTO) and can do no more.
+ * /dev/khoctl-link: frames to and from the other kernel.  The rings lie in memory that the peer
+ * writes: its counters and each frame's length are read once and checked; a peer that breaks the
+ * rules ends the link (-EPROTO) and can do no more.
  */
 #include "kho.h"
 
@@ -79,14 +79,16 @@ static unsigned long copy_in(struct kho_ring *k, u64 pos, const char __user *u, 
 {
 	size_t off = pos % KHO_RING_DATA, first = min_t(size_t, n, KHO_RING_DATA - off);
 
-	return copy_from_user(k->data + off, u, first) || copy_from_user(k->data, u + first, n - first);
+	return copy_from_user(k->data + off, u, first) ||
+	       copy_from_user(k->data, u + first, n - first);
 }
 
 static unsigned long copy_out(struct kho_ring *k, u64 pos, char __user *u, size_t n)
 {
 	size_t off = pos % KHO_RING_DATA, first = min_t(size_t, n, KHO_RING_DATA - off);
 
-	return copy_to_user(u, k->data + off, first) || copy_to_user(u + first, k->data, n - first);
+	return copy_to_user(u, k->data + off, first) ||
+	       copy_to_user(u + first, k->data, n - first);
 }
 
 static ssize_t send(struct kho_region *r, const char __user *u, size_t len)
@@ -102,7 +104,8 @@ static ssize_t send(struct kho_region *r, const char __user *u, size_t len)
 		return -EPIPE;
 	if (free < FRAME_BYTES(len))
 		return -EAGAIN;
-	*(u32 *)(k->data + k->head % KHO_RING_DATA) = len;	/* frames are 8-aligned: never wraps */
+	/* frames are 8-aligned: the length never wraps */
+	*(u32 *)(k->data + k->head % KHO_RING_DATA) = len;
 	if (copy_in(k, k->head + sizeof(u32), u, len))
 		return -EFAULT;
 	smp_store_release(&k->head, k->head + FRAME_BYTES(len));
@@ -183,7 +186,7 @@ static ssize_t link_read(struct file *f, char __user *u, size_t len, loff_t *pos
 		mutex_lock(&r->rx_lock);
 		ret = 0;
 		if (!gone) {
-			gone = peer_gone(r);	/* before the look at the ring: nothing comes after it */
+			gone = peer_gone(r);	/* first: nothing comes after it */
 			ret = receive(r, u, len);
 		}
 		mutex_unlock(&r->rx_lock);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Mailboxes and park pages: how a CPU that belongs to nobody is asked (TEST), sent on (WAKE), and how
- * one that does not listen is put there (INIT, start-up IPI).
+ * Mailboxes and park pages: how a CPU that belongs to nobody is asked (TEST), sent on (WAKE), and
+ * how one that does not listen is put there (INIT, start-up IPI).
  *
  * Both kernels use the mailbox of a region, and the incoming one also through its stock
- * acpi_wakeup_cpu(), which knows nothing of us: the lock word in the firmware half of the page is held
- * around every command, by the hot-plug callback of cpu.c for the stock one.
+ * acpi_wakeup_cpu(), which knows nothing of us: the lock word in the firmware half of the page is
+ * held around every command, by the hot-plug callback of cpu.c for the stock one.
  */
 #include "kho.h"
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * khoctl.ko: device nodes, dispatch of ioctls, facts.  Every ioctl takes one struct that begins with its
- * size; it is copied in, checked by its handler, and copied back.  Handlers check flags and pads.
+ * khoctl.ko: device nodes, dispatch of ioctls, facts.  Every ioctl takes one struct that begins
+ * with its size; it is copied in, checked by its handler, and copied back.  Handlers check flags
+ * and pads.
  */
 #include "kho.h"
 
@@ -16,7 +17,7 @@
 #include <asm/special_insns.h>
 #include <asm/tsc.h>
 
-/* The names of remapped interrupt chips begin with "IR-"; the remapping code itself exports nothing. */
+/* The names of remapped interrupt chips begin with "IR-"; the remapping code exports nothing. */
 static bool irq_remapped(void)
 {
 	struct irq_data *d;
@@ -151,13 +152,14 @@ static const struct call {
 	{ KHO_IOC_STATE, sizeof(struct kho_ioc_u32), kho_state_set },
 };
 
-/* By type and number: the size part of a command differs between revisions, the struct says its own. */
+/* By type and number: the struct itself says its size, which differs between revisions. */
 static const struct call *find_call(unsigned int cmd)
 {
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(calls); i++)
-		if (_IOC_TYPE(cmd) == _IOC_TYPE(calls[i].cmd) && _IOC_NR(cmd) == _IOC_NR(calls[i].cmd))
+		if (_IOC_TYPE(cmd) == _IOC_TYPE(calls[i].cmd) &&
+		    _IOC_NR(cmd) == _IOC_NR(calls[i].cmd))
 			return &calls[i];
 	return NULL;
 }
@@ -202,10 +204,10 @@ static const struct file_operations fops = {
 	.mmap = kho_mem_mmap,
 };
 
+#define NODE(n, f) { .minor = MISC_DYNAMIC_MINOR, .name = n, .fops = f, .mode = 0600 }
 static struct miscdevice nodes[] = {
-	{ .minor = MISC_DYNAMIC_MINOR, .name = "khoctl", .fops = &fops, .mode = 0600 },
-	{ .minor = MISC_DYNAMIC_MINOR, .name = "khoctl-link", .fops = &kho_link_fops, .mode = 0600 },
-	{ .minor = MISC_DYNAMIC_MINOR, .name = "khoctl-console", .fops = &kho_console_fops, .mode = 0600 },
+	NODE("khoctl", &fops), NODE("khoctl-link", &kho_link_fops),
+	NODE("khoctl-console", &kho_console_fops),
 };
 
 static void nodes_cleanup(void)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory that changes hands: ranges taken out of the page allocator for an incoming kernel, and memory
- * of a kernel that is gone, hot-added here.  Each range that is out holds the module.
+ * Memory that changes hands: ranges taken out of the page allocator for an incoming kernel, and
+ * memory of a kernel that is gone, hot-added here.  Each range that is out holds the module.
  */
 #include "kho.h"
 
@@ -27,7 +27,7 @@ struct kho_range {
 
 static LIST_HEAD(ranges);
 static DEFINE_MUTEX(range_lock);
-static u64 adopt_base, adopt_bytes;	/* blocks that must not be onlined while they are being added */
+static u64 adopt_base, adopt_bytes;	/* must not go online while it is being added */
 
 static struct kho_range *find(u64 base, u64 bytes, bool adopted)
 {
@@ -51,7 +51,7 @@ static struct kho_range *new_range(u64 base, u64 bytes, bool adopted)
 	return r;
 }
 
-/* Online memory of one zone (and node, if asked for) only; struct pages of offline memory may not exist. */
+/* Online memory of one zone (and node) only; struct pages of offline memory may not exist. */
 static bool candidate(u64 base, u64 bytes, int node)
 {
 	unsigned long pfn = PHYS_PFN(base), end = PHYS_PFN(base + bytes), p;
@@ -216,8 +216,8 @@ int kho_mem_pin(u64 base, bool pin)
 /**
  * kho_mem_give - KHO_IOC_MEM_GIVE
  *
- * Return: 0; -EINVAL; -ENODEV no region; -ENOENT not a taken range; -EBUSY the region itself, given or
- * mapped; -ENOSPC.
+ * Return: 0; -EINVAL; -ENODEV no region; -ENOENT not a taken range; -EBUSY the region itself,
+ * given or mapped; -ENOSPC.
  */
 long kho_mem_give(void *arg)
 {
@@ -277,8 +277,8 @@ static bool was_given(u64 base, u64 bytes)
 }
 
 /*
- * Only RAM of the machine, outside our own region, and only when nobody can run in it any more: the other
- * kernel is in a terminal state and none of its CPUs is its own.
+ * Only RAM of the machine, outside our own region, and only when nobody can run in it any more:
+ * the other kernel is in a terminal state and none of its CPUs is its own.
  */
 static int may_adopt(u64 base, u64 bytes)
 {
@@ -323,11 +323,12 @@ static struct notifier_block offline_nb = { .notifier_call = hold_offline };
 /**
  * kho_mem_adopt - KHO_IOC_MEM_ADOPT
  *
- * The blocks appear under /sys/devices/system/memory and stay offline whatever the default policy is;
- * write online_movable, or the next upgrade cannot take them again.
+ * The blocks appear under /sys/devices/system/memory and stay offline whatever the default policy
+ * is; write online_movable, or the next upgrade cannot take them again.
  *
- * Return: 0; -EINVAL not aligned to memory blocks, or our own region; -EPERM not RAM of the ledger, or
- * the other kernel may still run there; -ENODEV no kernel before us; what add_memory() returns.
+ * Return: 0; -EINVAL not aligned to memory blocks, or our own region; -EPERM not RAM of the
+ * ledger, or the other kernel may still run there; -ENODEV no kernel before us; what add_memory()
+ * returns.
  */
 long kho_mem_adopt(void *arg)
 {
@@ -336,7 +337,8 @@ long kho_mem_adopt(void *arg)
 	struct kho_range *r;
 	int ret;
 
-	if (a->pad || !a->bytes || a->base % block || a->bytes % block || a->base + a->bytes < a->base)
+	if (a->pad || !a->bytes || a->base % block || a->bytes % block ||
+	    a->base + a->bytes < a->base)
 		return -EINVAL;
 	ret = may_adopt(a->base, a->bytes);
 	if (ret)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The park page: where a CPU waits that belongs to nobody.  Data for this kernel (copied to the head of
- * a region), code for whoever gets there: its first byte is the reset vector of the ACPI multiprocessor
- * wakeup structure.  Entered in 64-bit mode with whatever control state the previous kernel left, on
- * any page table that maps this page 1:1.  Position independent; slots are filled in by init.c.
+ * The park page: where a CPU waits that belongs to nobody.  Data for this kernel (copied to the
+ * head of a region), code for whoever gets there: its first byte is the reset vector of the ACPI
+ * multiprocessor wakeup structure.  Entered in 64-bit mode with whatever control state the
+ * previous kernel left, on any page table that maps this page 1:1.  Position independent; slots
+ * are filled in by init.c.
  *
  * What must hold for the kernel that is woken: EFER.NXE on (its trampoline uses NX page tables
  * before it sets EFER), CR4.MCE on (a broadcast #MC with it off resets the machine), paging levels

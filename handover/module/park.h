@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Offsets inside the park page and the start-up page: slots that the module fills in, and entry points
- * of the exception handlers.  Shared by park.S, sipi.S and init.c.
+ * Offsets inside the park page and the start-up page: slots that the module fills in, and entry
+ * points of the exception handlers.  Shared by park.S, sipi.S and init.c.
  */
 #ifndef KHO_PARK_H
 #define KHO_PARK_H

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * PCI functions of this kernel that change hands.  Quiescing goes through the power management callbacks
- * of the bus: the driver stays bound, mounts and addresses stay, undo is a thaw.  A quiesced function is
- * given to the incoming kernel by the ledger and the filter; towards the kernel above it is the
- * bridge's business (bridge.c).
+ * PCI functions of this kernel that change hands.  Quiescing goes through the power management
+ * callbacks of the bus: the driver stays bound, mounts and addresses stay, undo is a thaw.  A
+ * quiesced function is given to the incoming kernel by the ledger and the filter; towards the
+ * kernel above it is the bridge's business (bridge.c).
  */
 #include "kho.h"
 
@@ -32,7 +32,8 @@ static struct kho_fn *fn_get(const struct kho_ioc_pci *a)
 
 	mutex_lock(&functions_lock);
 	list_for_each_entry(fn, &functions, node)
-		if (fn->id.segment == a->segment && fn->id.bus == a->bus && fn->id.devfn == a->devfn)
+		if (fn->id.segment == a->segment && fn->id.bus == a->bus &&
+		    fn->id.devfn == a->devfn)
 			goto out;
 	fn = kzalloc(sizeof(*fn), GFP_KERNEL);
 	if (fn) {
@@ -261,8 +262,8 @@ static long act(struct kho_ioc_pci *a, enum act what)
  * kho_pci_quiesce - KHO_IOC_PCI_QUIESCE; quiesced already is no error
  *
  * Context: process; the driver's freeze callback runs.
- * Return: 0; -EINVAL a bridge; -ENODEV; -ENXIO no driver (nothing to quiesce); -EOPNOTSUPP the driver has no
- * power management (unbind it instead); -EPERM given away; what the driver returns.
+ * Return: 0; -EINVAL a bridge; -ENODEV; -ENXIO no driver (nothing to quiesce); -EOPNOTSUPP the
+ * driver has no power management (unbind it instead); -EPERM given away; what the driver returns.
  */
 long kho_pci_quiesce(void *arg)
 {
@@ -284,8 +285,8 @@ long kho_pci_unquiesce(void *arg)
  * kho_pci_give - KHO_IOC_PCI_GIVE
  *
  * Context: process; towards the outgoing kernel the driver is unbound.
- * Return: 0; -EINVAL; -ENODEV no region, no function; -EPERM not in the ledger, not ours, a bridge; -EBUSY a
- * driver is bound and not quiesced.
+ * Return: 0; -EINVAL; -ENODEV no region, no function; -EPERM not in the ledger, not ours, a
+ * bridge; -EBUSY a driver is bound and not quiesced.
  */
 long kho_pci_give(void *arg)
 {
@@ -296,8 +297,8 @@ long kho_pci_give(void *arg)
  * kho_pci_take - KHO_IOC_PCI_TAKE; from the outgoing kernel it returns when a driver is bound
  *
  * Context: process; the driver's probe runs.
- * Return: 0; -EINVAL; -ENODEV no region, no such function on the bus, no driver (nothing has changed
- * hands then); -EPERM not in the ledger, not parked for us.
+ * Return: 0; -EINVAL; -ENODEV no region, no such function on the bus, no driver (nothing has
+ * changed hands then); -EPERM not in the ledger, not parked for us.
  */
 long kho_pci_take(void *arg)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Latency of the link.  IRQ pings are answered in the doorbell's handler.  Polled pings are answered by a
- * work item that the first one (with a doorbell, not counted) starts; it goes away when no ping came for
- * a while, so nothing polls unless it is asked to.
+ * Latency of the link.  IRQ pings are answered in the doorbell's handler.  Polled pings are
+ * answered by a work item that the first one (with a doorbell, not counted) starts; it goes away
+ * when no ping came for a while, so nothing polls unless it is asked to.
  */
 #include "kho.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /proc/multikernel: the kernels of this machine, one line each.  For everybody to read: no addresses.
- * CPUs are APIC ids, the only names of CPUs that all kernels share.
+ * /proc/multikernel: the kernels of this machine, one line each.  For everybody to read: no
+ * addresses. CPUs are APIC ids, the only names of CPUs that all kernels share.
  */
 #include "kho.h"
 
@@ -21,7 +21,8 @@ static const char * const names[] = {
 	[KHO_STATE_RUNNING] = "running", [KHO_STATE_READY] = "ready", [KHO_STATE_FROZEN] = "frozen",
 	[KHO_STATE_DARK] = "dark", [KHO_STATE_COMMITTED] = "committed",
 	[KHO_STATE_RETIRING] = "retiring", [KHO_STATE_RETIRED] = "retired",
-	[KHO_STATE_HALTED] = "halted", [KHO_STATE_PANICKED] = "panicked", [KHO_STATE_FENCED] = "fenced",
+	[KHO_STATE_HALTED] = "halted", [KHO_STATE_PANICKED] = "panicked",
+	[KHO_STATE_FENCED] = "fenced",
 };
 
 static const char *state_name(u32 s)
@@ -41,8 +42,8 @@ static void row(struct seq_file *m, u32 id, u32 gen, const char *release, const 
 		snprintf(dev, sizeof(dev), "%d", devices);
 	if (age_ms >= 0)
 		snprintf(age, sizeof(age), "%ld", age_ms);
-	seq_printf(m, "%-4u %-10u %-32s %-10s %-16s %-10llu %-7s %s\n", id, gen, release, state, cpus, mib,
-		   dev, age);
+	seq_printf(m, "%-4u %-10u %-32s %-10s %-16s %-10llu %-7s %s\n", id, gen, release, state,
+		   cpus, mib, dev, age);
 }
 
 static int devices(const struct kho_region *r, u8 owner)
@@ -101,8 +102,8 @@ static int show(struct seq_file *m, void *v)
 
 	if (!ids)
 		return -ENOMEM;
-	seq_printf(m, "%-4s %-10s %-32s %-10s %-16s %-10s %-7s %s\n", "ID", "GENERATION", "RELEASE", "STATE",
-		   "CPUS", "MEMORY_MIB", "DEVICES", "HEARTBEAT_MS");
+	seq_printf(m, "%-4s %-10s %-32s %-10s %-16s %-10s %-7s %s\n", "ID", "GENERATION", "RELEASE",
+		   "STATE", "CPUS", "MEMORY_MIB", "DEVICES", "HEARTBEAT_MS");
 	down_read(&kho_life);
 	show_self(m, ids);
 	for_each_region(r)

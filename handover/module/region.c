@@ -2,10 +2,10 @@
 /*
  * The two regions a kernel can know, and the way into their ledgers.
  *
- * The region above (kho_up) is found through the ACPI device KHOC0001 that the outgoing side put into
- * the DSDT; the one below (kho_down) is made by REGION_INIT.  Nothing that the peer can write is used
- * before it has been checked: positions of tables are copied once, owners and states are compared, and
- * lengths never come from shared memory twice.
+ * The region above (kho_up) is found through the ACPI device KHOC0001 that the outgoing side put
+ * into the DSDT; the one below (kho_down) is made by REGION_INIT.  Nothing that the peer can
+ * write is used before it has been checked: positions of tables are copied once, owners and
+ * states are compared, and lengths never come from shared memory twice.
  */
 #include "kho.h"
 
@@ -161,7 +161,7 @@ void kho_region_activate(struct kho_region *r)
 void kho_region_deactivate(struct kho_region *r)
 {
 	WRITE_ONCE(r->live, false);
-	synchronize_rcu();		/* interrupt, timer and hot-plug callbacks that still saw it */
+	synchronize_rcu();		/* interrupts, timer, hot-plug that still saw it */
 	cancel_work_sync(&r->poll_work);
 	wake_up_all(&r->wait);
 	if (r->low)
@@ -252,7 +252,7 @@ static int up_probe(struct platform_device *pdev)
 		r->head = NULL;
 		return ret;
 	}
-	/* There is no way to be without the module here: the park, the veto, the bridge are in it. */
+	/* this kernel cannot be without it: the veto and the bridge are in the module */
 	__module_get(THIS_MODULE);
 	kho_region_activate(r);
 	c = kho_ledger_cpu(r, kho_apicid(0));

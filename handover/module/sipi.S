@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The start-up page of a low slot: a CPU that got INIT and SIPI goes from real mode to 64-bit mode and
- * enters the park page.  Data for this kernel; the two slots have different addresses, so every
- * absolute address is a slot that init.c fills in.
+ * The start-up page of a low slot: a CPU that got INIT and SIPI goes from real mode to 64-bit
+ * mode and enters the park page.  Data for this kernel; the two slots have different addresses,
+ * so every absolute address is a slot that init.c fills in.
  */
 #include "park.h"
 

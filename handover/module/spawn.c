@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * SPAWN sends a parked CPU into the incoming kernel; STOP is its inverse whatever that kernel does: its
- * CPUs are stopped by INIT and put back into the park, its functions lose bus mastering, and all of it
- * waits for this kernel to take it.
+ * SPAWN sends a parked CPU into the incoming kernel; STOP is its inverse whatever that kernel
+ * does: its CPUs are stopped by INIT and put back into the park, its functions lose bus
+ * mastering, and all of it waits for this kernel to take it.
  */
 #include "kho.h"
 
@@ -30,7 +30,7 @@ static int spawn(struct kho_region *r, const struct kho_ioc_spawn *a)
 	ret = kho_mbox_test(r, a->apicid, 1000);
 	if (ret)
 		return ret == -ETIMEDOUT ? -EBUSY : ret;
-	/* the last word of this side in that field; from the wakeup on it is the incoming kernel's */
+	/* this side's last word in that field: from the wakeup on it is the incoming kernel's */
 	smp_store_release(state, (u32)KHO_STATE_BOOTING);
 	r->peer_beat_tsc = rdtsc_ordered();
 	ret = kho_mbox_wake(r, a->apicid, a->entry, a->rsi);
@@ -43,8 +43,9 @@ static int spawn(struct kho_region *r, const struct kho_ioc_spawn *a)
  * kho_spawn - KHO_IOC_SPAWN
  *
  * Context: process.
- * Return: 0; -EINVAL not the boot CPU of the region, addresses outside it; -ENODEV no region; -EPERM the
- * CPU was not given, or the region is not freshly loaded; -EBUSY the CPU is not in the park.
+ * Return: 0; -EINVAL not the boot CPU of the region, addresses outside it; -ENODEV no region;
+ * -EPERM the CPU was not given, or the region is not freshly loaded; -EBUSY the CPU is not in the
+ * park.
  */
 long kho_spawn(void *arg)
 {
