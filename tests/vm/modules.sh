@@ -6,6 +6,8 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cache_env
 [ $# -gt 0 ] || set -- "$OUTGOING" "$INCOMING"
+exec 9> "$cache/modules.lock"	# one tree, one build at a time
+flock 9
 sources=$(find "$topdir/handover/module" "$topdir/handover/uapi" -type f | LC_ALL=C sort | xargs sha256sum | sha256sum)
 for rel in "$@"; do
 	out=$builddir/module/$rel
@@ -13,6 +15,6 @@ for rel in "$@"; do
 	[ -f "$out/khoctl.ko" ] && [ "$(cat "$out/stamp" 2> /dev/null)" = "$stamp" ] && continue
 	note "  MODULE  $rel"
 	mkdir -p "$out"
-	"$topdir/handover/module/build.sh" "$rel" "$out" "$cache/build"
+	"$topdir/handover/module/build.sh" "$rel" "$out" "$cache/build" 9>&-
 	printf '%s\n' "$stamp" > "$out/stamp"
 done

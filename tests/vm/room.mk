@@ -1,6 +1,7 @@
 # The VM lab: its programs, and the targets that need a VM. The programs use nothing of khoctl's library.
 LAB := $(B)/tests/vm
 LAB_PROGS := $(LAB)/labd $(LAB)/labc $(LAB)/client $(LAB)/vmagent $(LAB)/init
+UNIT += lab_frame
 all: $(LAB_PROGS)
 $(LAB)/labd: $(LAB)/labd.o $(LAB)/frame.o
 $(LAB)/labc: $(LAB)/labc.o $(LAB)/frame.o
