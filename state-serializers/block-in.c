@@ -241,25 +241,34 @@ static int find_source(size_t i, dev_t *out, struct kho_err *err)
 	return kho_fail(err, -ENODEV, "%s has no partition %u", disk, s->partition);
 }
 
-/* Through a node of our own: there is no udev, and the name in /dev may be another's. */
-static int open_node(struct kho_env *env, dev_t dev, int flags, struct kho_err *err)
+/*
+ * Through a node of our own: there is no udev, and the name in /dev may be another's.  In /dev
+ * because other tmpfs mounts are commonly nodev.
+ */
+static int open_node(dev_t dev, int flags, struct kho_err *err)
 {
 	char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), "%s/node-%u-%u", env->run_dir, major(dev), minor(dev));
+	snprintf(path, sizeof(path), "/dev/.khoctl-%u-%u", major(dev), minor(dev));
 	(void)!unlink(path);
 	if (mknod(path, S_IFBLK | 0600, dev) < 0)
 		return kho_fail_errno(err, "make %s", path);
 	int fd = open(path, flags | O_CLOEXEC), code = errno;
+	if (fd < 0) {
+		char b[300]; FILE *f = fopen("/proc/self/mounts", "r"); FILE *k = fopen("/dev/kmsg", "w");
+		while (f && k && fgets(b, sizeof(b), f)) { fprintf(k, "DBG %s", b); fflush(k); }
+		if (k) { fprintf(k, "DBG uid %d euid %d flags %x code %d\n", getuid(), geteuid(), flags, code); fflush(k); }
+		system("grep Cap /proc/self/status > /dev/kmsg; ls -la /dev > /dev/kmsg; cat /proc/partitions > /dev/kmsg");
+	}
 
 	(void)!unlink(path);
 	errno = code;
 	return fd < 0 ? kho_fail_errno(err, "open block device %u:%u", major(dev), minor(dev)) : fd;
 }
 
-static int set_readonly(struct kho_env *env, dev_t dev, int on, struct kho_err *err)
+static int set_readonly(dev_t dev, int on, struct kho_err *err)
 {
-	_cleanup_close_ int fd = open_node(env, dev, O_RDONLY, err);
+	_cleanup_close_ int fd = open_node(dev, O_RDONLY, err);
 
 	if (fd < 0)
 		return fd;
@@ -269,9 +278,9 @@ static int set_readonly(struct kho_env *env, dev_t dev, int on, struct kho_err *
 }
 
 /* Nothing of it may be left in this kernel's cache when it comes again. */
-static int drop_cache(struct kho_env *env, dev_t dev, struct kho_err *err)
+static int drop_cache(dev_t dev, struct kho_err *err)
 {
-	_cleanup_close_ int fd = open_node(env, dev, O_RDONLY, err);
+	_cleanup_close_ int fd = open_node(dev, O_RDONLY, err);
 
 	if (fd < 0)
 		return fd;
@@ -279,9 +288,9 @@ static int drop_cache(struct kho_env *env, dev_t dev, struct kho_err *err)
 }
 
 /* A store whose first chunk is zero is a new one to dm-snapshot. */
-static int clear_store(struct kho_env *env, dev_t dev, struct kho_err *err)
+static int clear_store(dev_t dev, struct kho_err *err)
 {
-	_cleanup_close_ int fd = open_node(env, dev, O_WRONLY, err);
+	_cleanup_close_ int fd = open_node(dev, O_WRONLY, err);
 	static const char zero[4096];
 
 	if (fd < 0)
@@ -302,7 +311,7 @@ static int map_source(struct kho_env *env, size_t i, struct kho_err *err)
 	if (!ret)
 		ret = device_number(ram, &s->cow, err);
 	if (!ret)
-		ret = set_readonly(env, s->origin, 1, err);
+		ret = set_readonly(s->origin, 1, err);
 	if (ret < 0)
 		return ret;
 	dm_name(i, name);
@@ -413,10 +422,10 @@ static int unmap_source(struct kho_env *env, size_t i, struct kho_err *err)
 	}
 	/* a store that is used again must begin with zeros */
 	if (in.s[i].cow)
-		kho_keep_first(&first, err, clear_store(env, in.s[i].cow, &e), &e);
+		kho_keep_first(&first, err, clear_store(in.s[i].cow, &e), &e);
 	if (in.s[i].origin) {
-		kho_keep_first(&first, err, drop_cache(env, in.s[i].origin, &e), &e);
-		kho_keep_first(&first, err, set_readonly(env, in.s[i].origin, 0, &e), &e);
+		kho_keep_first(&first, err, drop_cache(in.s[i].origin, &e), &e);
+		kho_keep_first(&first, err, set_readonly(in.s[i].origin, 0, &e), &e);
 	}
 	memset(&in.s[i], 0, sizeof(in.s[i]));
 	return first;
@@ -453,6 +462,7 @@ int kho_block_finish(struct kho_env *env, struct kho_err *err)
 	char name[KHO_DM_NAME];
 	int first = 0;
 
+	(void)env;
 	if (!in.b || !in.b->n_source)
 		return 0;
 	for (size_t i = 0; i < in.b->n_source; i++) {
@@ -461,7 +471,7 @@ int kho_block_finish(struct kho_env *env, struct kho_err *err)
 		if (!s->mapped)
 			continue;
 		dm_name(i, name);
-		kho_keep_first(&first, err, set_readonly(env, s->origin, 0, &e), &e);
+		kho_keep_first(&first, err, set_readonly(s->origin, 0, &e), &e);
 		kho_keep_first(&first, err, kho_merge_begin(name, s->origin, s->cow, in.b->source[i]->sectors, &e), &e);
 	}
 	kho_keep_first(&first, err, kho_merge_watch(&e), &e);

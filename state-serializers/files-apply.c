@@ -129,7 +129,7 @@ static int apply_one(struct kho_env *env, const char *root, const Kho__FileEntry
 	return set_meta(e, full, err);
 }
 
-int kho_files_apply(struct kho_env *env, const char *root, const Kho__Files *list, struct kho_err *err)
+int kho_ramroot_apply(struct kho_env *env, const char *root, const Kho__Files *list, struct kho_err *err)
 {
 	int first = 0;
 

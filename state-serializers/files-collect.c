@@ -35,7 +35,7 @@ static bool is_below(const char *path, const char *dir)
 	return len && !strncmp(path, dir, len) && (!path[len] || path[len] == '/');
 }
 
-static bool is_ours(const struct kho_files *f, const char *path)
+static bool is_ours(const struct kho_ramroot *f, const char *path)
 {
 	return is_below(path, f->env->run_dir) || is_below(path, f->env->images_dir);
 }
@@ -84,7 +84,7 @@ static int add_names(Kho__FileEntry *e, const char *full)
 	return 0;
 }
 
-static int add_contents(struct kho_files *f, Kho__FileEntry *e, const char *full, struct kho_err *err)
+static int add_contents(struct kho_ramroot *f, Kho__FileEntry *e, const char *full, struct kho_err *err)
 {
 	char name[64];
 
@@ -102,7 +102,7 @@ static bool may_delete_in(const char *path)
 	return false;
 }
 
-static int fill(struct kho_files *f, Kho__FileEntry *e, const char *path, const struct stat *st, bool list_names, struct kho_err *err)
+static int fill(struct kho_ramroot *f, Kho__FileEntry *e, const char *path, const struct stat *st, bool list_names, struct kho_err *err)
 {
 	char full[PATH_MAX], target[PATH_MAX];
 
@@ -125,7 +125,7 @@ static int fill(struct kho_files *f, Kho__FileEntry *e, const char *path, const 
 	return S_ISREG(st->st_mode) ? add_contents(f, e, full, err) : 0;
 }
 
-int kho_files_add(struct kho_files *f, const char *path, const struct stat *st, bool list_names, struct kho_err *err)
+int kho_ramroot_add(struct kho_ramroot *f, const char *path, const struct stat *st, bool list_names, struct kho_err *err)
 {
 	struct kho_err e = KHO_ERR_INIT;
 	char full[PATH_MAX];
@@ -153,7 +153,7 @@ int kho_files_add(struct kho_files *f, const char *path, const struct stat *st, 
 	return ret;
 }
 
-int kho_files_add_parents(struct kho_files *f, const char *path, struct kho_err *err)
+int kho_ramroot_add_parents(struct kho_ramroot *f, const char *path, struct kho_err *err)
 {
 	char part[PATH_MAX], full[PATH_MAX];
 	struct stat st;
@@ -167,7 +167,7 @@ int kho_files_add_parents(struct kho_files *f, const char *path, struct kho_err 
 			there |= !strcmp(f->list->entry[i]->path, part);
 		snprintf(full, sizeof(full), "%s%s", f->root, part);
 		if (!there && !stat(full, &st) && S_ISDIR(st.st_mode)) {
-			int ret = kho_files_add(f, part, &st, false, err);
+			int ret = kho_ramroot_add(f, part, &st, false, err);
 
 			if (ret < 0)
 				return ret;
@@ -177,7 +177,7 @@ int kho_files_add_parents(struct kho_files *f, const char *path, struct kho_err 
 	return 0;
 }
 
-static int scan_dir(struct kho_files *f, const char *dir, dev_t dev, int64_t since, bool one_level, struct kho_err *err)
+static int scan_dir(struct kho_ramroot *f, const char *dir, dev_t dev, int64_t since, bool one_level, struct kho_err *err)
 {
 	char full[PATH_MAX], path[PATH_MAX];
 	int ret = 0;
@@ -193,14 +193,14 @@ static int scan_dir(struct kho_files *f, const char *dir, dev_t dev, int64_t sin
 		    fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != dev || is_ours(f, path))
 			continue;
 		if (ns_of(st.st_ctim) > since)
-			ret = kho_files_add(f, path, &st, true, err);
+			ret = kho_ramroot_add(f, path, &st, true, err);
 		if (!ret && S_ISDIR(st.st_mode) && !one_level)
 			ret = scan_dir(f, path, dev, since, false, err);
 	}
 	return ret;
 }
 
-int kho_files_scan(struct kho_files *f, const char *dir, int64_t since_ns, bool one_level, struct kho_err *err)
+int kho_ramroot_scan(struct kho_ramroot *f, const char *dir, int64_t since_ns, bool one_level, struct kho_err *err)
 {
 	char full[PATH_MAX];
 	struct stat st;
@@ -209,7 +209,7 @@ int kho_files_scan(struct kho_files *f, const char *dir, int64_t since_ns, bool 
 	if (lstat(full, &st) < 0 || !S_ISDIR(st.st_mode))
 		return 0;
 	if (one_level && ns_of(st.st_ctim) > since_ns) {
-		int ret = kho_files_add(f, dir, &st, true, err);
+		int ret = kho_ramroot_add(f, dir, &st, true, err);
 
 		if (ret < 0)
 			return ret;

@@ -21,13 +21,13 @@
 #include "state-serializers/files.h"
 
 struct look {
-	struct kho_files *f;
+	struct kho_ramroot *f;
 	int64_t since;
 	bool written_only;
 	dev_t root_dev;
 };
 
-static bool has_entry(const struct kho_files *f, const char *path)
+static bool has_entry(const struct kho_ramroot *f, const char *path)
 {
 	for (size_t i = 0; i < f->list->n_entry; i++)
 		if (!strcmp(f->list->entry[i]->path, path))
@@ -59,10 +59,10 @@ static int take(struct look *l, const char *path, bool written, struct kho_err *
 	/* a shared mapping is written to without a trace in ctime: `written` is enough */
 	if (has_entry(l->f, path) || ((on_root || l->written_only) && !written && !changed))
 		return 0;
-	int ret = on_root ? 0 : kho_files_add_parents(l->f, path, err);
+	int ret = on_root ? 0 : kho_ramroot_add_parents(l->f, path, err);
 
 	if (!ret)
-		ret = kho_files_add(l->f, path, &st, false, err);
+		ret = kho_ramroot_add(l->f, path, &st, false, err);
 	if (ret || !l->written_only)
 		return ret;
 	/* what was renamed into place beside it */
@@ -70,7 +70,7 @@ static int take(struct look *l, const char *path, bool written, struct kho_err *
 	*strrchr(dir, '/') = '\0';
 	if (!*dir || has_entry(l->f, dir))
 		return 0;
-	return kho_files_scan(l->f, dir, l->since, true, err);
+	return kho_ramroot_scan(l->f, dir, l->since, true, err);
 }
 
 static int look_at_fd(struct look *l, int proc, const char *number, struct kho_err *err)
@@ -196,7 +196,7 @@ static int look_at_pidfiles(struct look *l, struct kho_err *err)
 	return ret;
 }
 
-int kho_files_of_workloads(struct kho_files *f, int64_t since_ns, bool written_only, struct kho_err *err)
+int kho_ramroot_of_workloads(struct kho_ramroot *f, int64_t since_ns, bool written_only, struct kho_err *err)
 {
 	struct look l = { .f = f, .since = since_ns, .written_only = written_only };
 	const struct kho_workload_list *w = f->env->workloads;

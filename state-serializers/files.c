@@ -90,12 +90,12 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 	}
 	if (ret < 0)
 		return ret;
-	struct kho_files f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
+	struct kho_ramroot f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
 	int64_t now = now_ns();
 
-	ret = kho_files_scan(&f, "", out.since_ns, false, err);
+	ret = kho_ramroot_scan(&f, "", out.since_ns, false, err);
 	if (!ret && !round)
-		ret = kho_files_of_workloads(&f, 0, false, err);
+		ret = kho_ramroot_of_workloads(&f, 0, false, err);
 	out.next_image = f.next_image;
 	out.since_ns = now;
 	kho_phase(env, "file scan", begin);
@@ -122,8 +122,8 @@ static int freeze(struct kho_env *env, struct kho_err *err)
 		return 0;
 	if (!out.list)
 		return kho_fail(err, -EINVAL, "freeze before preserve");
-	struct kho_files f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
-	int ret = kho_files_of_workloads(&f, out.since_ns, true, err);
+	struct kho_ramroot f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
+	int ret = kho_ramroot_of_workloads(&f, out.since_ns, true, err);
 
 	out.next_image = f.next_image;
 	kho_phase(env, "written files", begin);
@@ -141,7 +141,7 @@ static int apply(struct kho_env *env, const struct kho_blob *in, struct kho_err 
 
 	if (!list)
 		return in && in->len ? -EBADMSG : 0;
-	int ret = kho_files_apply(env, "", list, err);
+	int ret = kho_ramroot_apply(env, "", list, err);
 
 	kho__files__free_unpacked(list, NULL);
 	return ret;

@@ -11,7 +11,7 @@
 #include "state-serializers/serializer.h"
 
 /* What has been collected and where contents go. */
-struct kho_files {
+struct kho_ramroot {
 	struct kho_env *env;
 	const char *root;
 	Kho__Files *list;
@@ -22,20 +22,20 @@ struct kho_files {
  * Add path (and send its contents): replaces nothing, a later entry wins. Sockets and what has vanished are left out.
  * list_names: a directory gets the names of its entries.
  */
-int kho_files_add(struct kho_files *f, const char *path, const struct stat *st, bool list_names, struct kho_err *err);
+int kho_ramroot_add(struct kho_ramroot *f, const char *path, const struct stat *st, bool list_names, struct kho_err *err);
 /* Path's parents, from the top, without contents; each once. */
-int kho_files_add_parents(struct kho_files *f, const char *path, struct kho_err *err);
+int kho_ramroot_add_parents(struct kho_ramroot *f, const char *path, struct kho_err *err);
 
 /* Everything on the root's device below dir that changed after since_ns; below images and run_dir nothing. one_level: not deeper. */
-int kho_files_scan(struct kho_files *f, const char *dir, int64_t since_ns, bool one_level, struct kho_err *err);
+int kho_ramroot_scan(struct kho_ramroot *f, const char *dir, int64_t since_ns, bool one_level, struct kho_err *err);
 
 /*
  * What workloads use: files, directories and socket paths on tmpfs, pid files; and, with written_only, only files that are open
  * for writing or mapped shared and the directories around them that changed after since_ns.
  */
-int kho_files_of_workloads(struct kho_files *f, int64_t since_ns, bool written_only, struct kho_err *err);
+int kho_ramroot_of_workloads(struct kho_ramroot *f, int64_t since_ns, bool written_only, struct kho_err *err);
 
 /* Put them where they belong. A single file that cannot be put is said (note) and reported as the first error at the end. */
-int kho_files_apply(struct kho_env *env, const char *root, const Kho__Files *list, struct kho_err *err);
+int kho_ramroot_apply(struct kho_env *env, const char *root, const Kho__Files *list, struct kho_err *err);
 
 #endif

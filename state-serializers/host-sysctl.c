@@ -41,6 +41,8 @@ static const char *const never[] = {
 	"kernel/perf_event_max_sample_rate", "net/core/rps_*", "net/core/flow_limit_*",
 	/* each interface's own: the netdev serializer's; keys that must not travel */
 	"net/ipv[46]/neigh/[!d]*", "net/ipv4/tcp_fastopen_key", "net/ipv6/conf/*/stable_secret", "net/ipv6/conf/*/mtu",
+	/* old names of the ones beside them, which warn */
+	"net/ipv[46]/neigh/default/base_reachable_time", "net/ipv[46]/neigh/default/retrans_time", "net/ipv[46]/neigh/default/unres_qlen",
 	"fs/binfmt_misc/*", "fs/epoll/*", "fs/nfs/*", "fs/verity/*", "fs/mount-max",
 };
 

@@ -256,6 +256,18 @@ static int put_multipath(struct nlmsghdr *nlh, const struct nlattr *mp, const Kh
 	return 0;
 }
 
+/* The rest of a route's life is dumped in one attribute, in ticks, and taken in another, in seconds. */
+static void put_expiry(struct nlmsghdr *nlh, const ProtobufCBinaryData *msg)
+{
+	const struct nlattr *a = msg_attr(msg, sizeof(struct rtmsg), RTA_CACHEINFO);
+	const struct rta_cacheinfo *ci = a ? mnl_attr_get_payload(a) : NULL;
+
+	if (!ci || mnl_attr_get_payload_len(a) < sizeof(*ci) || !ci->rta_expires || msg_attr(msg, sizeof(struct rtmsg), RTA_EXPIRES))
+		return;
+	/* expired already: let it go at once */
+	mnl_attr_put_u32(nlh, RTA_EXPIRES, (int32_t)ci->rta_expires > 0 ? (ci->rta_expires + 99) / 100 : 1);
+}
+
 static int apply_route(struct kho_nl *nl, const Kho__Netdev *cfg, const int *ifindex, const ProtobufCBinaryData *msg,
 		       struct kho_err *err)
 {
@@ -279,6 +291,7 @@ static int apply_route(struct kho_nl *nl, const Kho__Netdev *cfg, const int *ifi
 		return kho_fail(err, -EBADMSG, "malformed route");
 	if (index)
 		mnl_attr_put_u32(nlh, RTA_OIF, index);
+	put_expiry(nlh, msg);
 	if (mp) {
 		ret = put_multipath(nlh, mp, cfg, ifindex);
 		if (ret == -ENODEV)

@@ -26,6 +26,8 @@
 #define PLUG_HANDLE	0x4b480000u	/* "KH" */
 #define CLSACT_HANDLE	TC_H_MAKE(TC_H_CLSACT, 0)
 #define NOTHING_POLL_US	500
+#define QUIET_US	300
+#define QUIET_TIMEOUT_US 1000000
 
 enum { PRIO_ARP = 1, PRIO_ND = 2, PRIO_ALL = 3 };
 
@@ -321,19 +323,37 @@ int kho_redirect_del(struct kho_nl *nl, int ifindex, bool ingress, struct kho_er
 	return first;
 }
 
-int kho_ifb_wait_empty(struct kho_nl *nl, int ifb, unsigned timeout_us, struct kho_err *err)
+/* Empty, and nothing has come for quiet_us: in a pause between packets. */
+int kho_ifb_wait_quiet(struct kho_nl *nl, int ifb, unsigned quiet_us, unsigned timeout_us, struct kho_err *err)
 {
 	uint64_t end = kho_clock_us() + timeout_us;
-	struct kho_queue_stat s;
+	struct kho_queue_stat s, before = { .in = UINT64_MAX };
 
 	for (;;) {
 		int ret = kho_queue_stat(nl, ifb, &s, err);
 
-		if (ret < 0 || (!s.qlen && s.in == s.out))
+		if (ret < 0 || (!s.qlen && s.in == s.out && (!quiet_us || s.in == before.in)))
 			return ret;
 		if (kho_clock_us() > end)
 			return kho_fail(err, -ETIMEDOUT, "interface %d: %u packets wait, %llu are on their way", ifb, s.qlen,
 					(unsigned long long)(s.in - s.out));
-		nanosleep(&(struct timespec){ .tv_nsec = NOTHING_POLL_US * 1000 }, NULL);
+		before = s;
+		nanosleep(&(struct timespec){ .tv_nsec = (quiet_us ? quiet_us : NOTHING_POLL_US) * 1000 }, NULL);
 	}
+}
+
+int kho_redirect_end(struct kho_nl *nl, int ifindex, bool ingress, int ifb, struct kho_err *err)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	int first = 0;
+
+	/*
+	 * A packet on its way through the ifb can be overtaken by the first one that goes the direct way.
+	 * In a pause there is none; without any pause for a second a neighbour or two may change places,
+	 * which TCP takes without sending anything again.
+	 */
+	(void)!kho_ifb_wait_quiet(nl, ifb, QUIET_US, QUIET_TIMEOUT_US, NULL);
+	kho_keep_first(&first, err, kho_redirect_del(nl, ifindex, ingress, &e), &e);
+	kho_keep_first(&first, err, kho_ifb_wait_quiet(nl, ifb, 0, QUIET_TIMEOUT_US, &e), &e);
+	return first;
 }

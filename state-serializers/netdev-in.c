@@ -22,7 +22,6 @@
 #include "state-serializers/netdev.h"
 
 #define FIND_TIMEOUT_US	(5 * 1000000u)
-#define EMPTY_TIMEOUT_US (1000 * 1000u)
 
 static struct {
 	Kho__Netdev *cfg;
@@ -297,10 +296,7 @@ static int finish_one(struct kho_nl *nl, size_t i, struct kho_err *err)
 	for (int way = 0; way < 2; way++) {
 		int ifb = way ? in.l[i].ifb_out : in.l[i].ifb_in;
 
-		/* under heavy load it is never quite empty: go on all the same, nothing gets lost */
-		(void)!kho_ifb_wait_empty(nl, ifb, EMPTY_TIMEOUT_US, NULL);
-		kho_keep_first(&first, err, kho_redirect_del(nl, in.l[i].ifindex, !way, &e), &e);
-		kho_keep_first(&first, err, kho_ifb_wait_empty(nl, ifb, EMPTY_TIMEOUT_US, &e), &e);
+		kho_keep_first(&first, err, kho_redirect_end(nl, in.l[i].ifindex, !way, ifb, &e), &e);
 	}
 	in.l[i].redirected = in.l[i].taken = false;
 	kho_keep_first(&first, err, delete_ifbs(nl, i, &e), &e);

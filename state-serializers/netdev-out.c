@@ -104,7 +104,6 @@ int kho_netdev_unpreserve(struct kho_env *env, struct kho_err *err)
 		if (!*out_cfg->link[i]->pci || !index || !kho_plug_is_there(&nl, index))
 			continue;
 		(void)!kho_plug_release(&nl, index, NULL);
-		(void)!kho_ifb_wait_empty(&nl, index, 0, NULL);
 		kho_keep_first(&first, err, kho_plug_del(&nl, index, &e), &e);
 	}
 	forget_cfg(env);

@@ -239,6 +239,9 @@ static int read_sysctl_dir(Kho__NetLink *l, const char *dir)
 {
 	char path[256], value_path[512], default_path[512], key[320];
 
+	/* those after stable_secret say what a neighbour of theirs says, and warn */
+	static const char *const skip[] = { "mtu", "stable_secret", "base_reachable_time", "retrans_time", "unres_qlen" };
+
 	snprintf(path, sizeof(path), "/proc/sys/net/%s/%s", dir, l->name);
 	_cleanup_closedir_ DIR *d = opendir(path);
 
@@ -246,13 +249,17 @@ static int read_sysctl_dir(Kho__NetLink *l, const char *dir)
 		_cleanup_free_ char *value = NULL, *otherwise = NULL;
 		struct stat st;
 
+		bool skipped = false;
+
+		for (size_t i = 0; i < KHO_ARRAY_SIZE(skip); i++)
+			skipped |= !strcmp(e->d_name, skip[i]);
 		snprintf(value_path, sizeof(value_path), "%s/%s", path, e->d_name);
 		snprintf(default_path, sizeof(default_path), "/proc/sys/net/%s/default/%s", dir, e->d_name);
-		if (stat(value_path, &st) < 0 || !S_ISREG(st.st_mode) || !(st.st_mode & 0200) || !(st.st_mode & 0400))
+		if (skipped || stat(value_path, &st) < 0 || !S_ISREG(st.st_mode) || !(st.st_mode & 0200) || !(st.st_mode & 0400))
 			continue;
 		if (kho_read_line(value_path, &value, NULL) < 0 || kho_read_line(default_path, &otherwise, NULL) < 0)
 			continue;
-		if (!strcmp(value, otherwise) || !strcmp(e->d_name, "mtu") || !strcmp(e->d_name, "stable_secret"))
+		if (!strcmp(value, otherwise))
 			continue;
 		snprintf(key, sizeof(key), "%s/*/%s", dir, e->d_name);
 		if (sysctl_add(l, key, value))

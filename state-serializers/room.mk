@@ -7,3 +7,4 @@ PROTOS += $(addprefix $(SER)/,netdev.proto block.proto clock.proto host.proto fi
 PKGS += libmnl libkmod mount libprotobuf-c
 PROGS += serializer-check
 serializer-check_SRCS := tests/vm/serializer_check.c
+UNIT += serializers

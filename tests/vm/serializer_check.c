@@ -260,9 +260,7 @@ static int hold(void)
 	for (int i = 0; i < 2; i++) {
 		uint64_t begin = kho_clock_us();
 
-		must(kho_ifb_wait_empty(&nl, ifb[i], 2000000, &e), &e, "ifb is empty");
-		must(kho_redirect_del(&nl, nic, !i, &e), &e, "redirect off");
-		must(kho_ifb_wait_empty(&nl, ifb[i], 2000000, &e), &e, "ifb is empty again");
+		must(kho_redirect_end(&nl, nic, !i, ifb[i], &e), &e, "direct way");
 		printf("      %llu us\n", (unsigned long long)(kho_clock_us() - begin));
 	}
 	must(kho_link_del(&nl, "kho-in0", &e), &e, "ifb in deleted");
@@ -421,7 +419,7 @@ static void junk(const char *dir, unsigned mib)
 
 	for (unsigned i = 0; i < mib; i++) {
 		memset(buf, i + 1, sizeof(buf));
-		fact(kho_write_all(fd, buf, sizeof(buf)) >= 0, "MiB %u", i);
+		bad += kho_write_all(fd, buf, sizeof(buf)) < 0;
 	}
 	fact(fd >= 0 && !fsync(fd), "write %u MiB", mib);
 }
@@ -456,6 +454,7 @@ static int block(const char *dev, const char *dir)
 	must(kho_block_freeze(&env, &e), &e, "freeze");
 	must(kho_block_drain(&env, &b1, &e), &e, "drain");
 	must(kho_block_unfreeze(&env, &e), &e, "unfreeze: one kernel only");
+	must(kho_block_forget(&env, &e), &e, "forget");
 	fact(!umount(dir), "unmounted");
 	uint64_t was = checksum(dev);
 
@@ -467,6 +466,7 @@ static int block(const char *dev, const char *dir)
 		put(dir, "new", "by the incoming kernel");
 		junk(dir, 8);
 		must(kho_block_verify(&env, &r, &e), &e, "verify");
+		fact(r.items[r.n - 1].verdict == KHO_V_OK, "store is fine");
 		printf("      %s: %s\n", r.items[r.n - 1].subject, r.items[r.n - 1].what);
 		fact(checksum(dev) == was, "the disk is unchanged");
 		if (!round)
@@ -494,6 +494,7 @@ static int block(const char *dev, const char *dir)
 
 	fact(a && b && a->n_disk == b->n_disk && b->n_disk == 1 && !strcmp(a->disk[0]->pci, b->disk[0]->pci), "the next generation sees the disk %s through it",
 	     b && b->n_disk ? b->disk[0]->pci : "?");
+	must(kho_block_unpreserve(&env, &e), &e, "unpreserve");
 	fact(!umount(dir), "unmounted");
 	must(kho_dm_remove("khoctl-0", &e), &e, "removed");
 	return bad;

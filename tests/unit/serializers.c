@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Serializers as far as they work without devices: table, blobs, parameter table, clock, files in a
+ * temporary directory, and addresses, routes and neighbours in a network namespace.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/if_addr.h>
+#include <linux/neighbour.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
+#include "state-serializers/block.h"
+#include "state-serializers/clock.pb-c.h"
+#include "state-serializers/common.h"
+#include "state-serializers/files.h"
+#include "state-serializers/host-sysctl.h"
+#include "state-serializers/netdev.h"
+
+static void table_is_in_order(void **state)
+{
+	(void)state;
+	int last = 0;
+
+	for (size_t i = 0; kho_serializers[i]; i++) {
+		assert_true(kho_serializers[i]->order > last);
+		last = kho_serializers[i]->order;
+		assert_ptr_equal(kho_serializer_find(kho_serializers[i]->name), kho_serializers[i]);
+		for (size_t k = 0; kho_serializers[i]->needs && kho_serializers[i]->needs[k]; k++)
+			assert_non_null(kho_serializer_find(kho_serializers[i]->needs[k]));
+	}
+	assert_null(kho_serializer_find("no such"));
+}
+
+static void pci_addresses(void **state)
+{
+	(void)state;
+	struct kho_pci_addr a;
+	char text[KHO_PCI_LEN];
+
+	assert_true(kho_pci_parse("0001:a0:1f.7", &a));
+	assert_int_equal(a.segment, 1);
+	assert_int_equal(a.bus, 0xa0);
+	assert_int_equal(a.devfn, 0x1f << 3 | 7);
+	kho_pci_format(a, text);
+	assert_string_equal(text, "0001:a0:1f.7");
+	assert_false(kho_pci_parse("0000:00:20.0", &a));
+	assert_false(kho_pci_parse("0000:00:04.0x", &a));
+	assert_false(kho_pci_parse("virtio1", &a));
+}
+
+static void malformed_blob(void **state)
+{
+	(void)state;
+	struct kho_err e = KHO_ERR_INIT;
+	struct kho_blob b = { .data = "\xff\xff\xff\xff", .len = 4 };
+
+	assert_null(kho_pb_unpack(&kho__netdev__descriptor, &b, &e));
+	assert_int_equal(e.code, -EBADMSG);
+	Kho__Netdev *empty = kho_pb_unpack(&kho__netdev__descriptor, NULL, &e);
+
+	assert_non_null(empty);
+	kho__netdev__free_unpacked(empty, NULL);
+	for (size_t i = 0; kho_serializers[i]; i++)
+		if (kho_serializers[i]->retrieve && kho_serializers[i]->order < 50 && strcmp(kho_serializers[i]->name, "proc"))
+			assert_int_equal(kho_serializers[i]->retrieve(&(struct kho_env){ .run_dir = "/nonexistent" }, &b, &e), -EBADMSG);
+}
+
+static void sysctl_table(void **state)
+{
+	(void)state;
+	bool late;
+
+	assert_true(kho_sysctl_is_carried("vm/swappiness", &late));
+	assert_false(late);
+	assert_true(kho_sysctl_is_carried("net/ipv4/tcp_timestamps", &late));
+	assert_true(kho_sysctl_is_carried("net/ipv4/conf/default/rp_filter", &late));
+	assert_true(kho_sysctl_is_carried("kernel/yama/ptrace_scope", &late));
+	assert_true(late);
+	assert_false(kho_sysctl_is_carried("net/ipv4/conf/eth0/rp_filter", &late));
+	assert_false(kho_sysctl_is_carried("net/ipv4/neigh/eth0/app_solicit", &late));
+	assert_true(kho_sysctl_is_carried("net/ipv4/neigh/default/gc_thresh1", &late));
+	assert_false(kho_sysctl_is_carried("kernel/random/boot_id", &late));
+	assert_false(kho_sysctl_is_carried("kernel/panic_on_oops", &late));
+	assert_false(kho_sysctl_is_carried("kernel/modules_disabled", &late));
+	assert_false(kho_sysctl_is_carried("vm/drop_caches", &late));
+	assert_false(kho_sysctl_is_carried("vm/../../../etc/passwd", &late));
+	assert_false(kho_sysctl_is_carried("dev/raid/speed_limit_max", &late));
+}
+
+static void clock_refuses_another_clock(void **state)
+{
+	(void)state;
+	const struct kho_serializer *s = kho_serializer_find("clock");
+	struct kho_err e = KHO_ERR_INIT;
+	struct kho_blob b = { 0 };
+	struct kho_env env = { 0 };
+
+	assert_int_equal(s->drain(&env, &b, &e), 0);
+	Kho__Clock *c = kho_pb_unpack(&kho__clock__descriptor, &b, &e);
+
+	assert_non_null(c);
+	assert_true(kho_clock_us() - c->shared_us < 1000000);
+	c->shared_us += 5000000;
+	assert_int_equal(kho_pb_pack(&c->base, &b, &e), 0);
+	assert_int_equal(s->retrieve(&env, &b, &e), -ERANGE);
+	kho__clock__free_unpacked(c, NULL);
+	kho_blob_done(&b);
+}
+
+/* --- files --- */
+static int put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
+{
+	char path[PATH_MAX], *data = NULL;
+	size_t len = 0;
+
+	snprintf(path, sizeof(path), "%s/files", env->images_dir);
+	assert_int_equal(kho_mkdir(path, err), 0);
+	snprintf(path, sizeof(path), "%s/%s", env->images_dir, name);
+	if (kho_read_file(local, 1 << 20, &data, &len, err) < 0)
+		return err->code;
+	int ret = kho_write_file(path, data, len, err);
+
+	free(data);
+	return ret;
+}
+
+static void put(const char *root, const char *path, const char *text, mode_t mode)
+{
+	char full[PATH_MAX];
+	int fd;
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	fd = open(full, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	assert_int_equal(fchmod(fd, mode), 0);
+	close(fd);
+}
+
+static void files_travel(void **state)
+{
+	(void)state;
+	char base[] = "/tmp/kho-files-XXXXXX", from[64], to[64], path[128], target[64] = "";
+	static const struct kho_env_ops ops = { .put_file = put_file };
+	struct kho_err e = KHO_ERR_INIT;
+	_cleanup_free_ char *text = NULL;
+	struct stat st;
+
+	assert_non_null(mkdtemp(base));
+	snprintf(from, sizeof(from), "%s/from", base);
+	snprintf(to, sizeof(to), "%s/to", base);
+	snprintf(path, sizeof(path), "%s/images", base);
+	struct kho_env env = { .ops = &ops, .run_dir = "/nonexistent", .images_dir = path };
+	const char *trees[] = { from, to };
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(mkdir(trees[i], 0755), 0);
+		char dir[100];
+
+		snprintf(dir, sizeof(dir), "%s/var", trees[i]);
+		assert_int_equal(mkdir(dir, 0755), 0);
+		snprintf(dir, sizeof(dir), "%s/var/d", trees[i]);
+		assert_int_equal(mkdir(dir, 0755), 0);
+		put(trees[i], "/var/d/same", "same", 0600);
+		put(trees[i], "/var/d/deleted", "x", 0600);
+		put(trees[i], "/changed", "before", 0600);
+	}
+	usleep(50000);
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &ts);
+	usleep(50000);
+	put(from, "/changed", "after", 0640);
+	put(from, "/var/d/new", "new", 0604);
+	char a[128];
+
+	snprintf(a, sizeof(a), "%s/var/d/deleted", from);
+	assert_int_equal(unlink(a), 0);
+	snprintf(a, sizeof(a), "%s/link", from);
+	assert_int_equal(symlink("changed", a), 0);
+
+	Kho__Files list = KHO__FILES__INIT;
+	struct kho_ramroot f = { .env = &env, .root = from, .list = &list };
+
+	assert_int_equal(kho_ramroot_scan(&f, "", ts.tv_sec * 1000000000ll + ts.tv_nsec, false, &e), 0);
+	assert_int_equal(f.next_image, 2);	/* `same` has not travelled */
+	assert_int_equal(kho_ramroot_apply(&env, to, &list, &e), 0);
+	snprintf(a, sizeof(a), "%s/changed", to);
+	assert_int_equal(stat(a, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_int_equal(kho_read_line(a, &text, &e), 0);
+	assert_string_equal(text, "after");
+	snprintf(a, sizeof(a), "%s/var/d/new", to);
+	assert_int_equal(stat(a, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0604);
+	snprintf(a, sizeof(a), "%s/var/d/deleted", to);
+	assert_int_equal(access(a, F_OK), -1);
+	snprintf(a, sizeof(a), "%s/var/d/same", to);
+	assert_int_equal(access(a, F_OK), 0);
+	snprintf(a, sizeof(a), "%s/link", to);
+	assert_true(readlink(a, target, sizeof(target) - 1) == 7);
+	assert_string_equal(target, "changed");
+	/* a path that would leave the root */
+	assert_int_equal(kho_pb_set(&list.entry[0]->path, "/var/../../etc/x"), 0);
+	assert_int_equal(kho_ramroot_apply(&env, to, &list, &e), -EBADMSG);
+}
+
+/* --- block, on a tree made here --- */
+static void tree_file(const char *root, const char *path, const char *text)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	char full[PATH_MAX], dir[PATH_MAX];
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	snprintf(dir, sizeof(dir), "%s", full);
+	*strrchr(dir, '/') = '\0';
+	assert_int_equal(kho_mkdir(dir, &e), 0);
+	assert_int_equal(kho_write_file(full, text, strlen(text), &e), 0);
+}
+
+static void tree_link(const char *root, const char *path, const char *target)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	char full[PATH_MAX], dir[PATH_MAX];
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	snprintf(dir, sizeof(dir), "%s", full);
+	*strrchr(dir, '/') = '\0';
+	assert_int_equal(kho_mkdir(dir, &e), 0);
+	assert_int_equal(symlink(target, full), 0);
+}
+
+static void add_disk(const char *root, const char *name, const char *dev, const char *slot)
+{
+	char path[256], text[256];
+
+	snprintf(path, sizeof(path), "/sys/devices/pci0000:00/%s/virtio1/block/%s/size", slot, name);
+	tree_file(root, path, "131072\n");
+	snprintf(path, sizeof(path), "/sys/devices/pci0000:00/%s/virtio1/block/%s/serial", slot, name);
+	tree_file(root, path, "S1\n");
+	snprintf(path, sizeof(path), "/sys/dev/block/%s", dev);
+	snprintf(text, sizeof(text), "../../devices/pci0000:00/%s/virtio1/block/%s", slot, name);
+	tree_link(root, path, text);
+	snprintf(path, sizeof(path), "/sys/block/%s", name);
+	snprintf(text, sizeof(text), "../devices/pci0000:00/%s/virtio1/block/%s", slot, name);
+	tree_link(root, path, text);
+	snprintf(path, sizeof(path), "/sys/devices/pci0000:00/%s/virtio1/block/%s/device", slot, name);
+	tree_link(root, path, "../../../virtio1");
+}
+
+static void block_finds(void **state)
+{
+	(void)state;
+	char root[] = "/tmp/kho-block-XXXXXX";
+	struct kho_report r = KHO_REPORT_INIT;
+	struct kho_err e = KHO_ERR_INIT;
+	Kho__Block *b = NULL;
+
+	assert_non_null(mkdtemp(root));
+	add_disk(root, "vda", "254:0", "0000:00:03.0");
+	add_disk(root, "vdb", "254:16", "0000:00:05.0");
+	tree_file(root, "/sys/devices/pci0000:00/0000:00:03.0/virtio1/block/vda/vda2/partition", "2\n");
+	tree_file(root, "/sys/devices/pci0000:00/0000:00:03.0/virtio1/block/vda/vda2/size", "1000\n");
+	tree_link(root, "/sys/dev/block/254:2", "../../devices/pci0000:00/0000:00:03.0/virtio1/block/vda/vda2");
+	/* a device of an earlier upgrade over vdb, and somebody else's */
+	tree_file(root, "/sys/devices/virtual/block/dm-0/dm/name", "khoctl-0\n");
+	tree_link(root, "/sys/devices/virtual/block/dm-0/slaves/vdb", "../../../../pci0000:00/0000:00:05.0/virtio1/block/vdb");
+	tree_link(root, "/sys/dev/block/253:0", "../../devices/virtual/block/dm-0");
+	tree_file(root, "/sys/devices/virtual/block/dm-1/dm/name", "vg-home\n");
+	tree_link(root, "/sys/dev/block/253:1", "../../devices/virtual/block/dm-1");
+	tree_file(root, "/proc/self/mountinfo",
+		  "1 0 0:2 / / rw - rootfs rootfs rw\n"
+		  "20 1 254:2 / /data\\040dir rw,nosuid,noatime shared:3 - ext4 /dev/vda2 rw,errors=remount-ro\n"
+		  "21 20 253:0 / /data\\040dir/in rw,relatime - xfs /dev/mapper/khoctl-0 rw\n"
+		  "22 1 254:2 /sub /bind ro,relatime - ext4 /dev/vda2 rw\n"
+		  "23 1 253:1 / /home rw - ext4 /dev/mapper/vg-home rw\n"
+		  "24 1 0:30 / /net rw - nfs4 h:/x rw\n");
+	assert_int_equal(kho_block_find(root, &b, &r, &e), 0);
+	assert_int_equal(b->n_disk, 2);
+	assert_int_equal(b->n_source, 2);
+	assert_int_equal(b->n_mount, 3);
+	assert_string_equal(b->disk[0]->pci, "0000:00:03.0");
+	assert_string_equal(b->disk[1]->name, "vdb");
+	assert_string_equal(b->disk[1]->serial, "S1");
+	assert_int_equal(b->source[0]->partition, 2);
+	assert_int_equal(b->source[0]->sectors, 1000);
+	assert_string_equal(b->source[0]->options, "rw,errors=remount-ro");
+	assert_string_equal(b->mount[0]->target, "/data dir");
+	assert_string_equal(b->mount[2]->root, "/sub");
+	assert_int_equal(b->mount[2]->source, 0);
+	assert_int_equal(kho_report_worst(&r), KHO_V_NO);
+	assert_int_equal(r.n, 5);
+	assert_int_equal(r.items[3].verdict, KHO_V_NO);
+	assert_string_equal(r.items[3].subject, "/home");
+	assert_int_equal(r.items[4].verdict, KHO_V_LOSS);
+	kho__block__free_unpacked(b, NULL);
+	kho_report_done(&r);
+}
+
+/* --- netdev, in a namespace --- */
+static void must(int ret, const struct kho_err *e)
+{
+	if (ret < 0)
+		fail_msg("%s", e->msg);
+}
+
+static void add_nic(struct kho_nl *nl)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct ifinfomsg));
+
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, "tmp0");
+	struct nlattr *info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
+
+	mnl_attr_put_strz(nlh, IFLA_INFO_KIND, "veth");
+	mnl_attr_nest_end(nlh, info);
+	must(kho_nl_do(nl, nlh, &e, "add veth"), &e);
+}
+
+static void add_address(struct kho_nl *nl, int family, const char *ip, int prefix)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct ifaddrmsg));
+	struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(nlh);
+	uint8_t a[16];
+
+	inet_pton(family, ip, a);
+	*ifa = (struct ifaddrmsg){ .ifa_family = family, .ifa_prefixlen = prefix, .ifa_index = if_nametoindex("nic0"),
+				   .ifa_flags = family == AF_INET6 ? IFA_F_NODAD : 0 };
+	mnl_attr_put(nlh, IFA_LOCAL, family == AF_INET ? 4 : 16, a);
+	must(kho_nl_do(nl, nlh, &e, "add %s", ip), &e);
+}
+
+static void add_route(struct kho_nl *nl, int family, const char *to, int prefix, const char *via, uint32_t table)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct rtmsg));
+	struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
+	size_t len = family == AF_INET ? 4 : 16;
+	uint8_t a[16];
+
+	*rtm = (struct rtmsg){ .rtm_family = family, .rtm_dst_len = prefix, .rtm_protocol = RTPROT_STATIC,
+			       .rtm_type = via ? RTN_UNICAST : RTN_BLACKHOLE };
+	inet_pton(family, to, a);
+	mnl_attr_put(nlh, RTA_DST, len, a);
+	mnl_attr_put_u32(nlh, RTA_TABLE, table);
+	if (via) {
+		inet_pton(family, via, a);
+		mnl_attr_put(nlh, RTA_GATEWAY, len, a);
+		mnl_attr_put_u32(nlh, RTA_OIF, if_nametoindex("nic0"));
+	}
+	must(kho_nl_do(nl, nlh, &e, "add route %s", to), &e);
+}
+
+static void add_neighbour(struct kho_nl *nl, const char *ip, uint16_t nud)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct ndmsg));
+	struct ndmsg *ndm = mnl_nlmsg_get_payload(nlh);
+	uint8_t a[4], mac[6] = { 2, 1, 2, 3, 4, 5 };
+
+	*ndm = (struct ndmsg){ .ndm_family = AF_INET, .ndm_ifindex = if_nametoindex("nic0"), .ndm_state = nud };
+	inet_pton(AF_INET, ip, a);
+	mnl_attr_put(nlh, NDA_DST, 4, a);
+	mnl_attr_put(nlh, NDA_LLADDR, 6, mac);
+	must(kho_nl_do(nl, nlh, &e, "add neighbour %s", ip), &e);
+}
+
+static Kho__Netdev *config(struct kho_nl *nl)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	Kho__Netdev *c = malloc(sizeof(*c));
+	Kho__NetLink *l = malloc(sizeof(*l));
+
+	kho__netdev__init(c);
+	kho__net_link__init(l);
+	assert_int_equal(kho_pb_set(&l->name, "nic0") | kho_pb_set(&l->pci, "0000:00:04.0"), 0);
+	assert_int_equal(kho_pb_append(&c->link, &c->n_link, l), 0);
+	must(kho_netdev_read(nl, c, true, &e), &e);
+	return c;
+}
+
+static void sysctl(const char *path, const char *value)
+{
+	struct kho_err e = KHO_ERR_INIT;
+
+	must(kho_write_existing(path, value, &e), &e);
+}
+
+/* What differs between two reads must be the index alone. */
+static void same_config(const Kho__NetLink *a, const Kho__NetLink *b)
+{
+	assert_int_equal(a->n_address, b->n_address);
+	assert_int_equal(a->n_neighbour, b->n_neighbour);
+	assert_int_equal(a->n_sysctl, b->n_sysctl);
+	assert_int_equal(a->mtu, b->mtu);
+	assert_int_equal(a->txqlen, b->txqlen);
+	assert_int_equal(a->mac.len, b->mac.len);
+	assert_memory_equal(a->mac.data, b->mac.data, a->mac.len);
+	for (size_t i = 0; i < a->n_sysctl; i++) {
+		assert_string_equal(a->sysctl[i]->key, b->sysctl[i]->key);
+		assert_string_equal(a->sysctl[i]->value, b->sysctl[i]->value);
+	}
+}
+
+static void netdev_comes_back(void **state)
+{
+	(void)state;
+	struct kho_err e = KHO_ERR_INIT;
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+
+	if (unshare(CLONE_NEWNET) < 0)
+		skip();
+	must(kho_nl_open(&nl, &e), &e);
+	add_nic(&nl);
+	must(kho_link_rename(&nl, if_nametoindex("tmp0"), "nic0", &e), &e);
+	must(kho_link_set(&nl, if_nametoindex("nic0"), IFF_UP, IFF_UP, &e), &e);
+	must(kho_link_set(&nl, if_nametoindex("veth0"), IFF_UP, IFF_UP, &e), &e);
+	sysctl("/proc/sys/net/ipv4/conf/nic0/rp_filter", "2");
+	sysctl("/proc/sys/net/ipv4/conf/nic0/forwarding", "1");
+	add_address(&nl, AF_INET, "10.1.0.1", 24);
+	add_address(&nl, AF_INET, "10.1.0.2", 24);	/* a secondary one */
+	add_address(&nl, AF_INET6, "fd01::1", 64);
+	add_route(&nl, AF_INET, "10.2.0.0", 16, "10.1.0.9", RT_TABLE_MAIN);
+	add_route(&nl, AF_INET, "10.3.0.0", 16, NULL, RT_TABLE_MAIN);
+	add_route(&nl, AF_INET, "10.4.0.0", 16, "10.1.0.9", 1000);
+	add_route(&nl, AF_INET6, "fd02::", 64, "fd01::9", RT_TABLE_MAIN);
+	add_neighbour(&nl, "10.1.0.9", NUD_PERMANENT);
+	add_neighbour(&nl, "10.1.0.10", NUD_REACHABLE);
+	Kho__Netdev *was = config(&nl);
+	struct kho_blob blob = { 0 };
+
+	assert_int_equal(was->n_route, 4);
+	must(kho_pb_pack(&was->base, &blob, &e), &e);
+	must(kho_link_del(&nl, "nic0", &e), &e);
+	assert_int_equal(if_nametoindex("nic0"), 0);
+
+	/* another interface, with another index and its own name */
+	add_nic(&nl);
+	Kho__Netdev *cfg = kho_pb_unpack(&kho__netdev__descriptor, &blob, &e);
+	int index = if_nametoindex("tmp0");
+
+	must(kho_netdev_apply_link(&nl, cfg->link[0], index, &e), &e);
+	must(kho_netdev_apply_up(&nl, cfg->link[0], index, &e), &e);
+	must(kho_netdev_apply_routes(&nl, cfg, &index, &e), &e);
+	kho_netdev_addrgen("nic0", true, cfg->link[0]);
+	must(kho_netdev_apply_routes(&nl, cfg, &index, &e), &e);	/* twice does no harm */
+	assert_int_equal(if_nametoindex("nic0"), index);
+	must(kho_link_set(&nl, if_nametoindex("veth0"), IFF_UP, IFF_UP, &e), &e);
+	Kho__Netdev *is = config(&nl);
+
+	same_config(was->link[0], is->link[0]);
+	assert_int_equal(was->n_route, is->n_route);
+	assert_int_equal(was->n_rule, is->n_rule);
+	kho__netdev__free_unpacked(was, NULL);
+	kho__netdev__free_unpacked(is, NULL);
+	kho__netdev__free_unpacked(cfg, NULL);
+	kho_blob_done(&blob);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(table_is_in_order),
+		cmocka_unit_test(pci_addresses),
+		cmocka_unit_test(malformed_blob),
+		cmocka_unit_test(sysctl_table),
+		cmocka_unit_test(clock_refuses_another_clock),
+		cmocka_unit_test(files_travel),
+		cmocka_unit_test(block_finds),
+		cmocka_unit_test(netdev_comes_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
