@@ -76,7 +76,8 @@ static int take_cpu(struct kho_agent *a, uint32_t apicid, struct kho_err *err)
 		pthread_mutex_lock(&a->machine_lock);
 		ret = m->cpu(m->arg, apicid, true, err);
 		pthread_mutex_unlock(&a->machine_lock);
-		if (ret == -EAGAIN || ret == -EBUSY || ret == -ETIMEDOUT)
+		/* -EPERM: it has not yet written that the CPU is ours to take */
+		if (ret == -EAGAIN || ret == -EBUSY || ret == -EPERM || ret == -ETIMEDOUT)
 			rest(10 * POLL_US);
 		else
 			break;
