@@ -68,6 +68,9 @@ static int setup(void **state)
 	put_text("/proc/sys/kernel/osrelease", "6.12.107\n");
 	put_text("/proc/100/stat", "100 (redis-server) S 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 100 "
 				   "1000 256 1\n");
+	put_text("/proc/cpuinfo", "processor\t: 0\napicid\t\t: 0\n\nprocessor\t: 1\napicid\t\t: 1\n");
+	put_text("/proc/meminfo", "MemTotal: 4194304 kB\nMemAvailable: 3145728 kB\n");
+	put_text("/proc/iomem", "00100000-ffffffff : System RAM\n");
 	put_text("/run/redis.pid", "100");
 	put_text("/etc/khoctl/workloads.d/redis.conf", "pidfile = /run/redis.pid\n");
 	put_kernel("6.12.107");
