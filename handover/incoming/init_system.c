@@ -149,7 +149,7 @@ static int streams(struct kho_err *err)
 	if (out > 2)
 		close(out);
 	/* else the kernel drops what comes too fast; a kernel without this switch drops nothing */
-	if (kho_write_existing("/proc/sys/kernel/printk_devkmsg", "on", &rate) < 0 && rate.code != -ENOENT &&
+	if (kho_write_existing("/proc/sys/kernel/printk_devkmsg", "on\n", &rate) < 0 && rate.code != -ENOENT &&
 	    rate.code != -EINVAL)
 		kho_init_say("%s", rate.msg);
 	return 0;
