@@ -103,10 +103,13 @@ static void check_status(struct task *t)
 			     atoi(tracer + strlen("\nTracerPid:")));
 }
 
-/* Namespaces of its own would have to be built anew; "self" is the system, also on a recorded tree. */
+/*
+ * Namespaces of its own would have to be built anew; "self" is the system, also on a recorded tree.
+ * Not so the time namespace: CRIU makes one on each restore, so that CLOCK_MONOTONIC goes on, and carries it.
+ */
 static void check_namespaces(struct task *t)
 {
-	static const char *const names[] = { "mnt", "pid", "net", "user", "ipc", "uts", "cgroup", "time" };
+	static const char *const names[] = { "mnt", "pid", "net", "user", "ipc", "uts", "cgroup" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		_cleanup_free_ char *his = NULL, *ours = NULL;
