@@ -32,6 +32,8 @@ struct kho_machine {
 	/* Does this kernel already know the memory block at base? */
 	bool (*block_present)(void *arg, uint64_t base);
 	uint64_t block_bytes;
+	/* Memory has grown: what was limited to a part of the memory at boot may grow, too. */
+	void (*grown)(void *arg);
 	/* Number our processes from floor on; fails when one of them already has a number in pids. */
 	int (*pids)(void *arg, uint64_t floor, const struct kho_workload_list *l, struct kho_err *err);
 };

@@ -8,7 +8,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/sysinfo.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "handover/dev.h"
@@ -108,6 +112,32 @@ static int real_mem(void *arg, uint64_t base, uint64_t bytes, bool adopt, struct
 	return ret;
 }
 
+/*
+ * tmpfs takes its limit from the memory there is when it is mounted: half of what this kernel booted with. For the
+ * root in RAM that would soon be too small, the next upgrade's files included.
+ */
+static void real_grown(void *arg)
+{
+	static const char *const dirs[] = { "/", "/run", "/tmp", "/dev/shm" };
+	struct sysinfo si;
+	struct statfs fs;
+	char options[64];
+
+	(void)arg;
+	if (sysinfo(&si) < 0)
+		return;
+	snprintf(options, sizeof(options), "size=50%%,nr_inodes=%llu",
+		 (unsigned long long)si.totalram * si.mem_unit / 8192);
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		/* the flags of statfs and mount have the same values for those that matter here */
+		if (statfs(dirs[i], &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+			continue;
+		/* a failure leaves the old limit: not worth a word, whoever meets it sees ENOSPC */
+		(void)!mount(NULL, dirs[i], NULL,
+			     MS_REMOUNT | (fs.f_flags & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)), options);
+	}
+}
+
 /* --- process numbers --- */
 
 int kho_pid_floor(uint64_t floor, struct kho_err *err)
@@ -159,7 +189,7 @@ int kho_machine_init(struct kho_machine *m, int dev_fd, struct kho_err *err)
 	*m = (struct kho_machine){
 		.arg = &r, .cpu = real_cpu, .pci = real_pci, .mem = real_mem, .state = real_state,
 		.map_bulk = real_map_bulk, .ledger = real_ledger, .block_present = real_block_present,
-		.block_bytes = info.memory_block_bytes, .pids = real_pids,
+		.block_bytes = info.memory_block_bytes, .grown = real_grown, .pids = real_pids,
 	};
 	return 0;
 }

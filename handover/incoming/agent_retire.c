@@ -333,6 +333,7 @@ static void *take_over(void *arg)
 	} else if (in_order(wait_end(l, &r))) {
 		take_cpus(a, l, &r);
 		take_memory(a, l, &r);
+		m->grown(m->arg);
 		a->conf->say("%s is %s: took %u CPUs and %" PRIu64 " MiB", r.outgoing, r.how, r.cpus, r.bytes >> 20);
 	} else {
 		a->conf->say("%s is %s: its CPUs and memory stay where they are", r.outgoing, r.how);

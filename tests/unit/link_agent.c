@@ -248,7 +248,7 @@ static void commit_and_take_over(void **state)
 	fx.agent_runs = false;
 	assert_true(fx.shared.settled);
 	expect_log("cpu0+ cpu2+ mem10000000+10000000+ mem40000000+10000000+ [take-over: memory at 0x60000000: "
-		   "block at 0x60000000 is bad] mem100000000+20000000+ [6.12.107 is retired: took 2 CPUs");
+		   "block at 0x60000000 is bad] mem100000000+20000000+ grown [6.12.107 is retired: took 2 CPUs");
 	read_text(fx.run, "instance.json", text, sizeof(text));
 	assert_non_null(strstr(text, "\"outgoing\":{\"release\":\"6.12.107\",\"end\":\"retired\"},\"cpus_taken\":2"));
 	for (int i = 0; i < 100 && stat(path, &st); i++)

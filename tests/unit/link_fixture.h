@@ -143,6 +143,12 @@ static bool m_present(void *arg, uint64_t base)
 	return base == 0x50000000;
 }
 
+static void m_grown(void *arg)
+{
+	(void)arg;
+	logf_("grown ");
+}
+
 static int m_pids(void *arg, uint64_t floor, const struct kho_workload_list *l, struct kho_err *err)
 {
 	(void)arg;
@@ -274,7 +280,7 @@ static int setup_bare(void **state)
 		.phase = on_phase, .note = on_note };
 	fx.machine = (struct kho_machine){ .cpu = m_cpu, .pci = m_pci, .mem = m_mem, .state = m_state,
 		.map_bulk = m_map_bulk, .ledger = m_ledger, .block_present = m_present,
-		.block_bytes = 0x10000000, .pids = m_pids };
+		.block_bytes = 0x10000000, .grown = m_grown, .pids = m_pids };
 	fx.conf = (struct kho_agent_conf){ .machine = &fx.machine, .find = find, .release = "7.3.4-test",
 		.instance_id = 2, .generation = 2, .journal_dir = fx.journal, .shared = &fx.shared, .say = say };
 	return 0;
