@@ -18,8 +18,6 @@
 #include "handover/engine.h"
 #include "handover/link/peer.h"
 
-#define KHO_BESIDE_ZSTD_LEVEL 1
-
 struct kho_beside_range {
 	uint64_t base, bytes;
 	bool given;			/* the incoming kernel may have adopted it */

@@ -107,10 +107,11 @@ static int add_extra(struct kho_beside *b, uint64_t base, uint64_t bytes, struct
 	return kho_beside_held_save(b, err);
 }
 
-/* In pieces as large as can be had, halving down to one block. */
+/* In pieces that can be had: a large one that fails costs much more than small ones that do not. */
 int kho_beside_take_extra(struct kho_beside *b, uint64_t bytes, struct kho_err *err)
 {
-	uint64_t block = b->m.block_bytes, piece = bytes, missing = bytes, base;
+	uint64_t block = b->m.block_bytes, missing = bytes, base;
+	uint64_t piece = (bytes / 64 / block + 4) * block;	/* at most 64 ranges when nothing is in the way */
 	int ret;
 
 	while (missing) {

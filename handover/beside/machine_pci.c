@@ -72,6 +72,19 @@ static int add_ecam(struct scan *s, uint64_t start, const char *name)
 	return 0;
 }
 
+static bool in_ecam(const struct kho_machine *m, uint64_t addr)
+{
+	size_t i;
+
+	for (i = 0; i < m->necams; i++) {
+		const struct kho_ledger_ecam *e = &m->ecams[i];
+
+		if (addr >= e->base + ((uint64_t)e->bus_first << 20) && addr < e->base + ((e->bus_last + 1ULL) << 20))
+			return true;
+	}
+	return false;
+}
+
 static int add_window(struct scan *s, uint64_t start, uint64_t end, const char *name, uint32_t flags)
 {
 	struct kho_ledger_window *w;
@@ -85,6 +98,8 @@ static int add_window(struct scan *s, uint64_t start, uint64_t end, const char *
 			break;
 	if (i == s->nroots)
 		return 0;		/* the secondary bus of a bridge */
+	if (flags == RES_MEM && in_ecam(s->m, start))
+		return 0;		/* some firmware lists the configuration space as a window */
 	w = kho_array_add(&s->m->windows, &s->m->nwindows, sizeof(*w));
 	if (!w)
 		return no_memory(s->err);

@@ -195,7 +195,7 @@ struct device_check {
 	struct kmod_ctx *ctx;
 	struct kho_files *l;
 	struct kho_err *err;
-	bool missing;
+	bool seen, missing;
 	char alias[160];	/* that has no module */
 };
 
@@ -205,6 +205,7 @@ static int on_modalias(void *arg, const char *alias)
 	bool found;
 	int ret = lookup(c->ctx, alias, &found, c->l, c->err);
 
+	c->seen = true;
 	if (!found) {
 		c->missing = true;
 		snprintf(c->alias, sizeof(c->alias), "%s", alias);
@@ -221,6 +222,8 @@ static int check_device(const struct kho_target *t, struct kmod_ctx *ctx, const 
 
 	if (ret < 0)
 		return err->code ? ret : kho_fail(err, ret, "devices: out of memory");
+	if (!c.seen)
+		return 0;	/* of the machine, but this kernel never took it */
 	snprintf(name, sizeof(name), "%04x:%02x:%02x.%x", p->segment, p->bus, p->devfn >> 3, p->devfn & 7);
 	if (c.missing)
 		return kho_report_add(r, KHO_V_LOSS, "device", name, "choose a target kernel with this driver (not the cloud flavour?)",

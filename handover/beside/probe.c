@@ -127,7 +127,8 @@ static int initrd_need(struct probe *p, struct kho_memory_need *need)
 		return refuse(p, "initramfs", p->b->img.release, &why);
 	kho_files_size(&files, &archive, &need->initrd_unpacked);
 	kho_files_done(&files);
-	need->initrd_packed = archive / 100 * 72;	/* zstd -1; modules and images do not shrink */
+	/* zstd: modules and kernel images do not shrink */
+	need->initrd_packed = kho_initramfs_level(archive) ? archive / 100 * 72 : archive;
 	if (req->initrd) {
 		_cleanup_fclose_ FILE *f = fopen(req->initrd, "re");
 		long size = f && fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1;

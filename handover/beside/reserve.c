@@ -80,11 +80,11 @@ static int pack(struct kho_beside *b, struct kho_err *err)
 		kho_files_done(&files);
 		return err ? err->code : -EIO;
 	}
+	kho_files_size(&files, &archive, &unpacked);
 	if (b->e.req->initrd)
 		ret = put_given_initrd(b, &w, err);
 	if (!ret)
-		ret = kho_files_pack(&files, KHO_BESIDE_ZSTD_LEVEL, into_window, &w, err);
-	kho_files_size(&files, &archive, &unpacked);
+		ret = kho_files_pack(&files, kho_initramfs_level(archive), into_window, &w, err);
 	kho_files_done(&files);
 	munmap(w.p, w.room);
 	if (ret == -ENOSPC || (!ret && w.used + unpacked > w.room))

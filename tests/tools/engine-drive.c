@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Drive an engine by hand in a VM, without orchestrator and workloads:
- *	engine-drive ENGINE VMLINUZ [upto]	upto: probe reserve spawn connect commit rest retire
+ *	engine-drive ENGINE VMLINUZ [upto]	upto: probe reserve spawn connect commit rest retire,
+ *						or undo: only the inverses, for what another process left
  * Runs the acts up to `upto` and, when that is before commit, their inverses in reverse.  Prints report,
- * phases and what each act took.
+ * phases and what each act took.  Environment: APPEND (words for the command line), AFTER (command after
+ * retirement), EXTRA_MIB (memory beyond the region).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,9 +80,24 @@ static int undo(struct kho_engine *e, int i, struct kho_err *err)
 	}
 }
 
+static int undo_all(struct kho_engine *e, int i)
+{
+	int first = 0;
+
+	while (i-- > 0) {
+		struct kho_err one = KHO_ERR_INIT;
+		uint64_t begin = kho_clock_us();
+
+		printf("undo ");
+		if (done(acts[i], undo(e, i, &one), begin, &one) < 0)
+			first = -1;
+	}
+	return first;
+}
+
 int main(int argc, char **argv)
 {
-	struct kho_engine_request req = { .extra_cmdline = getenv("APPEND"), .sysroot = "", .run_dir = "/run/khoctl" };
+	struct kho_engine_request req = { .extra_cmdline = getenv("APPEND"), .after_commit = getenv("AFTER"), .sysroot = "", .run_dir = "/run/khoctl" };
 	const struct kho_engine_entry *en = kho_engines;
 	struct kho_engine_plan plan = { 0 };
 	struct kho_err err = KHO_ERR_INIT;
@@ -108,26 +125,22 @@ int main(int argc, char **argv)
 	req.image = argv[2];
 	req.release = img.release;
 	req.modules_dir = modules;
-	if (getenv("EXTRA_MIB"))
-		req.memory_bytes = strtoull(getenv("EXTRA_MIB"), NULL, 0) << 20;
 	if (en->new(&req, &e, &err) < 0)
 		return done("new", -1, 0, &err);
 	e->phase = on_phase;
 	e->note = on_note;
+	if (argc > 3 && !strcmp(argv[3], "undo"))
+		return undo_all(e, 3);
 	begin = kho_clock_us();
 	ret = done("probe", probe(e, &plan, &err), begin, &err);
 	for (i = 0; !ret && i <= upto; i++) {
 		begin = kho_clock_us();
+		if (i == 0 && getenv("EXTRA_MIB"))
+			plan.extra_bytes = strtoull(getenv("EXTRA_MIB"), NULL, 0) << 20;
 		ret = done(acts[i], act(e, &plan, i, &err), begin, &err);
 	}
-	if (i <= 3)
-		for (; i-- > 0;) {
-			struct kho_err one = KHO_ERR_INIT;
-
-			begin = kho_clock_us();
-			printf("undo ");
-			done(acts[i], undo(e, i, &one), begin, &one);
-		}
+	if (i <= 3 && undo_all(e, i) < 0)
+		ret = -1;
 	e->ops->free(e);
 	kho_engine_plan_done(&plan);
 	return ret < 0;
