@@ -6,8 +6,11 @@
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/probe.h"
 
-/* The NIC is quiet before the processes stop: what it still sends then would be lost to the dump. */
-static const char *const needs[] = { NULL };
+/*
+ * The NIC is quiet before a socket is dumped: a packet that the kernel acknowledged after its socket was written to
+ * the images would be lost. (The frozen NIC is CRIU's network lock.)
+ */
+static const char *const needs[] = { "netdev", NULL };
 
 extern const struct kho_serializer kho_ser_proc;
 const struct kho_serializer kho_ser_proc = {

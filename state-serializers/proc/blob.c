@@ -129,10 +129,9 @@ static int describe(const struct kho_img_tree *t, struct state_one *s)
 	return 0;
 }
 
-static int state_one(struct kho_env *env, struct kho_proc_out_wl *w, struct state_one *s, struct kho_err *err)
+static int state_one(const struct kho_proc_out_wl *w, struct state_one *s, struct kho_err *err)
 {
 	_cleanup_free_ char *final = NULL;
-	struct kho_lazy_sum sum = { 0 };
 	struct kho_img_tree t;
 	int rc;
 
@@ -145,19 +144,13 @@ static int state_one(struct kho_env *env, struct kho_proc_out_wl *w, struct stat
 	rc = kho_img_tree_read(final, &t, err);
 	if (rc)
 		return rc;
-	for (size_t i = 0; !rc && i < t.ntasks; i++)
-		if (t.tasks[i].state != 2)
-			rc = kho_pagemap_mark(final, &t.tasks[i], KHO_PROC_EAGER_PAGES, &sum, err);
-	if (!rc && describe(&t, s))
+	if (describe(&t, s))
 		rc = kho_fail(err, -ENOMEM, "describe processes: out of memory");
 	kho_img_tree_done(&t);
-	if (!rc)
-		env->ops->note(env, "%s: %.1f MiB come at once, %.1f MiB on demand", w->name,
-			       (double)sum.eager_pages / 256, (double)sum.lazy_pages / 256);
 	return rc;
 }
 
-int kho_proc_state_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
+int kho_proc_state_pack(struct kho_blob *out, struct kho_err *err)
 {
 	size_t n = kho_proc_out.n;
 	_cleanup_free_ struct state_one *s = calloc(n + 1, sizeof(*s));
@@ -167,7 +160,7 @@ int kho_proc_state_pack(struct kho_env *env, struct kho_blob *out, struct kho_er
 
 	for (size_t i = 0; !rc && i < n; i++) {
 		p[i] = &s[i].msg;
-		rc = state_one(env, &kho_proc_out.w[i], &s[i], err);
+		rc = state_one(&kho_proc_out.w[i], &s[i], err);
 		if (rc)
 			kho_wrap(err, "workload %s", kho_proc_out.w[i].name);
 	}

@@ -262,7 +262,15 @@ static void wake(struct kho_space *s, uint64_t va, uint64_t len)
 	ioctl(s->uffd, UFFDIO_WAKE, &r);
 }
 
-/* Copy pages [i, i + n) of the block; false: nothing more can be done with it now. */
+/* Nothing is mapped there any more: an event will say so, or has said so. */
+static bool drop_page(struct kho_space *s, struct kho_block *b, unsigned i)
+{
+	settle(s, b, mask(i, 1));
+	wake(s, b->va + i * KHO_PAGE, KHO_PAGE);
+	return true;
+}
+
+/* Copy pages [i, i + n) of the block, or only the first ones; false: nothing can be done with it now. */
 static bool copy(struct kho_space *s, struct kho_block *b, unsigned i, unsigned n)
 {
 	struct uffdio_copy c = {
@@ -283,17 +291,13 @@ static bool copy(struct kho_space *s, struct kho_block *b, unsigned i, unsigned 
 	case EAGAIN:	/* an event has to be read first */
 		return false;
 	case EEXIST:	/* the first page is there already */
-		settle(s, b, mask(i, 1));
-		wake(s, c.dst, KHO_PAGE);
-		return true;
+		return drop_page(s, b, i);
 	case ESRCH:
 	case ENOSPC:
 		s->gone = true;
 		return false;
-	default:	/* not mapped any more: an event will say so, or has said so */
-		settle(s, b, mask(i, n));
-		wake(s, c.dst, n * KHO_PAGE);
-		return true;
+	default:	/* of several pages some may lie in another area, or in none */
+		return n > 1 ? copy(s, b, i, 1) : drop_page(s, b, i);
 	}
 }
 

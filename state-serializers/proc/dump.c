@@ -456,12 +456,12 @@ int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *er
 		env->ops->phase(env, "criu dump", begin, end);
 		begin = kho_clock_us();
 	}
-	rc = kho_proc_state_pack(env, out, err);	/* marks the page maps, too */
+	rc = kho_proc_state_pack(out, err);
 	if (!rc && o->n) {
-		env->ops->phase(env, "page maps", begin, kho_clock_us());
-		begin = kho_clock_us();
 		rc = kho_proc_stream_finish(&o->stream, err);
 		env->ops->phase(env, "last images", begin, kho_clock_us());
+		env->ops->note(env, "%.1f MiB come at once, %.1f MiB on demand", (double)o->stream.sum.eager_pages / 256,
+			       (double)o->stream.sum.lazy_pages / 256);
 	}
 	return rc;
 }

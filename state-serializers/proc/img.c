@@ -11,6 +11,7 @@
 #include "lib/cleanup.h"
 #include "state-serializers/proc/criu_img.pb-c.h"
 #include "state-serializers/proc/img.h"
+#include "state-serializers/proc/tree.h"
 
 #define MAGIC_COMMON	0x54564319u
 #define FD_INETSK	4
@@ -154,6 +155,27 @@ static int read_cores(const char *dir, struct kho_img_task *t, const struct thre
 		return read_core(dir, (uint32_t)t->pid, t, 0, err);
 	for (size_t i = 0; !rc && i < th->n; i++)
 		rc = read_core(dir, th->tid[i], t, i, err);
+	return rc;
+}
+
+int kho_img_task_read(const char *dir, pid_t pid, struct kho_img_task *t, struct kho_err *err)
+{
+	_cleanup_free_ pid_t *tids = NULL;
+	size_t n = kho_pid_threads(pid, &tids);
+	int rc = 0;
+
+	*t = (struct kho_img_task){ .pid = pid, .nthreads = n };
+	if (!n)
+		return kho_fail(err, -ESRCH, "pid %d is gone", pid);
+	t->sp = calloc(n, sizeof(*t->sp));
+	if (!t->sp)
+		return kho_fail(err, -ENOMEM, "read images: out of memory");
+	for (size_t i = 0; !rc && i < n; i++)
+		rc = read_core(dir, (uint32_t)tids[i], t, i, err);
+	if (rc) {
+		free(t->sp);
+		t->sp = NULL;
+	}
 	return rc;
 }
 

@@ -48,6 +48,9 @@ struct kho_img_tree {
 int kho_img_tree_read(const char *dir, struct kho_img_tree *out, struct kho_err *err) __must_check;
 void kho_img_tree_done(struct kho_img_tree *t);
 
+/* One process alone, while it is stopped here: its threads are those in /proc. Free t->sp. */
+int kho_img_task_read(const char *dir, pid_t pid, struct kho_img_task *t, struct kho_err *err) __must_check;
+
 struct kho_pagemap_entry {
 	uint64_t va, nr;
 	uint32_t flags;		/* KHO_PE_* */
@@ -70,9 +73,9 @@ struct kho_lazy_sum {
 
 /*
  * Rewrite dir/pagemap-PID.img so that pages which were copied before the freeze (they lie in a parent
- * directory) may be restored lazily, and the few that were changed since (the ones in use) come at once;
- * if more than eager_max pages were changed they may be lazy too. Stack tops and areas that cannot be
- * served on demand stay as they are.
+ * directory) may be restored lazily, and the few that were changed since, or while pre-copying went on (the
+ * ones in use), come at once; if more than eager_max pages were changed they may be lazy too. Stack tops
+ * and areas that cannot be served on demand stay as they are.
  */
 int kho_pagemap_mark(const char *dir, const struct kho_img_task *t, uint64_t eager_max, struct kho_lazy_sum *sum,
 		     struct kho_err *err) __must_check;

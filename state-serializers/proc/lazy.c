@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
@@ -26,7 +28,7 @@
 
 #define SOCK_FD		3
 #define CRIU_RESTORED	0x52535446u	/* CRIU: all processes have been handed over and run */
-#define FAULT_AROUND	16u		/* pages */
+#define FAULT_AROUND	32u		/* pages */
 #define FILL_AFTER_US	5000000
 #define SPACES_MAX	4096
 
@@ -205,9 +207,23 @@ static int turn(struct server *v)
 	return rc;
 }
 
+/*
+ * Threads wait for this process: before it fills in the background it runs ahead of everything; afterwards it
+ * shares the CPUs, as the first among equals.
+ */
+static void set_urgent(bool urgent)
+{
+	struct sched_param p = { .sched_priority = urgent ? 1 : 0 };
+
+	sched_setscheduler(0, urgent ? SCHED_FIFO : SCHED_OTHER, &p);
+	if (!urgent)
+		setpriority(PRIO_PROCESS, 0, -20);
+}
+
 int kho_lazy_main(int argc, char **argv)
 {
 	static struct server v;
+	bool filling = false;
 	sigset_t usr1;
 	int rc = 0;
 
@@ -215,6 +231,7 @@ int kho_lazy_main(int argc, char **argv)
 		return 2;
 	v = (struct server){ .dir = argv[1], .progress = argv[2], .listen = SOCK_FD, .conn = -1 };
 	(void)!kho_write_existing("/proc/self/oom_score_adj", "-1000", NULL);
+	set_urgent(true);
 	sigemptyset(&usr1);
 	sigaddset(&usr1, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &usr1, NULL);
@@ -222,7 +239,11 @@ int kho_lazy_main(int argc, char **argv)
 	while (!rc && (!v.restored || v.n)) {
 		rc = turn(&v);
 		forget_gone(&v);
-		if (v.fill)
+		if (v.fill && !filling) {
+			filling = true;
+			set_urgent(false);
+		}
+		if (filling)
 			fill_some(&v);
 	}
 	if (!rc && v.restored)

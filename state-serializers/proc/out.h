@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "state-serializers/proc/criu.h"
+#include "state-serializers/proc/img.h"
 #include "state-serializers/serializer.h"
 
 #define KHO_PROC_ROUNDS_MAX	8
@@ -42,6 +43,7 @@ struct kho_proc_stream {
 	size_t ndirs;
 	char **sent;		/* names with prefix */
 	size_t nsent;
+	struct kho_lazy_sum sum;
 	int rc;
 	struct kho_err err;
 };
@@ -71,11 +73,14 @@ int kho_proc_forget(struct kho_env *env, struct kho_err *err);
 /* End the threads and CRIU's workers, and give the memory back; lets CRIU finish what it does. */
 void kho_proc_out_reset(void);
 
-/* The blobs: preserve's (who will come, how to check it) and drain's (who was frozen; marks the page maps). */
+/* The blobs: preserve's (who will come, how to check it) and drain's (who was frozen). */
 int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err) __must_check;
-int kho_proc_state_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err) __must_check;
+int kho_proc_state_pack(struct kho_blob *out, struct kho_err *err) __must_check;
 
-/* Send files of the watched directories as they are closed; page maps wait for kho_proc_stream_finish(). */
+/*
+ * Send files of the watched directories as they are closed. Page maps are marked (kho_pagemap_mark()) first, which can
+ * be done when the last image of their process is closed.
+ */
 int kho_proc_stream_start(struct kho_proc_stream *s, struct kho_env *env, struct kho_err *err) __must_check;
 int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char *prefix, struct kho_err *err) __must_check;
 

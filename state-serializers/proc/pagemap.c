@@ -28,6 +28,7 @@ struct vma {
 struct vmas {
 	struct vma *v;
 	size_t n;
+	struct kho_pagemap hot;	/* pages that were changed while pre-copying went on: they will be wanted soon */
 };
 
 struct out {
@@ -131,6 +132,70 @@ static bool is_stack_top(const struct kho_img_task *t, uint64_t va)
 	return false;
 }
 
+static int by_address(const void *a, const void *b)
+{
+	const struct kho_pagemap_entry *x = a, *y = b;
+
+	return x->va < y->va ? -1 : x->va > y->va;
+}
+
+/* The parents but the first one, which has everything, tell what changed. */
+static int read_hot(const char *dir, pid_t pid, struct vmas *vs, struct kho_err *err)
+{
+	_cleanup_free_ char *at = NULL;
+	int rc = 0;
+
+	if (asprintf(&at, "%s/parent", dir) < 0)
+		return kho_fail(err, -ENOMEM, "read page maps: out of memory");
+	while (!rc) {
+		_cleanup_free_ char *next = NULL;
+		struct kho_pagemap m;
+
+		if (asprintf(&next, "%s/parent", at) < 0)
+			return kho_fail(err, -ENOMEM, "read page maps: out of memory");
+		if (access(next, F_OK) || kho_pagemap_read(at, pid, &m, NULL))
+			break;
+		for (size_t i = 0; !rc && i < m.n; i++)
+			if (m.e[i].flags & KHO_PE_PRESENT && add_entry(&vs->hot, m.e[i]))
+				rc = kho_fail(err, -ENOMEM, "read page maps: out of memory");
+		kho_pagemap_done(&m);
+		free(at);
+		at = next;
+		next = NULL;
+	}
+	if (vs->hot.n)
+		qsort(vs->hot.e, vs->hot.n, sizeof(*vs->hot.e), by_address);
+	return rc;
+}
+
+/* Is va hot? *end is moved down to where that changes. */
+static bool is_hot(const struct vmas *vs, uint64_t va, uint64_t *end)
+{
+	size_t lo = 0, hi = vs->hot.n;
+
+	while (lo < hi) {	/* the first one that begins behind va */
+		size_t mid = (lo + hi) / 2;
+
+		if (vs->hot.e[mid].va <= va)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo < vs->hot.n && vs->hot.e[lo].va < *end)
+		*end = vs->hot.e[lo].va;
+	/* rounds overlap: look back over a few */
+	for (size_t back = 1; back <= lo && back <= 8; back++) {
+		const struct kho_pagemap_entry *e = &vs->hot.e[lo - back];
+
+		if (e->va + e->nr * PAGE > va) {
+			if (e->va + e->nr * PAGE < *end)
+				*end = e->va + e->nr * PAGE;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* How many pages from va on are of one kind, and of which; v is moved on to the area of va. */
 static uint64_t run_length(const struct vmas *vs, size_t *v, const struct kho_img_task *t, uint64_t va, uint64_t nr,
 			   bool *out_lazy)
@@ -156,7 +221,7 @@ static uint64_t run_length(const struct vmas *vs, size_t *v, const struct kho_im
 		if (top > va && top < end)
 			end = top;
 	}
-	*out_lazy = true;
+	*out_lazy = !is_hot(vs, va, &end);
 	return (end - va) / PAGE;
 }
 
@@ -249,13 +314,23 @@ static int rewrite(const char *dir, const struct kho_img_task *t, const struct k
 	return rc;
 }
 
+static uint64_t present(const struct kho_pagemap *m)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < m->n; i++)
+		if (m->e[i].flags & KHO_PE_PRESENT)
+			sum += m->e[i].nr;
+	return sum;
+}
+
 int kho_pagemap_mark(const char *dir, const struct kho_img_task *t, uint64_t eager_max, struct kho_lazy_sum *sum,
 		     struct kho_err *err)
 {
 	_cleanup_free_ char *mm_path = NULL;
 	struct kho_pagemap m;
 	struct vmas vs = { 0 };
-	uint64_t changed = 0;
+	uint64_t changed;
 	int rc = kho_pagemap_read(dir, t->pid, &m, err);
 
 	if (rc)
@@ -264,12 +339,15 @@ int kho_pagemap_mark(const char *dir, const struct kho_img_task *t, uint64_t eag
 		rc = kho_fail(err, -ENOMEM, "read memory map: out of memory");
 	if (!rc)
 		rc = kho_img_each(mm_path, take_mm, &vs, err);
-	for (size_t i = 0; i < m.n; i++)
-		if (m.e[i].flags & KHO_PE_PRESENT)
-			changed += m.e[i].nr;
+	if (!rc)
+		rc = read_hot(dir, t->pid, &vs, err);
+	changed = present(&m);
+	if (changed + present(&vs.hot) > eager_max)
+		kho_pagemap_done(&vs.hot);
 	if (!rc)
 		rc = rewrite(dir, t, &m, &vs, changed > eager_max, sum, err);
 	free(vs.v);
+	kho_pagemap_done(&vs.hot);
 	kho_pagemap_done(&m);
 	return rc;
 }

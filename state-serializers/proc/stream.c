@@ -63,22 +63,46 @@ static int note_sent(struct kho_proc_stream *s, const char *prefix, const char *
 	return 0;
 }
 
-/* Page maps are rewritten when the dump is through; they are small and go last. */
-static bool goes_now(const char *name)
+static bool is_pagemap(const char *name)
 {
-	return kho_image_is_carried(name) && strncmp(name, "pagemap-", 8);
+	return !strncmp(name, "pagemap-", 8) && strncmp(name, "pagemap-shmem", 13);
+}
+
+static int send_and_note(struct kho_proc_stream *s, size_t i, const char *name, struct kho_err *err)
+{
+	int rc = send_file(s->env, s->dirs[i], s->prefixes[i], name, err);
+
+	if (!rc && note_sent(s, s->prefixes[i], name))
+		rc = kho_fail(err, -ENOMEM, "send images: out of memory");
+	return rc;
+}
+
+static int send_pagemap(struct kho_proc_stream *s, size_t i, pid_t pid, struct kho_err *err)
+{
+	char name[48];
+	struct kho_img_task t;
+	int rc = kho_img_task_read(s->dirs[i], pid, &t, err);
+
+	if (rc)
+		return rc;
+	rc = kho_pagemap_mark(s->dirs[i], &t, KHO_PROC_EAGER_PAGES, &s->sum, err);
+	free(t.sp);
+	snprintf(name, sizeof(name), "pagemap-%d.img", pid);
+	return rc ? rc : send_and_note(s, i, name, err);
 }
 
 static int on_closed(struct kho_proc_stream *s, const struct inotify_event *e)
 {
 	size_t i = (size_t)e->wd - 1;
-	int rc;
+	int pid, end = 0, rc;
 
-	if (e->wd < 1 || i >= s->ndirs || !e->len || !goes_now(e->name) || was_sent(s, s->prefixes[i], e->name))
+	if (e->wd < 1 || i >= s->ndirs || !e->len || !kho_image_is_carried(e->name) || is_pagemap(e->name) ||
+	    was_sent(s, s->prefixes[i], e->name))
 		return 0;
-	rc = send_file(s->env, s->dirs[i], s->prefixes[i], e->name, &s->err);
-	if (!rc && note_sent(s, s->prefixes[i], e->name))
-		rc = kho_fail(&s->err, -ENOMEM, "send images: out of memory");
+	rc = send_and_note(s, i, e->name, &s->err);
+	/* fs-PID.img is the last one that CRIU closes of a process */
+	if (!rc && sscanf(e->name, "fs-%d.img%n", &pid, &end) == 1 && end && !e->name[end])
+		rc = send_pagemap(s, i, pid, &s->err);
 	return rc;
 }
 
@@ -164,16 +188,17 @@ int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char
 
 struct rest {
 	struct kho_proc_stream *s;
-	const char *prefix;
+	size_t i;
 };
 
 static int send_rest(const char *dir, const char *name, void *arg, struct kho_err *err)
 {
 	const struct rest *r = arg;
 
-	if (!kho_image_is_carried(name) || was_sent(r->s, r->prefix, name))
+	(void)dir;
+	if (!kho_image_is_carried(name) || was_sent(r->s, r->s->prefixes[r->i], name))
 		return 0;
-	return send_file(r->s->env, dir, r->prefix, name, err);
+	return is_pagemap(name) ? send_pagemap(r->s, r->i, atoi(name + 8), err) : send_and_note(r->s, r->i, name, err);
 }
 
 static void join(struct kho_proc_stream *s)
@@ -198,7 +223,7 @@ int kho_proc_stream_finish(struct kho_proc_stream *s, struct kho_err *err)
 		return s->rc;
 	}
 	for (size_t i = 0; !rc && i < s->ndirs; i++) {
-		struct rest r = { .s = s, .prefix = s->prefixes[i] };
+		struct rest r = { .s = s, .i = i };
 
 		rc = kho_dir_each(s->dirs[i], send_rest, &r, err);
 	}
