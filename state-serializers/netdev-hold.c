@@ -26,8 +26,8 @@
 #define PLUG_HANDLE	0x4b480000u	/* "KH" */
 #define CLSACT_HANDLE	TC_H_MAKE(TC_H_CLSACT, 0)
 #define NOTHING_POLL_US	500
-#define QUIET_US	300
-#define QUIET_TIMEOUT_US 1000000
+#define PAUSE_US	200
+#define PAUSE_TIMEOUT_US 1000000
 
 enum { PRIO_ARP = 1, PRIO_ND = 2, PRIO_ALL = 3 };
 
@@ -159,20 +159,6 @@ static int on_stats(const struct nlmsghdr *nlh, void *data)
 		s->out = st->tx_packets + st->tx_dropped + st->rx_dropped;
 	}
 	return MNL_CB_OK;
-}
-
-int kho_queue_stat(struct kho_nl *nl, int ifindex, struct kho_queue_stat *out, struct kho_err *err)
-{
-	struct qdisc_arg q = { .ifindex = ifindex };
-	int ret = read_qdiscs(nl, &q, err);
-
-	if (ret < 0)
-		return ret;
-	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
-
-	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = ifindex;
-	*out = (struct kho_queue_stat){ .qlen = q.qlen };
-	return kho_nl_dump(nl, nlh, on_stats, out, err, "read counters");
 }
 
 int kho_link_del(struct kho_nl *nl, const char *name, struct kho_err *err)
@@ -323,22 +309,51 @@ int kho_redirect_del(struct kho_nl *nl, int ifindex, bool ingress, struct kho_er
 	return first;
 }
 
-/* Empty, and nothing has come for quiet_us: in a pause between packets. */
-int kho_ifb_wait_quiet(struct kho_nl *nl, int ifb, unsigned quiet_us, unsigned timeout_us, struct kho_err *err)
+static int read_counters(struct kho_nl *nl, int ifindex, struct kho_queue_stat *s, struct kho_err *err)
+{
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
+
+	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = ifindex;
+	return kho_nl_dump(nl, nlh, on_stats, s, err, "read counters");
+}
+
+int kho_queue_stat(struct kho_nl *nl, int ifindex, struct kho_queue_stat *out, struct kho_err *err)
+{
+	struct qdisc_arg q = { .ifindex = ifindex };
+	int ret = read_qdiscs(nl, &q, err);
+
+	*out = (struct kho_queue_stat){ .qlen = q.qlen };
+	return ret < 0 ? ret : read_counters(nl, ifindex, out, err);
+}
+
+int kho_ifb_wait_empty(struct kho_nl *nl, int ifb, unsigned timeout_us, struct kho_err *err)
 {
 	uint64_t end = kho_clock_us() + timeout_us;
-	struct kho_queue_stat s, before = { .in = UINT64_MAX };
+	struct kho_queue_stat s;
 
 	for (;;) {
 		int ret = kho_queue_stat(nl, ifb, &s, err);
 
-		if (ret < 0 || (!s.qlen && s.in == s.out && (!quiet_us || s.in == before.in)))
+		if (ret < 0 || (!s.qlen && s.in == s.out))
 			return ret;
 		if (kho_clock_us() > end)
 			return kho_fail(err, -ETIMEDOUT, "interface %d: %u packets wait, %llu are on their way", ifb, s.qlen,
 					(unsigned long long)(s.in - s.out));
+		nanosleep(&(struct timespec){ .tv_nsec = NOTHING_POLL_US * 1000 }, NULL);
+	}
+}
+
+/* A moment in which nothing is on its way and nothing has come for a little while. */
+static void wait_for_pause(struct kho_nl *nl, int ifb)
+{
+	uint64_t end = kho_clock_us() + PAUSE_TIMEOUT_US;
+	struct kho_queue_stat s = { 0 }, before = { .in = UINT64_MAX };
+
+	while (kho_clock_us() < end && !read_counters(nl, ifb, &s, NULL)) {
+		if (s.in == s.out && s.in == before.in)
+			return;
 		before = s;
-		nanosleep(&(struct timespec){ .tv_nsec = (quiet_us ? quiet_us : NOTHING_POLL_US) * 1000 }, NULL);
+		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_US * 1000 }, NULL);
 	}
 }
 
@@ -352,8 +367,9 @@ int kho_redirect_end(struct kho_nl *nl, int ifindex, bool ingress, int ifb, stru
 	 * In a pause there is none; without any pause for a second a neighbour or two may change places,
 	 * which TCP takes without sending anything again.
 	 */
-	(void)!kho_ifb_wait_quiet(nl, ifb, QUIET_US, QUIET_TIMEOUT_US, NULL);
+	(void)!kho_ifb_wait_empty(nl, ifb, PAUSE_TIMEOUT_US, NULL);
+	wait_for_pause(nl, ifb);
 	kho_keep_first(&first, err, kho_redirect_del(nl, ifindex, ingress, &e), &e);
-	kho_keep_first(&first, err, kho_ifb_wait_quiet(nl, ifb, 0, QUIET_TIMEOUT_US, &e), &e);
+	kho_keep_first(&first, err, kho_ifb_wait_empty(nl, ifb, PAUSE_TIMEOUT_US, &e), &e);
 	return first;
 }

@@ -81,11 +81,8 @@ int kho_clsact_add(struct kho_nl *nl, int ifindex, struct kho_err *err);
 int kho_clsact_del(struct kho_nl *nl, int ifindex, struct kho_err *err);
 int kho_redirect_add(struct kho_nl *nl, int ifindex, bool ingress, int ifb, struct kho_err *err);
 int kho_redirect_del(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err *err);
-/*
- * Wait until nothing is in the ifb's plug nor on its way through it, and (quiet_us > 0) nothing has come for so long.
- * -ETIMEDOUT.
- */
-int kho_ifb_wait_quiet(struct kho_nl *nl, int ifb, unsigned quiet_us, unsigned timeout_us, struct kho_err *err);
+/* Wait until nothing is in the ifb's plug nor on its way through it. -ETIMEDOUT. */
+int kho_ifb_wait_empty(struct kho_nl *nl, int ifb, unsigned timeout_us, struct kho_err *err);
 /* Packets take the direct way again, in order: in a pause between packets if there is one. The plug must be released. */
 int kho_redirect_end(struct kho_nl *nl, int ifindex, bool ingress, int ifb, struct kho_err *err);
 

@@ -3,8 +3,8 @@
  * Serializers on one kernel, with devices that only pretend to change hands: what needs root, real
  * modules and real devices, but no second kernel.  Run inside a test VM:
  *
- *   serializer-check hold                 packets through veth, held and released: none lost, none overtaken
- *   serializer-check net                  the NIC is unbound and bound: comes back as it was, silent until finish
+ *   serializer-check hold                 packets through veth, held and released: none lost
+ *   serializer-check net PEER             the NIC is unbound and bound: comes back as it was, silent until finish
  *   serializer-check block DEVICE DIR     ext4 on DEVICE (mounted at DIR): frozen, snapshot, discard, merge
  *
  * Prints one line for each fact, exit 0 when all hold.
@@ -113,7 +113,7 @@ struct flow {
 	int rx, tx;
 	struct sockaddr_in to;
 	volatile bool stop;
-	unsigned sent, got, wrong, max_before_release;
+	unsigned sent, got, late;
 	volatile unsigned got_now;
 };
 
@@ -146,8 +146,8 @@ static void *receiver(void *arg)
 				return NULL;
 			continue;
 		}
-		f->wrong += n != next;
-		next = n + 1;
+		f->late += n < next;
+		next = n < next ? next : n + 1;
 		f->got++;
 		f->got_now = f->got;
 	}
@@ -274,7 +274,8 @@ static int hold(void)
 
 		fact(dark[i] == 0 && sent[i] > 500, "%s: while held %u of %u packets came through", way, dark[i], sent[i]);
 		fact(f[i].got == f[i].sent, "%s: %u of %u packets delivered", way, f[i].got, f[i].sent);
-		fact(!f[i].wrong, "%s: %u out of order", way, f[i].wrong);
+		/* at the change of the way one burst may be cut in two: see kho_redirect_end() */
+		fact(f[i].late <= 4, "%s: %u of them overtaken", way, f[i].late);
 	}
 	return bad;
 }
@@ -306,14 +307,14 @@ static int ping(const char *ip, unsigned timeout_ms)
 	return -ETIMEDOUT;
 }
 
-struct late_ping { int ret; uint64_t us; };
+struct late_ping { const char *peer; int ret; uint64_t us; };
 
 static void *pinger(void *arg)
 {
 	struct late_ping *p = arg;
 	uint64_t begin = kho_clock_us();
 
-	p->ret = ping("10.0.2.2", 8000);
+	p->ret = ping(p->peer, 8000);
 	p->us = kho_clock_us() - begin;
 	return NULL;
 }
@@ -329,30 +330,30 @@ static Kho__Netdev *snapshot(void)
 	return c;
 }
 
-static int net(void)
+static int net(const char *peer)
 {
 	struct kho_blob b0 = { 0 }, b1 = { 0 };
 	struct kho_err e = KHO_ERR_INIT;
-	struct late_ping late = { 0 };
+	struct late_ping late = { .peer = peer };
 	bool more;
 	pthread_t t;
 
-	fact(ping("10.0.2.2", 3000) == 0, "ping before");
+	fact(ping(peer, 3000) == 0, "ping before");
 	Kho__Netdev *was = snapshot();
 
 	must(kho_netdev_preserve(&env, 0, &b0, &more, &e), &e, "preserve");
-	fact(ping("10.0.2.2", 3000) == 0, "ping while preserved");
+	fact(ping(peer, 3000) == 0, "ping while preserved");
 	must(kho_netdev_freeze(&env, &e), &e, "freeze");
-	fact(ping("10.0.2.2", 700) == -ETIMEDOUT, "nothing goes out while frozen");
+	fact(ping(peer, 700) == -ETIMEDOUT, "nothing goes out while frozen");
 	must(kho_netdev_unfreeze(&env, &e), &e, "unfreeze");
-	fact(ping("10.0.2.2", 3000) == 0, "ping after unfreeze");
+	fact(ping(peer, 3000) == 0, "ping after unfreeze");
 	must(kho_netdev_freeze(&env, &e), &e, "freeze again");
 	must(kho_netdev_drain(&env, &b1, &e), &e, "drain");
 	must(kho_netdev_prepare(&env, &b0, &e), &e, "prepare");
 	rebind = true;
 	for (int round = 0; round < 2; round++) {
 		must(kho_netdev_retrieve(&env, &b1, &e), &e, "retrieve");
-		fact(ping("10.0.2.2", 1500) == -ETIMEDOUT, "dark: no packet leaves");
+		fact(ping(peer, 1500) == -ETIMEDOUT, "dark: no packet leaves");
 		if (!round)
 			must(kho_netdev_discard(&env, &e), &e, "discard");
 	}
@@ -361,7 +362,7 @@ static int net(void)
 	must(kho_netdev_finish(&env, &e), &e, "finish");
 	pthread_join(t, NULL);
 	fact(late.ret == 0 && late.us > 900000, "a ping sent in the dark is answered after finish (%llu ms)", (unsigned long long)late.us / 1000);
-	fact(ping("10.0.2.2", 3000) == 0, "ping after");
+	fact(ping(peer, 3000) == 0, "ping after");
 	Kho__Netdev *is = snapshot();
 
 	fact(was && is && was->n_link == is->n_link && was->n_route == is->n_route && was->n_rule == is->n_rule,
@@ -508,12 +509,12 @@ int main(int argc, char **argv)
 	must(kho_mkdir(env.images_dir, &e), &e, "run directory");
 	if (!strcmp(what, "hold"))
 		hold();
-	else if (!strcmp(what, "net"))
-		net();
+	else if (!strcmp(what, "net") && argc == 3)
+		net(argv[2]);
 	else if (!strcmp(what, "block") && argc == 4)
 		block(argv[2], argv[3]);
 	else
-		return fprintf(stderr, "serializer-check hold | net | block DEVICE DIR\n"), 2;
+		return fprintf(stderr, "serializer-check hold | net PEER | block DEVICE DIR\n"), 2;
 	printf("%s %s\n", what, bad ? "FAILED" : "ok");
 	return !!bad;
 }
