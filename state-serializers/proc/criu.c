@@ -19,7 +19,7 @@
 
 #define WORKER_FD	3
 #define VERSION_MIN	40201	/* older ones dump no TCP socket on Linux 7.x */
-#define QUICK_US	10000000
+#define QUICK_US	60000000
 
 static bool usable(const char *dir, size_t len, char out[PATH_MAX])
 {

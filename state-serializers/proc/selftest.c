@@ -18,7 +18,7 @@
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 
-#define STEP_US		10000000ull
+#define STEP_US		60000000ull
 #define BROKEN		(~0ull)
 
 static const char fix[] = "install criu 4.2.1 or newer; if it is, look at the kernel's CONFIG_CHECKPOINT_RESTORE, "
