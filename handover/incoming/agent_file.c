@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "handover/incoming/agent_impl.h"
@@ -55,8 +57,8 @@ static void place_done(struct place *p)
 	*p = (struct place){ .dir = -1, .fd = -1 };
 }
 
-/* Open the directory that name lies in, making what is missing; *out_last = its last component. */
-static int open_dir(int root, const char *name, char **out_last, struct kho_err *err)
+/* Make the missing directories on the way to name (its last component is left out). */
+static int make_dirs(int root, const char *name, struct kho_err *err)
 {
 	_cleanup_free_ char *copy = strdup(name);
 	_cleanup_close_ int dir = openat(root, ".", O_DIRECTORY | O_PATH | O_CLOEXEC);
@@ -76,10 +78,38 @@ static int open_dir(int root, const char *name, char **out_last, struct kho_err 
 		close(dir);
 		dir = next;
 	}
-	*out_last = strdup(part);
-	if (!*out_last)
+	return 0;
+}
+
+/* The directory that name lies in; most often it is there, and one call finds it. */
+static int open_dir(int root, const char *name, struct kho_err *err)
+{
+	const struct open_how how = { .flags = O_DIRECTORY | O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+	const char *slash = strrchr(name, '/');
+	_cleanup_free_ char *path = slash ? strndup(name, slash - name) : strdup(".");
+	int fd, ret;
+
+	if (!path)
 		return kho_fail(err, -ENOMEM, "file name");
-	return steal_fd(dir);
+	fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
+	if (fd < 0 && slash && errno == ENOENT) {
+		ret = make_dirs(root, name, err);
+		if (ret < 0)
+			return ret;
+		fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
+	}
+	return fd < 0 ? kho_fail_errno(err, "open directory %s", path) : fd;
+}
+
+static int create(struct place *p, mode_t mode)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+	int fd = openat(p->dir, p->tmp, flags, mode);
+
+	if (fd < 0 && errno == EEXIST && !unlinkat(p->dir, p->tmp, 0))	/* of an agent before us */
+		fd = openat(p->dir, p->tmp, flags, mode);
+	return fd;
 }
 
 static int place_open(struct kho_agent *a, const char *name, uint32_t mode, struct place *out, struct kho_err *err)
@@ -90,13 +120,13 @@ static int place_open(struct kho_agent *a, const char *name, uint32_t mode, stru
 	*out = (struct place){ .dir = -1, .fd = -1 };
 	if (ret < 0)
 		return ret;
-	ret = open_dir(told(a)->images_fd, name, &out->name, err);
+	ret = open_dir(told(a)->images_fd, name, err);
 	if (ret < 0)
 		return kho_wrap(err, "%s", name);
 	out->dir = ret;
+	out->name = strdup(strrchr(name, '/') ? strrchr(name, '/') + 1 : name);
 	snprintf(out->tmp, sizeof(out->tmp), ".part-%" PRIu64, ++count);
-	unlinkat(out->dir, out->tmp, 0);	/* of an agent before us */
-	out->fd = openat(out->dir, out->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode & 0700);
+	out->fd = out->name ? create(out, mode & 0700) : -1;
 	if (out->fd < 0) {
 		kho_fail_errno(err, "make %s", name);
 		place_done(out);
