@@ -7,8 +7,8 @@
 #include "state-serializers/proc/probe.h"
 
 /*
- * The NIC is quiet before a socket is dumped: a packet that the kernel acknowledged after its socket was written to
- * the images would be lost. (The frozen NIC is CRIU's network lock.)
+ * The NIC is quiet before a socket is dumped: a packet that the kernel acknowledged after its
+ * socket was written to the images would be lost. (The frozen NIC is CRIU's network lock.)
  */
 static const char *const needs[] = { "netdev", NULL };
 

@@ -76,7 +76,8 @@ int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err
 	plan.revision = 1;
 	plan.workloads = p;
 	plan.pid_max = (uint32_t)kho_kernel_number("pid_max");
-	rc = rc ? kho_fail(err, rc, "describe processes: out of memory") : pack(&plan.base, out, err);
+	rc = rc ? kho_fail(err, rc, "describe processes: out of memory")
+		: pack(&plan.base, out, err);
 	for (size_t i = 0; i < plan.n_workloads; i++)
 		free(w[i].pids);
 	return rc;

@@ -46,7 +46,10 @@ static int add_run(struct kho_space *s, uint64_t va, uint64_t nr, uint32_t file,
 	while (!rc && nr) {
 		uint32_t n = nr < BLOCK ? (uint32_t)nr : BLOCK;
 
-		rc = add_block(s, (struct kho_block){ .va = va, .todo = mask(0, n), .file = file, .nr = n, .off = off });
+		rc = add_block(
+			s,
+			(struct kho_block){
+				.va = va, .todo = mask(0, n), .file = file, .nr = n, .off = off });
 		va += n * KHO_PAGE;
 		off += n;
 		nr -= n;
@@ -56,11 +59,11 @@ static int add_run(struct kho_space *s, uint64_t va, uint64_t nr, uint32_t file,
 
 struct level {
 	struct kho_pagemap map;
-	size_t at;	/* lookups come in rising order */
+	size_t at; /* lookups come in rising order */
 };
 
 struct chain {
-	struct level *l;	/* 0: final, then its parents */
+	struct level *l; /* 0: final, then its parents */
 	size_t n;
 };
 
@@ -95,7 +98,8 @@ static int resolve(struct kho_space *s, struct chain *c, size_t level, uint64_t 
 	return rc;
 }
 
-static int open_pages(const char *level_dir, uint32_t id, struct kho_pages_file *out, struct kho_err *err)
+static int open_pages(const char *level_dir, uint32_t id, struct kho_pages_file *out,
+		      struct kho_err *err)
 {
 	_cleanup_free_ char *path = NULL;
 	struct stat st;
@@ -105,7 +109,7 @@ static int open_pages(const char *level_dir, uint32_t id, struct kho_pages_file 
 		return kho_fail(err, -ENOMEM, "open pages: out of memory");
 	out->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (out->fd < 0 && errno == ENOENT)
-		return 0;	/* nothing was present at this level */
+		return 0; /* nothing was present at this level */
 	if (out->fd < 0 || fstat(out->fd, &st))
 		return kho_fail_errno(err, "open %s", path);
 	out->len = (size_t)st.st_size;
@@ -133,7 +137,8 @@ static char *level_dir(const char *dir, size_t level)
 	return p;
 }
 
-static int add_level(struct kho_space *s, struct chain *c, const char *dir, pid_t pid, struct kho_err *err)
+static int add_level(struct kho_space *s, struct chain *c, const char *dir, pid_t pid,
+		     struct kho_err *err)
 {
 	struct kho_pages_file *files = realloc(s->files, (c->n + 1) * sizeof(*files));
 	struct level *l;
@@ -177,8 +182,8 @@ static int load(struct kho_space *s, struct chain *c, const char *dir, struct kh
 		if (e->flags & KHO_PE_LAZY)
 			rc = resolve(s, c, 0, e->va, e->nr);
 		if (rc)
-			kho_fail(err, rc, "pages of pid %d at %llx are missing in the images", s->pid,
-				 (unsigned long long)e->va);
+			kho_fail(err, rc, "pages of pid %d at %llx are missing in the images",
+				 s->pid, (unsigned long long)e->va);
 	}
 	return rc;
 }
@@ -228,7 +233,8 @@ struct kho_space *kho_space_clone(struct kho_space *from, int uffd)
 			continue;
 		s->files[i].fd = fcntl(from->files[i].fd, F_DUPFD_CLOEXEC, 0);
 		if (from->files[i].len)
-			s->files[i].map = mmap(NULL, from->files[i].len, PROT_READ, MAP_SHARED, from->files[i].fd, 0);
+			s->files[i].map = mmap(NULL, from->files[i].len, PROT_READ, MAP_SHARED,
+					       from->files[i].fd, 0);
 	}
 	from->shared = s->shared = true;
 	return s;
@@ -270,7 +276,8 @@ static bool drop_page(struct kho_space *s, struct kho_block *b, unsigned i)
 	return true;
 }
 
-/* Copy pages [i, i + n) of the block, or only the first ones; false: nothing can be done with it now. */
+/* Copy pages [i, i + n) of the block, or only the first ones; false: nothing can be done with it
+ * now. */
 static bool copy(struct kho_space *s, struct kho_block *b, unsigned i, unsigned n)
 {
 	struct uffdio_copy c = {
@@ -288,15 +295,15 @@ static bool copy(struct kho_space *s, struct kho_block *b, unsigned i, unsigned 
 		return true;
 	}
 	switch (errno) {
-	case EAGAIN:	/* an event has to be read first */
+	case EAGAIN: /* an event has to be read first */
 		return false;
-	case EEXIST:	/* the first page is there already */
+	case EEXIST: /* the first page is there already */
 		return drop_page(s, b, i);
 	case ESRCH:
 	case ENOSPC:
 		s->gone = true;
 		return false;
-	default:	/* of several pages some may lie in another area, or in none */
+	default: /* of several pages some may lie in another area, or in none */
 		return n > 1 ? copy(s, b, i, 1) : drop_page(s, b, i);
 	}
 }
@@ -340,18 +347,18 @@ void kho_space_fault(struct kho_space *s, uint64_t va, unsigned around)
 	end = i + 1;
 	while (end < b->nr && end - first < around && (b->todo & mask(end, 1)))
 		end++;
-	/* The page itself may stay behind when the copy stops early or there is an event to read: the fault is then
-	 * asked for again by copying it alone once more. */
+	/* The page itself may stay behind when the copy stops early or there is an event to read:
+	 * the fault is then asked for again by copying it alone once more. */
 	copy(s, b, first, end - first);
 	if (b->todo & mask(i, 1) && !copy(s, b, i, 1))
-		wake(s, va, KHO_PAGE);	/* the thread faults again, after the event */
+		wake(s, va, KHO_PAGE); /* the thread faults again, after the event */
 }
 
 static void give_back(struct kho_space *s, const struct kho_block *b)
 {
 	if (!s->shared && s->files[b->file].fd >= 0)
-		fallocate(s->files[b->file].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(b->off * KHO_PAGE),
-			  (off_t)(b->nr * KHO_PAGE));
+		fallocate(s->files[b->file].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			  (off_t)(b->off * KHO_PAGE), (off_t)(b->nr * KHO_PAGE));
 }
 
 void kho_space_fill(struct kho_space *s)
@@ -383,7 +390,8 @@ void kho_space_drop(struct kho_space *s, uint64_t start, uint64_t end)
 	for (size_t k = 0; k < s->n; k++) {
 		struct kho_block *b = &s->b[k];
 
-		for (unsigned i = 0; i < b->nr && b->va < end && b->va + b->nr * KHO_PAGE > start; i++)
+		for (unsigned i = 0; i < b->nr && b->va < end && b->va + b->nr * KHO_PAGE > start;
+		     i++)
 			if (b->va + i * KHO_PAGE >= start && b->va + i * KHO_PAGE < end)
 				settle(s, b, mask(i, 1));
 	}
@@ -417,10 +425,15 @@ void kho_space_move(struct kho_space *s, uint64_t from, uint64_t to, uint64_t le
 			if (b.va + i * KHO_PAGE >= from && b.va + i * KHO_PAGE < from + len)
 				bits |= b.todo & mask(i, 1);
 		settle(s, &s->b[k], bits);
-		/* one block of its own for each page: a move within a block is rare, and order is by address */
+		/* one block of its own for each page: a move within a block is rare, and order is
+		 * by address */
 		for (unsigned i = 0; i < b.nr; i++)
-			if (bits & mask(i, 1) && add_block(s, (struct kho_block){ .va = b.va + i * KHO_PAGE - from + to,
-					.todo = 1, .file = b.file, .nr = 1, .off = b.off + i }))
+			if (bits & mask(i, 1) &&
+			    add_block(s, (struct kho_block){ .va = b.va + i * KHO_PAGE - from + to,
+							     .todo = 1,
+							     .file = b.file,
+							     .nr = 1,
+							     .off = b.off + i }))
 				kill_for_want_of_memory(s);
 	}
 	/* what was complete or moved away no longer names an address */

@@ -24,35 +24,38 @@ struct kho_pages_file {
 
 struct kho_block {
 	uint64_t va;
-	uint64_t todo;		/* bit i: page i is not there yet */
-	uint32_t file;		/* index */
+	uint64_t todo; /* bit i: page i is not there yet */
+	uint32_t file; /* index */
 	uint32_t nr;
-	uint64_t off;		/* page number in the file */
+	uint64_t off; /* page number in the file */
 };
 
 struct kho_space {
 	pid_t pid;
 	int uffd;
-	bool gone;		/* the process is */
-	bool shared;		/* a fork still needs the images */
-	struct kho_block *b;	/* sorted by va */
+	bool gone;	     /* the process is */
+	bool shared;	     /* a fork still needs the images */
+	struct kho_block *b; /* sorted by va */
 	size_t n, room, cursor;
-	uint64_t pending;	/* pages */
+	uint64_t pending; /* pages */
 	struct kho_pages_file *files;
 	size_t nfiles;
 };
 
-/* Everything marked lazy in dir/final for pid, looked up through the chain of parent directories. */
+/* Everything marked lazy in dir/final for pid, looked up through the chain of parent directories.
+ */
 struct kho_space *kho_space_load(const char *dir, pid_t pid, int uffd, struct kho_err *err);
 
 /* The same pages for a fork of the process. */
 struct kho_space *kho_space_clone(struct kho_space *from, int uffd);
 void kho_space_free(struct kho_space *s);
 
-/* A thread waits for the page at va: copy it and up to around - 1 neighbours, or give a page of zeros. */
+/* A thread waits for the page at va: copy it and up to around - 1 neighbours, or give a page of
+ * zeros. */
 void kho_space_fault(struct kho_space *s, uint64_t va, unsigned around);
 
-/* Copy the next block that is not complete; gives its place in the images back when nobody needs it. */
+/* Copy the next block that is not complete; gives its place in the images back when nobody needs
+ * it. */
 void kho_space_fill(struct kho_space *s);
 
 /* [start, end) is not wanted any more. */

@@ -17,13 +17,14 @@
 #include "lib/io.h"
 #include "state-serializers/proc/criu.h"
 
-#define WORKER_FD	3
-#define VERSION_MIN	40201	/* older ones dump no TCP socket on Linux 7.x */
-#define QUICK_US	60000000
+#define WORKER_FD   3
+#define VERSION_MIN 40201 /* older ones dump no TCP socket on Linux 7.x */
+#define QUICK_US    60000000
 
 static bool usable(const char *dir, size_t len, char out[PATH_MAX])
 {
-	return len && snprintf(out, PATH_MAX, "%.*s/criu", (int)len, dir) < PATH_MAX && !access(out, X_OK);
+	return len && snprintf(out, PATH_MAX, "%.*s/criu", (int)len, dir) < PATH_MAX &&
+	       !access(out, X_OK);
 }
 
 int kho_criu_find(char **out_path, struct kho_err *err)
@@ -41,14 +42,17 @@ int kho_criu_find(char **out_path, struct kho_err *err)
 	if (!found)
 		found = usable("/usr/sbin", 9, try) || usable("/usr/lib/khoctl", 15, try);
 	if (!found)
-		return kho_fail(err, -ENOENT, "criu is not installed; install criu 4.2.1 or newer (Debian: package criu)");
+		return kho_fail(err, -ENOENT,
+				"criu is not installed; install criu 4.2.1 or newer (Debian: "
+				"package criu)");
 	*out_path = strdup(try);
 	return *out_path ? 0 : kho_fail(err, -ENOMEM, "find criu: out of memory");
 }
 
 static int spawn_worker(const char *path, int sk, char *const envp[], pid_t *out)
 {
-	char *argv[] = { (char *)"criu", (char *)"--no-default-config", (char *)"swrk", (char *)"3", NULL };
+	char *argv[] = { (char *)"criu", (char *)"--no-default-config", (char *)"swrk", (char *)"3",
+			 NULL };
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t at;
 	sigset_t none, all;
@@ -58,7 +62,8 @@ static int spawn_worker(const char *path, int sk, char *const envp[], pid_t *out
 	sigfillset(&all);
 	posix_spawn_file_actions_init(&fa);
 	posix_spawnattr_init(&at);
-	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+					      POSIX_SPAWN_SETSID);
 	posix_spawnattr_setsigmask(&at, &none);
 	posix_spawnattr_setsigdefault(&at, &all);
 	posix_spawn_file_actions_adddup2(&fa, sk, WORKER_FD);
@@ -79,8 +84,10 @@ int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
 
 	if (kho_criu_find(&path, err))
 		return err ? err->code : -ENOENT;
-	/* Plugins serve devices that no workload of ours may have; loading them costs time in the blackout. */
-	if (asprintf(&plugins, "%s/no-plugins", run_dir) < 0 || asprintf(&env_plugins, "CRIU_LIBS_DIR=%s", plugins) < 0)
+	/* Plugins serve devices that no workload of ours may have; loading them costs time in the
+	 * blackout. */
+	if (asprintf(&plugins, "%s/no-plugins", run_dir) < 0 ||
+	    asprintf(&env_plugins, "CRIU_LIBS_DIR=%s", plugins) < 0)
 		return kho_fail(err, -ENOMEM, "start criu: out of memory");
 	rc = kho_mkdir(plugins, err);
 	if (rc)
@@ -89,7 +96,8 @@ int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
 		return kho_fail_errno(err, "start criu: socketpair");
 	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", env_plugins, NULL };
 
-	/* dup2 onto itself would keep CLOEXEC: make sure the worker's end is not WORKER_FD already */
+	/* dup2 onto itself would keep CLOEXEC: make sure the worker's end is not WORKER_FD already
+	 */
 	if (sv[1] == WORKER_FD) {
 		sv[1] = fcntl(sv[1], F_DUPFD_CLOEXEC, WORKER_FD + 1);
 		close(WORKER_FD);
@@ -229,9 +237,12 @@ static bool first_complaint(const char *log, char out[256])
 	return false;
 }
 
-int kho_criu_refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what, const char *log)
+int kho_criu_refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what,
+		     const char *log)
 {
-	int code = resp->has_cr_errno && resp->cr_errno > 0 && resp->cr_errno < 4096 ? -resp->cr_errno : -EIO;
+	int code = resp->has_cr_errno && resp->cr_errno > 0 && resp->cr_errno < 4096
+			   ? -resp->cr_errno
+			   : -EIO;
 	const char *msg = resp->cr_errmsg ? resp->cr_errmsg : "no reason given";
 	char complaint[256];
 
@@ -268,13 +279,15 @@ static int ask_version(struct kho_criu *c, struct kho_criu_facts *out, struct kh
 	if (rc)
 		return rc;
 	if (resp->version)
-		out->version = (unsigned)resp->version->major * 10000 + (unsigned)resp->version->minor * 100 +
+		out->version = (unsigned)resp->version->major * 10000 +
+			       (unsigned)resp->version->minor * 100 +
 			       (unsigned)resp->version->sublevel;
 	criu_rpc__resp__free_unpacked(resp, NULL);
 	if (out->version < VERSION_MIN)
-		return kho_fail(err, -EPROTONOSUPPORT, "criu is %u.%u.%u, which cannot dump TCP sockets on newer kernels;"
-				" install criu 4.2.1 or newer", out->version / 10000, out->version / 100 % 100,
-				out->version % 100);
+		return kho_fail(err, -EPROTONOSUPPORT,
+				"criu is %u.%u.%u, which cannot dump TCP sockets on newer kernels;"
+				" install criu 4.2.1 or newer",
+				out->version / 10000, out->version / 100 % 100, out->version % 100);
 	return 0;
 }
 

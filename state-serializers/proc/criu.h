@@ -14,19 +14,22 @@
 #include "state-serializers/proc/criu_rpc.pb-c.h"
 
 struct kho_criu {
-	pid_t pid;		/* 0: none */
+	pid_t pid; /* 0: none */
 	int sk;
 	int pidfd;
 };
 
-#define KHO_CRIU_INIT { .sk = -1, .pidfd = -1 }
+#define KHO_CRIU_INIT                 \
+	{                             \
+		.sk = -1, .pidfd = -1 \
+	}
 
 /* Path of the criu to use: PATH, /usr/sbin/criu, /usr/lib/khoctl/criu; -ENOENT with the fix. */
 int kho_criu_find(char **out_path, struct kho_err *err) __must_check;
 
 /*
- * Start a worker. run_dir holds an empty plugin directory for it (it is made). The worker waits for a request, has no
- * descriptors of ours and default signals.
+ * Start a worker. run_dir holds an empty plugin directory for it (it is made). The worker waits for
+ * a request, has no descriptors of ours and default signals.
  */
 int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err) __must_check;
 
@@ -39,20 +42,23 @@ void kho_criu_finish(struct kho_criu *c, uint64_t timeout_us);
 /* Send one request. */
 int kho_criu_send(struct kho_criu *c, const CriuRpc__Req *req, struct kho_err *err) __must_check;
 
-/* Receive one message; free it with criu_rpc__resp__free_unpacked(). -ETIMEDOUT, -EPIPE (it died). */
-int kho_criu_recv(struct kho_criu *c, uint64_t timeout_us, CriuRpc__Resp **out, struct kho_err *err) __must_check;
+/* Receive one message; free it with criu_rpc__resp__free_unpacked(). -ETIMEDOUT, -EPIPE (it died).
+ */
+int kho_criu_recv(struct kho_criu *c, uint64_t timeout_us, CriuRpc__Resp **out,
+		  struct kho_err *err) __must_check;
 
 /* Answer a NOTIFY: go on, or give up and undo. */
 int kho_criu_answer(struct kho_criu *c, bool go_on, struct kho_err *err) __must_check;
 
 /*
- * The reason CRIU gave for a refusal as our error; always negative. log (or NULL): path of its log, whose first
- * complaint about the work itself says more than its answer.
+ * The reason CRIU gave for a refusal as our error; always negative. log (or NULL): path of its log,
+ * whose first complaint about the work itself says more than its answer.
  */
-int kho_criu_refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what, const char *log);
+int kho_criu_refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what,
+		     const char *log);
 
 struct kho_criu_facts {
-	unsigned version;	/* 40201 = 4.2.1 */
+	unsigned version; /* 40201 = 4.2.1 */
 	bool mem_track, lazy_pages;
 };
 
@@ -60,7 +66,8 @@ struct kho_criu_facts {
  * Is there a usable CRIU (4.2.1 or newer)? Asks for version and features with a worker of its own,
  * which also makes the cache of kernel facts (/run/criu.kdat).
  */
-int kho_criu_check(const char *run_dir, struct kho_criu_facts *out, struct kho_err *err) __must_check;
+int kho_criu_check(const char *run_dir, struct kho_criu_facts *out,
+		   struct kho_err *err) __must_check;
 
 /* Wait until the process behind pidfd ends. False: it still runs after timeout_us. */
 bool kho_pidfd_wait(int pidfd, uint64_t timeout_us);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The outgoing side: pre-copy in rounds while everything runs, freeze, and the dump that goes on
- * behind the freeze. CRIU's worker is asked to dump long before and waits in its "pre-dump" notice, so
- * that the freeze is one message away; "query-ext-files" is the notice that follows seizing the tree, and
- * at "post-dump" all images are written.
+ * behind the freeze. CRIU's worker is asked to dump long before and waits in its "pre-dump" notice,
+ * so that the freeze is one message away; "query-ext-files" is the notice that follows seizing the
+ * tree, and at "post-dump" all images are written.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -19,10 +19,10 @@
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/tree.h"
 
-#define PRECOPY_US	120000000ull
-#define ARM_US		10000000ull
-#define DUMP_US		60000000ull
-#define SEIZE_S		10
+#define PRECOPY_US 120000000ull
+#define ARM_US	   10000000ull
+#define DUMP_US	   60000000ull
+#define SEIZE_S	   10
 
 struct kho_proc_out kho_proc_out = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -30,12 +30,14 @@ struct kho_proc_out kho_proc_out = {
 	.stream = { .inotify = -1, .stop_fd = -1 },
 };
 
-static void options(CriuRpc__Opts *o, const struct kho_proc_out_wl *w, const char *images, const char *parent)
+static void options(CriuRpc__Opts *o, const struct kho_proc_out_wl *w, const char *images,
+		    const char *parent)
 {
 	*o = (CriuRpc__Opts)CRIU_RPC__OPTS__INIT;
 	o->images_dir_fd = -1;
 	o->images_dir = (char *)images;
-	o->has_work_dir_fd = o->has_pid = o->has_tcp_established = o->has_file_locks = o->has_log_level = 1;
+	o->has_work_dir_fd = o->has_pid = o->has_tcp_established = o->has_file_locks =
+		o->has_log_level = 1;
 	o->work_dir_fd = w->work_fd;
 	o->pid = w->root;
 	o->tcp_established = o->file_locks = 1;
@@ -44,11 +46,12 @@ static void options(CriuRpc__Opts *o, const struct kho_proc_out_wl *w, const cha
 	o->has_manage_cgroups_mode = o->has_ghost_limit = o->has_network_lock = o->has_timeout = 1;
 	o->manage_cgroups_mode = CRIU_RPC__CGROUP_MODE__CG_IGNORE;
 	o->ghost_limit = 64u << 20;
-	o->network_lock = CRIU_RPC__NETWORK_LOCK__LOCK_SKIP;	/* the frozen NIC is the lock */
+	o->network_lock = CRIU_RPC__NETWORK_LOCK__LOCK_SKIP; /* the frozen NIC is the lock */
 	o->timeout = SEIZE_S;
 }
 
-static int refused(const struct kho_proc_out_wl *w, const CriuRpc__Resp *resp, const char *what, struct kho_err *err)
+static int refused(const struct kho_proc_out_wl *w, const CriuRpc__Resp *resp, const char *what,
+		   struct kho_err *err)
 {
 	char log[PATH_MAX];
 
@@ -57,7 +60,8 @@ static int refused(const struct kho_proc_out_wl *w, const CriuRpc__Resp *resp, c
 }
 
 /* dir/final or dir/pre.N */
-static int sub_dir(const struct kho_proc_out_wl *w, int round, char out[PATH_MAX], struct kho_err *err)
+static int sub_dir(const struct kho_proc_out_wl *w, int round, char out[PATH_MAX],
+		   struct kho_err *err)
 {
 	if (round < 0)
 		snprintf(out, PATH_MAX, "%s/final", w->dir);
@@ -66,7 +70,8 @@ static int sub_dir(const struct kho_proc_out_wl *w, int round, char out[PATH_MAX
 	return kho_mkdir(out, err);
 }
 
-static int setup_one(struct kho_env *env, const struct kho_workload *src, struct kho_proc_out_wl *w, struct kho_err *err)
+static int setup_one(struct kho_env *env, const struct kho_workload *src, struct kho_proc_out_wl *w,
+		     struct kho_err *err)
 {
 	char work[PATH_MAX];
 	int rc;
@@ -128,7 +133,8 @@ static int give_pages_back(const char *dir, const char *name, void *arg, struct 
 	return 0;
 }
 
-static int ask(struct kho_proc_out_wl *w, const CriuRpc__Req *req, const char *what, struct kho_err *err)
+static int ask(struct kho_proc_out_wl *w, const CriuRpc__Req *req, const char *what,
+	       struct kho_err *err)
 {
 	CriuRpc__Resp *resp = NULL;
 	int rc = kho_criu_send(&w->criu, req, err);
@@ -142,7 +148,8 @@ static int ask(struct kho_proc_out_wl *w, const CriuRpc__Req *req, const char *w
 	return rc;
 }
 
-static int pre_dump(struct kho_env *env, struct kho_proc_out_wl *w, uint64_t *out_bytes, struct kho_err *err)
+static int pre_dump(struct kho_env *env, struct kho_proc_out_wl *w, uint64_t *out_bytes,
+		    struct kho_err *err)
 {
 	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
 	char dir[PATH_MAX], parent[32], prefix[PATH_MAX];
@@ -185,7 +192,8 @@ static int until_notice(struct kho_proc_out_wl *w, const char *script, struct kh
 			return rc;
 		if (resp->type != CRIU_RPC__TYPE__NOTIFY)
 			rc = refused(w, resp, "dump", err);
-		else if (resp->notify && resp->notify->script && !strcmp(resp->notify->script, script))
+		else if (resp->notify && resp->notify->script &&
+			 !strcmp(resp->notify->script, script))
 			there = true;
 		else
 			rc = kho_criu_answer(&w->criu, true, err);
@@ -259,7 +267,8 @@ static int disarm_all(struct kho_env *env, struct kho_err *err)
 	return rc;
 }
 
-int kho_proc_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err)
+int kho_proc_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more,
+		      struct kho_err *err)
 {
 	struct kho_proc_out *o = &kho_proc_out;
 	uint64_t bytes = 0;
@@ -276,8 +285,8 @@ int kho_proc_preserve(struct kho_env *env, unsigned round, struct kho_blob *out,
 		return rc;
 	if (o->n && o->mem_track)
 		env->ops->note(env, "round %u: %.1f MiB", round, (double)bytes / (1 << 20));
-	*out_more = o->n && o->mem_track && bytes > KHO_PROC_CONVERGED && round + 1 < KHO_PROC_ROUNDS_MAX &&
-		    (!round || bytes <= o->last_bytes / 4 * 3);
+	*out_more = o->n && o->mem_track && bytes > KHO_PROC_CONVERGED &&
+		    round + 1 < KHO_PROC_ROUNDS_MAX && (!round || bytes <= o->last_bytes / 4 * 3);
 	o->last_bytes = bytes;
 	return *out_more ? 0 : arm_all(env, err);
 }
@@ -339,7 +348,8 @@ static void *dump_thread(void *arg)
 		for (size_t i = 0; p && i < o->n; i++) {
 			bool listen = o->w[i].released && !o->w[i].ended;
 
-			p[i] = (struct pollfd){ .fd = listen ? o->w[i].criu.sk : -1, .events = POLLIN };
+			p[i] = (struct pollfd){ .fd = listen ? o->w[i].criu.sk : -1,
+						.events = POLLIN };
 			live += listen;
 		}
 		if (!live)
@@ -355,7 +365,8 @@ static void *dump_thread(void *arg)
 }
 
 /* Wait until `done` holds for every workload, or one has failed, or time is up; lock held. */
-static int wait_all(bool (*done)(const struct kho_proc_out_wl *), uint64_t timeout_us, const char *what, struct kho_err *err)
+static int wait_all(bool (*done)(const struct kho_proc_out_wl *), uint64_t timeout_us,
+		    const char *what, struct kho_err *err)
 {
 	struct kho_proc_out *o = &kho_proc_out;
 	struct timespec end;
@@ -382,7 +393,8 @@ static int wait_all(bool (*done)(const struct kho_proc_out_wl *), uint64_t timeo
 		if (missing == o->n)
 			return 0;
 		if (pthread_cond_timedwait(&o->changed, &o->lock, &end) == ETIMEDOUT)
-			return kho_fail(err, -ETIMEDOUT, "%s %s: not done within %llu s", what, o->w[missing].name,
+			return kho_fail(err, -ETIMEDOUT, "%s %s: not done within %llu s", what,
+					o->w[missing].name,
 					(unsigned long long)timeout_us / 1000000);
 	}
 }
@@ -403,7 +415,8 @@ static int mark_frozen(const struct kho_proc_out_wl *w, struct kho_err *err)
 	char path[PATH_MAX], text[32];
 
 	snprintf(path, sizeof(path), "%s/frozen", w->dir);
-	return kho_write_file(path, text, (size_t)snprintf(text, sizeof(text), "%d\n", w->root), err);
+	return kho_write_file(path, text, (size_t)snprintf(text, sizeof(text), "%d\n", w->root),
+			      err);
 }
 
 int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
@@ -460,7 +473,8 @@ int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *er
 	if (!rc && o->n) {
 		rc = kho_proc_stream_finish(&o->stream, err);
 		env->ops->phase(env, "last images", begin, kho_clock_us());
-		env->ops->note(env, "%.1f MiB come at once, %.1f MiB on demand", (double)o->stream.sum.eager_pages / 256,
+		env->ops->note(env, "%.1f MiB come at once, %.1f MiB on demand",
+			       (double)o->stream.sum.eager_pages / 256,
 			       (double)o->stream.sum.lazy_pages / 256);
 	}
 	return rc;

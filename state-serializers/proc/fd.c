@@ -9,8 +9,9 @@
 
 #include "state-serializers/proc/probe.h"
 
-__attribute__((format(printf, 4, 5)))
-static void say(struct kho_fd_verdict *v, enum kho_verdict verdict, const char *fix, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void say(struct kho_fd_verdict *v,
+						      enum kho_verdict verdict, const char *fix,
+						      const char *fmt, ...)
 {
 	va_list ap;
 
@@ -33,7 +34,8 @@ static bool ends(const char *s, const char *with)
 	return n >= m && !strcmp(s + n - m, with);
 }
 
-static const char io_uring_fix[] = "turn io_uring off in the program's configuration, or stop the program and start it "
+static const char io_uring_fix[] = "turn io_uring off in the program's configuration, or stop the "
+				   "program and start it "
 				   "again after the upgrade";
 
 /* Kernel objects behind a descriptor; those not listed are not known to CRIU. */
@@ -55,8 +57,10 @@ static const struct anon {
 	{ "[userfaultfd]", KHO_V_NO, "userfaultfd cannot be checkpointed",
 	  "if it stems from an earlier restore, wait until its memory is filled" },
 	{ "[fanotify]", KHO_V_NO, "fanotify marks are not carried", "stop the watcher" },
-	{ "kvm-vm", KHO_V_NO, "a virtual machine cannot be checkpointed", "migrate or stop the guest" },
-	{ "kvm-vcpu", KHO_V_NO, "a virtual machine cannot be checkpointed", "migrate or stop the guest" },
+	{ "kvm-vm", KHO_V_NO, "a virtual machine cannot be checkpointed",
+	  "migrate or stop the guest" },
+	{ "kvm-vcpu", KHO_V_NO, "a virtual machine cannot be checkpointed",
+	  "migrate or stop the guest" },
 };
 
 static void pidfd(const struct kho_probe *p, const char *info, struct kho_fd_verdict *v)
@@ -65,10 +69,12 @@ static void pidfd(const struct kho_probe *p, const char *info, struct kho_fd_ver
 	int pid = line ? atoi(line + 4) : 0;
 
 	if (pid <= 0 || !kho_probe_has(p, pid))
-		say(v, KHO_V_NO, "close it before the upgrade", "a pidfd of pid %d, which is not in the workload", pid);
+		say(v, KHO_V_NO, "close it before the upgrade",
+		    "a pidfd of pid %d, which is not in the workload", pid);
 }
 
-static void anon_inode(const struct kho_probe *p, const char *name, const char *info, struct kho_fd_verdict *v)
+static void anon_inode(const struct kho_probe *p, const char *name, const char *info,
+		       struct kho_fd_verdict *v)
 {
 	size_t len;
 
@@ -78,7 +84,8 @@ static void anon_inode(const struct kho_probe *p, const char *name, const char *
 	}
 	for (size_t i = 0; i < sizeof(anon) / sizeof(anon[0]); i++) {
 		len = strlen(anon[i].name);
-		if (strncmp(name, anon[i].name, len) && !(name[0] == '[' && !strncmp(name + 1, anon[i].name, len)))
+		if (strncmp(name, anon[i].name, len) &&
+		    !(name[0] == '[' && !strncmp(name + 1, anon[i].name, len)))
 			continue;
 		if (anon[i].verdict != KHO_V_OK)
 			say(v, anon[i].verdict, anon[i].fix, "%s", anon[i].what);
@@ -95,13 +102,16 @@ static bool in_tree(const struct kho_probe *p, uint64_t ino)
 	return false;
 }
 
-static void unix_socket(const struct kho_probe *p, const struct kho_sock *s, struct kho_fd_verdict *v)
+static void unix_socket(const struct kho_probe *p, const struct kho_sock *s,
+			struct kho_fd_verdict *v)
 {
 	const struct kho_sock *peer;
-	const char *name, *fix = "close the connection before the upgrade, or make its other end part of the workload";
+	const char *name, *fix = "close the connection before the upgrade, or make its other end "
+				 "part of the workload";
 
 	if (!p->socks.peers_known) {
-		say(v, KHO_V_UNKNOWN, "load the module unix_diag", "the other end of a UNIX socket cannot be found out");
+		say(v, KHO_V_UNKNOWN, "load the module unix_diag",
+		    "the other end of a UNIX socket cannot be found out");
 		return;
 	}
 	if (!s->peer || in_tree(p, s->peer))
@@ -116,19 +126,22 @@ static void unix_socket(const struct kho_probe *p, const struct kho_sock *s, str
 /* A socket that is in no table is not bound or connected yet, or of a kind of its own. */
 static void unlisted_socket(const char *proto, struct kho_fd_verdict *v)
 {
-	static const char *const good[] = { "TCP", "TCPv6", "UDP", "UDPv6", "UDP-Lite", "UDPLITEv6", "RAW", "RAWv6", "UNIX",
-					    "UNIX-STREAM", "NETLINK" };
+	static const char *const good[] = { "TCP",	"TCPv6",       "UDP",	 "UDPv6",
+					    "UDP-Lite", "UDPLITEv6",   "RAW",	 "RAWv6",
+					    "UNIX",	"UNIX-STREAM", "NETLINK" };
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
 		if (!strcmp(proto, good[i]))
 			return;
 	if (*proto)
-		say(v, KHO_V_NO, "use TCP, UDP or UNIX sockets", "CRIU does not know sockets of the kind %s", proto);
+		say(v, KHO_V_NO, "use TCP, UDP or UNIX sockets",
+		    "CRIU does not know sockets of the kind %s", proto);
 	else
 		say(v, KHO_V_UNKNOWN, NULL, "a socket whose kind cannot be found out");
 }
 
-static void socket_fd(const struct kho_probe *p, uint64_t ino, const char *proto, struct kho_fd_verdict *v)
+static void socket_fd(const struct kho_probe *p, uint64_t ino, const char *proto,
+		      struct kho_fd_verdict *v)
 {
 	const struct kho_sock *s = kho_socks_find(&p->socks, ino);
 
@@ -141,10 +154,12 @@ static void socket_fd(const struct kho_probe *p, uint64_t ino, const char *proto
 		unix_socket(p, s, v);
 		break;
 	case KHO_SOCK_PACKET:
-		say(v, KHO_V_LOSS, NULL, "a packet socket: what it should have seen during the blackout is missing");
+		say(v, KHO_V_LOSS, NULL,
+		    "a packet socket: what it should have seen during the blackout is missing");
 		break;
 	case KHO_SOCK_NETLINK:
-		say(v, KHO_V_LOSS, NULL, "a netlink socket: messages about the time of the upgrade are missing");
+		say(v, KHO_V_LOSS, NULL,
+		    "a netlink socket: messages about the time of the upgrade are missing");
 		break;
 	case KHO_SOCK_TCP:
 	case KHO_SOCK_UDP:
@@ -164,7 +179,9 @@ static void pipe_fd(const struct kho_probe *p, uint64_t ino, struct kho_fd_verdi
 		}
 	if (!reads || !writes)
 		say(v, KHO_V_LOSS, "let it write to a file",
-		    "the %s end of the pipe is outside of the workload and is closed by the upgrade", reads ? "writing" : "reading");
+		    "the %s end of the pipe is outside of the workload and is closed by the "
+		    "upgrade",
+		    reads ? "writing" : "reading");
 }
 
 static void device(const char *path, struct kho_fd_verdict *v)
@@ -177,26 +194,32 @@ static void device(const char *path, struct kho_fd_verdict *v)
 			return;
 	if (starts(name, "shm/"))
 		return;
-	if (!strcmp(name, "tty") || !strcmp(name, "console") || starts(name, "pts/") || starts(name, "tty"))
-		say(v, KHO_V_NO, "start it without a terminal: as a service, or with setsid and </dev/null >FILE",
+	if (!strcmp(name, "tty") || !strcmp(name, "console") || starts(name, "pts/") ||
+	    starts(name, "tty"))
+		say(v, KHO_V_NO,
+		    "start it without a terminal: as a service, or with setsid and </dev/null "
+		    ">FILE",
 		    "the terminal %s is not carried", path);
 	else
-		say(v, KHO_V_NO, "stop the program, or close the device before the upgrade", "the device %s cannot be checkpointed",
-		    path);
+		say(v, KHO_V_NO, "stop the program, or close the device before the upgrade",
+		    "the device %s cannot be checkpointed", path);
 }
 
 static void deleted(const struct kho_fd *fd, const char *path, int len, struct kho_fd_verdict *v)
 {
 	if (fd->st && fd->st->st_nlink > 0)
-		say(v, KHO_V_NO, "restart the program", "%.*s was replaced, and the old file lives on under another name", len, path);
+		say(v, KHO_V_NO, "restart the program",
+		    "%.*s was replaced, and the old file lives on under another name", len, path);
 	else if (fd->st && (uint64_t)fd->st->st_size > KHO_GHOST_MAX)
-		say(v, KHO_V_NO, "restart the program", "%.*s is deleted and has %llu MiB; up to %llu are carried", len, path,
+		say(v, KHO_V_NO, "restart the program",
+		    "%.*s is deleted and has %llu MiB; up to %llu are carried", len, path,
 		    (unsigned long long)fd->st->st_size >> 20, KHO_GHOST_MAX >> 20);
 }
 
 static void file(const struct kho_fd *fd, struct kho_fd_verdict *v)
 {
-	static const char *const foreign[] = { "nfs", "cifs", "smb3", "fuse", "9p", "ceph", "overlay", "virtiofs", "afs" };
+	static const char *const foreign[] = { "nfs",  "cifs",	  "smb3",     "fuse", "9p",
+					       "ceph", "overlay", "virtiofs", "afs" };
 	size_t len = strlen(fd->target);
 
 	if (ends(fd->target, " (deleted)")) {
@@ -205,8 +228,10 @@ static void file(const struct kho_fd *fd, struct kho_fd_verdict *v)
 	}
 	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
 		if (starts(fd->fstype, foreign[i])) {
-			say(v, KHO_V_NO, "move the file to a disk that is carried, or stop the program",
-			    "%.160s lies on a file system that is not carried (%s)", fd->target, fd->fstype);
+			say(v, KHO_V_NO,
+			    "move the file to a disk that is carried, or stop the program",
+			    "%.160s lies on a file system that is not carried (%s)", fd->target,
+			    fd->fstype);
 			return;
 		}
 }
@@ -235,15 +260,19 @@ void kho_fd_classify(const struct kho_probe *p, const struct kho_fd *fd, struct 
 void kho_map_classify(const char *path, uint64_t bytes, struct kho_fd_verdict *out)
 {
 	*out = (struct kho_fd_verdict){ .verdict = KHO_V_OK };
-	if (starts(path, "/anon_hugepage") || starts(path, "/dev/hugepages/") || starts(path, "/memfd:hugetlb"))
+	if (starts(path, "/anon_hugepage") || starts(path, "/dev/hugepages/") ||
+	    starts(path, "/memfd:hugetlb"))
 		say(out, KHO_V_NO, "run it without explicit huge pages; transparent ones are fine",
-		    "%llu KiB of reserved huge pages, which the incoming kernel does not have", (unsigned long long)bytes >> 10);
+		    "%llu KiB of reserved huge pages, which the incoming kernel does not have",
+		    (unsigned long long)bytes >> 10);
 	else if (starts(path, "/SYSV"))
-		say(out, KHO_V_NO, "use POSIX shared memory", "System V shared memory is not carried");
+		say(out, KHO_V_NO, "use POSIX shared memory",
+		    "System V shared memory is not carried");
 	else if (starts(path, "anon_inode:[io_uring]"))
 		say(out, KHO_V_NO, io_uring_fix, "io_uring cannot be checkpointed");
 	else if (starts(path, "anon_inode:"))
 		say(out, KHO_V_NO, NULL, "a mapping of %.160s cannot be checkpointed", path);
 	else if (starts(path, "/dev/") && !starts(path, "/dev/zero") && !starts(path, "/dev/shm/"))
-		say(out, KHO_V_NO, "stop the program before the upgrade", "a mapping of the device %.160s cannot be checkpointed", path);
+		say(out, KHO_V_NO, "stop the program before the upgrade",
+		    "a mapping of the device %.160s cannot be checkpointed", path);
 }

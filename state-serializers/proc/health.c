@@ -75,9 +75,11 @@ static int expect(int fd, const ProtobufCBinaryData *want, uint64_t end_us, cons
 			*why = "no answer in time";
 			return -ETIMEDOUT;
 		}
-		n = recv(fd, buf, want->len - have < sizeof(buf) ? want->len - have : sizeof(buf), 0);
+		n = recv(fd, buf, want->len - have < sizeof(buf) ? want->len - have : sizeof(buf),
+			 0);
 		if (n <= 0 || memcmp(buf, want->data + have, (size_t)n)) {
-			*why = n <= 0 ? "the connection was closed" : "the answer is not the expected one";
+			*why = n <= 0 ? "the connection was closed"
+				      : "the answer is not the expected one";
 			return -EPROTO;
 		}
 		have += (size_t)n;
@@ -95,7 +97,8 @@ static int check_tcp(const KhoProc__PlanWorkload *w, uint64_t end_us, const char
 		*why = "not an ADDRESS:PORT";
 		return -EINVAL;
 	}
-	_cleanup_close_ int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_cleanup_close_ int fd =
+		socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0 || (connect(fd, (struct sockaddr *)&ss, len) && errno != EINPROGRESS)) {
 		*why = "cannot connect";
@@ -105,8 +108,8 @@ static int check_tcp(const KhoProc__PlanWorkload *w, uint64_t end_us, const char
 		*why = e ? strerror(e) : "no connection in time";
 		return e ? -e : -ETIMEDOUT;
 	}
-	if (w->health_send.len &&
-	    send(fd, w->health_send.data, w->health_send.len, MSG_NOSIGNAL) != (ssize_t)w->health_send.len) {
+	if (w->health_send.len && send(fd, w->health_send.data, w->health_send.len, MSG_NOSIGNAL) !=
+					  (ssize_t)w->health_send.len) {
 		*why = "cannot send";
 		return -EIO;
 	}
@@ -147,14 +150,18 @@ int kho_proc_health(const KhoProc__PlanWorkload *w, struct kho_report *r, struct
 	if (*w->health_tcp) {
 		rc = check_tcp(w, end, &why);
 		if (rc)
-			return kho_fail(err, rc, "workload %s: health check %s: %s", w->name, w->health_tcp, why);
-		kho_report_add(r, KHO_V_OK, "process", w->name, NULL, "answers at %s", w->health_tcp);
+			return kho_fail(err, rc, "workload %s: health check %s: %s", w->name,
+					w->health_tcp, why);
+		kho_report_add(r, KHO_V_OK, "process", w->name, NULL, "answers at %s",
+			       w->health_tcp);
 	}
 	if (*w->health_command) {
 		rc = check_command(w, end, &why);
 		if (rc)
-			return kho_fail(err, rc, "workload %s: health command %s: %s", w->name, w->health_command, why);
-		kho_report_add(r, KHO_V_OK, "process", w->name, NULL, "%s says it is well", w->health_command);
+			return kho_fail(err, rc, "workload %s: health command %s: %s", w->name,
+					w->health_command, why);
+		kho_report_add(r, KHO_V_OK, "process", w->name, NULL, "%s says it is well",
+			       w->health_command);
 	}
 	return 0;
 }
@@ -166,10 +173,13 @@ static int check_tasks(const KhoProc__StateWorkload *s, struct kho_err *err)
 		char state = kho_pid_state("", t->pid);
 
 		if (!state)
-			return kho_fail(err, -ESRCH, "workload %s: pid %d is missing after the restore", s->name, t->pid);
+			return kho_fail(err, -ESRCH,
+					"workload %s: pid %d is missing after the restore", s->name,
+					t->pid);
 		if ((state == 'Z') != t->zombie || (state == 'T' && !t->stopped) || state == 't')
-			return kho_fail(err, -ECHILD, "workload %s: pid %d is in state %c after the restore", s->name, t->pid,
-					state);
+			return kho_fail(err, -ECHILD,
+					"workload %s: pid %d is in state %c after the restore",
+					s->name, t->pid, state);
 	}
 	return 0;
 }
@@ -182,7 +192,8 @@ static bool listens(const KhoProc__Listener *l, const char *table)
 		unsigned port, state;
 
 		line++;
-		if (sscanf(line, " %*[^:]: %*[^:]:%x %*s %x", &port, &state) == 2 && port == l->port && state == 10)
+		if (sscanf(line, " %*[^:]: %*[^:]:%x %*s %x", &port, &state) == 2 &&
+		    port == l->port && state == 10)
 			return true;
 	}
 	return false;
@@ -195,13 +206,15 @@ static int check_listeners(const KhoProc__StateWorkload *s, struct kho_err *err)
 		char path[64];
 		int rc;
 
-		snprintf(path, sizeof(path), "/proc/%d/net/%s", s->root, s->listeners[i]->family == AF_INET6 ? "tcp6" : "tcp");
+		snprintf(path, sizeof(path), "/proc/%d/net/%s", s->root,
+			 s->listeners[i]->family == AF_INET6 ? "tcp6" : "tcp");
 		rc = kho_read_file(path, 64u << 20, &table, NULL, err);
 		if (rc)
 			return rc;
 		if (!listens(s->listeners[i], table))
-			return kho_fail(err, -ECONNREFUSED, "workload %s: nobody listens on port %u after the restore", s->name,
-					s->listeners[i]->port);
+			return kho_fail(err, -ECONNREFUSED,
+					"workload %s: nobody listens on port %u after the restore",
+					s->name, s->listeners[i]->port);
 	}
 	return 0;
 }
@@ -225,7 +238,8 @@ int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *e
 		env->ops->phase(env, "health", begin, kho_clock_us());
 		if (rc)
 			return rc;
-		kho_report_add(r, KHO_V_OK, "process", w->plan->name, NULL, "%zu processes are back", w->state->n_tasks);
+		kho_report_add(r, KHO_V_OK, "process", w->plan->name, NULL,
+			       "%zu processes are back", w->state->n_tasks);
 	}
 	return 0;
 }

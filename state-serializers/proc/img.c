@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Records of CRIU's images: after two magic words of four bytes come length-prefixed protobuf messages.
+ * Records of CRIU's images: after two magic words of four bytes come length-prefixed protobuf
+ * messages.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,11 +14,12 @@
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/tree.h"
 
-#define MAGIC_COMMON	0x54564319u
-#define FD_INETSK	4
+#define MAGIC_COMMON 0x54564319u
+#define FD_INETSK    4
 
 static int walk(const uint8_t *p, size_t len, const char *path,
-		int (*fn)(const uint8_t *, size_t, void *, struct kho_err *), void *arg, struct kho_err *err)
+		int (*fn)(const uint8_t *, size_t, void *, struct kho_err *), void *arg,
+		struct kho_err *err)
 {
 	uint32_t magic, n;
 	size_t at = 8;
@@ -44,8 +46,8 @@ static int walk(const uint8_t *p, size_t len, const char *path,
 	return 0;
 }
 
-int kho_img_each(const char *path, int (*fn)(const uint8_t *, size_t, void *, struct kho_err *), void *arg,
-		 struct kho_err *err)
+int kho_img_each(const char *path, int (*fn)(const uint8_t *, size_t, void *, struct kho_err *),
+		 void *arg, struct kho_err *err)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
@@ -70,7 +72,7 @@ static int grow(void *array, size_t n, size_t size)
 {
 	void **p = array, *bigger;
 
-	if (n & (n - 1))	/* room is always a power of two */
+	if (n & (n - 1)) /* room is always a power of two */
 		return 0;
 	bigger = realloc(*p, (n ? n * 2 : 1) * size);
 	if (!bigger)
@@ -86,7 +88,7 @@ struct threads {
 
 struct reader {
 	struct kho_img_tree *t;
-	struct threads *th;	/* as many as tasks */
+	struct threads *th; /* as many as tasks */
 };
 
 static int take_task(const uint8_t *rec, size_t len, void *arg, struct kho_err *err)
@@ -101,13 +103,15 @@ static int take_task(const uint8_t *rec, size_t len, void *arg, struct kho_err *
 	th.tid = calloc(th.n + 1, sizeof(*th.tid));
 	if (th.tid)
 		memcpy(th.tid, e->threads, th.n * sizeof(*th.tid));
-	if (!th.tid || grow(&r->t->tasks, r->t->ntasks, sizeof(*r->t->tasks)) || grow(&r->th, r->t->ntasks, sizeof(th))) {
+	if (!th.tid || grow(&r->t->tasks, r->t->ntasks, sizeof(*r->t->tasks)) ||
+	    grow(&r->th, r->t->ntasks, sizeof(th))) {
 		free(th.tid);
 		criu_img__pstree_entry__free_unpacked(e, NULL);
 		return kho_fail(err, -ENOMEM, "read pstree.img: out of memory");
 	}
 	r->th[r->t->ntasks] = th;
-	r->t->tasks[r->t->ntasks++] = (struct kho_img_task){ .pid = (pid_t)e->pid, .ppid = (pid_t)e->ppid };
+	r->t->tasks[r->t->ntasks++] =
+		(struct kho_img_task){ .pid = (pid_t)e->pid, .ppid = (pid_t)e->ppid };
 	criu_img__pstree_entry__free_unpacked(e, NULL);
 	return 0;
 }
@@ -120,7 +124,8 @@ static int take_core(const uint8_t *rec, size_t len, void *arg, struct kho_err *
 	return *out ? 1 : kho_fail(err, -EBADMSG, "core image: record is not understood");
 }
 
-static int read_core(const char *dir, uint32_t tid, struct kho_img_task *t, size_t i, struct kho_err *err)
+static int read_core(const char *dir, uint32_t tid, struct kho_img_task *t, size_t i,
+		     struct kho_err *err)
 {
 	_cleanup_free_ char *path = NULL;
 	CriuImg__CoreEntry *c = NULL;
@@ -143,7 +148,8 @@ static int read_core(const char *dir, uint32_t tid, struct kho_img_task *t, size
 	return 0;
 }
 
-static int read_cores(const char *dir, struct kho_img_task *t, const struct threads *th, struct kho_err *err)
+static int read_cores(const char *dir, struct kho_img_task *t, const struct threads *th,
+		      struct kho_err *err)
 {
 	int rc = 0;
 
@@ -151,7 +157,7 @@ static int read_cores(const char *dir, struct kho_img_task *t, const struct thre
 	if (!t->sp)
 		return kho_fail(err, -ENOMEM, "read images: out of memory");
 	t->nthreads = th->n;
-	if (!th->n)	/* a zombie has no threads but a core */
+	if (!th->n) /* a zombie has no threads but a core */
 		return read_core(dir, (uint32_t)t->pid, t, 0, err);
 	for (size_t i = 0; !rc && i < th->n; i++)
 		rc = read_core(dir, th->tid[i], t, i, err);
@@ -193,8 +199,12 @@ static int take_file(const uint8_t *rec, size_t len, void *arg, struct kho_err *
 		rc = grow(&t->tcp, t->ntcp, sizeof(*t->tcp));
 		if (!rc)
 			t->tcp[t->ntcp++] = (struct kho_img_socket){
-				.ino = s->ino, .family = s->family, .state = s->state, .src_port = s->src_port,
-				.dst_port = s->dst_port, .reuseaddr = s->opts && s->opts->reuseaddr,
+				.ino = s->ino,
+				.family = s->family,
+				.state = s->state,
+				.src_port = s->src_port,
+				.dst_port = s->dst_port,
+				.reuseaddr = s->opts && s->opts->reuseaddr,
 			};
 	}
 	criu_img__file_entry__free_unpacked(f, NULL);
@@ -208,7 +218,8 @@ int kho_img_tree_read(const char *dir, struct kho_img_tree *out, struct kho_err 
 	int rc;
 
 	*out = (struct kho_img_tree){ 0 };
-	if (asprintf(&pstree, "%s/pstree.img", dir) < 0 || asprintf(&files, "%s/files.img", dir) < 0)
+	if (asprintf(&pstree, "%s/pstree.img", dir) < 0 ||
+	    asprintf(&files, "%s/files.img", dir) < 0)
 		return kho_fail(err, -ENOMEM, "read images: out of memory");
 	rc = kho_img_each(pstree, take_task, &r, err);
 	for (size_t i = 0; !rc && i < out->ntasks; i++)

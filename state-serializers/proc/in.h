@@ -10,12 +10,12 @@
 #include "state-serializers/proc.pb-c.h"
 #include "state-serializers/serializer.h"
 
-#define KHO_PROC_LAZY_MIN	(16ull << 20)	/* resident bytes: below this a plain restore is faster */
+#define KHO_PROC_LAZY_MIN (16ull << 20) /* resident bytes: below this a plain restore is faster */
 
 struct kho_proc_in_wl {
 	char *dir;
 	const KhoProc__PlanWorkload *plan;
-	const KhoProc__StateWorkload *state;	/* NULL before retrieve */
+	const KhoProc__StateWorkload *state; /* NULL before retrieve */
 	struct kho_criu criu;
 	struct kho_lazy lazy;
 	int work_fd;
@@ -37,7 +37,8 @@ int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *e
 int kho_proc_discard(struct kho_env *env, struct kho_err *err);
 int kho_proc_finish(struct kho_env *env, struct kho_err *err);
 
-/* Kernel modules that CRIU would load with modprobe in the middle of its work; missing ones are fine (built in). */
+/* Kernel modules that CRIU would load with modprobe in the middle of its work; missing ones are
+ * fine (built in). */
 void kho_proc_load_modules(void);
 
 /* The health checks of a workload, within its timeout; adds one item for each. */

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The page server: one process per restored tree. CRIU hands it a userfaultfd for each process; pages
- * are mapped from the images and copied into the process when it touches them, later all others.
+ * The page server: one process per restored tree. CRIU hands it a userfaultfd for each process;
+ * pages are mapped from the images and copied into the process when it touches them, later all
+ * others.
  *
- * If this process died, the kernel would give zeros for the pages not yet there: it allocates nothing
- * after the hand-over but for forks of the workload, and is kept from the OOM killer.
+ * If this process died, the kernel would give zeros for the pages not yet there: it allocates
+ * nothing after the hand-over but for forks of the workload, and is kept from the OOM killer.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,11 +27,11 @@
 #include "state-serializers/proc/role.h"
 #include "state-serializers/proc/tree.h"
 
-#define SOCK_FD		3
-#define CRIU_RESTORED	0x52535446u	/* CRIU: all processes have been handed over and run */
-#define FAULT_AROUND	32u		/* pages */
-#define FILL_AFTER_US	5000000
-#define SPACES_MAX	4096
+#define SOCK_FD	      3
+#define CRIU_RESTORED 0x52535446u /* CRIU: all processes have been handed over and run */
+#define FAULT_AROUND  32u	  /* pages */
+#define FILL_AFTER_US 5000000
+#define SPACES_MAX    4096
 
 struct server {
 	const char *dir, *progress;
@@ -54,7 +55,8 @@ static void report_progress(struct server *v)
 {
 	_cleanup_close_ int fd = open(v->progress, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	char text[96];
-	int n = snprintf(text, sizeof(text), "%d %llu %llu\n", getpid(), (unsigned long long)pending(v) * KHO_PAGE,
+	int n = snprintf(text, sizeof(text), "%d %llu %llu\n", getpid(),
+			 (unsigned long long)pending(v) * KHO_PAGE,
 			 (unsigned long long)v->total * KHO_PAGE);
 
 	if (fd >= 0)
@@ -75,7 +77,7 @@ static void on_fork(struct server *v, struct kho_space *parent, int uffd)
 	struct kho_space *child = kho_space_clone(parent, uffd);
 
 	if (!child || add_space(v, child)) {
-		close(uffd);	/* its missing pages would read as zeros: better no such process */
+		close(uffd); /* its missing pages would read as zeros: better no such process */
 		if (child)
 			kill(child->pid, SIGKILL);
 	}
@@ -112,7 +114,10 @@ static int recv_fd(int sk)
 {
 	char dummy, control[CMSG_SPACE(sizeof(int))];
 	struct iovec iov = { .iov_base = &dummy, .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control,
+			    .msg_controllen = sizeof(control) };
 	struct cmsghdr *c;
 	int fd;
 
@@ -125,7 +130,8 @@ static int recv_fd(int sk)
 	return fd;
 }
 
-/* CRIU's side of the socket: a pid, then its userfaultfd (none for a zombie: negative pid); at the end a magic word. */
+/* CRIU's side of the socket: a pid, then its userfaultfd (none for a zombie: negative pid); at the
+ * end a magic word. */
 static int on_criu(struct server *v)
 {
 	struct kho_space *sp;
@@ -208,8 +214,8 @@ static int turn(struct server *v)
 }
 
 /*
- * Threads wait for this process: before it fills in the background it runs ahead of everything; afterwards it
- * shares the CPUs, as the first among equals.
+ * Threads wait for this process: before it fills in the background it runs ahead of everything;
+ * afterwards it shares the CPUs, as the first among equals.
  */
 static void set_urgent(bool urgent)
 {

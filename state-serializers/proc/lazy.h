@@ -12,17 +12,19 @@
 #include "lib/err.h"
 
 struct kho_lazy {
-	pid_t pid;	/* 0: none */
+	pid_t pid; /* 0: none */
 };
 
 /*
  * Start the server for the images in dir; its socket is made in dir/work, where CRIU looks for it,
- * and accepts at once. progress_path: a file with "pid remaining_bytes total_bytes" while it runs; when
- * all is filled it removes dir and that file and ends.
+ * and accepts at once. progress_path: a file with "pid remaining_bytes total_bytes" while it runs;
+ * when all is filled it removes dir and that file and ends.
  */
-int kho_lazy_start(struct kho_lazy *l, const char *dir, const char *progress_path, struct kho_err *err) __must_check;
+int kho_lazy_start(struct kho_lazy *l, const char *dir, const char *progress_path,
+		   struct kho_err *err) __must_check;
 
-/* After commit: fill what nobody has asked for yet. Without this call it begins 5 s after the restore. */
+/* After commit: fill what nobody has asked for yet. Without this call it begins 5 s after the
+ * restore. */
 void kho_lazy_fill(struct kho_lazy *l);
 
 /* End it (restored processes must be dead: their missing pages would read as zeros) and reap it. */
@@ -30,7 +32,7 @@ void kho_lazy_kill(struct kho_lazy *l);
 
 struct kho_lazy_progress {
 	pid_t pid;
-	uint64_t remaining, total;	/* bytes */
+	uint64_t remaining, total; /* bytes */
 };
 
 /* Read a progress file: 1 and *out when a server runs, 0 when there is none. */

@@ -17,7 +17,7 @@
 #include "state-serializers/proc/lazy.h"
 #include "state-serializers/proc/role.h"
 
-#define SOCKET_NAME "lazy-pages.socket"	/* CRIU looks for it in its work directory */
+#define SOCKET_NAME "lazy-pages.socket" /* CRIU looks for it in its work directory */
 
 static int listen_in(const char *dir, struct kho_err *err)
 {
@@ -39,7 +39,8 @@ static int listen_in(const char *dir, struct kho_err *err)
 	return steal_fd(fd);
 }
 
-int kho_lazy_start(struct kho_lazy *l, const char *dir, const char *progress_path, struct kho_err *err)
+int kho_lazy_start(struct kho_lazy *l, const char *dir, const char *progress_path,
+		   struct kho_err *err)
 {
 	const char *args[] = { dir, progress_path, NULL };
 	_cleanup_close_ int fd = listen_in(dir, err);
@@ -80,7 +81,8 @@ int kho_lazy_progress_read(const char *path, struct kho_lazy_progress *out)
 	_cleanup_free_ char *text = NULL;
 	unsigned long long remaining, total;
 
-	if (kho_read_line(path, &text, NULL) || sscanf(text, "%d %llu %llu", &out->pid, &remaining, &total) != 3)
+	if (kho_read_line(path, &text, NULL) ||
+	    sscanf(text, "%d %llu %llu", &out->pid, &remaining, &total) != 3)
 		return 0;
 	out->remaining = remaining;
 	out->total = total;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Modules that CRIU needs, loaded beforehand: it would start modprobe for each in the middle of its work.
+ * Modules that CRIU needs, loaded beforehand: it would start modprobe for each in the middle of its
+ * work.
  */
 #include <libkmod.h>
 #include <stdarg.h>
 
 #include "state-serializers/proc/in.h"
 
-static void silent(void *data, int priority, const char *file, int line, const char *fn, const char *format, va_list args)
+static void silent(void *data, int priority, const char *file, int line, const char *fn,
+		   const char *format, va_list args)
 {
 	(void)data;
 	(void)priority;
@@ -21,19 +23,21 @@ static void silent(void *data, int priority, const char *file, int line, const c
 void kho_proc_load_modules(void)
 {
 	static const char *const names[] = {
-		"tcp_diag", "udp_diag", "raw_diag", "inet_diag", "unix_diag", "netlink_diag", "af_packet_diag", "af_packet",
+		"tcp_diag",  "udp_diag",     "raw_diag",       "inet_diag",
+		"unix_diag", "netlink_diag", "af_packet_diag", "af_packet",
 	};
 	struct kmod_ctx *ctx = kmod_new(NULL, NULL);
 
 	if (!ctx)
 		return;
-	kmod_set_log_fn(ctx, silent, NULL);	/* a built-in one is no error */
+	kmod_set_log_fn(ctx, silent, NULL); /* a built-in one is no error */
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		struct kmod_module *m;
 
 		if (kmod_module_new_from_name(ctx, names[i], &m))
 			continue;
-		kmod_module_probe_insert_module(m, KMOD_PROBE_IGNORE_COMMAND, NULL, NULL, NULL, NULL);
+		kmod_module_probe_insert_module(m, KMOD_PROBE_IGNORE_COMMAND, NULL, NULL, NULL,
+						NULL);
 		kmod_module_unref(m);
 	}
 	kmod_unref(ctx);

@@ -14,17 +14,18 @@
 #include "state-serializers/proc/img.h"
 #include "state-serializers/serializer.h"
 
-#define KHO_PROC_ROUNDS_MAX	8
-#define KHO_PROC_CONVERGED	(1u << 20)	/* bytes: another round does not pay */
-#define KHO_PROC_EAGER_PAGES	(8u << 8)	/* 8 MiB of pages changed since the last round are restored at once */
+#define KHO_PROC_ROUNDS_MAX 8
+#define KHO_PROC_CONVERGED  (1u << 20) /* bytes: another round does not pay */
+#define KHO_PROC_EAGER_PAGES \
+	(8u << 8) /* 8 MiB of pages changed since the last round are restored at once */
 
 struct kho_proc_out_wl {
-	char *name, *dir;	/* images_dir/name */
+	char *name, *dir; /* images_dir/name */
 	pid_t root;
 	struct kho_criu criu;
 	int work_fd;
 	unsigned rounds;
-	bool armed;		/* the dump waits one step before seizing */
+	bool armed; /* the dump waits one step before seizing */
 	/* under kho_proc_out.lock from freeze on: */
 	bool released, seized, dumped, ended;
 	int result;
@@ -38,10 +39,10 @@ struct kho_proc_stream {
 	pthread_t thread;
 	bool running;
 	int inotify, stop_fd;
-	char **dirs;		/* by watch - 1 */
+	char **dirs; /* by watch - 1 */
 	char **prefixes;
 	size_t ndirs;
-	char **sent;		/* names with prefix */
+	char **sent; /* names with prefix */
 	size_t nsent;
 	struct kho_lazy_sum sum;
 	int rc;
@@ -51,9 +52,9 @@ struct kho_proc_stream {
 struct kho_proc_out {
 	struct kho_proc_out_wl *w;
 	size_t n;
-	uint64_t last_bytes;	/* of the former round */
+	uint64_t last_bytes; /* of the former round */
 	bool mem_track;
-	bool dumping;		/* dump_thread was started and not joined */
+	bool dumping; /* dump_thread was started and not joined */
 	pthread_t dump_thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -63,7 +64,8 @@ struct kho_proc_out {
 extern struct kho_proc_out kho_proc_out;
 
 /* Operations, see serializer.h */
-int kho_proc_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err);
+int kho_proc_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more,
+		      struct kho_err *err);
 int kho_proc_unpreserve(struct kho_env *env, struct kho_err *err);
 int kho_proc_freeze(struct kho_env *env, struct kho_err *err);
 int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err);
@@ -78,17 +80,20 @@ int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err
 int kho_proc_state_pack(struct kho_blob *out, struct kho_err *err) __must_check;
 
 /*
- * Send files of the watched directories as they are closed. Page maps are marked (kho_pagemap_mark()) first, which can
- * be done when the last image of their process is closed.
+ * Send files of the watched directories as they are closed. Page maps are marked
+ * (kho_pagemap_mark()) first, which can be done when the last image of their process is closed.
  */
-int kho_proc_stream_start(struct kho_proc_stream *s, struct kho_env *env, struct kho_err *err) __must_check;
-int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char *prefix, struct kho_err *err) __must_check;
+int kho_proc_stream_start(struct kho_proc_stream *s, struct kho_env *env,
+			  struct kho_err *err) __must_check;
+int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char *prefix,
+			  struct kho_err *err) __must_check;
 
 /* Wait for the thread and send what it has not sent. */
 int kho_proc_stream_finish(struct kho_proc_stream *s, struct kho_err *err) __must_check;
 void kho_proc_stream_stop(struct kho_proc_stream *s);
 
 /* Send all images of a directory. */
-int kho_proc_send_dir(struct kho_env *env, const char *dir, const char *prefix, struct kho_err *err) __must_check;
+int kho_proc_send_dir(struct kho_env *env, const char *dir, const char *prefix,
+		      struct kho_err *err) __must_check;
 
 #endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Page maps of CRIU's images: which pages lie where, and which of them may come after the blackout.
- * CRIU itself only calls a page lazy when it lies in the last directory, which is the wrong way round
- * for pre-copied memory: the last directory has the pages in use, its parents the bulk.
+ * CRIU itself only calls a page lazy when it lies in the last directory, which is the wrong way
+ * round for pre-copied memory: the last directory has the pages in use, its parents the bulk.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,12 +13,12 @@
 #include "state-serializers/proc/criu_img.pb-c.h"
 #include "state-serializers/proc/img.h"
 
-#define PAGE		4096ull
-#define MAGIC_COMMON	0x54564319u
-#define MAGIC_PAGEMAP	0x56084025u
-#define AREA_VSYSCALL	(1u << 2)	/* CRIU's kinds of area that have no memory of their own */
-#define AREA_VDSO	(1u << 3)
-#define AREA_VVAR	(1u << 12)
+#define PAGE	      4096ull
+#define MAGIC_COMMON  0x54564319u
+#define MAGIC_PAGEMAP 0x56084025u
+#define AREA_VSYSCALL (1u << 2) /* CRIU's kinds of area that have no memory of their own */
+#define AREA_VDSO     (1u << 3)
+#define AREA_VVAR     (1u << 12)
 
 struct vma {
 	uint64_t start, end;
@@ -28,7 +28,8 @@ struct vma {
 struct vmas {
 	struct vma *v;
 	size_t n;
-	struct kho_pagemap hot;	/* pages that were changed while pre-copying went on: they will be wanted soon */
+	struct kho_pagemap hot; /* pages that were changed while pre-copying went on: they will be
+				   wanted soon */
 };
 
 struct out {
@@ -39,7 +40,8 @@ struct out {
 static int add_entry(struct kho_pagemap *m, struct kho_pagemap_entry e)
 {
 	if (!(m->n & (m->n - 1))) {
-		struct kho_pagemap_entry *bigger = realloc(m->e, (m->n ? m->n * 2 : 1) * sizeof(*m->e));
+		struct kho_pagemap_entry *bigger =
+			realloc(m->e, (m->n ? m->n * 2 : 1) * sizeof(*m->e));
 
 		if (!bigger)
 			return -ENOMEM;
@@ -76,7 +78,9 @@ static int take_pagemap(const uint8_t *rec, size_t len, void *arg, struct kho_er
 		return kho_fail(err, -EBADMSG, "page map: entry is not understood");
 	e.va = p->vaddr;
 	e.nr = p->has_nr_pages ? p->nr_pages : p->compat_nr_pages;
-	e.flags = p->has_in_parent && p->in_parent ? KHO_PE_PARENT : p->has_flags ? p->flags : KHO_PE_PRESENT;
+	e.flags = p->has_in_parent && p->in_parent ? KHO_PE_PARENT
+		  : p->has_flags		   ? p->flags
+						   : KHO_PE_PRESENT;
 	e.off = r->off;
 	if (e.flags & KHO_PE_PRESENT)
 		r->off += e.nr;
@@ -116,9 +120,13 @@ static int take_mm(const uint8_t *rec, size_t len, void *arg, struct kho_err *er
 	for (size_t i = 0; v->v && i < mm->n_vmas; i++) {
 		const CriuImg__VmaEntry *e = mm->vmas[i];
 
-		v->v[v->n++] = (struct vma){ .start = e->start, .end = e->end,
-			.lazy = (e->flags & MAP_ANONYMOUS) && (e->flags & MAP_PRIVATE) && !(e->flags & MAP_LOCKED) &&
-				!(e->flags & MAP_HUGETLB) && !(e->status & (AREA_VDSO | AREA_VVAR | AREA_VSYSCALL)) };
+		v->v[v->n++] = (struct vma){
+			.start = e->start,
+			.end = e->end,
+			.lazy = (e->flags & MAP_ANONYMOUS) && (e->flags & MAP_PRIVATE) &&
+				!(e->flags & MAP_LOCKED) && !(e->flags & MAP_HUGETLB) &&
+				!(e->status & (AREA_VDSO | AREA_VVAR | AREA_VSYSCALL))
+		};
 	}
 	criu_img__mm_entry__free_unpacked(mm, NULL);
 	return v->v ? 1 : kho_fail(err, -ENOMEM, "read memory map: out of memory");
@@ -173,7 +181,7 @@ static bool is_hot(const struct vmas *vs, uint64_t va, uint64_t *end)
 {
 	size_t lo = 0, hi = vs->hot.n;
 
-	while (lo < hi) {	/* the first one that begins behind va */
+	while (lo < hi) { /* the first one that begins behind va */
 		size_t mid = (lo + hi) / 2;
 
 		if (vs->hot.e[mid].va <= va)
@@ -197,8 +205,8 @@ static bool is_hot(const struct vmas *vs, uint64_t va, uint64_t *end)
 }
 
 /* How many pages from va on are of one kind, and of which; v is moved on to the area of va. */
-static uint64_t run_length(const struct vmas *vs, size_t *v, const struct kho_img_task *t, uint64_t va, uint64_t nr,
-			   bool *out_lazy)
+static uint64_t run_length(const struct vmas *vs, size_t *v, const struct kho_img_task *t,
+			   uint64_t va, uint64_t nr, bool *out_lazy)
 {
 	uint64_t end = va + nr * PAGE;
 
@@ -270,8 +278,8 @@ static int put_entry(struct out *o, uint64_t va, uint64_t nr, uint32_t flags)
 	return put_record(o, &e.base);
 }
 
-static int mark(struct out *o, const struct kho_pagemap *m, const struct vmas *vs, const struct kho_img_task *t,
-		bool changed_lazy, struct kho_lazy_sum *sum)
+static int mark(struct out *o, const struct kho_pagemap *m, const struct vmas *vs,
+		const struct kho_img_task *t, bool changed_lazy, struct kho_lazy_sum *sum)
 {
 	size_t v = 0;
 	int rc = 0;
@@ -295,8 +303,9 @@ static int mark(struct out *o, const struct kho_pagemap *m, const struct vmas *v
 	return rc;
 }
 
-static int rewrite(const char *dir, const struct kho_img_task *t, const struct kho_pagemap *m, const struct vmas *vs,
-		   bool changed_lazy, struct kho_lazy_sum *sum, struct kho_err *err)
+static int rewrite(const char *dir, const struct kho_img_task *t, const struct kho_pagemap *m,
+		   const struct vmas *vs, bool changed_lazy, struct kho_lazy_sum *sum,
+		   struct kho_err *err)
 {
 	_cleanup_free_ char *path = NULL;
 	struct out o = { 0 };
@@ -324,8 +333,8 @@ static uint64_t present(const struct kho_pagemap *m)
 	return sum;
 }
 
-int kho_pagemap_mark(const char *dir, const struct kho_img_task *t, uint64_t eager_max, struct kho_lazy_sum *sum,
-		     struct kho_err *err)
+int kho_pagemap_mark(const char *dir, const struct kho_img_task *t, uint64_t eager_max,
+		     struct kho_lazy_sum *sum, struct kho_err *err)
 {
 	_cleanup_free_ char *mm_path = NULL;
 	struct kho_pagemap m;

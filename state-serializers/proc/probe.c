@@ -35,7 +35,8 @@ static int note_fd(struct kho_probe *p, pid_t pid, const char *num)
 			return -ENOMEM;
 		p->inodes = bigger;
 		p->inodes[p->ninodes++] = ino;
-	} else if (sscanf(target, "pipe:[%llu]", &ino) == 1 && !kho_read_file(info, 65536, &text, NULL, NULL)) {
+	} else if (sscanf(target, "pipe:[%llu]", &ino) == 1 &&
+		   !kho_read_file(info, 65536, &text, NULL, NULL)) {
 		struct kho_pipe_end *bigger = realloc(p->pipes, (p->npipes + 1) * sizeof(*bigger));
 		int mode;
 
@@ -44,7 +45,9 @@ static int note_fd(struct kho_probe *p, pid_t pid, const char *num)
 		flags = strstr(text, "flags:");
 		mode = flags ? (int)strtol(flags + strlen("flags:"), NULL, 8) & O_ACCMODE : O_RDWR;
 		p->pipes = bigger;
-		p->pipes[p->npipes++] = (struct kho_pipe_end){ .ino = ino, .reads = mode != O_WRONLY, .writes = mode != O_RDONLY };
+		p->pipes[p->npipes++] = (struct kho_pipe_end){ .ino = ino,
+							       .reads = mode != O_WRONLY,
+							       .writes = mode != O_RDONLY };
 	}
 	return 0;
 }
@@ -83,7 +86,8 @@ static int probe_workload(struct kho_probe *p, struct kho_err *err)
 	return rc;
 }
 
-/* Memory of an earlier restore that has not come yet lies in images that an upgrade would overwrite. */
+/* Memory of an earlier restore that has not come yet lies in images that an upgrade would
+ * overwrite. */
 static void probe_lazy(struct kho_env *env, struct kho_report *r)
 {
 	_cleanup_free_ char *path = NULL;
@@ -97,11 +101,14 @@ static void probe_lazy(struct kho_env *env, struct kho_report *r)
 		_cleanup_free_ char *file = NULL;
 		struct kho_lazy_progress l;
 
-		if (e->d_name[0] == '.' || asprintf(&file, "%s/%s", path, e->d_name) < 0 || !kho_lazy_progress_read(file, &l))
+		if (e->d_name[0] == '.' || asprintf(&file, "%s/%s", path, e->d_name) < 0 ||
+		    !kho_lazy_progress_read(file, &l))
 			continue;
 		kho_report_add(r, KHO_V_NO, "process", e->d_name, "wait a little and try again",
-			       "its memory is still being filled after the last upgrade: %llu of %llu MiB to go",
-			       (unsigned long long)l.remaining >> 20, (unsigned long long)l.total >> 20);
+			       "its memory is still being filled after the last upgrade: %llu of "
+			       "%llu MiB to go",
+			       (unsigned long long)l.remaining >> 20,
+			       (unsigned long long)l.total >> 20);
 	}
 }
 
@@ -115,7 +122,8 @@ static int probe_criu(struct kho_env *env, struct kho_report *r, struct kho_err 
 		return 0;
 	}
 	if (!f.mem_track)
-		kho_report_add(r, KHO_V_LOSS, "process", "criu", "a kernel with CONFIG_MEM_SOFT_DIRTY",
+		kho_report_add(r, KHO_V_LOSS, "process", "criu",
+			       "a kernel with CONFIG_MEM_SOFT_DIRTY",
 			       "memory cannot be copied ahead: the blackout grows with it");
 	return kho_proc_selftest(env->run_dir, r, err);
 }
@@ -131,7 +139,9 @@ int kho_proc_probe(struct kho_env *env, struct kho_report *r, struct kho_err *er
 		rc = probe_criu(env, r, err);
 	}
 	for (size_t i = 0; !rc && i < env->workloads->n; i++) {
-		struct kho_probe p = { .sysroot = env->sysroot, .w = &env->workloads->w[i], .r = r };
+		struct kho_probe p = { .sysroot = env->sysroot,
+				       .w = &env->workloads->w[i],
+				       .r = r };
 
 		rc = probe_workload(&p, err);
 	}

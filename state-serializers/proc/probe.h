@@ -12,26 +12,34 @@
 #include "lib/workload.h"
 #include "state-serializers/serializer.h"
 
-#define KHO_GHOST_MAX	(64ull << 20)	/* bytes of a deleted file that are carried in the images */
-#define KHO_PID_MIN	300		/* below are the kernel's own threads, on the incoming side too */
+#define KHO_GHOST_MAX (64ull << 20) /* bytes of a deleted file that are carried in the images */
+#define KHO_PID_MIN   300 /* below are the kernel's own threads, on the incoming side too */
 
-enum kho_sock_kind { KHO_SOCK_TCP, KHO_SOCK_UDP, KHO_SOCK_RAW, KHO_SOCK_UNIX, KHO_SOCK_PACKET, KHO_SOCK_NETLINK };
+enum kho_sock_kind {
+	KHO_SOCK_TCP,
+	KHO_SOCK_UDP,
+	KHO_SOCK_RAW,
+	KHO_SOCK_UNIX,
+	KHO_SOCK_PACKET,
+	KHO_SOCK_NETLINK
+};
 
 struct kho_sock {
 	uint64_t ino;
 	enum kho_sock_kind kind;
-	uint64_t peer;		/* UNIX: inode of the other end, 0 = none or not known */
-	char *name;		/* UNIX: path or @abstract, or NULL */
+	uint64_t peer; /* UNIX: inode of the other end, 0 = none or not known */
+	char *name;    /* UNIX: path or @abstract, or NULL */
 };
 
 struct kho_socks {
-	struct kho_sock *s;	/* sorted by ino */
+	struct kho_sock *s; /* sorted by ino */
 	size_t n;
 	bool peers_known;
 };
 
 /* All sockets that the network of process pid knows. */
-int kho_socks_read(const char *sysroot, pid_t pid, struct kho_socks *out, struct kho_err *err) __must_check;
+int kho_socks_read(const char *sysroot, pid_t pid, struct kho_socks *out,
+		   struct kho_err *err) __must_check;
 const struct kho_sock *kho_socks_find(const struct kho_socks *s, uint64_t ino);
 void kho_socks_done(struct kho_socks *s);
 
@@ -41,32 +49,33 @@ struct kho_probe {
 	const struct kho_workload *w;
 	struct kho_report *r;
 	struct kho_socks socks;
-	uint64_t *inodes;	/* of all sockets the tree has open */
+	uint64_t *inodes; /* of all sockets the tree has open */
 	size_t ninodes;
 	struct kho_pipe_end {
 		uint64_t ino;
 		bool reads, writes;
-	} *pipes;
+	} * pipes;
 	size_t npipes;
 };
 
 /* What is known of one descriptor. */
 struct kho_fd {
-	const char *target;	/* of the link in /proc/PID/fd */
-	const char *info;	/* text of fdinfo, or "" */
-	const char *fstype;	/* of the mount it lies on, or "" */
-	const char *proto;	/* of a socket: "TCP", "AF_VSOCK" ...; NULL or "" = not known */
-	const struct stat *st;	/* or NULL when only the recorded text is there */
+	const char *target;    /* of the link in /proc/PID/fd */
+	const char *info;      /* text of fdinfo, or "" */
+	const char *fstype;    /* of the mount it lies on, or "" */
+	const char *proto;     /* of a socket: "TCP", "AF_VSOCK" ...; NULL or "" = not known */
+	const struct stat *st; /* or NULL when only the recorded text is there */
 };
 
 struct kho_fd_verdict {
 	enum kho_verdict verdict;
 	char what[256];
-	const char *fix;	/* or NULL */
+	const char *fix; /* or NULL */
 };
 
 /* The verdict on one descriptor; KHO_V_OK leaves what empty. */
-void kho_fd_classify(const struct kho_probe *p, const struct kho_fd *fd, struct kho_fd_verdict *out);
+void kho_fd_classify(const struct kho_probe *p, const struct kho_fd *fd,
+		     struct kho_fd_verdict *out);
 
 /* The same for a line of /proc/PID/maps: path is its last field, bytes its length. */
 void kho_map_classify(const char *path, uint64_t bytes, struct kho_fd_verdict *out);

@@ -20,7 +20,7 @@ struct task {
 	char state, comm[32];
 	int tty;
 	size_t troubles, fds;
-	char *mounts;		/* text of mountinfo */
+	char *mounts; /* text of mountinfo */
 };
 
 bool kho_probe_has(const struct kho_probe *p, pid_t pid)
@@ -47,13 +47,16 @@ static void trouble(struct task *t, const char *where, const struct kho_fd_verdi
 
 	if (v->verdict == KHO_V_OK)
 		return;
-	snprintf(subject, sizeof(subject), "%s pid %d%s%s", t->p->w->name, t->pid, *where ? " " : "", where);
+	snprintf(subject, sizeof(subject), "%s pid %d%s%s", t->p->w->name, t->pid,
+		 *where ? " " : "", where);
 	kho_report_add(t->p->r, v->verdict, "process", subject, v->fix, "%s", v->what);
 	t->troubles++;
 }
 
-__attribute__((format(printf, 4, 5)))
-static void task_trouble(struct task *t, enum kho_verdict verdict, const char *fix, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void task_trouble(struct task *t,
+							       enum kho_verdict verdict,
+							       const char *fix, const char *fmt,
+							       ...)
 {
 	struct kho_fd_verdict v = { .verdict = verdict, .fix = fix };
 	va_list ap;
@@ -67,7 +70,8 @@ static void task_trouble(struct task *t, enum kho_verdict verdict, const char *f
 static bool read_stat(struct task *t)
 {
 	_cleanup_free_ char *text = task_file(t, "stat");
-	const char *open = text ? strchr(text, '(') : NULL, *close = text ? strrchr(text, ')') : NULL;
+	const char *open = text ? strchr(text, '(') : NULL,
+		   *close = text ? strrchr(text, ')') : NULL;
 
 	if (!open || !close || close < open)
 		return false;
@@ -81,16 +85,20 @@ static void check_place(struct task *t)
 
 	if (t->pid < KHO_PID_MIN)
 		task_trouble(t, KHO_V_NO, "start it again: it gets a higher number",
-			     "its number is below %d, where the incoming kernel's own threads are", KHO_PID_MIN);
+			     "its number is below %d, where the incoming kernel's own threads are",
+			     KHO_PID_MIN);
 	if (root && t->state == 'Z')
 		task_trouble(t, KHO_V_NO, NULL, "it has ended");
 	if (!kho_probe_has(t->p, t->sid))
 		task_trouble(t, KHO_V_NO, "start it as a service, or with setsid",
-			     "the leader of its session (pid %d) is not part of the workload", t->sid);
+			     "the leader of its session (pid %d) is not part of the workload",
+			     t->sid);
 	if (t->tty)
-		task_trouble(t, KHO_V_NO, "start it as a service, or with setsid", "it has a controlling terminal");
+		task_trouble(t, KHO_V_NO, "start it as a service, or with setsid",
+			     "it has a controlling terminal");
 	if (root && t->ppid != 1 && t->ppid)
-		task_trouble(t, KHO_V_LOSS, NULL, "its parent will be PID 1 instead of pid %d", t->ppid);
+		task_trouble(t, KHO_V_LOSS, NULL, "its parent will be PID 1 instead of pid %d",
+			     t->ppid);
 }
 
 static void check_status(struct task *t)
@@ -105,7 +113,8 @@ static void check_status(struct task *t)
 
 /*
  * Namespaces of its own would have to be built anew; "self" is the system, also on a recorded tree.
- * Not so the time namespace: CRIU makes one on each restore, so that CLOCK_MONOTONIC goes on, and carries it.
+ * Not so the time namespace: CRIU makes one on each restore, so that CLOCK_MONOTONIC goes on, and
+ * carries it.
  */
 static void check_namespaces(struct task *t)
 {
@@ -122,8 +131,11 @@ static void check_namespaces(struct task *t)
 		n = readlink(his, a, sizeof(a));
 		m = readlink(ours, b, sizeof(b));
 		if (n > 0 && m > 0 && (n != m || memcmp(a, b, (size_t)n)))
-			task_trouble(t, KHO_V_NO, "run it outside of a container, or turn the unit's sandboxing off",
-				     "it has a %s namespace of its own, which is not carried", names[i]);
+			task_trouble(t, KHO_V_NO,
+				     "run it outside of a container, or turn the unit's sandboxing "
+				     "off",
+				     "it has a %s namespace of its own, which is not carried",
+				     names[i]);
 	}
 }
 
@@ -140,7 +152,8 @@ static void check_maps(struct task *t)
 		next = strchr(line, '\n');
 		if (next)
 			*next = '\0';
-		if (sscanf(line, "%llx-%llx %*s %*s %*s %*s %n", &start, &end, &path) != 2 || !path || !line[path])
+		if (sscanf(line, "%llx-%llx %*s %*s %*s %*s %n", &start, &end, &path) != 2 ||
+		    !path || !line[path])
 			continue;
 		kho_map_classify(line + path, end - start, &v);
 		if (v.verdict == KHO_V_OK || !strcmp(v.what, last))
@@ -192,7 +205,8 @@ static void check_fd(struct task *t, const char *num)
 	struct stat st;
 	ssize_t n;
 
-	if (asprintf(&link, "%s/proc/%d/fd/%s", t->p->sysroot, t->pid, num) < 0 || asprintf(&info_name, "fdinfo/%s", num) < 0)
+	if (asprintf(&link, "%s/proc/%d/fd/%s", t->p->sysroot, t->pid, num) < 0 ||
+	    asprintf(&info_name, "fdinfo/%s", num) < 0)
 		return;
 	n = readlink(link, target, sizeof(target) - 1);
 	if (n < 0)
@@ -202,8 +216,13 @@ static void check_fd(struct task *t, const char *num)
 	if (!strncmp(target, "socket:", 7))
 		socket_proto(t, link, num, proto);
 	type = info ? fs_type(t, info) : NULL;
-	kho_fd_classify(t->p, &(struct kho_fd){ .target = target, .info = info ? info : "", .fstype = type ? type : "", .proto = proto,
-						.st = !*t->p->sysroot && !stat(link, &st) ? &st : NULL }, &v);
+	kho_fd_classify(t->p,
+			&(struct kho_fd){ .target = target,
+					  .info = info ? info : "",
+					  .fstype = type ? type : "",
+					  .proto = proto,
+					  .st = !*t->p->sysroot && !stat(link, &st) ? &st : NULL },
+			&v);
 	snprintf(where, sizeof(where), "fd %s", num);
 	trouble(t, where, &v);
 	t->fds++;
@@ -233,10 +252,10 @@ int kho_probe_task(struct kho_probe *p, pid_t pid, struct kho_err *err)
 	int rc;
 
 	if (!read_stat(&t))
-		return 0;	/* it ended while we looked */
+		return 0; /* it ended while we looked */
 	check_place(&t);
 	if (t.state == 'Z')
-		return 0;	/* a zombie has nothing more; CRIU carries it */
+		return 0; /* a zombie has nothing more; CRIU carries it */
 	check_status(&t);
 	check_namespaces(&t);
 	check_maps(&t);
@@ -246,5 +265,6 @@ int kho_probe_task(struct kho_probe *p, pid_t pid, struct kho_err *err)
 	if (rc || t.troubles)
 		return rc;
 	snprintf(subject, sizeof(subject), "%s pid %d", p->w->name, pid);
-	return kho_report_add(p->r, KHO_V_OK, "process", subject, NULL, "%s moves with %zu descriptors", t.comm, t.fds);
+	return kho_report_add(p->r, KHO_V_OK, "process", subject, NULL,
+			      "%s moves with %zu descriptors", t.comm, t.fds);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The incoming side: everything that can be made ready before the blackout (worker, page server, kernel
- * facts, numbers of processes), the restore, and its inverse.
+ * The incoming side: everything that can be made ready before the blackout (worker, page server,
+ * kernel facts, numbers of processes), the restore, and its inverse.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -17,8 +17,8 @@
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 
-#define RESTORE_US	60000000ull
-#define PID_GAP		1000	/* numbers that the incoming kernel's own processes leave free above ours */
+#define RESTORE_US 60000000ull
+#define PID_GAP	   1000 /* numbers that the incoming kernel's own processes leave free above ours */
 
 struct kho_proc_in kho_proc_in;
 
@@ -60,7 +60,8 @@ static int write_number(const char *name, uint64_t value, struct kho_err *err)
 	return kho_write_existing(path, text, err);
 }
 
-/* Our own processes get numbers above the workload's; a ceiling as high as it was there comes first. */
+/* Our own processes get numbers above the workload's; a ceiling as high as it was there comes
+ * first. */
 static int make_room(const KhoProc__Plan *p, struct kho_err *err)
 {
 	uint64_t max = (uint64_t)highest(p) + PID_GAP;
@@ -68,13 +69,18 @@ static int make_room(const KhoProc__Plan *p, struct kho_err *err)
 
 	if (p->pid_max > kho_kernel_number("pid_max"))
 		rc = write_number("pid_max", p->pid_max, err);
-	if (!rc && kho_kernel_number("ns_last_pid") < max && max + PID_GAP < kho_kernel_number("pid_max"))
+	if (!rc && kho_kernel_number("ns_last_pid") < max &&
+	    max + PID_GAP < kho_kernel_number("pid_max"))
 		rc = write_number("ns_last_pid", max, err);
 	for (size_t i = 0; !rc && i < p->n_workloads; i++)
 		for (size_t k = 0; !rc && k < p->workloads[i]->n_pids; k++)
-			if (!kill(p->workloads[i]->pids[k], 0) || kho_pid_state("", p->workloads[i]->pids[k]))
-				rc = kho_fail(err, -EEXIST, "pid %d of %s is taken in the incoming kernel; start the workload later"
-					      " in the life of the machine, so that it gets a higher number",
+			if (!kill(p->workloads[i]->pids[k], 0) ||
+			    kho_pid_state("", p->workloads[i]->pids[k]))
+				rc = kho_fail(err, -EEXIST,
+					      "pid %d of %s is taken in the incoming kernel; start "
+					      "the workload later"
+					      " in the life of the machine, so that it gets a "
+					      "higher number",
 					      p->workloads[i]->pids[k], p->workloads[i]->name);
 	return rc;
 }
@@ -92,7 +98,8 @@ static int start_lazy(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_
 	return kho_lazy_start(&w->lazy, w->dir, progress, err);
 }
 
-static int prepare_one(struct kho_env *env, struct kho_proc_in_wl *w, bool lazy, struct kho_err *err)
+static int prepare_one(struct kho_env *env, struct kho_proc_in_wl *w, bool lazy,
+		       struct kho_err *err)
 {
 	char path[PATH_MAX];
 	int rc;
@@ -123,8 +130,10 @@ static int selftest(struct kho_env *env, struct kho_err *err)
 
 	for (size_t i = 0; !rc && i < r.n; i++)
 		if (r.items[i].verdict == KHO_V_NO)
-			rc = kho_fail(err, -ENOTSUP, "incoming kernel: %s: %s%s%s", r.items[i].subject, r.items[i].what,
-				      r.items[i].fix && *r.items[i].fix ? "; " : "", r.items[i].fix ? r.items[i].fix : "");
+			rc = kho_fail(err, -ENOTSUP, "incoming kernel: %s: %s%s%s",
+				      r.items[i].subject, r.items[i].what,
+				      r.items[i].fix && *r.items[i].fix ? "; " : "",
+				      r.items[i].fix ? r.items[i].fix : "");
 	kho_report_done(&r);
 	return rc;
 }
@@ -153,7 +162,9 @@ int kho_proc_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_
 	if (!p->w)
 		return kho_fail(err, -ENOMEM, "prepare: out of memory");
 	for (size_t i = 0; !rc && i < p->plan->n_workloads; i++) {
-		p->w[i] = (struct kho_proc_in_wl){ .plan = p->plan->workloads[i], .criu = KHO_CRIU_INIT, .work_fd = -1 };
+		p->w[i] = (struct kho_proc_in_wl){ .plan = p->plan->workloads[i],
+						   .criu = KHO_CRIU_INIT,
+						   .work_fd = -1 };
 		p->n++;
 		rc = prepare_one(env, &p->w[i], facts.lazy_pages, err);
 	}
@@ -178,7 +189,8 @@ int kho_proc_unprepare(struct kho_env *env, struct kho_err *err)
 	return first;
 }
 
-static int link_parent(const struct kho_proc_in_wl *w, const char *sub, unsigned round, struct kho_err *err)
+static int link_parent(const struct kho_proc_in_wl *w, const char *sub, unsigned round,
+		       struct kho_err *err)
 {
 	char path[PATH_MAX], target[32];
 
@@ -216,7 +228,8 @@ static int ask_restore(struct kho_proc_in_wl *w, struct kho_err *err)
 	snprintf(final, sizeof(final), "%s/final", w->dir);
 	o.images_dir_fd = -1;
 	o.images_dir = final;
-	o.has_work_dir_fd = o.has_tcp_established = o.has_file_locks = o.has_log_level = o.has_manage_cgroups_mode = 1;
+	o.has_work_dir_fd = o.has_tcp_established = o.has_file_locks = o.has_log_level =
+		o.has_manage_cgroups_mode = 1;
 	o.work_dir_fd = w->work_fd;
 	o.tcp_established = o.file_locks = 1;
 	o.log_level = 1;
@@ -265,7 +278,8 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 		struct kho_proc_in_wl *w = prepared(p->state->workloads[i]->name);
 
 		if (!w)
-			return kho_fail(err, -EPROTO, "workload %s was not prepared", p->state->workloads[i]->name);
+			return kho_fail(err, -EPROTO, "workload %s was not prepared",
+					p->state->workloads[i]->name);
 		w->state = p->state->workloads[i];
 		rc = ask_restore(w, err);
 	}
@@ -298,7 +312,8 @@ static void kill_tasks(const KhoProc__StateWorkload *s)
 	}
 }
 
-/* Their numbers were free before retrieve and no other process got one: whoever has them came from our images. */
+/* Their numbers were free before retrieve and no other process got one: whoever has them came from
+ * our images. */
 int kho_proc_discard(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_proc_in *p = &kho_proc_in;
@@ -325,7 +340,7 @@ int kho_proc_finish(struct kho_env *env, struct kho_err *err)
 
 		kho_criu_finish(&p->w[i].criu, 1000000);
 		if (p->w[i].lazy.pid > 0)
-			kho_lazy_fill(&p->w[i].lazy);	/* removes the images when it is through */
+			kho_lazy_fill(&p->w[i].lazy); /* removes the images when it is through */
 		else
 			rc = kho_tree_remove(p->w[i].dir, first ? NULL : err);
 		first = first ? first : rc;

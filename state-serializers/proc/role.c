@@ -41,7 +41,8 @@ static int spawn(char *const argv[], int fd3, pid_t *out)
 	sigfillset(&all);
 	posix_spawn_file_actions_init(&fa);
 	posix_spawnattr_init(&at);
-	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+					      POSIX_SPAWN_SETSID);
 	posix_spawnattr_setsigmask(&at, &none);
 	posix_spawnattr_setsigdefault(&at, &all);
 	if (fd3 >= 0)
@@ -56,7 +57,8 @@ static int spawn(char *const argv[], int fd3, pid_t *out)
 	return rc;
 }
 
-int kho_role_spawn(const char *role, const char *const *args, int fd3, pid_t *out, struct kho_err *err)
+int kho_role_spawn(const char *role, const char *const *args, int fd3, pid_t *out,
+		   struct kho_err *err)
 {
 	char *argv[ARGS_MAX + 2] = { (char *)role };
 	size_t n = 0;

@@ -10,14 +10,17 @@
 
 #include "lib/err.h"
 
-#define KHO_ROLE_LAZY		"khoctl-lazy-pages"	/* args: directory of the workload's images, progress file; fd 3: socket */
-#define KHO_ROLE_SELFTEST	"khoctl-self-test"	/* args: scratch directory */
+#define KHO_ROLE_LAZY                                                                         \
+	"khoctl-lazy-pages" /* args: directory of the workload's images, progress file; fd 3: \
+			       socket */
+#define KHO_ROLE_SELFTEST "khoctl-self-test" /* args: scratch directory */
 
 /*
- * Start a role in a session of its own, with default signals, /dev/null as 0, 1 and 2, and fd3 (or -1) as 3.
- * args: NULL-terminated, without the name.
+ * Start a role in a session of its own, with default signals, /dev/null as 0, 1 and 2, and fd3 (or
+ * -1) as 3. args: NULL-terminated, without the name.
  */
-int kho_role_spawn(const char *role, const char *const *args, int fd3, pid_t *out, struct kho_err *err) __must_check;
+int kho_role_spawn(const char *role, const char *const *args, int fd3, pid_t *out,
+		   struct kho_err *err) __must_check;
 
 /* What the roles do; the result is the exit status. */
 int kho_lazy_main(int argc, char **argv);

@@ -18,17 +18,18 @@
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 
-#define STEP_US		60000000ull
-#define BROKEN		(~0ull)
+#define STEP_US 60000000ull
+#define BROKEN	(~0ull)
 
-static const char fix[] = "install criu 4.2.1 or newer; if it is, look at the kernel's CONFIG_CHECKPOINT_RESTORE, "
+static const char fix[] = "install criu 4.2.1 or newer; if it is, look at the kernel's "
+			  "CONFIG_CHECKPOINT_RESTORE, "
 			  "CONFIG_INET_DIAG and CONFIG_UNIX_DIAG";
 
 struct test {
 	const char *run_dir;
 	char dir[PATH_MAX - 16], images[PATH_MAX];
 	pid_t pid;
-	const char *step;	/* what was tried last */
+	const char *step; /* what was tried last */
 };
 
 static uint64_t progress(const struct test *t)
@@ -102,7 +103,7 @@ static void end_child(struct test *t)
 {
 	if (t->pid > 0) {
 		kill(t->pid, SIGKILL);
-		waitpid(t->pid, NULL, 0);	/* ours before the dump, init's after the restore */
+		waitpid(t->pid, NULL, 0); /* ours before the dump, init's after the restore */
 	}
 	t->pid = 0;
 }
@@ -124,7 +125,7 @@ static int try(struct test *t, struct kho_err *err)
 	if (rc)
 		return rc;
 	pid = t->pid;
-	end_child(t);	/* killed by CRIU; its number must be free */
+	end_child(t); /* killed by CRIU; its number must be free */
 	t->step = "restore";
 	rc = ask(t, CRIU_RPC__TYPE__RESTORE, "restore.log", 0, err);
 	if (rc)
@@ -141,7 +142,8 @@ int kho_proc_selftest(const char *scratch_dir, struct kho_report *r, struct kho_
 	uint64_t begin = kho_clock_us();
 	int rc;
 
-	if (snprintf(t.dir, sizeof(t.dir), "%s/self-test.%d", scratch_dir, getpid()) >= (int)sizeof(t.dir))
+	if (snprintf(t.dir, sizeof(t.dir), "%s/self-test.%d", scratch_dir, getpid()) >=
+	    (int)sizeof(t.dir))
 		return kho_fail(err, -ENAMETOOLONG, "self-test in %s", scratch_dir);
 	snprintf(t.images, sizeof(t.images), "%s/images", t.dir);
 	rc = kho_mkdir(t.images, err);
@@ -153,9 +155,12 @@ int kho_proc_selftest(const char *scratch_dir, struct kho_report *r, struct kho_
 	if (rc == -ENOENT && !strcmp(t.step, "dump"))
 		kho_report_add(r, KHO_V_NO, "process", "criu", NULL, "%s", why.msg);
 	else if (rc)
-		kho_report_add(r, KHO_V_NO, "process", "criu", fix, "self-test: cannot %s a small process: %s", t.step, why.msg);
+		kho_report_add(r, KHO_V_NO, "process", "criu", fix,
+			       "self-test: cannot %s a small process: %s", t.step, why.msg);
 	else
-		kho_report_add(r, KHO_V_OK, "process", "criu", NULL, "self-test passed: dumped and restored a process with "
-			       "TCP, UNIX, pipe and file in %llu ms", (unsigned long long)(kho_clock_us() - begin) / 1000);
+		kho_report_add(r, KHO_V_OK, "process", "criu", NULL,
+			       "self-test passed: dumped and restored a process with "
+			       "TCP, UNIX, pipe and file in %llu ms",
+			       (unsigned long long)(kho_clock_us() - begin) / 1000);
 	return 0;
 }

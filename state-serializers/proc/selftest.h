@@ -9,10 +9,12 @@
 #include "lib/report.h"
 
 /*
- * Dump and restore a small process of our own with an established TCP pair over loopback, a UNIX pair, a
- * pipe and an open file, and see that data still flows. Works below scratch_dir (a tmpfs, ours alone), leaves
- * nothing. The verdict goes to r; a negative result means that it could not be tried.
+ * Dump and restore a small process of our own with an established TCP pair over loopback, a UNIX
+ * pair, a pipe and an open file, and see that data still flows. Works below scratch_dir (a tmpfs,
+ * ours alone), leaves nothing. The verdict goes to r; a negative result means that it could not be
+ * tried.
  */
-int kho_proc_selftest(const char *scratch_dir, struct kho_report *r, struct kho_err *err) __must_check;
+int kho_proc_selftest(const char *scratch_dir, struct kho_report *r,
+		      struct kho_err *err) __must_check;
 
 #endif

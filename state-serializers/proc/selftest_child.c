@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The process that the self-test dumps: numbers go round through a TCP pair, a UNIX pair and a pipe, with
- * one always under way; what came through is written to a file.
+ * The process that the self-test dumps: numbers go round through a TCP pair, a UNIX pair and a
+ * pipe, with one always under way; what came through is written to a file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +40,8 @@ static int tcp_pair(int out[2])
 	loopback_up(l);
 	out[0] = socket(AF_INET, SOCK_STREAM, 0);
 	if (l < 0 || out[0] < 0 || bind(l, (struct sockaddr *)&a, len) || listen(l, 1) ||
-	    getsockname(l, (struct sockaddr *)&a, &len) || connect(out[0], (struct sockaddr *)&a, len))
+	    getsockname(l, (struct sockaddr *)&a, &len) ||
+	    connect(out[0], (struct sockaddr *)&a, len))
 		return -errno;
 	out[1] = accept(l, NULL, NULL);
 	return out[1] < 0 ? -errno : 0;
@@ -50,7 +51,8 @@ static int hand_on(int to, int from, uint64_t seq)
 {
 	uint64_t next = seq + 1, got = 0;
 
-	if (write(to, &next, sizeof(next)) != (ssize_t)sizeof(next) || read(from, &got, sizeof(got)) != (ssize_t)sizeof(got))
+	if (write(to, &next, sizeof(next)) != (ssize_t)sizeof(next) ||
+	    read(from, &got, sizeof(got)) != (ssize_t)sizeof(got))
 		return -EIO;
 	return got == seq ? 0 : -EPROTO;
 }
@@ -70,7 +72,8 @@ int kho_selftest_main(int argc, char **argv)
 		rc = -errno;
 	if (!rc && pipe(ends[2]))
 		rc = -errno;
-	for (int i = 0; !rc && i < 3; i++)	/* the one that is always under way; [1] of each pair is the writing end */
+	for (int i = 0; !rc && i < 3;
+	     i++) /* the one that is always under way; [1] of each pair is the writing end */
 		if (write(ends[i][1], &seq, sizeof(seq)) != (ssize_t)sizeof(seq))
 			rc = -EIO;
 	while (!rc) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which sockets there are: out of /proc/PID/net, and the other ends of UNIX sockets out of sock_diag (on a
- * recorded tree: out of /proc/net/unix_peers, lines of "INODE PEER").
+ * Which sockets there are: out of /proc/PID/net, and the other ends of UNIX sockets out of
+ * sock_diag (on a recorded tree: out of /proc/net/unix_peers, lines of "INODE PEER").
  */
 #include <libmnl/libmnl.h>
 #include <linux/sock_diag.h>
@@ -16,12 +16,12 @@
 static const struct table {
 	const char *file;
 	enum kho_sock_kind kind;
-	int inode_word;		/* counted from 0; negative: from the end, -1 is the last */
+	int inode_word; /* counted from 0; negative: from the end, -1 is the last */
 } tables[] = {
-	{ "tcp", KHO_SOCK_TCP, 9 },	{ "tcp6", KHO_SOCK_TCP, 9 },
-	{ "udp", KHO_SOCK_UDP, 9 },	{ "udp6", KHO_SOCK_UDP, 9 },
-	{ "udplite", KHO_SOCK_UDP, 9 },	{ "udplite6", KHO_SOCK_UDP, 9 },
-	{ "raw", KHO_SOCK_RAW, 9 },	{ "raw6", KHO_SOCK_RAW, 9 },
+	{ "tcp", KHO_SOCK_TCP, 9 },	  { "tcp6", KHO_SOCK_TCP, 9 },
+	{ "udp", KHO_SOCK_UDP, 9 },	  { "udp6", KHO_SOCK_UDP, 9 },
+	{ "udplite", KHO_SOCK_UDP, 9 },	  { "udplite6", KHO_SOCK_UDP, 9 },
+	{ "raw", KHO_SOCK_RAW, 9 },	  { "raw6", KHO_SOCK_RAW, 9 },
 	{ "packet", KHO_SOCK_PACKET, 8 }, { "netlink", KHO_SOCK_NETLINK, 9 },
 	{ "unix", KHO_SOCK_UNIX, 6 },
 };
@@ -29,7 +29,8 @@ static const struct table {
 static int add(struct kho_socks *out, struct kho_sock s)
 {
 	if (!(out->n & (out->n - 1))) {
-		struct kho_sock *bigger = realloc(out->s, (out->n ? out->n * 2 : 1) * sizeof(*bigger));
+		struct kho_sock *bigger =
+			realloc(out->s, (out->n ? out->n * 2 : 1) * sizeof(*bigger));
 
 		if (!bigger)
 			return -ENOMEM;
@@ -64,8 +65,8 @@ static int read_table(const char *sysroot, pid_t pid, const struct table *t, str
 	if (asprintf(&path, "%s/proc/%d/net/%s", sysroot, pid, t->file) < 0)
 		return -ENOMEM;
 	if (kho_read_file(path, 256u << 20, &text, NULL, NULL))
-		return 0;	/* that protocol is not there */
-	line = strchr(text, '\n');	/* the first line is a heading */
+		return 0;	   /* that protocol is not there */
+	line = strchr(text, '\n'); /* the first line is a heading */
 	for (; !rc && line && *++line; line = next) {
 		next = strchr(line, '\n');
 		if (next)
@@ -102,9 +103,8 @@ static int on_unix(const struct nlmsghdr *h, void *arg)
 	const struct unix_diag_msg *m = mnl_nlmsg_get_payload(h);
 	const struct nlattr *a;
 
-	mnl_attr_for_each(a, h, sizeof(*m))
-		if (mnl_attr_get_type(a) == UNIX_DIAG_PEER)
-			set_peer(arg, m->udiag_ino, mnl_attr_get_u32(a));
+	mnl_attr_for_each(a, h, sizeof(*m)) if (mnl_attr_get_type(a) == UNIX_DIAG_PEER)
+		set_peer(arg, m->udiag_ino, mnl_attr_get_u32(a));
 	return MNL_CB_OK;
 }
 
@@ -122,8 +122,11 @@ static bool live_peers(struct kho_socks *s)
 	h->nlmsg_type = SOCK_DIAG_BY_FAMILY;
 	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	h->nlmsg_seq = 1;
-	*q = (struct unix_diag_req){ .sdiag_family = AF_UNIX, .udiag_states = ~0u, .udiag_show = UDIAG_SHOW_PEER };
-	if (!mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) && mnl_socket_sendto(nl, h, h->nlmsg_len) > 0)
+	*q = (struct unix_diag_req){ .sdiag_family = AF_UNIX,
+				     .udiag_states = ~0u,
+				     .udiag_show = UDIAG_SHOW_PEER };
+	if (!mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) &&
+	    mnl_socket_sendto(nl, h, h->nlmsg_len) > 0)
 		while ((n = mnl_socket_recvfrom(nl, buf, sizeof(buf))) > 0) {
 			rc = mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(nl), on_unix, s);
 			if (rc <= MNL_CB_STOP)

@@ -12,11 +12,13 @@
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/tree.h"
 
-static int send_file(struct kho_env *env, const char *dir, const char *prefix, const char *name, struct kho_err *err)
+static int send_file(struct kho_env *env, const char *dir, const char *prefix, const char *name,
+		     struct kho_err *err)
 {
 	_cleanup_free_ char *local = NULL, *remote = NULL;
 
-	if (asprintf(&local, "%s/%s", dir, name) < 0 || asprintf(&remote, "%s/%s", prefix, name) < 0)
+	if (asprintf(&local, "%s/%s", dir, name) < 0 ||
+	    asprintf(&remote, "%s/%s", prefix, name) < 0)
 		return kho_fail(err, -ENOMEM, "send images: out of memory");
 	return env->ops->put_file(env, local, remote, err);
 }
@@ -45,7 +47,8 @@ static bool was_sent(const struct kho_proc_stream *s, const char *prefix, const 
 	size_t len = strlen(prefix);
 
 	for (size_t i = 0; i < s->nsent; i++)
-		if (!strncmp(s->sent[i], prefix, len) && s->sent[i][len] == '/' && !strcmp(s->sent[i] + len + 1, name))
+		if (!strncmp(s->sent[i], prefix, len) && s->sent[i][len] == '/' &&
+		    !strcmp(s->sent[i] + len + 1, name))
 			return true;
 	return false;
 }
@@ -96,8 +99,8 @@ static int on_closed(struct kho_proc_stream *s, const struct inotify_event *e)
 	size_t i = (size_t)e->wd - 1;
 	int pid, end = 0, rc;
 
-	if (e->wd < 1 || i >= s->ndirs || !e->len || !kho_image_is_carried(e->name) || is_pagemap(e->name) ||
-	    was_sent(s, s->prefixes[i], e->name))
+	if (e->wd < 1 || i >= s->ndirs || !e->len || !kho_image_is_carried(e->name) ||
+	    is_pagemap(e->name) || was_sent(s, s->prefixes[i], e->name))
 		return 0;
 	rc = send_and_note(s, i, e->name, &s->err);
 	/* fs-PID.img is the last one that CRIU closes of a process */
@@ -158,7 +161,8 @@ int kho_proc_stream_start(struct kho_proc_stream *s, struct kho_env *env, struct
 	return 0;
 }
 
-int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char *prefix, struct kho_err *err)
+int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char *prefix,
+			  struct kho_err *err)
 {
 	char **d = realloc(s->dirs, (s->ndirs + 1) * sizeof(*d)), **p;
 	int wd;
@@ -198,7 +202,8 @@ static int send_rest(const char *dir, const char *name, void *arg, struct kho_er
 	(void)dir;
 	if (!kho_image_is_carried(name) || was_sent(r->s, r->s->prefixes[r->i], name))
 		return 0;
-	return is_pagemap(name) ? send_pagemap(r->s, r->i, atoi(name + 8), err) : send_and_note(r->s, r->i, name, err);
+	return is_pagemap(name) ? send_pagemap(r->s, r->i, atoi(name + 8), err)
+				: send_and_note(r->s, r->i, name, err);
 }
 
 static void join(struct kho_proc_stream *s)

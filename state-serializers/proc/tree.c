@@ -31,11 +31,13 @@ int kho_tree_remove(const char *path, struct kho_err *err)
 	first_errno = 0;
 	if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT && !first_errno)
 		first_errno = errno;
-	return first_errno ? kho_fail(err, -first_errno, "remove %s: %s", path, strerror(first_errno)) : 0;
+	return first_errno
+		       ? kho_fail(err, -first_errno, "remove %s: %s", path, strerror(first_errno))
+		       : 0;
 }
 
-int kho_dir_each(const char *dir, int (*fn)(const char *, const char *, void *, struct kho_err *), void *arg,
-		 struct kho_err *err)
+int kho_dir_each(const char *dir, int (*fn)(const char *, const char *, void *, struct kho_err *),
+		 void *arg, struct kho_err *err)
 {
 	_cleanup_closedir_ DIR *d = opendir(dir);
 	struct dirent *e;
@@ -56,7 +58,8 @@ static int add_pages(const char *dir, const char *name, void *arg, struct kho_er
 	struct stat st;
 
 	(void)err;
-	if (!strncmp(name, "pages-", 6) && asprintf(&path, "%s/%s", dir, name) > 0 && !stat(path, &st))
+	if (!strncmp(name, "pages-", 6) && asprintf(&path, "%s/%s", dir, name) > 0 &&
+	    !stat(path, &st))
 		*sum += (uint64_t)st.st_size;
 	return 0;
 }

@@ -11,12 +11,14 @@
 
 #include "lib/err.h"
 
-/* Remove a directory and all in it; one that does not exist is fine. Goes on after a failure, reports the first. */
+/* Remove a directory and all in it; one that does not exist is fine. Goes on after a failure,
+ * reports the first. */
 int kho_tree_remove(const char *path, struct kho_err *err);
 
 /* Call fn for each regular file of dir (not below it), until it fails. */
-int kho_dir_each(const char *dir, int (*fn)(const char *dir, const char *name, void *arg, struct kho_err *err), void *arg,
-		 struct kho_err *err) __must_check;
+int kho_dir_each(const char *dir,
+		 int (*fn)(const char *dir, const char *name, void *arg, struct kho_err *err),
+		 void *arg, struct kho_err *err) __must_check;
 
 /* Bytes in dir/pages-*.img. */
 uint64_t kho_dir_pages_bytes(const char *dir);

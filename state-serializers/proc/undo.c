@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What ends a freeze on the outgoing side: unfreeze (the workload goes on here) or forget (it lives
- * elsewhere). Both work from the image directories alone, so that a khoctl which was started after the
- * first one died can do them, too.
+ * elsewhere). Both work from the image directories alone, so that a khoctl which was started after
+ * the first one died can do them, too.
  *
- * CRIU leaves established TCP sockets in repair mode, as it expects them to be closed; to go on here
- * they are taken back out of it. Only what ran before is continued.
+ * CRIU leaves established TCP sockets in repair mode, as it expects them to be closed; to go on
+ * here they are taken back out of it. Only what ran before is continued.
  */
 #include <limits.h>
 #include <netinet/in.h>
@@ -23,9 +23,9 @@
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/tree.h"
 
-#define END_US		20000000ull
-#define STATE_STOPPED	3u
-#define STATE_ALIVE	1u
+#define END_US	      20000000ull
+#define STATE_STOPPED 3u
+#define STATE_ALIVE   1u
 
 void kho_proc_out_reset(void)
 {
@@ -34,8 +34,8 @@ void kho_proc_out_reset(void)
 	for (size_t i = 0; i < o->n; i++) {
 		struct kho_proc_out_wl *w = &o->w[i];
 
-		/* Without its client CRIU gives up at the next notice and undoes what it did; killing it in the middle of
-		 * a dump would leave its code in the processes. */
+		/* Without its client CRIU gives up at the next notice and undoes what it did;
+		 * killing it in the middle of a dump would leave its code in the processes. */
 		if (w->criu.sk >= 0)
 			shutdown(w->criu.sk, SHUT_RDWR);
 	}
@@ -55,7 +55,8 @@ void kho_proc_out_reset(void)
 	o->n = 0;
 }
 
-/* Wait for CRIU's last word of each dump that had been let go: then the trees are stopped or run again. */
+/* Wait for CRIU's last word of each dump that had been let go: then the trees are stopped or run
+ * again. */
 static void let_dumps_end(void)
 {
 	struct kho_proc_out *o = &kho_proc_out;
@@ -131,7 +132,8 @@ static int end_repair_of(pid_t pid, const struct kho_img_tree *t, struct kho_err
 		int rc = s ? end_repair(pidfd, atoi(e->d_name), s->reuseaddr) : 0;
 
 		if (rc && !first)
-			first = kho_fail(err, rc, "pid %d fd %s: end of TCP repair: %s", pid, e->d_name, strerror(-rc));
+			first = kho_fail(err, rc, "pid %d fd %s: end of TCP repair: %s", pid,
+					 e->d_name, strerror(-rc));
 	}
 	return first;
 }
@@ -147,14 +149,15 @@ static int thaw_tree(const char *final, struct kho_err *err)
 		rc = end_repair_of(t.tasks[i].pid, &t, first ? NULL : err);
 		first = first ? first : rc;
 	}
-	for (size_t i = t.ntasks; i-- > 0;)	/* children first: the root sees them run */
+	for (size_t i = t.ntasks; i-- > 0;) /* children first: the root sees them run */
 		if (t.tasks[i].state == STATE_ALIVE && kho_pid_state("", t.tasks[i].pid) == 'T')
 			kill(t.tasks[i].pid, SIGCONT);
 	kho_img_tree_done(&t);
 	return first;
 }
 
-/* A dump that did not get as far as its last image: CRIU itself let the tree run on, unless it was killed. */
+/* A dump that did not get as far as its last image: CRIU itself let the tree run on, unless it was
+ * killed. */
 static int thaw_dir(const char *dir, struct kho_err *err)
 {
 	_cleanup_free_ char *mark = NULL, *final = NULL, *inventory = NULL;
@@ -172,7 +175,8 @@ static int thaw_dir(const char *dir, struct kho_err *err)
 	return rc;
 }
 
-static int each_frozen(struct kho_env *env, int (*fn)(const char *dir, struct kho_err *err), struct kho_err *err)
+static int each_frozen(struct kho_env *env, int (*fn)(const char *dir, struct kho_err *err),
+		       struct kho_err *err)
 {
 	_cleanup_closedir_ DIR *d = opendir(env->images_dir);
 	struct dirent *e;
@@ -182,7 +186,8 @@ static int each_frozen(struct kho_env *env, int (*fn)(const char *dir, struct kh
 		_cleanup_free_ char *dir = NULL;
 		int rc;
 
-		if (e->d_name[0] == '.' || e->d_type != DT_DIR || asprintf(&dir, "%s/%s", env->images_dir, e->d_name) < 0)
+		if (e->d_name[0] == '.' || e->d_type != DT_DIR ||
+		    asprintf(&dir, "%s/%s", env->images_dir, e->d_name) < 0)
 			continue;
 		rc = fn(dir, first ? NULL : err);
 		if (rc && !first) {

@@ -77,8 +77,9 @@ static const struct kho_env_ops ops = { .put_file = put_file, .phase = phase, .n
 static void show(const struct kho_report *r)
 {
 	for (size_t i = 0; i < r->n; i++)
-		printf("%-7s %s: %s%s%s\n", kho_verdict_name(r->items[i].verdict), r->items[i].subject, r->items[i].what,
-		       *r->items[i].fix ? "; " : "", r->items[i].fix);
+		printf("%-7s %s: %s%s%s\n", kho_verdict_name(r->items[i].verdict),
+		       r->items[i].subject, r->items[i].what, *r->items[i].fix ? "; " : "",
+		       r->items[i].fix);
 }
 
 static int fail(const char *what, const struct kho_err *err)
@@ -171,7 +172,8 @@ static int move(struct both *b, struct kho_err *err)
 	rc = kho_ser_proc.forget(&b->out, err);
 	for (int i = 0; i < 1000 && kho_pid_state("", b->out.workloads->w[0].root); i++)
 		usleep(1000);
-	pause = kho_clock_us() - killed;	/* not part of a move: there the old process stays, stopped */
+	pause = kho_clock_us() -
+		killed; /* not part of a move: there the old process stays, stopped */
 	if (!rc)
 		rc = kho_ser_proc.retrieve(&b->in, &b->state, err);
 	if (!rc)
@@ -191,15 +193,25 @@ int main(int argc, char **argv)
 	struct kho_report r = KHO_REPORT_INIT;
 	struct kho_err err = KHO_ERR_INIT;
 	struct both b = {
-		.out = { .ops = &ops, .workloads = &l, .run_dir = RUN, .images_dir = RUN "/out", .sysroot = "" },
-		.in = { .ops = &ops, .incoming = true, .workloads = &l, .run_dir = RUN, .images_dir = RUN "/in", .sysroot = "" },
+		.out = { .ops = &ops,
+			 .workloads = &l,
+			 .run_dir = RUN,
+			 .images_dir = RUN "/out",
+			 .sysroot = "" },
+		.in = { .ops = &ops,
+			.incoming = true,
+			.workloads = &l,
+			.run_dir = RUN,
+			.images_dir = RUN "/in",
+			.sysroot = "" },
 	};
 	pid_t pid;
 	int rc;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc < 2 || (strcmp(argv[1], "selftest") && argc < 3)) {
-		fprintf(stderr, "usage: proc-bench probe PID | selftest | undo PID | move PID [ADDRESS:PORT]\n");
+		fprintf(stderr, "usage: proc-bench probe PID | selftest | undo PID | move PID "
+				"[ADDRESS:PORT]\n");
 		return 2;
 	}
 	if (kho_mkdir(RUN "/out", &err) || kho_mkdir(RUN "/in", &err))
@@ -219,8 +231,9 @@ int main(int argc, char **argv)
 		w.health_send = (char *)"PING\r\n";
 		w.health_expect = (char *)"+PONG";
 	}
-	rc = !strcmp(argv[1], "undo") ? undo(&b, &err) : !strcmp(argv[1], "move") ? move(&b, &err) :
-	     kho_ser_proc.probe(&b.out, &r, &err);
+	rc = !strcmp(argv[1], "undo")	? undo(&b, &err)
+	     : !strcmp(argv[1], "move") ? move(&b, &err)
+					: kho_ser_proc.probe(&b.out, &r, &err);
 	show(&r);
 	if (rc) {
 		struct kho_err e2 = KHO_ERR_INIT;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The process serializer without CRIU: verdicts on a recorded tree (tests/sysroots/proc-mixed: a Redis, a process
- * with an io_uring, one with a device and System V memory, one that logs to the journal's socket), page maps, blobs.
+ * The process serializer without CRIU: verdicts on a recorded tree (tests/sysroots/proc-mixed: a
+ * Redis, a process with an io_uring, one with a device and System V memory, one that logs to the
+ * journal's socket), page maps, blobs.
  */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -41,7 +42,8 @@ static struct kho_report probe(pid_t pid)
 	return r;
 }
 
-static const struct kho_report_item *item(const struct kho_report *r, const char *subject, const char *part)
+static const struct kho_report_item *item(const struct kho_report *r, const char *subject,
+					  const char *part)
 {
 	for (size_t i = 0; i < r->n; i++)
 		if (!strcmp(r->items[i].subject, subject) && strstr(r->items[i].what, part))
@@ -49,12 +51,13 @@ static const struct kho_report_item *item(const struct kho_report *r, const char
 	return NULL;
 }
 
-#define HAS(r, subject, v, part) do {						\
-	const struct kho_report_item *_i = item(&(r), subject, part);		\
-	if (!_i)								\
-		fail_msg("no item of %s with \"%s\"", subject, part);		\
-	assert_int_equal(_i->verdict, v);					\
-} while (0)
+#define HAS(r, subject, v, part)                                              \
+	do {                                                                  \
+		const struct kho_report_item *_i = item(&(r), subject, part); \
+		if (!_i)                                                      \
+			fail_msg("no item of %s with \"%s\"", subject, part); \
+		assert_int_equal(_i->verdict, v);                             \
+	} while (0)
 
 static void redis_moves(void **state)
 {
@@ -87,7 +90,7 @@ static void device_is_refused(void **state)
 	HAS(r, "w pid 20006 fd 3", KHO_V_NO, "/dev/net/tun");
 	HAS(r, "w pid 20006 memory", KHO_V_NO, "System V");
 	HAS(r, "w pid 20006 fd 5", KHO_V_LOSS, "packet socket");
-	assert_null(item(&r, "w pid 20006 fd 6", ""));	/* netlink, not bound */
+	assert_null(item(&r, "w pid 20006 fd 6", "")); /* netlink, not bound */
 	HAS(r, "w pid 20006 fd 4", KHO_V_NO, "AF_VSOCK");
 	kho_report_done(&r);
 }
@@ -141,12 +144,16 @@ static void one_descriptor(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
 		struct stat st = { .st_size = row[i].size, .st_nlink = row[i].nlink };
-		struct kho_fd fd = { .target = row[i].target, .info = "Pid:\t77\n", .fstype = row[i].fstype, .st = &st };
+		struct kho_fd fd = { .target = row[i].target,
+				     .info = "Pid:\t77\n",
+				     .fstype = row[i].fstype,
+				     .st = &st };
 		struct kho_fd_verdict v;
 
 		kho_fd_classify(&p, &fd, &v);
 		if (v.verdict != row[i].want)
-			fail_msg("%s (%s): %s: %s", row[i].target, row[i].fstype, kho_verdict_name(v.verdict), v.what);
+			fail_msg("%s (%s): %s: %s", row[i].target, row[i].fstype,
+				 kho_verdict_name(v.verdict), v.what);
 		if (v.verdict != KHO_V_OK)
 			assert_true(*v.what);
 	}
@@ -163,7 +170,7 @@ static void unknown_fields_are_kept(void **state)
 	(void)state;
 	t.pid = 4711;
 	len = kho_proc__task__pack(&t, buf);
-	memcpy(buf + len, "\xfa\x06\x03new", 6);	/* field 111, bytes */
+	memcpy(buf + len, "\xfa\x06\x03new", 6); /* field 111, bytes */
 	len += 6;
 	p = kho_proc__task__unpack(NULL, len, buf);
 	assert_non_null(p);
@@ -218,7 +225,8 @@ static void open_map(struct image *i, const char *dir)
 	image_add(i, &h.base);
 }
 
-static void add_area(CriuImg__MmEntry *mm, CriuImg__VmaEntry *e, uint64_t start, uint64_t pages, uint32_t flags)
+static void add_area(CriuImg__MmEntry *mm, CriuImg__VmaEntry *e, uint64_t start, uint64_t pages,
+		     uint32_t flags)
 {
 	*e = (CriuImg__VmaEntry)CRIU_IMG__VMA_ENTRY__INIT;
 	e->start = start;
@@ -227,7 +235,8 @@ static void add_area(CriuImg__MmEntry *mm, CriuImg__VmaEntry *e, uint64_t start,
 	mm->vmas[mm->n_vmas++] = e;
 }
 
-/* pre.0 has pages 0-9 of an anonymous area at 1 MiB and 4 of a file mapping at 2 MiB; final changed pages 3 and 4. */
+/* pre.0 has pages 0-9 of an anonymous area at 1 MiB and 4 of a file mapping at 2 MiB; final changed
+ * pages 3 and 4. */
 static char *make_images(void)
 {
 	static char dir[] = "/tmp/khoctl-proc-test.XXXXXX";
@@ -264,7 +273,7 @@ static char *make_images(void)
 static void page_maps_are_turned_round(void **state)
 {
 	char *dir = make_images(), final[64];
-	uint64_t sp = 0x107008;		/* a stack top in the middle of the last run */
+	uint64_t sp = 0x107008; /* a stack top in the middle of the last run */
 	struct kho_img_task t = { .pid = 7, .sp = &sp, .nthreads = 1 };
 	struct kho_lazy_sum sum = { 0 };
 	struct kho_err err = KHO_ERR_INIT;
@@ -322,7 +331,10 @@ static void many_changed_pages_may_be_lazy(void **state)
 static void broken_images_are_refused(void **state)
 {
 	static const char *const text[] = {
-		"", "short", "this is not an image at all", "\x19\x43\x56\x54\x25\x40\x08\x56\xff\xff\xff\xff",
+		"",
+		"short",
+		"this is not an image at all",
+		"\x19\x43\x56\x54\x25\x40\x08\x56\xff\xff\xff\xff",
 		"\x19\x43\x56\x54\x25\x40\x08\x56\x01",
 	};
 	char *dir = make_images(), final[64], path[96];
