@@ -165,6 +165,8 @@ void kho_link_init(struct kho_region *r);
 void kho_ping_irq(struct kho_region *r);
 void kho_ping_poll_work(struct work_struct *w);
 int kho_ping_run(struct kho_region *r, struct kho_ioc_ping *p);
+int kho_ping_setup(void);
+void kho_ping_cleanup(void);
 
 /* --- beat.c, proc.c, console.c --- */
 long kho_state_set(void *arg);

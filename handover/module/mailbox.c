@@ -123,6 +123,7 @@ void kho_ipi(u32 icr, u32 apicid)
 {
 	unsigned long flags;
 
+	mb();			/* an x2APIC's register is written without any order */
 	local_irq_save(flags);
 	if (apic->safe_wait_icr_idle)
 		apic->safe_wait_icr_idle();

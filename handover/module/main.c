@@ -241,6 +241,7 @@ static const struct part {
 } parts[] = {
 	{ kho_mem_setup, kho_mem_cleanup },
 	{ NULL, kho_pci_cleanup },
+	{ kho_ping_setup, kho_ping_cleanup },
 	{ NULL, kho_doorbell_close },
 	{ kho_region_setup, kho_region_cleanup },
 	{ kho_cpu_setup, kho_cpu_cleanup },

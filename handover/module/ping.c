@@ -16,6 +16,8 @@
 #define RING_MS		20	/* after a pause of that length it is asked again */
 #define TIMEOUT_MS	1000
 
+static struct workqueue_struct *poll_wq;
+
 static u64 cycles(unsigned int ms)
 {
 	return (u64)tsc_khz * ms;
@@ -33,7 +35,7 @@ void kho_ping_irq(struct kho_region *r)
 	if (READ_ONCE(r->want_pong) && READ_ONCE(r->rx->pong) == r->tx->ping)
 		complete(&r->pong_seen);
 	if (r->tx->poll_pong != READ_ONCE(r->rx->poll_ping))
-		queue_work(system_unbound_wq, &r->poll_work);
+		queue_work(poll_wq, &r->poll_work);
 }
 
 void kho_ping_poll_work(struct work_struct *w)
@@ -102,11 +104,12 @@ static int run(struct kho_region *r, struct kho_ioc_ping *p, u64 *t)
 			return -EINTR;
 		start = rdtsc_ordered();
 		if (p->mode == KHO_PING_POLL && start - last > cycles(RING_MS)) {
-			ping_poll(r, true);
+			if (!ping_poll(r, true))
+				return -ETIMEDOUT;
 			start = rdtsc_ordered();
 		}
 		ok = p->mode == KHO_PING_POLL ? ping_poll(r, false) : ping_irq(r);
-		last = rdtsc_ordered();
+		last = ok ? rdtsc_ordered() : 0;
 		if (ok)
 			t[n++] = rdtsc_ordered() - start;
 		else if (++p->lost > 3)
@@ -143,4 +146,15 @@ int kho_ping_run(struct kho_region *r, struct kho_ioc_ping *p)
 	mutex_unlock(&r->ping_lock);
 	kvfree(t);
 	return ret;
+}
+
+int kho_ping_setup(void)
+{
+	poll_wq = alloc_workqueue("khoctl", WQ_UNBOUND, 0);
+	return poll_wq ? 0 : -ENOMEM;
+}
+
+void kho_ping_cleanup(void)
+{
+	destroy_workqueue(poll_wq);
 }
