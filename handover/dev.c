@@ -22,7 +22,8 @@ static const char *reason(int code)
 		return "needs root (CAP_SYS_BOOT and CAP_SYS_ADMIN)";
 	case -E2BIG:
 	case -ENOTTY:
-		return "the loaded khoctl module is older than this program; reload it: modprobe -r khoctl && modprobe khoctl";
+		return "the loaded khoctl module is older than this program; reload it: modprobe "
+		       "-r khoctl && modprobe khoctl";
 	case -ETIMEDOUT:
 		return "no answer in time";
 	case -EBUSY:
@@ -50,9 +51,11 @@ int kho_dev_open(struct kho_err *err)
 		return fd;
 	if (errno == ENOENT || errno == ENXIO || errno == ENODEV)
 		return kho_fail(err, -ENOENT,
-				"/dev/khoctl: the khoctl module is not loaded; load it: modprobe khoctl (package khoctl-dkms)");
+				"/dev/khoctl: the khoctl module is not loaded; load it: modprobe "
+				"khoctl (package khoctl-dkms)");
 	if (errno == EACCES || errno == EPERM)
-		return kho_fail(err, -errno, "/dev/khoctl: needs root (CAP_SYS_BOOT and CAP_SYS_ADMIN)");
+		return kho_fail(err, -errno,
+				"/dev/khoctl: needs root (CAP_SYS_BOOT and CAP_SYS_ADMIN)");
 	return kho_fail_errno(err, "/dev/khoctl");
 }
 
@@ -90,7 +93,12 @@ int kho_dev_mem_take(int fd, uint64_t bytes, uint64_t align, uint64_t min, uint6
 		     uint64_t *out_base, struct kho_err *err)
 {
 	struct kho_ioc_mem_take arg = {
-		.size = sizeof(arg), .node = node, .bytes = bytes, .align = align, .min = min, .max = max,
+		.size = sizeof(arg),
+		.node = node,
+		.bytes = bytes,
+		.align = align,
+		.min = min,
+		.max = max,
 	};
 
 	if (ioctl(fd, KHO_IOC_MEM_TAKE, &arg) < 0) {
@@ -99,7 +107,8 @@ int kho_dev_mem_take(int fd, uint64_t bytes, uint64_t align, uint64_t min, uint6
 		if (code == -ENOMEM)
 			return kho_fail(err, code, "no %llu MiB of contiguous memory can be freed",
 					(unsigned long long)(bytes >> 20));
-		return kho_fail(err, code, "take %llu MiB of memory: %s", (unsigned long long)(bytes >> 20), reason(code));
+		return kho_fail(err, code, "take %llu MiB of memory: %s",
+				(unsigned long long)(bytes >> 20), reason(code));
 	}
 	*out_base = arg.base;
 	return 0;
@@ -142,7 +151,8 @@ int kho_dev_region_init(int fd, struct kho_ioc_region_init *arg, struct kho_err 
 	return call(fd, KHO_IOC_REGION_INIT, arg, err, "prepare the region of the incoming kernel");
 }
 
-static int u32_call(int fd, unsigned long request, uint32_t value, struct kho_err *err, const char *what)
+static int u32_call(int fd, unsigned long request, uint32_t value, struct kho_err *err,
+		    const char *what)
 {
 	struct kho_ioc_u32 arg = { .size = sizeof(arg), .value = value };
 
@@ -154,10 +164,12 @@ int kho_dev_region_drop(int fd, struct kho_err *err)
 	return u32_call(fd, KHO_IOC_REGION_DROP, 0, err, "drop the region of the incoming kernel");
 }
 
-static int cpu_call(int fd, unsigned long request, const char *verb, uint32_t apicid, uint32_t peer, uint32_t flags,
-		    struct kho_err *err)
+static int cpu_call(int fd, unsigned long request, const char *verb, uint32_t apicid, uint32_t peer,
+		    uint32_t flags, struct kho_err *err)
 {
-	struct kho_ioc_cpu arg = { .size = sizeof(arg), .apicid = apicid, .peer = peer, .flags = flags };
+	struct kho_ioc_cpu arg = {
+		.size = sizeof(arg), .apicid = apicid, .peer = peer, .flags = flags
+	};
 	char what[96];
 
 	snprintf(what, sizeof(what), "%s CPU (APIC id %u)", verb, apicid);
@@ -177,7 +189,9 @@ int kho_dev_cpu_take(int fd, uint32_t apicid, uint32_t peer, bool fence, struct 
 
 int kho_dev_spawn(int fd, uint32_t apicid, uint64_t entry, uint64_t rsi, struct kho_err *err)
 {
-	struct kho_ioc_spawn arg = { .size = sizeof(arg), .apicid = apicid, .entry = entry, .rsi = rsi };
+	struct kho_ioc_spawn arg = {
+		.size = sizeof(arg), .apicid = apicid, .entry = entry, .rsi = rsi
+	};
 	char what[96];
 
 	snprintf(what, sizeof(what), "send CPU (APIC id %u) into the incoming kernel", apicid);
@@ -194,17 +208,21 @@ int kho_dev_retire(int fd, struct kho_err *err)
 	return u32_call(fd, KHO_IOC_RETIRE, 0, err, "retire this kernel");
 }
 
-static int pci_call(int fd, unsigned long request, const char *verb, struct kho_pci_addr a, uint32_t peer,
-		    uint32_t *out_us, struct kho_err *err)
+static int pci_call(int fd, unsigned long request, const char *verb, struct kho_pci_addr a,
+		    uint32_t peer, uint32_t *out_us, struct kho_err *err)
 {
 	struct kho_ioc_pci arg = {
-		.size = sizeof(arg), .segment = a.segment, .bus = a.bus, .devfn = a.devfn, .peer = peer,
+		.size = sizeof(arg),
+		.segment = a.segment,
+		.bus = a.bus,
+		.devfn = a.devfn,
+		.peer = peer,
 	};
 	char what[96];
 	int ret;
 
-	snprintf(what, sizeof(what), "%s PCI function %04x:%02x:%02x.%x", verb, a.segment, a.bus, a.devfn >> 3,
-		 a.devfn & 7);
+	snprintf(what, sizeof(what), "%s PCI function %04x:%02x:%02x.%x", verb, a.segment, a.bus,
+		 a.devfn >> 3, a.devfn & 7);
 	ret = call(fd, request, &arg, err, what);
 	if (!ret && out_us)
 		*out_us = arg.duration_us;
@@ -221,12 +239,14 @@ int kho_dev_pci_unquiesce(int fd, struct kho_pci_addr a, uint32_t *out_us, struc
 	return pci_call(fd, KHO_IOC_PCI_UNQUIESCE, "wake", a, 0, out_us, err);
 }
 
-int kho_dev_pci_give(int fd, struct kho_pci_addr a, uint32_t peer, uint32_t *out_us, struct kho_err *err)
+int kho_dev_pci_give(int fd, struct kho_pci_addr a, uint32_t peer, uint32_t *out_us,
+		     struct kho_err *err)
 {
 	return pci_call(fd, KHO_IOC_PCI_GIVE, "give away", a, peer, out_us, err);
 }
 
-int kho_dev_pci_take(int fd, struct kho_pci_addr a, uint32_t peer, uint32_t *out_us, struct kho_err *err)
+int kho_dev_pci_take(int fd, struct kho_pci_addr a, uint32_t peer, uint32_t *out_us,
+		     struct kho_err *err)
 {
 	return pci_call(fd, KHO_IOC_PCI_TAKE, "take", a, peer, out_us, err);
 }
@@ -242,10 +262,12 @@ int kho_dev_state(int fd, enum kho_instance_state state, struct kho_err *err)
 const char *kho_state_name(uint32_t state)
 {
 	static const char *const names[] = {
-		[KHO_STATE_NONE] = "none", [KHO_STATE_LOADED] = "loaded", [KHO_STATE_BOOTING] = "booting",
-		[KHO_STATE_RUNNING] = "running", [KHO_STATE_READY] = "ready", [KHO_STATE_FROZEN] = "frozen",
-		[KHO_STATE_DARK] = "dark", [KHO_STATE_COMMITTED] = "committed", [KHO_STATE_RETIRING] = "retiring",
-		[KHO_STATE_RETIRED] = "retired", [KHO_STATE_HALTED] = "halted", [KHO_STATE_PANICKED] = "panicked",
+		[KHO_STATE_NONE] = "none",	   [KHO_STATE_LOADED] = "loaded",
+		[KHO_STATE_BOOTING] = "booting",   [KHO_STATE_RUNNING] = "running",
+		[KHO_STATE_READY] = "ready",	   [KHO_STATE_FROZEN] = "frozen",
+		[KHO_STATE_DARK] = "dark",	   [KHO_STATE_COMMITTED] = "committed",
+		[KHO_STATE_RETIRING] = "retiring", [KHO_STATE_RETIRED] = "retired",
+		[KHO_STATE_HALTED] = "halted",	   [KHO_STATE_PANICKED] = "panicked",
 		[KHO_STATE_FENCED] = "fenced",
 	};
 
@@ -263,7 +285,8 @@ int kho_dev_link_open(uint32_t peer, int flags, struct kho_err *err)
 	return ret < 0 ? ret : steal_fd(fd);
 }
 
-int kho_dev_ping(int link_fd, uint32_t mode, uint32_t count, struct kho_ioc_ping *out, struct kho_err *err)
+int kho_dev_ping(int link_fd, uint32_t mode, uint32_t count, struct kho_ioc_ping *out,
+		 struct kho_err *err)
 {
 	memset(out, 0, sizeof(*out));
 	out->size = sizeof(*out);
@@ -274,7 +297,8 @@ int kho_dev_ping(int link_fd, uint32_t mode, uint32_t count, struct kho_ioc_ping
 
 void *kho_dev_map(int fd, uint64_t phys, size_t bytes, bool write, struct kho_err *err)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | (write ? PROT_WRITE : 0), MAP_SHARED, fd, (off_t)phys);
+	void *p = mmap(NULL, bytes, PROT_READ | (write ? PROT_WRITE : 0), MAP_SHARED, fd,
+		       (off_t)phys);
 
 	if (p == MAP_FAILED) {
 		kho_fail_errno(err, "map physical memory [%#llx-%#llx)", (unsigned long long)phys,

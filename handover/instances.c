@@ -40,8 +40,8 @@ static int add_cpu(struct list *l, struct kho_instance_info *i, uint32_t apicid)
 }
 
 /* What `owner` has by a ledger's tables. */
-static int add_owned(struct list *l, struct kho_instance_info *i, const struct kho_ledger *ledger, uint8_t owner,
-		     bool with_cpus)
+static int add_owned(struct list *l, struct kho_instance_info *i, const struct kho_ledger *ledger,
+		     uint8_t owner, bool with_cpus)
 {
 	const struct kho_ledger_cpu *cpus;
 	const struct kho_ledger_pci *pci;
@@ -59,8 +59,8 @@ static int add_owned(struct list *l, struct kho_instance_info *i, const struct k
 		if (pci[k].owner != owner || pci[k].bridge)
 			continue;
 		slot = kho_array_add(&i->devices, &i->ndevices, sizeof(*slot));
-		if (!slot || asprintf(slot, "%04x:%02x:%02x.%x", pci[k].segment, pci[k].bus, pci[k].devfn >> 3,
-				      pci[k].devfn & 7) < 0)
+		if (!slot || asprintf(slot, "%04x:%02x:%02x.%x", pci[k].segment, pci[k].bus,
+				      pci[k].devfn >> 3, pci[k].devfn & 7) < 0)
 			return no_memory(l);
 	}
 	return ret;
@@ -100,13 +100,15 @@ static int add_peer(struct list *l, const struct kho_ledger *ledger, int side, u
 
 static const struct kho_ledger *map_ledger(struct list *l, uint64_t region)
 {
-	const struct kho_ledger *ledger = kho_dev_map(l->dev, region + KHO_OFF_LEDGER, KHO_LEDGER_BYTES, false, l->err);
+	const struct kho_ledger *ledger =
+		kho_dev_map(l->dev, region + KHO_OFF_LEDGER, KHO_LEDGER_BYTES, false, l->err);
 
 	if (ledger && ledger->magic == KHO_REGION_MAGIC && ledger->revision == KHO_REGION_REVISION)
 		return ledger;
 	if (ledger) {
 		munmap((void *)ledger, KHO_LEDGER_BYTES);
-		kho_fail(l->err, -EPROTO, "the ledger at %#llx is of another revision", (unsigned long long)region);
+		kho_fail(l->err, -EPROTO, "the ledger at %#llx is of another revision",
+			 (unsigned long long)region);
 	}
 	return NULL;
 }
@@ -114,7 +116,8 @@ static const struct kho_ledger *map_ledger(struct list *l, uint64_t region)
 /* Memory and CPUs of this kernel, without any module. */
 static int fill_self(struct list *l, struct kho_instance_info *i, const char *sysroot)
 {
-	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/sys/kernel/osrelease"), *release = NULL;
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/sys/kernel/osrelease"),
+			    *release = NULL;
 	struct kho_machine m = { 0 };
 	struct utsname u;
 	int ret;
@@ -168,7 +171,8 @@ static int add_from_ledgers(struct list *l)
 	return ret;
 }
 
-int kho_instances(const char *sysroot, struct kho_instance_info **out, size_t *out_n, struct kho_err *err)
+int kho_instances(const char *sysroot, struct kho_instance_info **out, size_t *out_n,
+		  struct kho_err *err)
 {
 	struct list l = { .dev = -1, .err = err };
 	struct kho_instance_info *self = kho_array_add(&l.i, &l.n, sizeof(*self));

@@ -10,16 +10,16 @@
 
 #include "handover/uapi/khoctl_region.h"
 
-#define HEADER		36
-#define FADT_BYTES	276
-#define DUMMY_APICID	0xfe
-#define LAPIC_BASE	0xfee00000u
+#define HEADER	     36
+#define FADT_BYTES   276
+#define DUMMY_APICID 0xfe
+#define LAPIC_BASE   0xfee00000u
 
 struct out {
 	uint8_t *buf;
-	size_t len, pos;	/* pos: next free byte */
-	size_t table;		/* start of the open table */
-	uint64_t phys;		/* of buf */
+	size_t len, pos; /* pos: next free byte */
+	size_t table;	 /* start of the open table */
+	uint64_t phys;	 /* of buf */
 	bool full;
 };
 
@@ -72,7 +72,7 @@ static uint64_t open_table(struct out *o, const char *signature, uint8_t revisio
 	h = add(o, HEADER);
 	memcpy(h, signature, 4);
 	h[8] = revision;
-	memcpy(h + 10, "KHOCTLBESIDE\0\0", 14);	/* OEM id, 6, and OEM table id, 8 */
+	memcpy(h + 10, "KHOCTLBESIDE\0\0", 14); /* OEM id, 6, and OEM table id, 8 */
 	put(h + 24, 1, 4);
 	memcpy(h + 28, "KHOC", 4);
 	put(h + 32, 1, 4);
@@ -97,7 +97,7 @@ static void close_table(struct out *o)
  */
 static void add_name(struct out *o, const char *name)
 {
-	add_int(o, 0x08, 1);		/* NameOp */
+	add_int(o, 0x08, 1); /* NameOp */
 	add_bytes(o, name, 4);
 }
 
@@ -114,22 +114,22 @@ static void add_crs(struct out *o, uint64_t base, uint64_t bytes)
 	size_t pkg;
 
 	add_name(o, "_CRS");
-	add_int(o, 0x11, 1);		/* BufferOp */
+	add_int(o, 0x11, 1); /* BufferOp */
 	pkg = o->pos;
 	add(o, 2);
-	add_int(o, 0x0a, 1);		/* BytePrefix: size of the buffer */
+	add_int(o, 0x0a, 1); /* BytePrefix: size of the buffer */
 	add_int(o, 46 + 2, 1);
-	add_int(o, 0x8a, 1);		/* QWord address space descriptor, 43 more bytes */
+	add_int(o, 0x8a, 1); /* QWord address space descriptor, 43 more bytes */
 	add_int(o, 0x2b, 2);
-	add_int(o, 0, 1);		/* memory */
-	add_int(o, 0x0c, 1);		/* producer, positive decode, min and max fixed */
-	add_int(o, 0x03, 1);		/* read-write, cacheable */
-	add_int(o, 0, 8);		/* granularity */
+	add_int(o, 0, 1);    /* memory */
+	add_int(o, 0x0c, 1); /* producer, positive decode, min and max fixed */
+	add_int(o, 0x03, 1); /* read-write, cacheable */
+	add_int(o, 0, 8);    /* granularity */
 	add_int(o, base, 8);
 	add_int(o, base + bytes - 1, 8);
-	add_int(o, 0, 8);		/* translation */
+	add_int(o, 0, 8); /* translation */
 	add_int(o, bytes, 8);
-	add_int(o, 0x79, 1);		/* end tag, checksum 0 = not used */
+	add_int(o, 0x79, 1); /* end tag, checksum 0 = not used */
 	add_int(o, 0, 1);
 	add_pkg_length(o, pkg);
 }
@@ -139,16 +139,16 @@ static uint64_t add_dsdt(struct out *o, const struct kho_acpi_in *in)
 	uint64_t at = open_table(o, "DSDT", 2);
 	size_t pkg;
 
-	add_bytes(o, "\x5b\x82", 2);	/* DeviceOp */
+	add_bytes(o, "\x5b\x82", 2); /* DeviceOp */
 	pkg = o->pos;
 	add(o, 2);
 	add_bytes(o, "\\\x2e_SB_KHO0", 10);
 	add_name(o, "_HID");
-	add_bytes(o, "\x0dKHOC0001", 10);	/* string with its NUL */
+	add_bytes(o, "\x0dKHOC0001", 10); /* string with its NUL */
 	add_name(o, "_UID");
-	add_int(o, 0, 1);		/* ZeroOp */
+	add_int(o, 0, 1); /* ZeroOp */
 	add_name(o, "_STA");
-	add_int(o, 0x0f0a, 2);		/* BytePrefix 0x0f */
+	add_int(o, 0x0f0a, 2); /* BytePrefix 0x0f */
 	add_crs(o, in->region_base, KHO_HEAD_BYTES);
 	add_pkg_length(o, pkg);
 	close_table(o);
@@ -161,14 +161,14 @@ static uint64_t add_fadt(struct out *o, const struct kho_acpi_in *in, uint64_t d
 	uint8_t *t = add(o, FADT_BYTES - HEADER) - HEADER;
 
 	put(t + 40, dsdt >> 32 ? 0 : dsdt, 4);
-	put(t + 109, 1 << 2 | 1 << 5, 2);		/* no VGA, no CMOS RTC; no 8042, no legacy devices */
-	put(t + 112, 1 << 10 | 1 << 20, 4);		/* RESET_REG_SUP, HW_REDUCED_ACPI */
-	put(t + 116, 0 | 8 << 8 | 1u << 24, 4);		/* RESET_REG: system memory, 8 bits, byte access */
+	put(t + 109, 1 << 2 | 1 << 5, 2);   /* no VGA, no CMOS RTC; no 8042, no legacy devices */
+	put(t + 112, 1 << 10 | 1 << 20, 4); /* RESET_REG_SUP, HW_REDUCED_ACPI */
+	put(t + 116, 0 | 8 << 8 | 1u << 24, 4); /* RESET_REG: system memory, 8 bits, byte access */
 	put(t + 120, in->region_base + KHO_OFF_RESET_REG, 8);
-	t[128] = 1;					/* RESET_VALUE */
-	t[131] = 5;					/* minor revision: 6.5 */
+	t[128] = 1; /* RESET_VALUE */
+	t[131] = 5; /* minor revision: 6.5 */
 	put(t + 140, dsdt, 8);
-	memcpy(t + 268, "KHOCTL", 6);			/* hypervisor vendor identity */
+	memcpy(t + 268, "KHOCTL", 6); /* hypervisor vendor identity */
 	close_table(o);
 	return at;
 }
@@ -180,7 +180,7 @@ static void add_lapic(struct out *o, unsigned *uid, uint32_t apicid)
 	e[1] = 8;
 	e[2] = (*uid)++;
 	e[3] = apicid;
-	put(e + 4, 1, 4);		/* enabled */
+	put(e + 4, 1, 4); /* enabled */
 }
 
 static uint64_t add_madt(struct out *o, const struct kho_acpi_in *in)
@@ -192,15 +192,16 @@ static uint64_t add_madt(struct out *o, const struct kho_acpi_in *in)
 
 	put(add(o, 8), LAPIC_BASE, 4);
 	/*
-	 * The first id is taken for the machine's BSP by a kernel whose boot CPU has no BSP bit, and
-	 * then rejected ("Crash kernel detected"): give it one that no CPU has.
+	 * The first id is taken for the machine's BSP by a kernel whose boot CPU has no BSP bit,
+	 * and then rejected ("Crash kernel detected"): give it one that no CPU has.
 	 */
 	add_lapic(o, &uid, DUMMY_APICID);
 	add_lapic(o, &uid, in->boot_apicid);
 	for (i = 0; i < in->napicids; i++)
 		if (in->apicids[i] != in->boot_apicid)
 			add_lapic(o, &uid, in->apicids[i]);
-	/* Without an I/O APIC entry the kernel stays on one CPU; this one reads all ones and is skipped. */
+	/* Without an I/O APIC entry the kernel stays on one CPU; this one reads all ones and is
+	 * skipped. */
 	e = add(o, 12);
 	e[0] = 1;
 	e[1] = 12;
@@ -225,8 +226,10 @@ int kho_acpi_build(const struct kho_acpi_in *in, uint8_t *buf, size_t len, struc
 
 	for (i = 0; i < in->napicids; i++)
 		if (in->apicids[i] >= DUMMY_APICID)
-			return kho_fail(err, -EOPNOTSUPP, "CPU with APIC id %u: ids above %u are not supported; limit the "
-					"machine's CPUs (nr_cpus=)", in->apicids[i], DUMMY_APICID - 1);
+			return kho_fail(err, -EOPNOTSUPP,
+					"CPU with APIC id %u: ids above %u are not supported; "
+					"limit the machine's CPUs (nr_cpus=)",
+					in->apicids[i], DUMMY_APICID - 1);
 	fadt = add_fadt(&o, in, add_dsdt(&o, in));
 	madt = add_madt(&o, in);
 	xsdt = open_table(&o, "XSDT", 1);

@@ -12,14 +12,15 @@
 #include "lib/err.h"
 
 struct kho_acpi_in {
-	uint64_t region_base;		/* head at this physical address */
+	uint64_t region_base; /* head at this physical address */
 	uint32_t low_slot;
 	uint32_t boot_apicid;
-	const uint32_t *apicids;	/* every CPU of the machine; the boot CPU may be among them */
+	const uint32_t *apicids; /* every CPU of the machine; the boot CPU may be among them */
 	size_t napicids;
 };
 
-/* Build all tables into buf, which stands for physical region_base + KHO_OFF_ACPI. The RSDP lies at its start. */
+/* Build all tables into buf, which stands for physical region_base + KHO_OFF_ACPI. The RSDP lies at
+ * its start. */
 int kho_acpi_build(const struct kho_acpi_in *in, uint8_t *buf, size_t len, struct kho_err *err);
 
 #endif

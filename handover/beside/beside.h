@@ -20,30 +20,30 @@
 
 struct kho_beside_range {
 	uint64_t base, bytes;
-	bool given;			/* the incoming kernel may have adopted it */
+	bool given; /* the incoming kernel may have adopted it */
 };
 
 struct kho_beside {
-	struct kho_engine e;		/* first: kho_beside_of */
-	int dev;			/* /dev/khoctl, or -1 */
-	struct kho_ioc_info info;	/* of when it was opened */
+	struct kho_engine e;	  /* first: kho_beside_of */
+	int dev;		  /* /dev/khoctl, or -1 */
+	struct kho_ioc_info info; /* of when it was opened */
 	struct kho_machine m;
 	bool have_machine;
 	struct kho_image img;
-	const uint8_t *img_buf;		/* mapped image */
+	const uint8_t *img_buf; /* mapped image */
 	size_t img_len;
 	char *images_dir;
 
 	/* what is held; kept in run_dir/beside so that another process can give it back */
-	struct kho_beside_range region;	/* taken memory of the region, bytes 0 = none */
+	struct kho_beside_range region; /* taken memory of the region, bytes 0 = none */
 	struct kho_beside_range *extra;
 	size_t nextra;
 
 	struct kho_layout layout;
-	uint32_t *before, *after;	/* copies of the plan's */
+	uint32_t *before, *after; /* copies of the plan's */
 	size_t nbefore, nafter;
 	char *cmdline;
-	uint8_t *head;			/* head of the region, mapped */
+	uint8_t *head; /* head of the region, mapped */
 	void *bulk;
 	struct kho_peer *peer;
 	bool connected;
@@ -52,7 +52,8 @@ struct kho_beside {
 
 struct kho_beside *kho_beside_of(struct kho_engine *e);
 
-/* Image, machine (with the ledger's tables when this kernel was itself made), module: whatever is not there yet. */
+/* Image, machine (with the ledger's tables when this kernel was itself made), module: whatever is
+ * not there yet. */
 int kho_beside_facts(struct kho_beside *b, struct kho_err *err);
 
 /* engine.c */
@@ -60,7 +61,8 @@ struct kho_initramfs_in kho_beside_initramfs_in(const struct kho_beside *b);
 int kho_beside_cmdline(const struct kho_beside *b, char **out, struct kho_err *err);
 
 /* probe.c */
-int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r, struct kho_err *err);
+int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r,
+		     struct kho_err *err);
 
 /* reserve.c */
 int kho_beside_reserve(struct kho_engine *e, const struct kho_engine_plan *p, struct kho_err *err);
@@ -95,7 +97,8 @@ const struct kho_ledger *kho_beside_ledger(const struct kho_beside *b);
 int kho_beside_map_head(struct kho_beside *b, struct kho_err *err);
 
 void kho_beside_phase(struct kho_beside *b, const char *name, uint64_t begin_us);
-void kho_beside_note(struct kho_beside *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void kho_beside_note(struct kho_beside *b, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* Keep the first failure of a series: *first and err are set by the first negative ret. */
 void kho_beside_first(int ret, const struct kho_err *one, int *first, struct kho_err *err);

@@ -11,9 +11,9 @@
 
 #include "handover/uapi/khoctl_region.h"
 
-#define E820_RAM	1
-#define E820_RESERVED	2
-#define E820_ACPI	3
+#define E820_RAM      1
+#define E820_RESERVED 2
+#define E820_ACPI     3
 
 static uint64_t align_up(uint64_t v, uint64_t a)
 {
@@ -29,8 +29,10 @@ int kho_layout_make(struct kho_layout *l, const struct kho_image *img, struct kh
 	l->initrd = align_up(l->kernel + img->init_size, 4096);
 	l->initrd_room = l->bulk_base > l->initrd ? l->bulk_base - l->initrd : 0;
 	if (l->bulk_bytes >= l->region_bytes || !l->initrd_room)
-		return kho_fail(err, -ENOSPC, "a region of %llu MiB has no room for the kernel (%llu MiB); ask for more "
-				"memory (--memory)", (unsigned long long)(l->region_bytes >> 20),
+		return kho_fail(err, -ENOSPC,
+				"a region of %llu MiB has no room for the kernel (%llu MiB); ask "
+				"for more memory (--memory)",
+				(unsigned long long)(l->region_bytes >> 20),
 				(unsigned long long)(img->init_size >> 20));
 	return 0;
 }
@@ -44,10 +46,11 @@ static void e820(struct boot_params *bp, uint64_t start, uint64_t end, uint32_t 
 	e->type = type;
 }
 
-void kho_boot_params(const struct kho_layout *l, const struct kho_image *img, const uint8_t *setup_header,
-		     struct boot_params *bp)
+void kho_boot_params(const struct kho_layout *l, const struct kho_image *img,
+		     const uint8_t *setup_header, struct boot_params *bp)
 {
-	uint64_t base = l->region_base, slot = KHO_LOW_SLOT(l->low_slot), cmdline = base + KHO_OFF_CMDLINE;
+	uint64_t base = l->region_base, slot = KHO_LOW_SLOT(l->low_slot),
+		 cmdline = base + KHO_OFF_CMDLINE;
 	uint64_t acpi = base + KHO_OFF_ACPI;
 	size_t n = img->header_bytes < sizeof(bp->hdr) ? img->header_bytes : sizeof(bp->hdr);
 
@@ -56,7 +59,7 @@ void kho_boot_params(const struct kho_layout *l, const struct kho_image *img, co
 	bp->hdr.type_of_loader = 0xff;
 	bp->hdr.loadflags &= ~CAN_USE_HEAP;
 	bp->hdr.setup_data = 0;
-	bp->hdr.code32_start = l->kernel;	/* low half; not used by the 64-bit entry */
+	bp->hdr.code32_start = l->kernel; /* low half; not used by the 64-bit entry */
 	bp->hdr.ramdisk_image = l->initrd;
 	bp->ext_ramdisk_image = l->initrd >> 32;
 	bp->hdr.ramdisk_size = l->initrd_bytes;

@@ -14,12 +14,12 @@
 
 struct boot_params;
 
-struct kho_layout {			/* physical addresses */
+struct kho_layout { /* physical addresses */
 	uint64_t region_base, region_bytes;
 	uint64_t bulk_base, bulk_bytes;
-	uint64_t kernel;		/* load address */
-	uint64_t initrd, initrd_room;	/* from behind the kernel's init_size to the bulk area */
-	uint64_t initrd_bytes;		/* set when it is packed */
+	uint64_t kernel;	      /* load address */
+	uint64_t initrd, initrd_room; /* from behind the kernel's init_size to the bulk area */
+	uint64_t initrd_bytes;	      /* set when it is packed */
 	uint32_t low_slot;
 };
 
@@ -27,18 +27,18 @@ struct kho_layout {			/* physical addresses */
 int kho_layout_make(struct kho_layout *l, const struct kho_image *img, struct kho_err *err);
 
 /*
- * Fill boot_params at region_base + KHO_OFF_BOOT_PARAMS. setup_header: the image's bytes from 0x1f1 on.
- * The command line lies at region_base + KHO_OFF_CMDLINE.
+ * Fill boot_params at region_base + KHO_OFF_BOOT_PARAMS. setup_header: the image's bytes from 0x1f1
+ * on. The command line lies at region_base + KHO_OFF_CMDLINE.
  */
-void kho_boot_params(const struct kho_layout *l, const struct kho_image *img, const uint8_t *setup_header,
-		     struct boot_params *bp);
+void kho_boot_params(const struct kho_layout *l, const struct kho_image *img,
+		     const uint8_t *setup_header, struct boot_params *bp);
 
 struct kho_cmdline_in {
 	uint32_t tsc_khz;
-	unsigned hz;			/* CONFIG_HZ of the target, or 0 when not known */
-	const char *running;		/* command line of this kernel: some words are carried over, or NULL */
-	const char *extra;		/* words of the operator, last so that they win, or NULL */
-	uint32_t max;			/* longest allowed */
+	unsigned hz;	     /* CONFIG_HZ of the target, or 0 when not known */
+	const char *running; /* command line of this kernel: some words are carried over, or NULL */
+	const char *extra;   /* words of the operator, last so that they win, or NULL */
+	uint32_t max;	     /* longest allowed */
 };
 
 /* malloc'd command line of the incoming kernel. */

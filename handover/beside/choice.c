@@ -25,7 +25,7 @@ static bool same_core(const struct kho_machine_cpu *a, const struct kho_machine_
 
 struct pick {
 	const struct kho_machine *m;
-	bool *taken;		/* by index in m->cpus */
+	bool *taken; /* by index in m->cpus */
 	unsigned want;
 	struct kho_cpu_choice *out;
 };
@@ -73,19 +73,26 @@ static void pass(struct pick *p, bool near_only, bool whole)
 	}
 }
 
-static int refuse_cpus(const struct kho_machine *m, unsigned movable, unsigned want, struct kho_err *err)
+static int refuse_cpus(const struct kho_machine *m, unsigned movable, unsigned want,
+		       struct kho_err *err)
 {
 	if (m->ncpus == 1)
-		return kho_fail(err, -EOPNOTSUPP, "this machine has one CPU: a second kernel needs one of its own; give "
-				"the machine at least 2 CPUs, or use --engine kexec");
+		return kho_fail(err, -EOPNOTSUPP,
+				"this machine has one CPU: a second kernel needs one of its own; "
+				"give the machine at least 2 CPUs, or use --engine kexec");
 	if (!movable)
-		return kho_fail(err, -EOPNOTSUPP, "no CPU can be given away: CPU 0 runs this kernel and the other is the "
-				"boot processor, which moves only at the end; give the machine a third CPU, or use --engine kexec");
-	return kho_fail(err, -EINVAL, "%u CPUs before the freeze are asked for, at most %u of %zu can go (CPU 0 and the "
-			"boot processor stay until the end); ask for fewer", want, movable, m->ncpus);
+		return kho_fail(err, -EOPNOTSUPP,
+				"no CPU can be given away: CPU 0 runs this kernel and the other is "
+				"the boot processor, which moves only at the end; give the machine "
+				"a third CPU, or use --engine kexec");
+	return kho_fail(err, -EINVAL,
+			"%u CPUs before the freeze are asked for, at most %u of %zu can go (CPU 0 "
+			"and the boot processor stay until the end); ask for fewer",
+			want, movable, m->ncpus);
 }
 
-int kho_choose_cpus(const struct kho_machine *m, unsigned want, struct kho_cpu_choice *out, struct kho_err *err)
+int kho_choose_cpus(const struct kho_machine *m, unsigned want, struct kho_cpu_choice *out,
+		    struct kho_err *err)
 {
 	_cleanup_free_ bool *taken = calloc(m->ncpus + 1, sizeof(*taken));
 	struct pick p = { .m = m, .taken = taken, .want = want, .out = out };
@@ -130,33 +137,42 @@ static uint64_t round_up(uint64_t v, uint64_t to)
 
 /*
  * The incoming kernel's own needs: a floor for kernel, agent and criu, and for what grows with the
- * machine: page structs of all memory that it will adopt (1/64) and as much again for its slabs and page tables.
+ * machine: page structs of all memory that it will adopt (1/64) and as much again for its slabs and
+ * page tables.
  */
 static uint64_t own_need(const struct kho_machine *m)
 {
 	return 112 * MIB + m->total_bytes / 64 * 2;
 }
 
-int kho_choose_memory(const struct kho_machine *m, const struct kho_memory_need *need, struct kho_memory_choice *out,
-		      struct kho_err *err)
+int kho_choose_memory(const struct kho_machine *m, const struct kho_memory_need *need,
+		      struct kho_memory_choice *out, struct kho_err *err)
 {
 	uint64_t least, all, keep = 64 * MIB + m->total_bytes / 64;
 
 	out->bulk_bytes = 32 * MIB;
-	least = KHO_HEAD_BYTES + round_up(need->init_size, 2 * MIB) + need->initrd_packed + need->initrd_unpacked +
-		out->bulk_bytes + own_need(m);
+	least = KHO_HEAD_BYTES + round_up(need->init_size, 2 * MIB) + need->initrd_packed +
+		need->initrd_unpacked + out->bulk_bytes + own_need(m);
 	if (need->region_override && need->region_override < least)
-		return kho_fail(err, -EINVAL, "%llu MiB are asked for, the incoming kernel needs %llu MiB; ask for more",
-				(unsigned long long)(need->region_override / MIB), (unsigned long long)(least / MIB + 1));
-	out->region_bytes = round_up(need->region_override ? need->region_override : least, m->block_bytes);
+		return kho_fail(err, -EINVAL,
+				"%llu MiB are asked for, the incoming kernel needs %llu MiB; ask "
+				"for more",
+				(unsigned long long)(need->region_override / MIB),
+				(unsigned long long)(least / MIB + 1));
+	out->region_bytes =
+		round_up(need->region_override ? need->region_override : least, m->block_bytes);
 	/* in both kernels at once: images in tmpfs and restored pages, and some slack (2.2 x) */
 	out->extra_bytes = round_up(need->workloads_rss / 10 * 22, m->block_bytes);
 	all = out->region_bytes + out->extra_bytes + keep;
 	if (all > m->available_bytes)
-		return kho_fail(err, -ENOMEM, "%llu MiB of free memory are needed (incoming kernel %llu, workloads %llu, left to "
-				"this kernel %llu), %llu are available; stop what is not needed or add memory",
-				(unsigned long long)(all / MIB), (unsigned long long)(out->region_bytes / MIB),
-				(unsigned long long)(out->extra_bytes / MIB), (unsigned long long)(keep / MIB),
+		return kho_fail(err, -ENOMEM,
+				"%llu MiB of free memory are needed (incoming kernel %llu, "
+				"workloads %llu, left to this kernel %llu), %llu are available; "
+				"stop what is not needed or add memory",
+				(unsigned long long)(all / MIB),
+				(unsigned long long)(out->region_bytes / MIB),
+				(unsigned long long)(out->extra_bytes / MIB),
+				(unsigned long long)(keep / MIB),
 				(unsigned long long)(m->available_bytes / MIB));
 	return 0;
 }

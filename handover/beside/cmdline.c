@@ -14,25 +14,57 @@
 static const struct {
 	const char *word, *why;
 } words[] = {
-	{ "maxcpus=1", "only the boot CPU is there; the agent onlines each CPU when it has been given" },
-	{ "cpuhp.parallel=0", "parallel bring-up starts SMT primaries before maxcpus counts: would wait for a CPU not parked" },
-	{ "pci=off", "no configuration access: every function still belongs to the outgoing kernel; the module has its own bridge" },
-	{ "8250.nr_uarts=0", "probing the serial ports would switch off the outgoing kernel's console" },
+	{ "maxcpus=1", "only the boot CPU is there; the agent onlines each CPU when it has been "
+		       "given" },
+	{ "cpuhp.parallel=0", "parallel bring-up starts SMT primaries before maxcpus counts: would "
+			      "wait for a CPU not parked" },
+	{ "pci=off", "no configuration access: every function still belongs to the outgoing "
+		     "kernel; the module has its own bridge" },
+	{ "8250.nr_uarts=0", "probing the serial ports would switch off the outgoing kernel's "
+			     "console" },
 	{ "no_ipi_broadcast=1", "an all-but-self IPI would reach the CPUs of the other kernel" },
-	{ "tsc=reliable", "there is no other clock to watch it with; both kernels count on one TSC" },
-	{ "memhp_default_state=offline", "adopted memory is onlined movable by the agent, so that it can be given away again" },
-	{ "panic=0", "a panic must stay where it is: the outgoing kernel sees it and takes everything back" },
-	{ "reboot=a", "restart through the ACPI reset register only, which is memory that the outgoing kernel watches" },
+	{ "tsc=reliable", "there is no other clock to watch it with; both kernels count on one "
+			  "TSC" },
+	{ "memhp_default_state=offline", "adopted memory is onlined movable by the agent, so that "
+					 "it can be given away again" },
+	{ "panic=0", "a panic must stay where it is: the outgoing kernel sees it and takes "
+		     "everything back" },
+	{ "reboot=a", "restart through the ACPI reset register only, which is memory that the "
+		      "outgoing kernel watches" },
 	{ "rdinit=/init", "khoctl's init, whatever the image has built in" },
 	{ "loglevel=7", "all messages into the ring that `khoctl console` shows" },
 };
 
 /* Words of the running kernel that change what programs see or what is safe. */
 static const char *const carried[] = {
-	"mitigations", "spectre_v2", "spec_store_bypass_disable", "l1tf", "mds", "tsx", "pti", "nopti",
-	"transparent_hugepage", "net.ifnames", "biosdevname", "ipv6.disable", "apparmor", "security", "lsm", "selinux",
-	"audit", "cgroup_no_v1", "cgroup_disable", "cgroup_enable", "systemd.unified_cgroup_hierarchy", "vsyscall",
-	"randomize_kstack_offset", "init_on_alloc", "init_on_free", "lockdown", "module.sig_enforce", "zswap.enabled",
+	"mitigations",
+	"spectre_v2",
+	"spec_store_bypass_disable",
+	"l1tf",
+	"mds",
+	"tsx",
+	"pti",
+	"nopti",
+	"transparent_hugepage",
+	"net.ifnames",
+	"biosdevname",
+	"ipv6.disable",
+	"apparmor",
+	"security",
+	"lsm",
+	"selinux",
+	"audit",
+	"cgroup_no_v1",
+	"cgroup_disable",
+	"cgroup_enable",
+	"systemd.unified_cgroup_hierarchy",
+	"vsyscall",
+	"randomize_kstack_offset",
+	"init_on_alloc",
+	"init_on_free",
+	"lockdown",
+	"module.sig_enforce",
+	"zswap.enabled",
 };
 
 static bool is_carried(const char *word, size_t len)
@@ -70,8 +102,8 @@ int kho_cmdline_make(const struct kho_cmdline_in *in, char **out, struct kho_err
 		return kho_fail_errno(err, "command line");
 	for (i = 0; i < sizeof(words) / sizeof(*words); i++)
 		fprintf(f, "%s%s", i ? " " : "", words[i].word);
-	fprintf(f, " tsc_early_khz=%u", in->tsc_khz);	/* nothing to measure it with */
-	if (in->hz)		/* else each CPU that is onlined spends up to a second on measuring it */
+	fprintf(f, " tsc_early_khz=%u", in->tsc_khz); /* nothing to measure it with */
+	if (in->hz) /* else each CPU that is onlined spends up to a second on measuring it */
 		fprintf(f, " lpj=%llu", in->tsc_khz * 1000ULL / in->hz);
 	add_carried(f, in->running);
 	if (in->extra && *in->extra)
@@ -79,8 +111,10 @@ int kho_cmdline_make(const struct kho_cmdline_in *in, char **out, struct kho_err
 	if (fclose(f))
 		return kho_fail(err, -ENOMEM, "command line: out of memory");
 	if (len > in->max)
-		return kho_fail(err, -E2BIG, "the incoming kernel's command line has %zu bytes, it takes %u; shorten the words of "
-				"--append", len, in->max);
+		return kho_fail(err, -E2BIG,
+				"the incoming kernel's command line has %zu bytes, it takes %u; "
+				"shorten the words of --append",
+				len, in->max);
 	*out = steal_ptr(text);
 	return 0;
 }

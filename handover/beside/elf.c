@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Programs and all the libraries they are linked with: interpreter and DT_NEEDED, followed to the
- * end.  Libraries are looked for as ld.so does: RUNPATH, then ld.so.cache, then the default folders.
+ * end.  Libraries are looked for as ld.so does: RUNPATH, then ld.so.cache, then the default
+ * folders.
  */
 #include "handover/beside/elf.h"
 
@@ -15,8 +16,8 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
-#define CACHE_MAGIC "glibc-ld.so.cache1.1"
-#define CACHE_X86_64 0x0303		/* libc6, x86-64 */
+#define CACHE_MAGIC  "glibc-ld.so.cache1.1"
+#define CACHE_X86_64 0x0303 /* libc6, x86-64 */
 
 struct cache_head {
 	char magic[20];
@@ -25,16 +26,16 @@ struct cache_head {
 
 struct cache_entry {
 	int32_t flags;
-	uint32_t key, value, osversion;	/* key, value: offsets of strings in the file */
+	uint32_t key, value, osversion; /* key, value: offsets of strings in the file */
 	uint64_t hwcap;
 };
 
 struct closure {
 	struct kho_files *l;
 	struct kho_err *err;
-	char **todo;		/* paths; those before `done` have been looked at */
+	char **todo; /* paths; those before `done` have been looked at */
 	size_t n, done;
-	char *cache;		/* ld.so.cache, or NULL */
+	char *cache; /* ld.so.cache, or NULL */
 	size_t cache_len;
 };
 
@@ -54,7 +55,9 @@ static int push(struct closure *c, const char *path)
 
 static const char *cache_string(const struct closure *c, uint32_t off)
 {
-	return off < c->cache_len && memchr(c->cache + off, '\0', c->cache_len - off) ? c->cache + off : NULL;
+	return off < c->cache_len && memchr(c->cache + off, '\0', c->cache_len - off)
+		       ? c->cache + off
+		       : NULL;
 }
 
 static const char *from_cache(const struct closure *c, const char *name)
@@ -63,7 +66,8 @@ static const char *from_cache(const struct closure *c, const char *name)
 	const struct cache_entry *e = (const void *)(h + 1);
 	uint32_t i;
 
-	if (!c->cache || c->cache_len < sizeof(*h) || memcmp(h->magic, CACHE_MAGIC, sizeof(h->magic)) ||
+	if (!c->cache || c->cache_len < sizeof(*h) ||
+	    memcmp(h->magic, CACHE_MAGIC, sizeof(h->magic)) ||
 	    h->nlibs > (c->cache_len - sizeof(*h)) / sizeof(*e))
 		return NULL;
 	for (i = 0; i < h->nlibs; i++) {
@@ -80,7 +84,12 @@ static const char *from_cache(const struct closure *c, const char *name)
 static int resolve(struct closure *c, const char *name, const char *runpath)
 {
 	static const char *const dirs[] = {
-		"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib",
+		"/lib/x86_64-linux-gnu",
+		"/usr/lib/x86_64-linux-gnu",
+		"/lib64",
+		"/usr/lib64",
+		"/lib",
+		"/usr/lib",
 	};
 	char path[4096];
 	const char *found;
@@ -102,7 +111,8 @@ static int resolve(struct closure *c, const char *name, const char *runpath)
 		if (kho_exists(path))
 			return push(c, path);
 	}
-	return kho_fail(c->err, -ENOENT, "library %s is not found: %s will not run; install it", name, c->todo[c->done]);
+	return kho_fail(c->err, -ENOENT, "library %s is not found: %s will not run; install it",
+			name, c->todo[c->done]);
 }
 
 static int scan_dynamic(struct closure *c, Elf *elf, Elf_Scn *scn, const GElf_Shdr *sh)
@@ -117,7 +127,9 @@ static int scan_dynamic(struct closure *c, Elf *elf, Elf_Scn *scn, const GElf_Sh
 		if (dyn.d_tag == DT_RUNPATH || dyn.d_tag == DT_RPATH)
 			runpath = elf_strptr(elf, sh->sh_link, dyn.d_un.d_val);
 	for (i = 0; i < n && !ret && gelf_getdyn(data, i, &dyn); i++) {
-		const char *name = dyn.d_tag == DT_NEEDED ? elf_strptr(elf, sh->sh_link, dyn.d_un.d_val) : NULL;
+		const char *name = dyn.d_tag == DT_NEEDED
+					   ? elf_strptr(elf, sh->sh_link, dyn.d_un.d_val)
+					   : NULL;
 
 		if (name)
 			ret = resolve(c, name, runpath);
@@ -140,7 +152,9 @@ static int scan(struct closure *c, Elf *elf)
 			ret = scan_dynamic(c, elf, scn, &sh);
 		} else if (sh.sh_type == SHT_PROGBITS && sh.sh_size && sh.sh_size < 256) {
 			size_t strings;
-			const char *name = elf_getshdrstrndx(elf, &strings) ? NULL : elf_strptr(elf, strings, sh.sh_name);
+			const char *name = elf_getshdrstrndx(elf, &strings)
+						   ? NULL
+						   : elf_strptr(elf, strings, sh.sh_name);
 
 			data = name && !strcmp(name, ".interp") ? elf_getdata(scn, NULL) : NULL;
 			if (data && memchr(data->d_buf, '\0', data->d_size))
@@ -159,7 +173,7 @@ static int scan_file(struct closure *c, const char *path)
 	if (fd < 0)
 		return kho_fail_errno(c->err, "%s", path);
 	elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
-	if (elf && elf_kind(elf) == ELF_K_ELF)	/* a script has no libraries */
+	if (elf && elf_kind(elf) == ELF_K_ELF) /* a script has no libraries */
 		ret = scan(c, elf);
 	elf_end(elf);
 	return ret;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The beside engine: the incoming kernel boots next to this one, in memory and on a CPU taken
- * from it.  This file makes the engine and gathers its facts; each pair of act and inverse has its own file.
+ * from it.  This file makes the engine and gathers its facts; each pair of act and inverse has its
+ * own file.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -52,7 +53,8 @@ static bool is_recorded(const struct kho_engine_request *req)
 	return req->sysroot && *req->sysroot;
 }
 
-/* A kernel that was itself made sees only what it was given: the ledger it lives by tells the rest. */
+/* A kernel that was itself made sees only what it was given: the ledger it lives by tells the rest.
+ */
 static int add_ledger_facts(struct kho_beside *b, struct kho_err *err)
 {
 	void *p;
@@ -77,7 +79,8 @@ int kho_beside_facts(struct kho_beside *b, struct kho_err *err)
 		ret = kho_image_open(req->image, &b->img_buf, &b->img_len, &b->img, err);
 	if (ret < 0 || b->have_machine)
 		return ret;
-	ret = kho_machine_read(req->sysroot, b->dev >= 0 ? (int64_t)b->info.bsp_apicid : -1, &b->m, err);
+	ret = kho_machine_read(req->sysroot, b->dev >= 0 ? (int64_t)b->info.bsp_apicid : -1, &b->m,
+			       err);
 	if (ret < 0)
 		return ret;
 	b->have_machine = true;
@@ -90,7 +93,9 @@ struct kho_initramfs_in kho_beside_initramfs_in(const struct kho_beside *b)
 	const struct kho_engine_request *req = b->e.req;
 
 	return (struct kho_initramfs_in){
-		.target = { .modules_dir = req->modules_dir, .release = b->img.release, .sysroot = req->sysroot },
+		.target = { .modules_dir = req->modules_dir,
+			    .release = b->img.release,
+			    .sysroot = req->sysroot },
 		.machine = &b->m,
 		.workloads = req->workloads,
 		.extra_files = req->extra_files,
@@ -101,8 +106,12 @@ struct kho_initramfs_in kho_beside_initramfs_in(const struct kho_beside *b)
 /* CONFIG_HZ of the target, 0 when its configuration is not installed. */
 static unsigned target_hz(const struct kho_beside *b)
 {
-	static const struct { const char *before, *after; } places[] = {
-		{ "/boot/config-", "" }, { "/lib/modules/", "/config" }, { "/usr/lib/modules/", "/config" },
+	static const struct {
+		const char *before, *after;
+	} places[] = {
+		{ "/boot/config-", "" },
+		{ "/lib/modules/", "/config" },
+		{ "/usr/lib/modules/", "/config" },
 	};
 	const char *p;
 	size_t i;
@@ -111,7 +120,8 @@ static unsigned target_hz(const struct kho_beside *b)
 		_cleanup_free_ char *path = NULL, *text = NULL;
 		char name[128];
 
-		snprintf(name, sizeof(name), "%s%s%s", places[i].before, b->img.release, places[i].after);
+		snprintf(name, sizeof(name), "%s%s%s", places[i].before, b->img.release,
+			 places[i].after);
 		path = kho_sysroot_path(b->e.req->sysroot, name);
 		if (!path || kho_read_file(path, 4 << 20, &text, NULL, NULL) < 0)
 			continue;
@@ -124,9 +134,13 @@ static unsigned target_hz(const struct kho_beside *b)
 
 int kho_beside_cmdline(const struct kho_beside *b, char **out, struct kho_err *err)
 {
-	_cleanup_free_ char *path = kho_sysroot_path(b->e.req->sysroot, "/proc/cmdline"), *running = NULL;
+	_cleanup_free_ char *path = kho_sysroot_path(b->e.req->sysroot, "/proc/cmdline"),
+			    *running = NULL;
 	struct kho_cmdline_in in = {
-		.tsc_khz = b->info.tsc_khz, .hz = target_hz(b), .extra = b->e.req->extra_cmdline, .max = b->img.cmdline_max,
+		.tsc_khz = b->info.tsc_khz,
+		.hz = target_hz(b),
+		.extra = b->e.req->extra_cmdline,
+		.max = b->img.cmdline_max,
 	};
 
 	if (path && kho_read_line(path, &running, NULL) == 0)
@@ -154,13 +168,15 @@ int kho_beside_map_head(struct kho_beside *b, struct kho_err *err)
 	return b->head ? 0 : err ? err->code : -EIO;
 }
 
-static int peer_op(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in,
-		   struct kho_report *r, uint64_t deadline_us, struct kho_err *err)
+static int peer_op(struct kho_engine *e, const char *serializer, const char *op,
+		   const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us,
+		   struct kho_err *err)
 {
 	struct kho_beside *b = kho_beside_of(e);
 
 	if (!b->peer)
-		return kho_fail(err, -ENOTCONN, "%s %s: not connected to the incoming kernel", op, serializer);
+		return kho_fail(err, -ENOTCONN, "%s %s: not connected to the incoming kernel", op,
+				serializer);
 	return kho_peer_op(b->peer, serializer, op, in, r, deadline_us, err);
 }
 
@@ -228,7 +244,8 @@ static void open_device(struct kho_beside *b)
 	b->dev = -1;
 }
 
-int kho_beside_new(const struct kho_engine_request *req, struct kho_engine **out, struct kho_err *err)
+int kho_beside_new(const struct kho_engine_request *req, struct kho_engine **out,
+		   struct kho_err *err)
 {
 	struct kho_beside *b = calloc(1, sizeof(*b));
 
@@ -240,8 +257,12 @@ int kho_beside_new(const struct kho_engine_request *req, struct kho_engine **out
 	b->e.ops = &beside_ops;
 	b->e.req = req;
 	b->e.env = (struct kho_env){
-		.ops = &kho_beside_env_ops, .arg = b, .workloads = req->workloads, .run_dir = req->run_dir,
-		.images_dir = b->images_dir, .sysroot = req->sysroot,
+		.ops = &kho_beside_env_ops,
+		.arg = b,
+		.workloads = req->workloads,
+		.run_dir = req->run_dir,
+		.images_dir = b->images_dir,
+		.sysroot = req->sysroot,
 	};
 	open_device(b);
 	*out = &b->e;

@@ -54,10 +54,12 @@ int kho_files_add_as(struct kho_files *l, const char *path, const char *dst, str
 	return add(l, &f, err);
 }
 
-int kho_files_add_made(struct kho_files *l, const char *dst, mode_t mode, const char *data, dev_t rdev,
-		       struct kho_err *err)
+int kho_files_add_made(struct kho_files *l, const char *dst, mode_t mode, const char *data,
+		       dev_t rdev, struct kho_err *err)
 {
-	struct kho_file f = { .dst = (char *)dst, .data = (char *)data, .mode = mode, .rdev = rdev, .wins = true };
+	struct kho_file f = {
+		.dst = (char *)dst, .data = (char *)data, .mode = mode, .rdev = rdev, .wins = true
+	};
 
 	f.bytes = data ? strlen(data) : 0;
 	return add(l, &f, err);
@@ -76,22 +78,24 @@ static int link_target(const char *path, char out[PATH_MAX], struct kho_err *err
 	if (*target == '/')
 		len = snprintf(out, PATH_MAX, "%s", target);
 	else
-		len = snprintf(out, PATH_MAX, "%.*s/%s", (int)(strrchr(path, '/') - path), path, target);
+		len = snprintf(out, PATH_MAX, "%.*s/%s", (int)(strrchr(path, '/') - path), path,
+			       target);
 	return len < PATH_MAX ? 0 : kho_fail(err, -ENAMETOOLONG, "%s: target too long", path);
 }
 
 struct walk {
 	struct kho_files *l;
 	struct kho_err *err;
-	char here[PATH_MAX];	/* resolved so far, "" = the root */
-	char todo[PATH_MAX];	/* still to go */
+	char here[PATH_MAX]; /* resolved so far, "" = the root */
+	char todo[PATH_MAX]; /* still to go */
 	unsigned links;
 };
 
 /* Take the next component of `todo` into `here`; false at the end. */
 static bool next_component(struct walk *w)
 {
-	size_t skip = strspn(w->todo, "/"), n = strcspn(w->todo + skip, "/"), used = strlen(w->here);
+	size_t skip = strspn(w->todo, "/"), n = strcspn(w->todo + skip, "/"),
+	       used = strlen(w->here);
 	char *name = w->todo + skip, *slash;
 
 	if (!n)
@@ -161,7 +165,8 @@ static bool is_without(const char *path, const char *const *without)
 	return false;
 }
 
-static int add_tree_entry(struct kho_files *l, const FTSENT *e, const char *prefix, struct kho_err *err)
+static int add_tree_entry(struct kho_files *l, const FTSENT *e, const char *prefix,
+			  struct kho_err *err)
 {
 	struct kho_file f = { .mode = e->fts_statp->st_mode };
 
@@ -173,8 +178,8 @@ static int add_tree_entry(struct kho_files *l, const FTSENT *e, const char *pref
 	return add(l, &f, err);
 }
 
-int kho_files_add_tree(struct kho_files *l, const char *root, const char *prefix, const char *const *without,
-		       struct kho_err *err)
+int kho_files_add_tree(struct kho_files *l, const char *root, const char *prefix,
+		       const char *const *without, struct kho_err *err)
 {
 	char *paths[] = { (char *)root, NULL };
 	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
@@ -187,8 +192,9 @@ int kho_files_add_tree(struct kho_files *l, const char *root, const char *prefix
 		if (e->fts_info == FTS_DP)
 			continue;
 		if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR || e->fts_info == FTS_NS) {
-			if (e->fts_errno != ENOENT)	/* gone since the directory was read */
-				ret = kho_fail(err, -e->fts_errno, "%s: %s", e->fts_path, strerror(e->fts_errno));
+			if (e->fts_errno != ENOENT) /* gone since the directory was read */
+				ret = kho_fail(err, -e->fts_errno, "%s: %s", e->fts_path,
+					       strerror(e->fts_errno));
 			continue;
 		}
 		if (is_without(e->fts_path, without)) {
@@ -255,7 +261,7 @@ int kho_files_close(struct kho_files *l, struct kho_err *err)
 	int ret = 0;
 
 	drop_doubles(l);
-	n = l->n;	/* those before n are sorted; parents come behind them */
+	n = l->n; /* those before n are sorted; parents come behind them */
 	for (i = 0; i < n && !ret; i++) {
 		_cleanup_free_ char *dir = strdup(l->f[i].dst);
 		char *slash;
@@ -265,7 +271,9 @@ int kho_files_close(struct kho_files *l, struct kho_err *err)
 		while (!ret && (slash = strrchr(dir, '/'))) {
 			*slash = '\0';
 			if (!has(l, n, dir))
-				ret = add(l, &(struct kho_file){ .dst = dir, .mode = S_IFDIR | 0755 }, err);
+				ret = add(l,
+					  &(struct kho_file){ .dst = dir, .mode = S_IFDIR | 0755 },
+					  err);
 		}
 	}
 	if (ret < 0)
@@ -281,7 +289,8 @@ void kho_files_size(const struct kho_files *l, uint64_t *out_archive, uint64_t *
 
 	for (i = 0; i < l->n; i++) {
 		archive += 110 + strlen(l->f[i].dst) + 4 + l->f[i].bytes + 3;
-		unpacked += 1024 + (l->f[i].bytes + 4095) / 4096 * 4096;	/* inode and directory entry */
+		unpacked +=
+			1024 + (l->f[i].bytes + 4095) / 4096 * 4096; /* inode and directory entry */
 	}
 	*out_archive = archive;
 	*out_unpacked = unpacked;

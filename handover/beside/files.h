@@ -14,13 +14,13 @@
 #include "lib/err.h"
 
 struct kho_file {
-	char *dst;		/* path in the initramfs */
-	char *src;		/* file to copy, or NULL: synthetic */
-	char *data;		/* synthetic: content, or target of a symbolic link */
-	mode_t mode;		/* synthetic: type and permissions */
-	dev_t rdev;		/* synthetic device node */
-	bool wins;		/* over another entry of the same name */
-	uint64_t bytes;		/* of content when it was listed */
+	char *dst;	/* path in the initramfs */
+	char *src;	/* file to copy, or NULL: synthetic */
+	char *data;	/* synthetic: content, or target of a symbolic link */
+	mode_t mode;	/* synthetic: type and permissions */
+	dev_t rdev;	/* synthetic device node */
+	bool wins;	/* over another entry of the same name */
+	uint64_t bytes; /* of content when it was listed */
 };
 
 struct kho_files {
@@ -28,20 +28,21 @@ struct kho_files {
 	size_t n;
 };
 
-/* Add a real file, link or directory (not what is in it) under its own name, with all on the way to it. */
+/* Add a real file, link or directory (not what is in it) under its own name, with all on the way to
+ * it. */
 int kho_files_add(struct kho_files *l, const char *path, struct kho_err *err);
 /* Add a real file under another name. */
 int kho_files_add_as(struct kho_files *l, const char *path, const char *dst, struct kho_err *err);
 /* Add something that is not there: S_IFREG and S_IFLNK with data, S_IFDIR, S_IFCHR with rdev. */
-int kho_files_add_made(struct kho_files *l, const char *dst, mode_t mode, const char *data, dev_t rdev,
-		       struct kho_err *err);
+int kho_files_add_made(struct kho_files *l, const char *dst, mode_t mode, const char *data,
+		       dev_t rdev, struct kho_err *err);
 /*
- * Add a whole file system tree: not what is mounted below it, no sockets, none of the paths in `without`
- * (NULL-terminated, absolute) nor anything below them.  prefix, with which root begins, is left out of the
- * names in the archive.
+ * Add a whole file system tree: not what is mounted below it, no sockets, none of the paths in
+ * `without` (NULL-terminated, absolute) nor anything below them.  prefix, with which root begins,
+ * is left out of the names in the archive.
  */
-int kho_files_add_tree(struct kho_files *l, const char *root, const char *prefix, const char *const *without,
-		       struct kho_err *err);
+int kho_files_add_tree(struct kho_files *l, const char *root, const char *prefix,
+		       const char *const *without, struct kho_err *err);
 
 /* Sort, add missing parent directories, drop doubles. */
 int kho_files_close(struct kho_files *l, struct kho_err *err);
@@ -53,6 +54,7 @@ void kho_files_done(struct kho_files *l);
 typedef int (*kho_sink_fn)(void *arg, const void *data, size_t len);
 
 /* Write a closed list as newc archive; level 0: as it is, else zstd. */
-int kho_files_pack(const struct kho_files *l, int level, kho_sink_fn sink, void *arg, struct kho_err *err);
+int kho_files_pack(const struct kho_files *l, int level, kho_sink_fn sink, void *arg,
+		   struct kho_err *err);
 
 #endif

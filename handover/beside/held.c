@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Memory that the engine has taken.  It outlives this process (the incoming kernel runs in it), so
- * it is written down in run_dir/beside: `region BASE BYTES` and `extra BASE BYTES` lines.  `khoctl rollback` of
- * another process gives back from there.
+ * it is written down in run_dir/beside: `region BASE BYTES` and `extra BASE BYTES` lines.  `khoctl
+ * rollback` of another process gives back from there.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -51,7 +51,7 @@ int kho_beside_held_load(struct kho_beside *b, struct kho_err *err)
 	char *line, *save;
 
 	if (b->region.bytes || b->nextra)
-		return 0;	/* we know it ourselves */
+		return 0; /* we know it ourselves */
 	if (!path)
 		return kho_fail(err, -ENOMEM, "record of taken memory: out of memory");
 	if (!kho_exists(path))
@@ -66,7 +66,8 @@ int kho_beside_held_load(struct kho_beside *b, struct kho_err *err)
 		} else if (sscanf(line, "extra %" SCNx64 " %" SCNx64, &r.base, &r.bytes) == 2) {
 			slot = kho_array_add(&b->extra, &b->nextra, sizeof(*slot));
 			if (!slot)
-				return kho_fail(err, -ENOMEM, "record of taken memory: out of memory");
+				return kho_fail(err, -ENOMEM,
+						"record of taken memory: out of memory");
 			*slot = r;
 		}
 	}
@@ -76,7 +77,8 @@ int kho_beside_held_load(struct kho_beside *b, struct kho_err *err)
 /* Low memory first: an incoming kernel without any cannot serve devices with 32-bit DMA. */
 int kho_beside_take_region(struct kho_beside *b, uint64_t bytes, struct kho_err *err)
 {
-	uint64_t top = b->m.has_1g_pages ? UINT64_MAX : 16ULL << 30;	/* reach of the park code's page tables */
+	uint64_t top = b->m.has_1g_pages ? UINT64_MAX
+					 : 16ULL << 30; /* reach of the park code's page tables */
 	uint64_t align = b->m.block_bytes;
 	int ret, node = b->m.device_node;
 
@@ -86,8 +88,11 @@ int kho_beside_take_region(struct kho_beside *b, uint64_t bytes, struct kho_err 
 	if (ret < 0)
 		ret = kho_dev_mem_take(b->dev, bytes, align, 0, top, -1, &b->region.base, err);
 	if (ret == -ENOMEM)
-		return kho_fail(err, ret, "no %llu MiB of contiguous memory can be freed for the incoming kernel; stop what holds "
-				"memory, or free caches (sysctl vm.drop_caches=3) and try again", (unsigned long long)(bytes >> 20));
+		return kho_fail(err, ret,
+				"no %llu MiB of contiguous memory can be freed for the incoming "
+				"kernel; stop what holds memory, or free caches (sysctl "
+				"vm.drop_caches=3) and try again",
+				(unsigned long long)(bytes >> 20));
 	if (ret < 0)
 		return ret;
 	b->region.bytes = bytes;
@@ -111,7 +116,8 @@ static int add_extra(struct kho_beside *b, uint64_t base, uint64_t bytes, struct
 int kho_beside_take_extra(struct kho_beside *b, uint64_t bytes, struct kho_err *err)
 {
 	uint64_t block = b->m.block_bytes, missing = bytes, base;
-	uint64_t piece = (bytes / 64 / block + 4) * block;	/* at most 64 ranges when nothing is in the way */
+	uint64_t piece =
+		(bytes / 64 / block + 4) * block; /* at most 64 ranges when nothing is in the way */
 	int ret;
 
 	while (missing) {
@@ -126,8 +132,11 @@ int kho_beside_take_extra(struct kho_beside *b, uint64_t bytes, struct kho_err *
 		} else if (ret != -ENOMEM) {
 			return ret;
 		} else if (piece == block) {
-			return kho_fail(err, -ENOMEM, "%llu MiB of memory blocks are needed for the workloads, %llu MiB of them cannot be "
-					"freed; stop what is not needed or add memory", (unsigned long long)(bytes >> 20),
+			return kho_fail(err, -ENOMEM,
+					"%llu MiB of memory blocks are needed for the workloads, "
+					"%llu MiB of them cannot be freed; stop what is not needed "
+					"or add memory",
+					(unsigned long long)(bytes >> 20),
 					(unsigned long long)(missing >> 20));
 		} else {
 			piece = (piece / 2 + block - 1) / block * block;

@@ -49,20 +49,26 @@ static char *find_agent(void)
 
 static int add_skeleton(const struct kho_initramfs_in *in, struct kho_files *l, struct kho_err *err)
 {
-	static const struct { const char *name; mode_t mode; } dirs[] = {
-		{ "/proc", 0555 }, { "/sys", 0555 }, { "/dev", 0755 }, { "/run", 0755 }, { "/tmp", 01777 }, { "/root", 0700 },
+	static const struct {
+		const char *name;
+		mode_t mode;
+	} dirs[] = {
+		{ "/proc", 0555 }, { "/sys", 0555 },  { "/dev", 0755 },
+		{ "/run", 0755 },  { "/tmp", 01777 }, { "/root", 0700 },
 	};
 	_cleanup_free_ char *agent = find_agent();
 	int ret = 0;
 	size_t i;
 
 	if (!agent)
-		return kho_fail(err, -ENOENT, AGENT " is missing (looked beside khoctl and in /usr/lib/khoctl); install the "
-				"khoctl package again");
+		return kho_fail(err, -ENOENT,
+				AGENT " is missing (looked beside khoctl and in /usr/lib/khoctl); "
+				      "install the khoctl package again");
 	for (i = 0; i < sizeof(dirs) / sizeof(*dirs) && !ret; i++)
 		ret = kho_files_add_made(l, dirs[i].name, S_IFDIR | dirs[i].mode, NULL, 0, err);
-	if (!ret)	/* the kernel opens it before anything is mounted */
-		ret = kho_files_add_made(l, "/dev/console", S_IFCHR | 0600, NULL, makedev(5, 1), err);
+	if (!ret) /* the kernel opens it before anything is mounted */
+		ret = kho_files_add_made(l, "/dev/console", S_IFCHR | 0600, NULL, makedev(5, 1),
+					 err);
 	if (!ret)
 		ret = kho_files_add_as(l, agent, "/init", err);
 	if (!ret && !in->machine->root_in_ram)
@@ -70,25 +76,31 @@ static int add_skeleton(const struct kho_initramfs_in *in, struct kho_files *l, 
 	return ret;
 }
 
-static int add_root_copy(const struct kho_initramfs_in *in, struct kho_files *l, struct kho_err *err)
+static int add_root_copy(const struct kho_initramfs_in *in, struct kho_files *l,
+			 struct kho_err *err)
 {
 	/* what is mounted on these is not copied anyway; this is for a machine where nothing is */
-	const char *without[] = { in->run_dir, "/var/cache/khoctl", "/init", "/proc", "/sys", "/dev", NULL };
+	const char *without[] = {
+		in->run_dir, "/var/cache/khoctl", "/init", "/proc", "/sys", "/dev", NULL
+	};
 
 	return kho_files_add_tree(l, "/", "", without, err);
 }
 
-/* A file that a workload uses: only of the root file system, and only what will be the same there. */
+/* A file that a workload uses: only of the root file system, and only what will be the same there.
+ */
 static int add_used(struct kho_files *l, const char *path, dev_t root, struct kho_err *err)
 {
 	struct stat st;
 
-	if (*path != '/' || lstat(path, &st) < 0 || st.st_dev != root || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+	if (*path != '/' || lstat(path, &st) < 0 || st.st_dev != root ||
+	    (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
 		return 0;
 	return kho_files_add(l, path, err);
 }
 
-static int add_link_of(struct kho_files *l, pid_t pid, const char *name, dev_t root, struct kho_err *err)
+static int add_link_of(struct kho_files *l, pid_t pid, const char *name, dev_t root,
+		       struct kho_err *err)
 {
 	char path[64], target[PATH_MAX];
 	ssize_t n;
@@ -141,7 +153,8 @@ static int add_fds(struct kho_files *l, pid_t pid, dev_t root, struct kho_err *e
 	return ret;
 }
 
-static int add_workloads(const struct kho_initramfs_in *in, struct kho_files *l, struct kho_err *err)
+static int add_workloads(const struct kho_initramfs_in *in, struct kho_files *l,
+			 struct kho_err *err)
 {
 	const struct kho_workload *w;
 	struct stat st;
@@ -162,7 +175,9 @@ static int add_workloads(const struct kho_initramfs_in *in, struct kho_files *l,
 		if (!ret && w->health_command) {
 			char *first = strndup(w->health_command, strcspn(w->health_command, " \t"));
 
-			ret = first && kho_exists(first) ? kho_elf_add(l, (const char *const[]){ first, NULL }, err) : 0;
+			ret = first && kho_exists(first)
+				      ? kho_elf_add(l, (const char *const[]){ first, NULL }, err)
+				      : 0;
 			free(first);
 		}
 	}
@@ -171,22 +186,26 @@ static int add_workloads(const struct kho_initramfs_in *in, struct kho_files *l,
 
 static int add_programs(struct kho_files *l, struct kho_err *err)
 {
-	static const char *const dirs[] = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", NULL };
+	static const char *const dirs[] = {
+		"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", NULL
+	};
 	_cleanup_free_ char *criu = find_in(dirs, "criu"), *khoctl = find_in(dirs, "khoctl");
 	const char *list[3] = { NULL }, **p = list;
 
-	if (criu)		/* whether it is there and good is the process serializer's to say */
+	if (criu) /* whether it is there and good is the process serializer's to say */
 		*p++ = criu;
 	if (khoctl)
 		*p++ = khoctl;
 	return list[0] ? kho_elf_add(l, list, err) : 0;
 }
 
-static int add_selection(const struct kho_initramfs_in *in, struct kho_files *l, struct kho_err *err)
+static int add_selection(const struct kho_initramfs_in *in, struct kho_files *l,
+			 struct kho_err *err)
 {
 	static const char *const etc[] = {
-		"/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/nsswitch.conf",
-		"/etc/localtime", "/etc/ld.so.cache", "/etc/os-release", "/etc/protocols", "/etc/services",
+		"/etc/passwd",	    "/etc/group",	  "/etc/hosts",	    "/etc/hostname",
+		"/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/localtime", "/etc/ld.so.cache",
+		"/etc/os-release",  "/etc/protocols",	  "/etc/services",
 	};
 	int ret = kho_modules_add(&in->target, in->machine, l, err);
 	size_t i;
@@ -201,7 +220,8 @@ static int add_selection(const struct kho_initramfs_in *in, struct kho_files *l,
 	return ret ? ret : add_workloads(in, l, err);
 }
 
-int kho_initramfs_list(const struct kho_initramfs_in *in, struct kho_files *out, struct kho_err *err)
+int kho_initramfs_list(const struct kho_initramfs_in *in, struct kho_files *out,
+		       struct kho_err *err)
 {
 	const char *const *extra;
 	int ret;
@@ -209,7 +229,8 @@ int kho_initramfs_list(const struct kho_initramfs_in *in, struct kho_files *out,
 	memset(out, 0, sizeof(*out));
 	ret = add_skeleton(in, out, err);
 	if (!ret)
-		ret = in->machine->root_in_ram ? add_root_copy(in, out, err) : add_selection(in, out, err);
+		ret = in->machine->root_in_ram ? add_root_copy(in, out, err)
+					       : add_selection(in, out, err);
 	for (extra = in->extra_files; !ret && extra && *extra; extra++)
 		ret = kho_files_add(out, *extra, err);
 	if (!ret)
@@ -222,8 +243,8 @@ int kho_initramfs_list(const struct kho_initramfs_in *in, struct kho_files *out,
 }
 
 /*
- * A small archive is packed three times as fast without zstd (seen: 7 s against 20 s for 150 MiB on a loaded TCG
- * machine, boot time the same); a large one would take too much of the region.
+ * A small archive is packed three times as fast without zstd (seen: 7 s against 20 s for 150 MiB on
+ * a loaded TCG machine, boot time the same); a large one would take too much of the region.
  */
 int kho_initramfs_level(uint64_t archive_bytes)
 {
@@ -240,6 +261,7 @@ int kho_initramfs_stamp(const char *run_dir, struct kho_err *err)
 	if (asprintf(&path, "%s/packed", run_dir) < 0)
 		return kho_fail(err, -ENOMEM, "initramfs: out of memory");
 	clock_gettime(CLOCK_REALTIME, &now);
-	n = snprintf(text, sizeof(text), "%" PRIu64 "\n", (uint64_t)now.tv_sec * 1000000000u + now.tv_nsec);
+	n = snprintf(text, sizeof(text), "%" PRIu64 "\n",
+		     (uint64_t)now.tv_sec * 1000000000u + now.tv_nsec);
 	return kho_write_file(path, text, n, err);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What goes into the incoming kernel's initramfs.  Root in RAM: a copy of the whole root file system,
- * with the agent as /init.  Root on a disk: the agent, criu, the target's modules and what the
- * workloads use of the root; the disk itself is carried.
+ * What goes into the incoming kernel's initramfs.  Root in RAM: a copy of the whole root file
+ * system, with the agent as /init.  Root on a disk: the agent, criu, the target's modules and what
+ * the workloads use of the root; the disk itself is carried.
  */
 #ifndef KHO_BESIDE_INITRAMFS_H
 #define KHO_BESIDE_INITRAMFS_H
@@ -15,18 +15,20 @@
 struct kho_initramfs_in {
 	struct kho_target target;
 	const struct kho_machine *machine;
-	const struct kho_workload_list *workloads;	/* resolved; may be NULL */
-	const char *const *extra_files;			/* NULL-terminated; may be NULL */
-	const char *run_dir;				/* never copied */
+	const struct kho_workload_list *workloads; /* resolved; may be NULL */
+	const char *const *extra_files;		   /* NULL-terminated; may be NULL */
+	const char *run_dir;			   /* never copied */
 };
 
 /* The closed list of files of the running system. */
-int kho_initramfs_list(const struct kho_initramfs_in *in, struct kho_files *out, struct kho_err *err);
+int kho_initramfs_list(const struct kho_initramfs_in *in, struct kho_files *out,
+		       struct kho_err *err);
 
 /* How to pack an archive of so many bytes: 0 (as it is) or a level of zstd; see there. */
 int kho_initramfs_level(uint64_t archive_bytes);
 
-/* Note in run_dir/packed (CLOCK_REALTIME, ns) that the packing begins now: what changes later is not in it. */
+/* Note in run_dir/packed (CLOCK_REALTIME, ns) that the packing begins now: what changes later is
+ * not in it. */
 int kho_initramfs_stamp(const char *run_dir, struct kho_err *err);
 
 #endif

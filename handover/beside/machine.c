@@ -60,7 +60,9 @@ static int parse_cpuinfo(char *text, struct kho_machine *m, struct kho_err *err)
 			c = kho_array_add(&m->cpus, &m->ncpus, sizeof(*c));
 			if (!c)
 				return kho_fail(err, -ENOMEM, "/proc/cpuinfo: out of memory");
-			*c = (struct kho_machine_cpu){ .cpu = v, .apicid = v, .core = v, .node = -1 };
+			*c = (struct kho_machine_cpu){
+				.cpu = v, .apicid = v, .core = v, .node = -1
+			};
 		} else if (c && cpuinfo_number(line, "physical id", &v)) {
 			c->package = v;
 		} else if (c && cpuinfo_number(line, "core id", &v)) {
@@ -106,7 +108,8 @@ static void read_nodes(const char *sysroot, struct kho_machine *m)
 		size_t i;
 
 		if (sscanf(e->d_name, "node%d%n", &node, &used) != 1 || e->d_name[used] ||
-		    asprintf(&path, "%s/%s/cpulist", dir, e->d_name) < 0 || kho_read_line(path, &list, NULL) < 0)
+		    asprintf(&path, "%s/%s/cpulist", dir, e->d_name) < 0 ||
+		    kho_read_line(path, &list, NULL) < 0)
 			continue;
 		for (i = 0; i < m->ncpus; i++)
 			if (in_cpulist(list, m->cpus[i].cpu))
@@ -121,7 +124,8 @@ static int by_cpu(const void *a, const void *b)
 	return x->cpu < y->cpu ? -1 : x->cpu > y->cpu;
 }
 
-int kho_machine_read_cpus(const char *sysroot, int64_t bsp_apicid, struct kho_machine *m, struct kho_err *err)
+int kho_machine_read_cpus(const char *sysroot, int64_t bsp_apicid, struct kho_machine *m,
+			  struct kho_err *err)
 {
 	_cleanup_free_ char *text = NULL;
 	int ret = slurp(sysroot, "/proc/cpuinfo", &text, err);
@@ -134,7 +138,8 @@ int kho_machine_read_cpus(const char *sysroot, int64_t bsp_apicid, struct kho_ma
 		return ret;
 	qsort(m->cpus, m->ncpus, sizeof(*m->cpus), by_cpu);
 	for (i = 0; i < m->ncpus; i++)
-		m->cpus[i].bsp = bsp_apicid < 0 ? m->cpus[i].cpu == 0 : m->cpus[i].apicid == (uint64_t)bsp_apicid;
+		m->cpus[i].bsp = bsp_apicid < 0 ? m->cpus[i].cpu == 0
+						: m->cpus[i].apicid == (uint64_t)bsp_apicid;
 	read_nodes(sysroot, m);
 	return 0;
 }
@@ -160,11 +165,12 @@ static int parse_ram(char *text, struct kho_machine *m, struct kho_err *err)
 		uint64_t a, b;
 		int used = 0;
 
-		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " : %n", &a, &b, &used) < 2 || !used || *line == ' ' ||
-		    strncmp(line + used, "System RAM", 10))
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " : %n", &a, &b, &used) < 2 || !used ||
+		    *line == ' ' || strncmp(line + used, "System RAM", 10))
 			continue;
 		if (!b)
-			return kho_fail(err, -EACCES, "/proc/iomem hides the addresses: run as root");
+			return kho_fail(err, -EACCES,
+					"/proc/iomem hides the addresses: run as root");
 		r = kho_array_add(&m->ram, &m->nram, sizeof(*r));
 		if (!r)
 			return kho_fail(err, -ENOMEM, "/proc/iomem: out of memory");
@@ -176,17 +182,20 @@ static int parse_ram(char *text, struct kho_machine *m, struct kho_err *err)
 
 int kho_machine_read_memory(const char *sysroot, struct kho_machine *m, struct kho_err *err)
 {
-	_cleanup_free_ char *block_path = kho_sysroot_path(sysroot, "/sys/devices/system/memory/block_size_bytes");
+	_cleanup_free_ char *block_path = kho_sysroot_path(sysroot, "/sys/devices/system/memory/"
+								    "block_size_bytes");
 	_cleanup_free_ char *text = NULL, *block = NULL, *iomem = NULL;
 	int ret = slurp(sysroot, "/proc/meminfo", &text, err);
 
 	if (ret < 0)
 		return ret;
-	if (!meminfo(text, "MemTotal:", &m->total_bytes) || !meminfo(text, "MemAvailable:", &m->available_bytes))
+	if (!meminfo(text, "MemTotal:", &m->total_bytes) ||
+	    !meminfo(text, "MemAvailable:", &m->available_bytes))
 		return kho_fail(err, -EINVAL, "/proc/meminfo: no MemTotal or MemAvailable in it");
 	if (!block_path || kho_read_line(block_path, &block, NULL) < 0)
-		return kho_fail(err, -EOPNOTSUPP, "this kernel has no memory hot-plug (CONFIG_MEMORY_HOTPLUG): "
-				"boot a distribution kernel");
+		return kho_fail(err, -EOPNOTSUPP,
+				"this kernel has no memory hot-plug (CONFIG_MEMORY_HOTPLUG): boot "
+				"a distribution kernel");
 	m->block_bytes = strtoull(block, NULL, 16);
 	if (m->block_bytes < 1u << 20 || (m->block_bytes & (m->block_bytes - 1)))
 		return kho_fail(err, -EINVAL, "block_size_bytes: odd value %s", block);
@@ -206,11 +215,13 @@ static void read_root(const char *sysroot, struct kho_machine *m)
 		char dir[8], type[32];
 
 		if (sscanf(line, "%*s %7s %31s", dir, type) == 2 && !strcmp(dir, "/"))
-			m->root_in_ram = !strcmp(type, "rootfs") || !strcmp(type, "tmpfs") || !strcmp(type, "ramfs");
+			m->root_in_ram = !strcmp(type, "rootfs") || !strcmp(type, "tmpfs") ||
+					 !strcmp(type, "ramfs");
 	}
 }
 
-int kho_machine_read(const char *sysroot, int64_t bsp_apicid, struct kho_machine *out, struct kho_err *err)
+int kho_machine_read(const char *sysroot, int64_t bsp_apicid, struct kho_machine *out,
+		     struct kho_err *err)
 {
 	int ret;
 
@@ -229,11 +240,12 @@ int kho_machine_read(const char *sysroot, int64_t bsp_apicid, struct kho_machine
 	return 0;
 }
 
-const void *kho_ledger_entries(const struct kho_ledger *l, size_t bytes, const struct kho_ledger_table *t,
-			       size_t entry_bytes, size_t *out_n)
+const void *kho_ledger_entries(const struct kho_ledger *l, size_t bytes,
+			       const struct kho_ledger_table *t, size_t entry_bytes, size_t *out_n)
 {
 	*out_n = 0;
-	if (!t->count || t->off < sizeof(*l) || t->off > bytes || t->count > (bytes - t->off) / entry_bytes)
+	if (!t->count || t->off < sizeof(*l) || t->off > bytes ||
+	    t->count > (bytes - t->off) / entry_bytes)
 		return NULL;
 	*out_n = t->count;
 	return (const char *)l + t->off;
@@ -247,7 +259,8 @@ static int replace(void *parray, size_t *n, const struct kho_ledger *l, size_t b
 	const void *p = kho_ledger_entries(l, bytes, t, entry_bytes, &count);
 
 	if (t->count && !p)
-		return kho_fail(err, -EPROTO, "the ledger of this kernel's region has a table out of bounds");
+		return kho_fail(err, -EPROTO,
+				"the ledger of this kernel's region has a table out of bounds");
 	copy = calloc(count ? count : 1, entry_bytes);
 	if (!copy)
 		return kho_fail(err, -ENOMEM, "copy of the ledger: out of memory");
@@ -259,17 +272,21 @@ static int replace(void *parray, size_t *n, const struct kho_ledger *l, size_t b
 	return 0;
 }
 
-int kho_machine_from_ledger(struct kho_machine *m, const struct kho_ledger *l, size_t bytes, struct kho_err *err)
+int kho_machine_from_ledger(struct kho_machine *m, const struct kho_ledger *l, size_t bytes,
+			    struct kho_err *err)
 {
 	int ret;
 
-	if (bytes < sizeof(*l) || l->magic != KHO_REGION_MAGIC || l->revision != KHO_REGION_REVISION)
-		return kho_fail(err, -EPROTO, "the ledger of this kernel's region is of another revision");
+	if (bytes < sizeof(*l) || l->magic != KHO_REGION_MAGIC ||
+	    l->revision != KHO_REGION_REVISION)
+		return kho_fail(err, -EPROTO,
+				"the ledger of this kernel's region is of another revision");
 	ret = replace(&m->ram, &m->nram, l, bytes, &l->ram, sizeof(*m->ram), err);
 	if (!ret)
 		ret = replace(&m->ecams, &m->necams, l, bytes, &l->ecams, sizeof(*m->ecams), err);
 	if (!ret)
-		ret = replace(&m->windows, &m->nwindows, l, bytes, &l->windows, sizeof(*m->windows), err);
+		ret = replace(&m->windows, &m->nwindows, l, bytes, &l->windows, sizeof(*m->windows),
+			      err);
 	if (!ret)
 		ret = replace(&m->pci, &m->npci, l, bytes, &l->pci, sizeof(*m->pci), err);
 	return ret;

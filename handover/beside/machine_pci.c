@@ -17,13 +17,15 @@
 
 /* kernel's IORESOURCE_* */
 #define RES_IO	0x100
-#define RES_MEM	0x200
+#define RES_MEM 0x200
 
 struct scan {
 	struct kho_machine *m;
 	const char *sysroot;
 	struct kho_err *err;
-	struct root { unsigned segment, bus; } *roots;	/* /sys/devices/pciSSSS:BB */
+	struct root {
+		unsigned segment, bus;
+	} * roots; /* /sys/devices/pciSSSS:BB */
 	size_t nroots;
 };
 
@@ -79,13 +81,15 @@ static bool in_ecam(const struct kho_machine *m, uint64_t addr)
 	for (i = 0; i < m->necams; i++) {
 		const struct kho_ledger_ecam *e = &m->ecams[i];
 
-		if (addr >= e->base + ((uint64_t)e->bus_first << 20) && addr < e->base + ((e->bus_last + 1ULL) << 20))
+		if (addr >= e->base + ((uint64_t)e->bus_first << 20) &&
+		    addr < e->base + ((e->bus_last + 1ULL) << 20))
 			return true;
 	}
 	return false;
 }
 
-static int add_window(struct scan *s, uint64_t start, uint64_t end, const char *name, uint32_t flags)
+static int add_window(struct scan *s, uint64_t start, uint64_t end, const char *name,
+		      uint32_t flags)
 {
 	struct kho_ledger_window *w;
 	unsigned segment, bus;
@@ -97,9 +101,9 @@ static int add_window(struct scan *s, uint64_t start, uint64_t end, const char *
 		if (s->roots[i].segment == segment && s->roots[i].bus == bus)
 			break;
 	if (i == s->nroots)
-		return 0;		/* the secondary bus of a bridge */
+		return 0; /* the secondary bus of a bridge */
 	if (flags == RES_MEM && in_ecam(s->m, start))
-		return 0;		/* some firmware lists the configuration space as a window */
+		return 0; /* some firmware lists the configuration space as a window */
 	w = kho_array_add(&s->m->windows, &s->m->nwindows, sizeof(*w));
 	if (!w)
 		return no_memory(s->err);
@@ -142,7 +146,8 @@ static long read_number(const char *dir, const char *name, int base, long missin
 	return strtol(text, NULL, base);
 }
 
-static int add_function(struct scan *s, unsigned segment, unsigned bus, unsigned dev, unsigned fn, bool bridge)
+static int add_function(struct scan *s, unsigned segment, unsigned bus, unsigned dev, unsigned fn,
+			bool bridge)
 {
 	struct kho_ledger_pci *p;
 	size_t i;
@@ -162,7 +167,8 @@ static int add_function(struct scan *s, unsigned segment, unsigned bus, unsigned
 	return 0;
 }
 
-/* "../../../devices/pci0000:00/0000:00:02.0/0000:01:00.0": every function but the last is a bridge. */
+/* "../../../devices/pci0000:00/0000:00:02.0/0000:01:00.0": every function but the last is a bridge.
+ */
 static int add_path(struct scan *s, const char *link)
 {
 	const char *p = strstr(link, "/pci");
@@ -171,7 +177,8 @@ static int add_path(struct scan *s, const char *link)
 	for (p = p ? strchr(p + 1, '/') : NULL; p && !ret; p = strchr(p + 1, '/')) {
 		unsigned segment, bus, dev, fn;
 
-		if (sscanf(p, "/%x:%x:%x.%x", &segment, &bus, &dev, &fn) == 4 && bus < 256 && dev < 32 && fn < 8)
+		if (sscanf(p, "/%x:%x:%x.%x", &segment, &bus, &dev, &fn) == 4 && bus < 256 &&
+		    dev < 32 && fn < 8)
 			ret = add_function(s, segment, bus, dev, fn, strchr(p + 1, '/') != NULL);
 	}
 	return ret;
@@ -202,7 +209,7 @@ static int read_functions(struct scan *s)
 		if (*e->d_name == '.' || asprintf(&path, "%s/%s", dir, e->d_name) < 0)
 			continue;
 		class = read_number(path, "class", 16, 0) >> 16;
-		if (class != 1 && class != 2)	/* mass storage, network */
+		if (class != 1 && class != 2) /* mass storage, network */
 			continue;
 		n = readlink(path, link, sizeof(link) - 1);
 		if (n < 0)

@@ -15,17 +15,65 @@
 
 /*
  * What an incoming kernel may need besides the drivers of its devices: file systems, packet holding
- * and locking, socket dumps for criu, snapshots of disks.  What the target does not have is skipped here; who
- * needs it says so (gates of the agent).
+ * and locking, socket dumps for criu, snapshots of disks.  What the target does not have is skipped
+ * here; who needs it says so (gates of the agent).
  */
 static const char *const wanted[] = {
-	"khoctl", "virtio_pci", "virtio_net", "virtio_blk", "virtio_scsi", "net_failover", "nvme", "sd_mod",
-	"ext4", "xfs", "btrfs", "vfat", "overlay", "loop", "brd", "dm_mod", "dm_snapshot", "dm_crypt", "md_mod",
-	"nf_tables", "nft_ct", "nft_reject", "nft_nat", "nft_chain_nat", "nf_conntrack", "nf_conntrack_netlink", "x_tables",
-	"tcp_diag", "udp_diag", "inet_diag", "unix_diag", "netlink_diag", "af_packet_diag", "raw_diag",
-	"sch_plug", "sch_ingress", "sch_prio", "sch_fq_codel", "cls_u32", "cls_matchall", "act_mirred", "ifb",
-	"veth", "bridge", "dummy", "tun", "8021q", "bonding", "tcp_bbr", "tcp_cubic", "autofs4", "fuse",
-	"crc32c", "crc32c_intel", "crc32c_generic",
+	"khoctl",
+	"virtio_pci",
+	"virtio_net",
+	"virtio_blk",
+	"virtio_scsi",
+	"net_failover",
+	"nvme",
+	"sd_mod",
+	"ext4",
+	"xfs",
+	"btrfs",
+	"vfat",
+	"overlay",
+	"loop",
+	"brd",
+	"dm_mod",
+	"dm_snapshot",
+	"dm_crypt",
+	"md_mod",
+	"nf_tables",
+	"nft_ct",
+	"nft_reject",
+	"nft_nat",
+	"nft_chain_nat",
+	"nf_conntrack",
+	"nf_conntrack_netlink",
+	"x_tables",
+	"tcp_diag",
+	"udp_diag",
+	"inet_diag",
+	"unix_diag",
+	"netlink_diag",
+	"af_packet_diag",
+	"raw_diag",
+	"sch_plug",
+	"sch_ingress",
+	"sch_prio",
+	"sch_fq_codel",
+	"cls_u32",
+	"cls_matchall",
+	"act_mirred",
+	"ifb",
+	"veth",
+	"bridge",
+	"dummy",
+	"tun",
+	"8021q",
+	"bonding",
+	"tcp_bbr",
+	"tcp_cubic",
+	"autofs4",
+	"fuse",
+	"crc32c",
+	"crc32c_intel",
+	"crc32c_generic",
 };
 
 static struct kmod_ctx *context(const struct kho_target *t, struct kho_err *err)
@@ -47,23 +95,30 @@ static int check_vermagic(const struct kho_target *t, struct kmod_module *mod, s
 	const char *magic = NULL;
 
 	if (ret < 0)
-		return kho_fail(err, ret, "%s: not a kernel module; build it again: dkms install khoctl -k %s",
+		return kho_fail(err, ret,
+				"%s: not a kernel module; build it again: dkms install khoctl -k "
+				"%s",
 				kmod_module_get_path(mod), t->release);
-	kmod_list_foreach(i, info)
+	kmod_list_foreach (i, info)
 		if (!strcmp(kmod_module_info_get_key(i), "vermagic"))
 			magic = kmod_module_info_get_value(i);
 	ret = 0;
 	if (!magic || strncmp(magic, t->release, n) || (magic[n] != ' ' && magic[n] != '\0'))
-		ret = kho_fail(err, -ENOEXEC, "%s is built for kernel %.64s, not for %s; build it: dkms install khoctl -k %s",
-			       kmod_module_get_path(mod), magic ? magic : "?", t->release, t->release);
+		ret = kho_fail(err, -ENOEXEC,
+			       "%s is built for kernel %.64s, not for %s; build it: dkms install "
+			       "khoctl -k %s",
+			       kmod_module_get_path(mod), magic ? magic : "?", t->release,
+			       t->release);
 	kmod_module_info_free_list(info);
 	return ret;
 }
 
 /* By the lists of depmod, else by its place; *out NULL when not there. */
-static int find_own(const struct kho_target *t, struct kmod_ctx *ctx, struct kmod_module **out, struct kho_err *err)
+static int find_own(const struct kho_target *t, struct kmod_ctx *ctx, struct kmod_module **out,
+		    struct kho_err *err)
 {
-	static const char *const dirs[] = { "updates/dkms", "updates", "extra", "kernel/drivers/misc" };
+	static const char *const dirs[] = { "updates/dkms", "updates", "extra",
+					    "kernel/drivers/misc" };
 	static const char *const ends[] = { "", ".xz", ".zst", ".gz" };
 	struct kmod_list *list = NULL;
 	size_t i;
@@ -80,7 +135,8 @@ static int find_own(const struct kho_target *t, struct kmod_ctx *ctx, struct kmo
 	for (i = 0; i < 16; i++) {
 		_cleanup_free_ char *path = NULL;
 
-		if (asprintf(&path, "%s/%s/khoctl.ko%s", t->modules_dir, dirs[i / 4], ends[i % 4]) < 0)
+		if (asprintf(&path, "%s/%s/khoctl.ko%s", t->modules_dir, dirs[i / 4], ends[i % 4]) <
+		    0)
 			return kho_fail(err, -ENOMEM, "khoctl.ko: out of memory");
 		if (kho_exists(path) && kmod_module_new_from_path(ctx, path, out) == 0)
 			return 0;
@@ -96,8 +152,10 @@ static int check_own(const struct kho_target *t, struct kmod_ctx *ctx, struct kh
 	if (ret < 0)
 		return ret;
 	if (!own)
-		return kho_fail(err, -ENOENT, "%s has no khoctl.ko; build it: dkms install khoctl -k %s (package khoctl-dkms and "
-				"linux-headers-%s)", t->modules_dir, t->release, t->release);
+		return kho_fail(err, -ENOENT,
+				"%s has no khoctl.ko; build it: dkms install khoctl -k %s (package "
+				"khoctl-dkms and linux-headers-%s)",
+				t->modules_dir, t->release, t->release);
 	ret = check_vermagic(t, own, err);
 	kmod_module_unref(own);
 	return ret;
@@ -110,8 +168,10 @@ int kho_modules_check(const struct kho_target *t, struct kho_err *err)
 	int ret;
 
 	if (!kho_exists(t->modules_dir))
-		return kho_fail(err, -ENOENT, "no modules for the target kernel: %s is missing; install them: apt install "
-				"linux-image-%s", t->modules_dir, t->release);
+		return kho_fail(err, -ENOENT,
+				"no modules for the target kernel: %s is missing; install them: "
+				"apt install linux-image-%s",
+				t->modules_dir, t->release);
 	if (asprintf(&dep, "%s/modules.dep.bin", t->modules_dir) < 0)
 		return kho_fail(err, -ENOMEM, "modules: out of memory");
 	if (!kho_exists(dep))
@@ -127,10 +187,10 @@ int kho_modules_check(const struct kho_target *t, struct kho_err *err)
 static int add_module(struct kmod_module *mod, struct kho_files *l, struct kho_err *err)
 {
 	struct kmod_list *deps = kmod_module_get_dependencies(mod), *i;
-	const char *path = kmod_module_get_path(mod);	/* NULL: built in */
+	const char *path = kmod_module_get_path(mod); /* NULL: built in */
 	int ret = path ? kho_files_add(l, path, err) : 0;
 
-	kmod_list_foreach(i, deps) {
+	kmod_list_foreach (i, deps) {
 		struct kmod_module *dep = kmod_module_get_module(i);
 
 		path = kmod_module_get_path(dep);
@@ -143,7 +203,8 @@ static int add_module(struct kmod_module *mod, struct kho_files *l, struct kho_e
 }
 
 /* Name or modalias; *found: the target has it (built in counts). l may be NULL. */
-static int lookup(struct kmod_ctx *ctx, const char *alias, bool *found, struct kho_files *l, struct kho_err *err)
+static int lookup(struct kmod_ctx *ctx, const char *alias, bool *found, struct kho_files *l,
+		  struct kho_err *err)
 {
 	struct kmod_list *list = NULL, *i;
 	int ret = 0;
@@ -151,7 +212,7 @@ static int lookup(struct kmod_ctx *ctx, const char *alias, bool *found, struct k
 	*found = false;
 	if (kmod_module_new_from_lookup(ctx, alias, &list) < 0)
 		return 0;
-	kmod_list_foreach(i, list) {
+	kmod_list_foreach (i, list) {
 		struct kmod_module *mod = kmod_module_get_module(i);
 
 		*found = true;
@@ -172,7 +233,8 @@ static int each_modalias(const struct kho_target *t, const struct kho_ledger_pci
 	struct dirent *e;
 	int ret = 0;
 
-	if (asprintf(&rel, "/sys/bus/pci/devices/%04x:%02x:%02x.%x", p->segment, p->bus, p->devfn >> 3, p->devfn & 7) < 0)
+	if (asprintf(&rel, "/sys/bus/pci/devices/%04x:%02x:%02x.%x", p->segment, p->bus,
+		     p->devfn >> 3, p->devfn & 7) < 0)
 		return -ENOMEM;
 	dir = kho_sysroot_path(t->sysroot, rel);
 	if (!dir || asprintf(&own, "%s/modalias", dir) < 0)
@@ -183,7 +245,8 @@ static int each_modalias(const struct kho_target *t, const struct kho_ledger_pci
 	while (d && !ret && (e = readdir(d))) {
 		_cleanup_free_ char *path = NULL, *sub = NULL;
 
-		if (strncmp(e->d_name, "virtio", 6) || asprintf(&path, "%s/%s/modalias", dir, e->d_name) < 0 ||
+		if (strncmp(e->d_name, "virtio", 6) ||
+		    asprintf(&path, "%s/%s/modalias", dir, e->d_name) < 0 ||
 		    kho_read_line(path, &sub, NULL) < 0)
 			continue;
 		ret = fn(arg, sub);
@@ -196,7 +259,7 @@ struct device_check {
 	struct kho_files *l;
 	struct kho_err *err;
 	bool seen, missing;
-	char alias[160];	/* that has no module */
+	char alias[160]; /* that has no module */
 };
 
 static int on_modalias(void *arg, const char *alias)
@@ -213,8 +276,8 @@ static int on_modalias(void *arg, const char *alias)
 	return ret;
 }
 
-static int check_device(const struct kho_target *t, struct kmod_ctx *ctx, const struct kho_ledger_pci *p,
-			struct kho_report *r, struct kho_err *err)
+static int check_device(const struct kho_target *t, struct kmod_ctx *ctx,
+			const struct kho_ledger_pci *p, struct kho_report *r, struct kho_err *err)
 {
 	struct device_check c = { .ctx = ctx, .err = err };
 	char name[32];
@@ -223,16 +286,20 @@ static int check_device(const struct kho_target *t, struct kmod_ctx *ctx, const 
 	if (ret < 0)
 		return err->code ? ret : kho_fail(err, ret, "devices: out of memory");
 	if (!c.seen)
-		return 0;	/* of the machine, but this kernel never took it */
-	snprintf(name, sizeof(name), "%04x:%02x:%02x.%x", p->segment, p->bus, p->devfn >> 3, p->devfn & 7);
+		return 0; /* of the machine, but this kernel never took it */
+	snprintf(name, sizeof(name), "%04x:%02x:%02x.%x", p->segment, p->bus, p->devfn >> 3,
+		 p->devfn & 7);
 	if (c.missing)
-		return kho_report_add(r, KHO_V_LOSS, "device", name, "choose a target kernel with this driver (not the cloud flavour?)",
-				      "the target has no driver for it (%s): it stays unused", c.alias);
+		return kho_report_add(r, KHO_V_LOSS, "device", name,
+				      "choose a target kernel with this driver (not the cloud "
+				      "flavour?)",
+				      "the target has no driver for it (%s): it stays unused",
+				      c.alias);
 	return kho_report_add(r, KHO_V_OK, "device", name, NULL, "the target has a driver for it");
 }
 
-int kho_modules_check_devices(const struct kho_target *t, const struct kho_machine *m, struct kho_report *r,
-			      struct kho_err *err)
+int kho_modules_check_devices(const struct kho_target *t, const struct kho_machine *m,
+			      struct kho_report *r, struct kho_err *err)
 {
 	struct kmod_ctx *ctx = context(t, err);
 	int ret = 0;
@@ -247,7 +314,8 @@ int kho_modules_check_devices(const struct kho_target *t, const struct kho_machi
 	return ret;
 }
 
-/* depmod's lists as they are: what they name and is not there, is simply not found when asked for. */
+/* depmod's lists as they are: what they name and is not there, is simply not found when asked for.
+ */
 static int add_lists(const struct kho_target *t, struct kho_files *l, struct kho_err *err)
 {
 	_cleanup_closedir_ DIR *d = opendir(t->modules_dir);
@@ -268,7 +336,8 @@ static int add_lists(const struct kho_target *t, struct kho_files *l, struct kho
 	return ret;
 }
 
-int kho_modules_add(const struct kho_target *t, const struct kho_machine *m, struct kho_files *l, struct kho_err *err)
+int kho_modules_add(const struct kho_target *t, const struct kho_machine *m, struct kho_files *l,
+		    struct kho_err *err)
 {
 	struct kmod_ctx *ctx = context(t, err);
 	struct device_check c = { .ctx = ctx, .l = l, .err = err };

@@ -8,6 +8,7 @@
 #include "handover/engine.h"
 
 /* See struct kho_engine_entry. */
-int kho_beside_new(const struct kho_engine_request *req, struct kho_engine **out, struct kho_err *err);
+int kho_beside_new(const struct kho_engine_request *req, struct kho_engine **out,
+		   struct kho_err *err);
 
 #endif

@@ -15,7 +15,7 @@ static uint64_t transfer_deadline(const char *local)
 	struct stat st;
 	uint64_t bytes = stat(local, &st) == 0 ? st.st_size : 0;
 
-	return kho_clock_us() + 10000000 + bytes;	/* 10 s, and 1 s for each MB */
+	return kho_clock_us() + 10000000 + bytes; /* 10 s, and 1 s for each MB */
 }
 
 static int put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
@@ -23,19 +23,22 @@ static int put_file(struct kho_env *env, const char *local, const char *name, st
 	struct kho_beside *b = env->arg;
 
 	if (!b->peer)
-		return kho_fail(err, -ENOTCONN, "send %s: not connected to the incoming kernel", name);
+		return kho_fail(err, -ENOTCONN, "send %s: not connected to the incoming kernel",
+				name);
 	return kho_peer_put_file(b->peer, local, name, transfer_deadline(local), err);
 }
 
 static int timed(struct kho_env *env, const char *what, struct kho_pci_addr a,
-		 int (*fn)(int fd, struct kho_pci_addr a, uint32_t *out_us, struct kho_err *err), struct kho_err *err)
+		 int (*fn)(int fd, struct kho_pci_addr a, uint32_t *out_us, struct kho_err *err),
+		 struct kho_err *err)
 {
 	struct kho_beside *b = env->arg;
 	uint64_t begin = kho_clock_us();
 	char name[64];
 	int ret = fn(b->dev, a, NULL, err);
 
-	snprintf(name, sizeof(name), "%s %04x:%02x:%02x.%x", what, a.segment, a.bus, a.devfn >> 3, a.devfn & 7);
+	snprintf(name, sizeof(name), "%s %04x:%02x:%02x.%x", what, a.segment, a.bus, a.devfn >> 3,
+		 a.devfn & 7);
 	if (!ret)
 		env->ops->phase(env, name, begin, kho_clock_us());
 	return ret;

@@ -18,10 +18,10 @@
 struct packer {
 	struct archive *a;
 	struct archive_entry_linkresolver *links;
-	ZSTD_CCtx *z;			/* NULL: not compressed */
+	ZSTD_CCtx *z; /* NULL: not compressed */
 	kho_sink_fn sink;
 	void *arg;
-	int code;			/* first failure of the sink */
+	int code; /* first failure of the sink */
 	struct kho_err *err;
 	char in[1 << 17], out[1 << 17];
 };
@@ -94,14 +94,17 @@ static int write_entry(struct packer *p, struct archive_entry *e, const char *da
 		return 0;
 	if (src && *src)
 		return write_file(p, src, size);
-	return archive_write_data(p->a, data, size) == size ? 0 : failed(p, archive_entry_pathname(e));
+	return archive_write_data(p->a, data, size) == size ? 0
+							    : failed(p, archive_entry_pathname(e));
 }
 
 /* 0: described, 1: it is gone */
 static int describe(const struct kho_file *f, struct archive_entry *e)
 {
 	char target[4096];
-	struct stat st = { .st_mode = f->mode, .st_nlink = 1, .st_rdev = f->rdev, .st_size = f->bytes };
+	struct stat st = {
+		.st_mode = f->mode, .st_nlink = 1, .st_rdev = f->rdev, .st_size = f->bytes
+	};
 	ssize_t n;
 
 	if (f->src && lstat(f->src, &st) < 0)
@@ -135,7 +138,7 @@ static int pack_one(struct packer *p, const struct kho_file *f)
 	if (!e)
 		return kho_fail(p->err, -ENOMEM, "pack %s: out of memory", f->dst);
 	if (describe(f, e) == 0) {
-		if (f->src)	/* hard links: the content goes with the last one */
+		if (f->src) /* hard links: the content goes with the last one */
 			archive_entry_linkify(p->links, &e, &more);
 		if (e)
 			ret = write_entry(p, e, f->data);
@@ -175,7 +178,8 @@ static int packer_open(struct packer *p, int level)
 		if (!p->z)
 			return kho_fail(p->err, -ENOMEM, "pack: out of memory");
 		ZSTD_CCtx_setParameter(p->z, ZSTD_c_compressionLevel, level);
-		ZSTD_CCtx_setParameter(p->z, ZSTD_c_nbWorkers, 2);	/* ignored by a library without threads */
+		ZSTD_CCtx_setParameter(p->z, ZSTD_c_nbWorkers,
+				       2); /* ignored by a library without threads */
 	}
 	archive_entry_linkresolver_set_strategy(p->links, ARCHIVE_FORMAT_CPIO_SVR4_NOCRC);
 	archive_write_add_filter_none(p->a);
@@ -197,7 +201,8 @@ static void packer_done(struct packer *p)
 	free(p);
 }
 
-int kho_files_pack(const struct kho_files *l, int level, kho_sink_fn sink, void *arg, struct kho_err *err)
+int kho_files_pack(const struct kho_files *l, int level, kho_sink_fn sink, void *arg,
+		   struct kho_err *err)
 {
 	struct packer *p = calloc(1, sizeof(*p));
 	size_t i;
@@ -216,7 +221,8 @@ int kho_files_pack(const struct kho_files *l, int level, kho_sink_fn sink, void 
 	if (!ret && archive_write_close(p->a) != ARCHIVE_OK)
 		ret = failed(p, "initramfs");
 	if (!ret && p->z && compress(p, NULL, 0, ZSTD_e_end) < 0)
-		ret = kho_fail(err, p->code < 0 ? p->code : -EIO, "pack initramfs: compression failed");
+		ret = kho_fail(err, p->code < 0 ? p->code : -EIO,
+			       "pack initramfs: compression failed");
 	packer_done(p);
 	return ret;
 }

@@ -13,7 +13,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 
-#define SECOND 1000000ULL
+#define SECOND	1000000ULL
 #define HUNG_US (3 * SECOND)
 
 static void peer_phase(void *arg, const char *name, uint64_t begin_us, uint64_t end_us)
@@ -36,7 +36,8 @@ static void peer_note(void *arg, const char *text)
 static const char *last_words(const struct kho_beside *b, char *out, size_t len)
 {
 	const struct kho_console_ring *c = (const void *)(b->head + KHO_OFF_CONSOLE);
-	uint64_t head = __atomic_load_n(&c->head, __ATOMIC_ACQUIRE), n = head < len - 1 ? head : len - 1, i;
+	uint64_t head = __atomic_load_n(&c->head, __ATOMIC_ACQUIRE),
+		 n = head < len - 1 ? head : len - 1, i;
 	char *line;
 
 	for (i = 0; i < n; i++) {
@@ -56,7 +57,8 @@ static int dead(const struct kho_beside *b, const char *how, struct kho_err *err
 	char words[200];
 	const char *last = last_words(b, words, sizeof(words));
 
-	return kho_fail(err, -EPIPE, "the incoming kernel %s%s%s", how, *last ? "; its last message: " : "", last);
+	return kho_fail(err, -EPIPE, "the incoming kernel %s%s%s", how,
+			*last ? "; its last message: " : "", last);
 }
 
 static int check_state(const struct kho_beside *b, uint32_t state, struct kho_err *why)
@@ -108,7 +110,8 @@ static int wait_for_boot(struct kho_beside *b, uint64_t deadline_us, struct kho_
 {
 	const struct timespec tick = { 0, 20000000 };
 	const struct kho_ledger *l = kho_beside_ledger(b);
-	const volatile uint64_t *fault = (const volatile uint64_t *)(b->head + KHO_OFF_MAILBOX + KHO_MBOX_FAULT);
+	const volatile uint64_t *fault =
+		(const volatile uint64_t *)(b->head + KHO_OFF_MAILBOX + KHO_MBOX_FAULT);
 	uint64_t begin = b->spawned_us ? b->spawned_us : kho_clock_us();
 	const volatile struct kho_ledger_side *s;
 	int ret;
@@ -123,8 +126,10 @@ static int wait_for_boot(struct kho_beside *b, uint64_t deadline_us, struct kho_
 		if (*fault)
 			return dead(b, "took an exception before it began to run", err);
 		if (deadline_us && kho_clock_us() > deadline_us)
-			return kho_fail(err, -ETIMEDOUT, "the incoming kernel gives no sign of life after %llu s (it hangs, or panicked "
-					"before its khoctl module was loaded)",
+			return kho_fail(err, -ETIMEDOUT,
+					"the incoming kernel gives no sign of life after %llu s "
+					"(it hangs, or panicked before its khoctl module was "
+					"loaded)",
 					(unsigned long long)((kho_clock_us() - begin) / SECOND));
 		nanosleep(&tick, NULL);
 	}
@@ -145,7 +150,8 @@ static uint64_t pid_floor(const struct kho_workload_list *w)
 	return (highest / 100000 + 1) * 100000;
 }
 
-static int give_cpus(struct kho_beside *b, const uint32_t *ids, size_t n, uint64_t deadline_us, struct kho_err *err)
+static int give_cpus(struct kho_beside *b, const uint32_t *ids, size_t n, uint64_t deadline_us,
+		     struct kho_err *err)
 {
 	size_t i;
 
@@ -173,7 +179,8 @@ static int give_memory(struct kho_beside *b, uint64_t deadline_us, struct kho_er
 	for (i = 0; i < b->nextra && !ret; i++) {
 		ret = kho_dev_mem_give(b->dev, b->extra[i].base, b->extra[i].bytes, err);
 		if (!ret)
-			ret = kho_peer_mem(b->peer, b->extra[i].base, b->extra[i].bytes, true, deadline_us, err);
+			ret = kho_peer_mem(b->peer, b->extra[i].base, b->extra[i].bytes, true,
+					   deadline_us, err);
 	}
 	if (!ret && b->nextra)
 		kho_beside_phase(b, "extra memory", begin);
@@ -184,9 +191,15 @@ int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_er
 {
 	struct kho_beside *b = kho_beside_of(e);
 	struct kho_peer_setup setup = {
-		.workloads = e->req->workloads, .after_commit = e->req->after_commit, .run_dir = e->req->run_dir,
-		.images_dir = b->images_dir, .root_in_ram = b->m.root_in_ram, .pid_floor = pid_floor(e->req->workloads),
-		.phase = peer_phase, .note = peer_note, .event_arg = b,
+		.workloads = e->req->workloads,
+		.after_commit = e->req->after_commit,
+		.run_dir = e->req->run_dir,
+		.images_dir = b->images_dir,
+		.root_in_ram = b->m.root_in_ram,
+		.pid_floor = pid_floor(e->req->workloads),
+		.phase = peer_phase,
+		.note = peer_note,
+		.event_arg = b,
 	};
 	int ret = wait_for_boot(b, deadline_us, err);
 
@@ -199,7 +212,7 @@ int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_er
 	if (ret < 0) {
 		struct kho_err why = KHO_ERR_INIT;
 
-		if (check_alive(b, &why) < 0 && err)	/* says more than "no answer" */
+		if (check_alive(b, &why) < 0 && err) /* says more than "no answer" */
 			*err = why;
 		return err ? err->code : ret;
 	}
@@ -223,7 +236,8 @@ int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err)
 	return 0;
 }
 
-/* Only a peer that has not signed makes this fail: an answer may be lost, its state in the ledger is not. */
+/* Only a peer that has not signed makes this fail: an answer may be lost, its state in the ledger
+ * is not. */
 int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err)
 {
 	struct kho_beside *b = kho_beside_of(e);
@@ -234,7 +248,8 @@ int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struc
 	if (!b->peer || !l)
 		return kho_fail(err, -ENOTCONN, "commit: not connected to the incoming kernel");
 	ret = kho_peer_commit(b->peer, record, kho_clock_us() + 10 * SECOND, &one);
-	if (ret < 0 && *(const volatile uint32_t *)&l->side[KHO_SIDE_INCOMING].state != KHO_STATE_COMMITTED) {
+	if (ret < 0 &&
+	    *(const volatile uint32_t *)&l->side[KHO_SIDE_INCOMING].state != KHO_STATE_COMMITTED) {
 		if (err)
 			*err = one;
 		return ret;
@@ -262,9 +277,9 @@ static void give_functions(struct kho_beside *b, const struct kho_ledger *l)
 		if (pci[i].bridge || pci[i].owner != KHO_OWNER_OUTGOING)
 			continue;
 		ret = kho_dev_pci_quiesce(b->dev, a, NULL, &one);
-		if (!ret || ret == -ENXIO)	/* ENXIO: it has no driver */
+		if (!ret || ret == -ENXIO) /* ENXIO: it has no driver */
 			ret = kho_dev_pci_give(b->dev, a, KHO_PEER_INCOMING, NULL, &one);
-		if (ret < 0 && ret != -ENODEV)	/* ENODEV: this kernel never had it */
+		if (ret < 0 && ret != -ENODEV) /* ENODEV: this kernel never had it */
 			kho_beside_note(b, "%s", one.msg);
 	}
 }
@@ -278,9 +293,11 @@ int kho_beside_shift_rest(struct kho_engine *e, struct kho_err *err)
 	size_t i;
 
 	if (!b->peer || !l)
-		return kho_fail(err, -ENOTCONN, "give the other CPUs: not connected to the incoming kernel");
+		return kho_fail(err, -ENOTCONN,
+				"give the other CPUs: not connected to the incoming kernel");
 	for (i = 0; i + 1 < b->nafter; i++)
-		kho_beside_first(give_cpus(b, &b->after[i], 1, kho_clock_us() + 30 * SECOND, &one), &one, &first, err);
+		kho_beside_first(give_cpus(b, &b->after[i], 1, kho_clock_us() + 30 * SECOND, &one),
+				 &one, &first, err);
 	give_functions(b, l);
 	return first;
 }
@@ -292,6 +309,7 @@ int kho_beside_retire(struct kho_engine *e, struct kho_err *err)
 
 	if (!b->peer || !b->nafter)
 		return kho_fail(err, -ENOTCONN, "retire: not connected to the incoming kernel");
-	ret = kho_peer_retiring(b->peer, b->after[b->nafter - 1], kho_clock_us() + 30 * SECOND, err);
+	ret = kho_peer_retiring(b->peer, b->after[b->nafter - 1], kho_clock_us() + 30 * SECOND,
+				err);
 	return ret < 0 ? ret : kho_dev_retire(b->dev, err);
 }

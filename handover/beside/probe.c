@@ -37,7 +37,8 @@ static int refuse(struct probe *p, const char *area, const char *subject, const 
 		return -ENOMEM;
 	if (fix)
 		*fix++ = '\0';
-	return kho_report_add(p->r, KHO_V_NO, area, subject, fix ? fix + strspn(fix, " ") : NULL, "%s", text);
+	return kho_report_add(p->r, KHO_V_NO, area, subject, fix ? fix + strspn(fix, " ") : NULL,
+			      "%s", text);
 }
 
 static int probe_module(struct probe *p)
@@ -46,7 +47,8 @@ static int probe_module(struct probe *p)
 	int fd;
 
 	if (recorded(p))
-		return kho_report_add(p->r, KHO_V_UNKNOWN, "module", "khoctl", NULL, "a recorded tree tells nothing about it");
+		return kho_report_add(p->r, KHO_V_UNKNOWN, "module", "khoctl", NULL,
+				      "a recorded tree tells nothing about it");
 	if (p->b->dev < 0) {
 		fd = kho_dev_open(&why);
 		if (fd >= 0)
@@ -54,15 +56,20 @@ static int probe_module(struct probe *p)
 		return fd >= 0 ? -EAGAIN : refuse(p, "module", "khoctl", &why);
 	}
 	if (p->b->info.revision != KHO_REGION_REVISION)
-		return kho_report_add(p->r, KHO_V_NO, "module", "khoctl", "modprobe -r khoctl && modprobe khoctl",
-				      "the loaded module speaks revision %u, this program %u", p->b->info.revision, KHO_REGION_REVISION);
+		return kho_report_add(p->r, KHO_V_NO, "module", "khoctl",
+				      "modprobe -r khoctl && modprobe khoctl",
+				      "the loaded module speaks revision %u, this program %u",
+				      p->b->info.revision, KHO_REGION_REVISION);
 	if (p->b->info.flags & KHO_INFO_HAS_DOWN)
 		return kho_report_add(p->r, KHO_V_NO, "module", "khoctl", "khoctl rollback",
 				      "a kernel from an earlier upgrade is still there");
 	if (p->b->info.flags & KHO_INFO_IRQ_REMAP)
-		return kho_report_add(p->r, KHO_V_LOSS, "module", "interrupt remapping", "boot with intremap=off",
-				      "interrupts of devices that change hands may be blocked by the IOMMU");
-	return kho_report_add(p->r, KHO_V_OK, "module", "khoctl", NULL, "loaded, generation %u", p->b->info.generation);
+		return kho_report_add(p->r, KHO_V_LOSS, "module", "interrupt remapping",
+				      "boot with intremap=off",
+				      "interrupts of devices that change hands may be blocked by "
+				      "the IOMMU");
+	return kho_report_add(p->r, KHO_V_OK, "module", "khoctl", NULL, "loaded, generation %u",
+			      p->b->info.generation);
 }
 
 static int probe_image(struct probe *p)
@@ -72,23 +79,29 @@ static int probe_image(struct probe *p)
 
 	if (kho_signature_enforced(p->b->e.req->sysroot, &why))
 		return kho_report_add(p->r, KHO_V_OK, "image", img->release, NULL,
-				      "the running kernel takes only signed kernels (%s) and will verify it before use", why);
+				      "the running kernel takes only signed kernels (%s) and will "
+				      "verify it before use",
+				      why);
 	return kho_report_add(p->r, KHO_V_OK, "image", img->release, NULL,
-			      "64-bit, relocatable, needs %llu MiB to start; signature not checked: the running kernel enforces none",
+			      "64-bit, relocatable, needs %llu MiB to start; signature not "
+			      "checked: the running kernel enforces none",
 			      (unsigned long long)(img->init_size / MIB));
 }
 
 static int probe_target(struct probe *p)
 {
 	const struct kho_engine_request *req = p->b->e.req;
-	struct kho_target t = { .modules_dir = req->modules_dir, .release = p->b->img.release, .sysroot = req->sysroot };
+	struct kho_target t = { .modules_dir = req->modules_dir,
+				.release = p->b->img.release,
+				.sysroot = req->sysroot };
 	struct kho_err why = KHO_ERR_INIT;
 
 	if (recorded(p))
 		return 0;
 	if (kho_modules_check(&t, &why) < 0)
 		return refuse(p, "modules", t.release, &why);
-	if (kho_report_add(p->r, KHO_V_OK, "modules", t.release, NULL, "khoctl.ko is there, built for it") < 0)
+	if (kho_report_add(p->r, KHO_V_OK, "modules", t.release, NULL,
+			   "khoctl.ko is there, built for it") < 0)
 		return -ENOMEM;
 	return kho_modules_check_devices(&t, &p->b->m, p->r, p->err);
 }
@@ -105,11 +118,13 @@ static int probe_cpus(struct probe *p)
 	p->out->nbefore = c.nbefore;
 	p->out->apicids_after = c.after;
 	p->out->nafter = c.nafter;
-	return kho_report_add(p->r, KHO_V_OK, "cpus", "choice", NULL, "%zu of %zu go before the freeze, the rest at retirement",
-			      c.nbefore, p->b->m.ncpus);
+	return kho_report_add(p->r, KHO_V_OK, "cpus", "choice", NULL,
+			      "%zu of %zu go before the freeze, the rest at retirement", c.nbefore,
+			      p->b->m.ncpus);
 }
 
-/* Archive and unpacked size of the initramfs to be made; a given one: five times its size unpacked. */
+/* Archive and unpacked size of the initramfs to be made; a given one: five times its size unpacked.
+ */
 static int initrd_need(struct probe *p, struct kho_memory_need *need)
 {
 	const struct kho_engine_request *req = p->b->e.req;
@@ -118,7 +133,7 @@ static int initrd_need(struct probe *p, struct kho_memory_need *need)
 	struct kho_files files;
 	uint64_t archive;
 
-	if (recorded(p)) {	/* files are not recorded */
+	if (recorded(p)) { /* files are not recorded */
 		need->initrd_packed = 128 * MIB;
 		need->initrd_unpacked = 320 * MIB;
 		return 0;
@@ -134,20 +149,25 @@ static int initrd_need(struct probe *p, struct kho_memory_need *need)
 		long size = f && fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1;
 
 		if (size < 0)
-			return kho_report_add(p->r, KHO_V_NO, "initramfs", req->initrd, "give another --initrd, or none",
+			return kho_report_add(p->r, KHO_V_NO, "initramfs", req->initrd,
+					      "give another --initrd, or none",
 					      "cannot be read: %s", strerror(errno));
 		need->initrd_packed += size;
 		need->initrd_unpacked += 5ULL * size;
 	}
-	return kho_report_add(p->r, KHO_V_OK, "initramfs", p->b->img.release, NULL, "%s, about %llu MiB (%llu unpacked)",
-			      p->b->m.root_in_ram ? "a copy of the root in RAM" : "made from what is needed",
-			      (unsigned long long)(need->initrd_packed / MIB), (unsigned long long)(need->initrd_unpacked / MIB));
+	return kho_report_add(p->r, KHO_V_OK, "initramfs", p->b->img.release, NULL,
+			      "%s, about %llu MiB (%llu unpacked)",
+			      p->b->m.root_in_ram ? "a copy of the root in RAM"
+						  : "made from what is needed",
+			      (unsigned long long)(need->initrd_packed / MIB),
+			      (unsigned long long)(need->initrd_unpacked / MIB));
 }
 
 static int probe_memory(struct probe *p)
 {
 	const struct kho_workload_list *w = p->b->e.req->workloads;
-	struct kho_memory_need need = { .init_size = p->b->img.init_size, .region_override = p->b->e.req->memory_bytes };
+	struct kho_memory_need need = { .init_size = p->b->img.init_size,
+					.region_override = p->b->e.req->memory_bytes };
 	struct kho_err why = KHO_ERR_INIT;
 	struct kho_memory_choice c;
 	int ret = initrd_need(p, &need);
@@ -163,9 +183,12 @@ static int probe_memory(struct probe *p)
 	p->out->bulk_bytes = c.bulk_bytes;
 	p->out->extra_bytes = c.extra_bytes;
 	p->out->initrd_bytes = need.initrd_packed;
-	return kho_report_add(p->r, KHO_V_OK, "memory", "choice", NULL, "%llu MiB for the incoming kernel, %llu MiB more for the "
-			      "workloads, %llu MiB available", (unsigned long long)(c.region_bytes / MIB),
-			      (unsigned long long)(c.extra_bytes / MIB), (unsigned long long)(p->b->m.available_bytes / MIB));
+	return kho_report_add(p->r, KHO_V_OK, "memory", "choice", NULL,
+			      "%llu MiB for the incoming kernel, %llu MiB more for the workloads, "
+			      "%llu MiB available",
+			      (unsigned long long)(c.region_bytes / MIB),
+			      (unsigned long long)(c.extra_bytes / MIB),
+			      (unsigned long long)(p->b->m.available_bytes / MIB));
 }
 
 static int probe_cmdline(struct probe *p)
@@ -177,9 +200,10 @@ static int probe_cmdline(struct probe *p)
 	return 0;
 }
 
-int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r, struct kho_err *err)
+int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r,
+		     struct kho_err *err)
 {
-	static int (*const parts[])(struct probe *p) = {
+	static int (*const parts[])(struct probe * p) = {
 		probe_module, probe_image, probe_target, probe_cpus, probe_memory, probe_cmdline,
 	};
 	struct kho_beside *b = kho_beside_of(e);
@@ -195,7 +219,9 @@ int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct k
 	for (i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
 		ret = parts[i](&p);
 		if (ret < 0)
-			return err && err->code ? ret : kho_fail(err, ret, "look at the machine: %s", strerror(-ret));
+			return err && err->code ? ret
+						: kho_fail(err, ret, "look at the machine: %s",
+							   strerror(-ret));
 	}
 	return 0;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * reserve: memory and the boot CPU leave this kernel; the initramfs is packed straight into the
- * region, so that it never exists twice.  unreserve gives back whatever is found to be out, also in a
- * process that did not reserve it.
+ * region, so that it never exists twice.  unreserve gives back whatever is found to be out, also in
+ * a process that did not reserve it.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -57,7 +57,9 @@ static int put_given_initrd(struct kho_beside *b, struct window *w, struct kho_e
 	if (n < 0)
 		return kho_fail_errno(err, "%s", b->e.req->initrd);
 	if (w->used == w->room)
-		return kho_fail(err, -ENOSPC, "%s is too large for the region; ask for more memory (--memory)", b->e.req->initrd);
+		return kho_fail(err, -ENOSPC,
+				"%s is too large for the region; ask for more memory (--memory)",
+				b->e.req->initrd);
 	while (w->used % 4)
 		w->p[w->used++] = 0;
 	return 0;
@@ -88,8 +90,11 @@ static int pack(struct kho_beside *b, struct kho_err *err)
 	kho_files_done(&files);
 	munmap(w.p, w.room);
 	if (ret == -ENOSPC || (!ret && w.used + unpacked > w.room))
-		return kho_fail(err, -ENOSPC, "the initramfs (%llu MiB, %llu unpacked) does not fit into the region; ask for more "
-				"memory (--memory)", (unsigned long long)(w.used / MIB), (unsigned long long)(unpacked / MIB));
+		return kho_fail(err, -ENOSPC,
+				"the initramfs (%llu MiB, %llu unpacked) does not fit into the "
+				"region; ask for more memory (--memory)",
+				(unsigned long long)(w.used / MIB),
+				(unsigned long long)(unpacked / MIB));
 	if (ret < 0)
 		return ret;
 	b->layout.initrd_bytes = w.used;
@@ -101,10 +106,20 @@ static int pack(struct kho_beside *b, struct kho_err *err)
 static int init_region(struct kho_beside *b, const struct kho_engine_plan *p, struct kho_err *err)
 {
 	struct kho_ioc_region_init arg = {
-		.boot_apicid = p->boot_apicid, .base = b->region.base, .bytes = b->region.bytes, .bulk_bytes = p->bulk_bytes,
-		.ram = (uintptr_t)b->m.ram, .nram = b->m.nram, .ecams = (uintptr_t)b->m.ecams, .necams = b->m.necams,
-		.windows = (uintptr_t)b->m.windows, .nwindows = b->m.nwindows, .pci = (uintptr_t)b->m.pci, .npci = b->m.npci,
-		.instance_id = b->info.instance_id + 1, .generation = b->info.generation + 1,
+		.boot_apicid = p->boot_apicid,
+		.base = b->region.base,
+		.bytes = b->region.bytes,
+		.bulk_bytes = p->bulk_bytes,
+		.ram = (uintptr_t)b->m.ram,
+		.nram = b->m.nram,
+		.ecams = (uintptr_t)b->m.ecams,
+		.necams = b->m.necams,
+		.windows = (uintptr_t)b->m.windows,
+		.nwindows = b->m.nwindows,
+		.pci = (uintptr_t)b->m.pci,
+		.npci = b->m.npci,
+		.instance_id = b->info.instance_id + 1,
+		.generation = b->info.generation + 1,
 	};
 	int ret = kho_dev_region_init(b->dev, &arg, err);
 
@@ -122,7 +137,9 @@ static int take_memory(struct kho_beside *b, const struct kho_engine_plan *p, st
 	if (ret < 0)
 		return ret;
 	b->layout = (struct kho_layout){
-		.region_base = b->region.base, .region_bytes = b->region.bytes, .bulk_bytes = p->bulk_bytes,
+		.region_base = b->region.base,
+		.region_bytes = b->region.bytes,
+		.bulk_bytes = p->bulk_bytes,
 	};
 	kho_beside_phase(b, "take memory", begin);
 	return kho_layout_make(&b->layout, &b->img, err);
@@ -146,7 +163,8 @@ int kho_beside_reserve(struct kho_engine *e, const struct kho_engine_plan *p, st
 	if (ret < 0)
 		return ret;
 	if (b->dev < 0)
-		return kho_fail(err, -ENOENT, "the khoctl module is not loaded; load it: modprobe khoctl");
+		return kho_fail(err, -ENOENT,
+				"the khoctl module is not loaded; load it: modprobe khoctl");
 	if (copy_ids(&b->before, &b->nbefore, p->apicids_before, p->nbefore) < 0 ||
 	    copy_ids(&b->after, &b->nafter, p->apicids_after, p->nafter) < 0)
 		return kho_fail(err, -ENOMEM, "reserve: out of memory");
@@ -168,7 +186,9 @@ static int take_cpu(struct kho_beside *b, const struct kho_ledger_cpu *c, struct
 {
 	int ret = kho_dev_cpu_take(b->dev, c->apicid, KHO_PEER_INCOMING, false, err);
 
-	return ret < 0 && !c->bsp ? kho_dev_cpu_take(b->dev, c->apicid, KHO_PEER_INCOMING, true, err) : ret;
+	return ret < 0 && !c->bsp
+		       ? kho_dev_cpu_take(b->dev, c->apicid, KHO_PEER_INCOMING, true, err)
+		       : ret;
 }
 
 /* CPUs and functions that are not ours, by the ledger. */
@@ -188,7 +208,8 @@ static void take_back(struct kho_beside *b, int *first, struct kho_err *err)
 		struct kho_pci_addr a = { pci[i].segment, pci[i].bus, pci[i].devfn };
 
 		if (pci[i].owner != KHO_OWNER_OUTGOING)
-			kho_beside_first(kho_dev_pci_take(b->dev, a, KHO_PEER_INCOMING, NULL, &one), &one, first, err);
+			kho_beside_first(kho_dev_pci_take(b->dev, a, KHO_PEER_INCOMING, NULL, &one),
+					 &one, first, err);
 	}
 	for (i = 0; i < ncpus; i++)
 		if (cpus[i].owner != KHO_OWNER_OUTGOING)
@@ -202,7 +223,7 @@ int kho_beside_unreserve(struct kho_engine *e, struct kho_err *err)
 	int ret, first = 0;
 
 	if (b->dev < 0)
-		return 0;	/* without the module nothing can be out */
+		return 0; /* without the module nothing can be out */
 	kho_beside_first(kho_beside_held_load(b, &one), &one, &first, err);
 	kho_beside_first(kho_beside_map_head(b, &one), &one, &first, err);
 	take_back(b, &first, err);

@@ -16,7 +16,8 @@
 
 static bool locked_down(const char *sysroot)
 {
-	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/sys/kernel/security/lockdown"), *text = NULL;
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/sys/kernel/security/lockdown"),
+			    *text = NULL;
 
 	if (!path || kho_read_line(path, &text, NULL) < 0)
 		return false;
@@ -25,18 +26,23 @@ static bool locked_down(const char *sysroot)
 
 static bool config_forces(const char *sysroot)
 {
-	_cleanup_free_ char *release_path = kho_sysroot_path(sysroot, "/proc/sys/kernel/osrelease"), *release = NULL;
+	_cleanup_free_ char *release_path = kho_sysroot_path(sysroot, "/proc/sys/kernel/osrelease"),
+			    *release = NULL;
 	_cleanup_free_ char *rel = NULL, *path = NULL, *text = NULL;
 
-	if (!release_path || kho_read_line(release_path, &release, NULL) < 0 || asprintf(&rel, "/boot/config-%s", release) < 0)
+	if (!release_path || kho_read_line(release_path, &release, NULL) < 0 ||
+	    asprintf(&rel, "/boot/config-%s", release) < 0)
 		return false;
 	path = kho_sysroot_path(sysroot, rel);
-	return path && kho_read_file(path, 4 << 20, &text, NULL, NULL) == 0 && strstr(text, "\nCONFIG_KEXEC_SIG_FORCE=y");
+	return path && kho_read_file(path, 4 << 20, &text, NULL, NULL) == 0 &&
+	       strstr(text, "\nCONFIG_KEXEC_SIG_FORCE=y");
 }
 
 bool kho_signature_enforced(const char *sysroot, const char **out_why)
 {
-	*out_why = locked_down(sysroot) ? "lockdown" : config_forces(sysroot) ? "CONFIG_KEXEC_SIG_FORCE" : "";
+	*out_why = locked_down(sysroot)	    ? "lockdown"
+		   : config_forces(sysroot) ? "CONFIG_KEXEC_SIG_FORCE"
+					    : "";
 	return **out_why;
 }
 
@@ -53,13 +59,22 @@ int kho_signature_verify(const char *image, struct kho_err *err)
 	if (fd < 0)
 		return kho_fail_errno(err, "%s", image);
 	if (kho_read_line("/sys/kernel/kexec_loaded", &loaded, NULL) == 0 && !strcmp(loaded, "1"))
-		return kho_fail(err, -EBUSY, "a kernel is loaded for kexec; unload it (kexec -u), the slot is needed to verify "
-				"the signature of %s", image);
+		return kho_fail(err, -EBUSY,
+				"a kernel is loaded for kexec; unload it (kexec -u), the slot is "
+				"needed to verify the signature of %s",
+				image);
 	if (kexec_file(fd, KEXEC_FILE_NO_INITRAMFS) < 0) {
-		if (errno == EKEYREJECTED || errno == ENOKEY || errno == ENODATA || errno == EPERM || errno == EBADMSG)
-			return kho_fail(err, -EKEYREJECTED, "%s: this kernel takes only signed kernels and rejects its signature; "
-					"install the distribution's signed kernel (apt install linux-image-amd64)", image);
-		return kho_fail_errno(err, "%s: the running kernel cannot verify its signature: kexec_file_load", image);
+		if (errno == EKEYREJECTED || errno == ENOKEY || errno == ENODATA ||
+		    errno == EPERM || errno == EBADMSG)
+			return kho_fail(err, -EKEYREJECTED,
+					"%s: this kernel takes only signed kernels and rejects its "
+					"signature; install the distribution's signed kernel (apt "
+					"install linux-image-amd64)",
+					image);
+		return kho_fail_errno(err,
+				      "%s: the running kernel cannot verify its signature: "
+				      "kexec_file_load",
+				      image);
 	}
 	(void)kexec_file(-1, KEXEC_FILE_UNLOAD);
 	return 0;

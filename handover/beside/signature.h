@@ -14,8 +14,8 @@
 bool kho_signature_enforced(const char *sysroot, const char **out_why);
 
 /*
- * Let the kernel verify the image: kexec_file_load(2) and unload at once. -EKEYREJECTED with the fix when it
- * refuses; -EBUSY when somebody has loaded a kernel for kexec, which must not be lost.
+ * Let the kernel verify the image: kexec_file_load(2) and unload at once. -EKEYREJECTED with the
+ * fix when it refuses; -EBUSY when somebody has loaded a kernel for kexec, which must not be lost.
  */
 int kho_signature_verify(const char *image, struct kho_err *err);
 

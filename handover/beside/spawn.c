@@ -29,7 +29,8 @@ static int place_tables(struct kho_beside *b, struct kho_err *err)
 {
 	_cleanup_free_ struct kho_cpu_info *cpus = NULL;
 	_cleanup_free_ uint32_t *ids = NULL;
-	struct kho_acpi_in in = { .region_base = b->layout.region_base, .low_slot = b->layout.low_slot,
+	struct kho_acpi_in in = { .region_base = b->layout.region_base,
+				  .low_slot = b->layout.low_slot,
 				  .boot_apicid = b->before[0] };
 	size_t n, i;
 	int ret = kho_dev_cpus(b->dev, &cpus, &n, err);
@@ -59,8 +60,9 @@ int kho_beside_spawn(struct kho_engine *e, struct kho_err *err)
 		ret = place_tables(b, err);
 	if (ret < 0)
 		return ret;
-	strcpy((char *)b->head + KHO_OFF_CMDLINE, b->cmdline);	/* at most cmdline_max, 2047 */
-	kho_boot_params(&b->layout, &b->img, b->img_buf + 0x1f1, (struct boot_params *)(b->head + KHO_OFF_BOOT_PARAMS));
+	strcpy((char *)b->head + KHO_OFF_CMDLINE, b->cmdline); /* at most cmdline_max, 2047 */
+	kho_boot_params(&b->layout, &b->img, b->img_buf + 0x1f1,
+			(struct boot_params *)(b->head + KHO_OFF_BOOT_PARAMS));
 	kho_beside_phase(b, "place image", begin);
 	b->spawned_us = kho_clock_us();
 	return kho_dev_spawn(b->dev, b->before[0], b->layout.kernel + KHO_IMAGE_ENTRY_64,
@@ -76,7 +78,7 @@ int kho_beside_stop(struct kho_engine *e, struct kho_err *err)
 	if (b->dev < 0)
 		return 0;
 	ret = kho_dev_stop(b->dev, &one);
-	if (ret < 0 && ret != -ENODEV && err)	/* ENODEV: there is none */
+	if (ret < 0 && ret != -ENODEV && err) /* ENODEV: there is none */
 		*err = one;
 	return ret == -ENODEV ? 0 : ret;
 }

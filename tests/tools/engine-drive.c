@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Drive an engine by hand in a VM, without orchestrator and workloads:
- *	engine-drive ENGINE VMLINUZ [upto]	upto: probe reserve spawn connect commit rest retire,
- *						or undo: only the inverses, for what another process left
- * Runs the acts up to `upto` and, when that is before commit, their inverses in reverse.  Prints report,
- * phases and what each act took.  Environment: APPEND (words for the command line), AFTER (command after
- * retirement), EXTRA_MIB (memory beyond the region).
+ *	engine-drive ENGINE VMLINUZ [last]	last: probe reserve spawn connect commit rest
+ *retire, or undo: only the inverses, for what another process left Runs the acts up to `last` and,
+ *when that is before commit, their inverses in reverse.  Prints report, phases and what each act
+ *took.  Environment: APPEND (words for the command line), AFTER (command after retirement),
+ *EXTRA_MIB (memory beyond the region).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,14 +36,17 @@ static int probe(struct kho_engine *e, struct kho_engine_plan *p, struct kho_err
 	size_t i;
 
 	for (i = 0; i < r.n; i++)
-		printf("%-7s %-10s %-28s %s%s%s\n", kho_verdict_name(r.items[i].verdict), r.items[i].area, r.items[i].subject,
-		       r.items[i].what, r.items[i].fix && *r.items[i].fix ? " -> " : "", r.items[i].fix ? r.items[i].fix : "");
+		printf("%-7s %-10s %-28s %s%s%s\n", kho_verdict_name(r.items[i].verdict),
+		       r.items[i].area, r.items[i].subject, r.items[i].what,
+		       r.items[i].fix && *r.items[i].fix ? " -> " : "",
+		       r.items[i].fix ? r.items[i].fix : "");
 	if (!ret && kho_report_worst(&r) == KHO_V_NO)
 		ret = kho_fail(err, -EINVAL, "refused");
 	kho_report_done(&r);
 	if (!ret)
-		printf("plan  boot CPU %u, region %llu MiB, extra %llu MiB\nplan  %s\n", p->boot_apicid,
-		       (unsigned long long)(p->region_bytes >> 20), (unsigned long long)(p->extra_bytes >> 20), p->cmdline);
+		printf("plan  boot CPU %u, region %llu MiB, extra %llu MiB\nplan  %s\n",
+		       p->boot_apicid, (unsigned long long)(p->region_bytes >> 20),
+		       (unsigned long long)(p->extra_bytes >> 20), p->cmdline);
 	return ret;
 }
 
@@ -61,22 +64,32 @@ static int act(struct kho_engine *e, const struct kho_engine_plan *p, int i, str
 	struct kho_blob none = { 0 };
 
 	switch (i) {
-	case 0: return e->ops->reserve(e, p, err);
-	case 1: return e->ops->spawn(e, err);
-	case 2: return e->ops->connect(e, kho_clock_us() + 120000000, err);
-	case 3: return e->ops->commit(e, &none, err);
-	case 4: return e->ops->shift_rest(e, err);
-	default: return e->ops->retire(e, err);
+	case 0:
+		return e->ops->reserve(e, p, err);
+	case 1:
+		return e->ops->spawn(e, err);
+	case 2:
+		return e->ops->connect(e, kho_clock_us() + 120000000, err);
+	case 3:
+		return e->ops->commit(e, &none, err);
+	case 4:
+		return e->ops->shift_rest(e, err);
+	default:
+		return e->ops->retire(e, err);
 	}
 }
 
 static int undo(struct kho_engine *e, int i, struct kho_err *err)
 {
 	switch (i) {
-	case 0: return e->ops->unreserve(e, err);
-	case 1: return e->ops->stop(e, err);
-	case 2: return e->ops->disconnect(e, err);
-	default: return 0;
+	case 0:
+		return e->ops->unreserve(e, err);
+	case 1:
+		return e->ops->stop(e, err);
+	case 2:
+		return e->ops->disconnect(e, err);
+	default:
+		return 0;
 	}
 }
 
@@ -97,7 +110,10 @@ static int undo_all(struct kho_engine *e, int i)
 
 int main(int argc, char **argv)
 {
-	struct kho_engine_request req = { .extra_cmdline = getenv("APPEND"), .after_commit = getenv("AFTER"), .sysroot = "", .run_dir = "/run/khoctl" };
+	struct kho_engine_request req = { .extra_cmdline = getenv("APPEND"),
+					  .after_commit = getenv("AFTER"),
+					  .sysroot = "",
+					  .run_dir = "/run/khoctl" };
 	const struct kho_engine_entry *en = kho_engines;
 	struct kho_engine_plan plan = { 0 };
 	struct kho_err err = KHO_ERR_INIT;
@@ -106,7 +122,7 @@ int main(int argc, char **argv)
 	char modules[256];
 	uint64_t begin;
 	size_t len;
-	int i, upto = -1, ret;
+	int i, last = -1, ret;
 	struct kho_engine *e;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -116,8 +132,9 @@ int main(int argc, char **argv)
 		en++;
 	for (i = 0; argc > 3 && i < 6; i++)
 		if (!strcmp(argv[3], acts[i]))
-			upto = i;
-	if (!en->name || kho_mkdir(req.run_dir, &err) < 0 || kho_image_open(argv[2], &buf, &len, &img, &err) < 0) {
+			last = i;
+	if (!en->name || kho_mkdir(req.run_dir, &err) < 0 ||
+	    kho_image_open(argv[2], &buf, &len, &img, &err) < 0) {
 		fprintf(stderr, "%s\n", err.msg);
 		return 2;
 	}
@@ -125,7 +142,7 @@ int main(int argc, char **argv)
 	req.image = argv[2];
 	req.release = img.release;
 	req.modules_dir = modules;
-	if (en->new(&req, &e, &err) < 0)
+	if (en->new (&req, &e, &err) < 0)
 		return done("new", -1, 0, &err);
 	e->phase = on_phase;
 	e->note = on_note;
@@ -133,7 +150,7 @@ int main(int argc, char **argv)
 		return undo_all(e, 3);
 	begin = kho_clock_us();
 	ret = done("probe", probe(e, &plan, &err), begin, &err);
-	for (i = 0; !ret && i <= upto; i++) {
+	for (i = 0; !ret && i <= last; i++) {
 		begin = kho_clock_us();
 		if (i == 0 && getenv("EXTRA_MIB"))
 			plan.extra_bytes = strtoull(getenv("EXTRA_MIB"), NULL, 0) << 20;

@@ -92,7 +92,13 @@ static void test_image_refused(void **state)
 	(void)state;
 	copy = malloc(len);
 	assert_non_null(copy);
-#define WITH(change, says) do { memcpy(copy, b, len); h = (struct setup_header *)(copy + 0x1f1); change; refused(copy, len, says); } while (0)
+#define WITH(change, says)                                 \
+	do {                                               \
+		memcpy(copy, b, len);                      \
+		h = (struct setup_header *)(copy + 0x1f1); \
+		change;                                    \
+		refused(copy, len, says);                  \
+	} while (0)
 	WITH(h->boot_flag = 0, "no Linux kernel image");
 	WITH(memcpy(copy, "\177ELF", 4); h->boot_flag = 0, "ELF");
 	WITH(h->header = 0x12345678, "without a Linux boot protocol header");
@@ -151,7 +157,8 @@ static void test_image_real(void **state)
 	size_t i;
 
 	(void)state;
-	snprintf(pattern, sizeof(pattern), "%s/.cache/khoctl/kernels/*/boot/vmlinuz-*", home ? home : "/root");
+	snprintf(pattern, sizeof(pattern), "%s/.cache/khoctl/kernels/*/boot/vmlinuz-*",
+		 home ? home : "/root");
 	if (glob(pattern, 0, NULL, &g)) {
 		print_message("no kernels in the VM cache (make vm-cache)\n");
 		skip();
@@ -199,7 +206,9 @@ static const uint8_t *at(uint64_t phys)
 static void build_acpi(void)
 {
 	static const uint32_t ids[] = { 0, 1, 2, 3 };
-	struct kho_acpi_in in = { .region_base = BASE, .low_slot = 1, .boot_apicid = 3, .apicids = ids, .napicids = 4 };
+	struct kho_acpi_in in = {
+		.region_base = BASE, .low_slot = 1, .boot_apicid = 3, .apicids = ids, .napicids = 4
+	};
 	struct kho_err err = KHO_ERR_INIT;
 
 	assert_int_equal(kho_acpi_build(&in, acpi, sizeof(acpi), &err), 0);
@@ -257,16 +266,27 @@ static void test_acpi_sums(void **state)
 static void test_acpi_iasl(void **state)
 {
 	static const char *const xsdt[] = { "[Extended System Description Table]", NULL };
-	static const char *const fadt[] = {
-		"Hardware Reduced (V5) : 1", "Reset Register Supported (V2) : 1", "VGA Not Present (V4) : 1",
-		"CMOS RTC Not Present (V5) : 1", "000000005801A000", "Value to cause reset : 01", NULL };
+	static const char *const fadt[] = { "Hardware Reduced (V5) : 1",
+					    "Reset Register Supported (V2) : 1",
+					    "VGA Not Present (V4) : 1",
+					    "CMOS RTC Not Present (V5) : 1",
+					    "000000005801A000",
+					    "Value to cause reset : 01",
+					    NULL };
 	static const char *const madt[] = {
-		"Local Apic ID : FE", "Local Apic ID : 03", "Local Apic ID : 00", "Address : 00051000",
-		"Subtable Type : 10", NULL };	/* Debian 12's iasl knows no more of it: test_acpi_wakeup */
-	static const char *const dsdt[] = {
-		"Device (\\_SB.KHO0)", "Name (_HID, \"KHOC0001\")", "Name (_UID, Zero)", "Name (_STA, 0x0F)",
-		"QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable, ReadWrite", "0x0000000058000000",
-		"0x00000000581FFFFF", "0x0000000000200000", NULL };
+		"Local Apic ID : FE", "Local Apic ID : 03", "Local Apic ID : 00",
+		"Address : 00051000", "Subtable Type : 10", NULL
+	}; /* Debian 12's iasl knows no more of it: test_acpi_wakeup */
+	static const char *const dsdt[] = { "Device (\\_SB.KHO0)",
+					    "Name (_HID, \"KHOC0001\")",
+					    "Name (_UID, Zero)",
+					    "Name (_STA, 0x0F)",
+					    "QWordMemory (ResourceProducer, PosDecode, MinFixed, "
+					    "MaxFixed, Cacheable, ReadWrite",
+					    "0x0000000058000000",
+					    "0x00000000581FFFFF",
+					    "0x0000000000200000",
+					    NULL };
 	const uint8_t *x;
 
 	(void)state;
@@ -305,7 +325,7 @@ static void test_acpi_wakeup(void **state)
 	(void)state;
 	build_acpi();
 	madt = at(le(at(le(acpi + 24, 8)) + 44, 8));
-	e = madt + le(madt + 4, 4) - 24;	/* the last entry */
+	e = madt + le(madt + 4, 4) - 24; /* the last entry */
 	assert_int_equal(e[0], 0x10);
 	assert_int_equal(e[1], 24);
 	assert_int_equal(le(e + 2, 2), 1);
@@ -327,8 +347,13 @@ static void test_acpi_limits(void **state)
 
 static void test_boot_params(void **state)
 {
-	struct kho_image img = { .init_size = 56 << 20, .alignment = 2 << 20, .header_bytes = 0x7b };
-	struct kho_layout l = { .region_base = 0x158000000, .region_bytes = 256 << 20, .bulk_bytes = 32 << 20, .low_slot = 1,
+	struct kho_image img = { .init_size = 56 << 20,
+				 .alignment = 2 << 20,
+				 .header_bytes = 0x7b };
+	struct kho_layout l = { .region_base = 0x158000000,
+				.region_bytes = 256 << 20,
+				.bulk_bytes = 32 << 20,
+				.low_slot = 1,
 				.initrd_bytes = 1234 };
 	static uint8_t header[0x100];
 	struct kho_err err = KHO_ERR_INIT;
@@ -345,7 +370,7 @@ static void test_boot_params(void **state)
 	assert_int_equal(bp.e820_entries, 6);
 	assert_int_equal(bp.e820_table[0].addr, 0x70000);
 	assert_int_equal(bp.e820_table[0].size, 0x20000);
-	for (i = 0; i < bp.e820_entries; i++) {		/* rising, no overlap, no gap in the region */
+	for (i = 0; i < bp.e820_entries; i++) { /* rising, no overlap, no gap in the region */
 		assert_true(bp.e820_table[i].addr >= last);
 		if (i > 1)
 			assert_int_equal(bp.e820_table[i].addr, last);
@@ -363,8 +388,12 @@ static void test_boot_params(void **state)
 static void test_cmdline(void **state)
 {
 	struct kho_cmdline_in in = {
-		.tsc_khz = 2100000, .hz = 250, .running = "BOOT_IMAGE=/vmlinuz root=/dev/vda console=ttyS0 mitigations=off quiet -- x",
-		.extra = "khoctl.test=1", .max = 2047,
+		.tsc_khz = 2100000,
+		.hz = 250,
+		.running = "BOOT_IMAGE=/vmlinuz root=/dev/vda console=ttyS0 mitigations=off quiet "
+			   "-- x",
+		.extra = "khoctl.test=1",
+		.max = 2047,
 	};
 	struct kho_err err = KHO_ERR_INIT;
 	char *text;
@@ -372,7 +401,8 @@ static void test_cmdline(void **state)
 	(void)state;
 	assert_int_equal(kho_cmdline_make(&in, &text, &err), 0);
 	assert_non_null(strstr(text, "maxcpus=1 cpuhp.parallel=0 pci=off"));
-	assert_non_null(strstr(text, " tsc_early_khz=2100000 lpj=8400000 mitigations=off khoctl.test=1"));
+	assert_non_null(strstr(text, " tsc_early_khz=2100000 lpj=8400000 mitigations=off "
+				     "khoctl.test=1"));
 	assert_null(strstr(text, "root="));
 	assert_null(strstr(text, "console="));
 	free(text);
@@ -383,11 +413,12 @@ static void test_cmdline(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_image_good), cmocka_unit_test(test_image_refused),
-		cmocka_unit_test(test_image_mutated), cmocka_unit_test(test_image_real),
-		cmocka_unit_test(test_acpi_sums), cmocka_unit_test(test_acpi_iasl), cmocka_unit_test(test_acpi_cpu_order),
-		cmocka_unit_test(test_acpi_wakeup),
-		cmocka_unit_test(test_acpi_limits), cmocka_unit_test(test_boot_params), cmocka_unit_test(test_cmdline),
+		cmocka_unit_test(test_image_good),     cmocka_unit_test(test_image_refused),
+		cmocka_unit_test(test_image_mutated),  cmocka_unit_test(test_image_real),
+		cmocka_unit_test(test_acpi_sums),      cmocka_unit_test(test_acpi_iasl),
+		cmocka_unit_test(test_acpi_cpu_order), cmocka_unit_test(test_acpi_wakeup),
+		cmocka_unit_test(test_acpi_limits),    cmocka_unit_test(test_boot_params),
+		cmocka_unit_test(test_cmdline),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

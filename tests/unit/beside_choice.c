@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Choice of CPUs and memory on recorded machines (tests/sysroots, made by tests/tools/record-sysroot)
- * and on variations of them that cannot be recorded (little memory, another boot processor).
+ * Choice of CPUs and memory on recorded machines (tests/sysroots, made by
+ * tests/tools/record-sysroot) and on variations of them that cannot be recorded (little memory,
+ * another boot processor).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,7 +41,8 @@ static void same_ids(const uint32_t *ids, size_t n, const char *want)
 	assert_string_equal(text, want);
 }
 
-static void chosen(const struct kho_machine *m, unsigned want, const char *before, const char *after)
+static void chosen(const struct kho_machine *m, unsigned want, const char *before,
+		   const char *after)
 {
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_cpu_choice c;
@@ -73,7 +75,8 @@ static void test_cpus_4(void **state)
 	chosen(&m, 1, "3", "2,1,0");
 	chosen(&m, 3, "3,2,1", "0");
 	refused(&m, 4, "at most 3 of 4");
-	/* the third kernel of a chain: CPU 0 has APIC id 3, the machine's boot processor is its CPU 3 */
+	/* the third kernel of a chain: CPU 0 has APIC id 3, the machine's boot processor is its CPU
+	 * 3 */
 	for (i = 0; i < 4; i++) {
 		m.cpus[i].apicid = 3 - i;
 		m.cpus[i].bsp = i == 3;
@@ -91,15 +94,15 @@ static void test_cpus_smt(void **state)
 
 	(void)state;
 	assert_true(load("vm-2core-2thread", &m));
-	chosen(&m, 0, "3,2", "1,0");	/* the whole second core */
-	chosen(&m, 1, "3", "2,1,0");	/* asked for */
+	chosen(&m, 0, "3,2", "1,0"); /* the whole second core */
+	chosen(&m, 1, "3", "2,1,0"); /* asked for */
 	chosen(&m, 3, "3,2,1", "0");
 	kho_machine_done(&m);
 	assert_true(load("vm-2socket-numa", &m));
 	assert_int_equal(m.ncpus, 8);
 	m.device_node = 1;
 	chosen(&m, 0, "7,6,5,4", "3,2,1,0");
-	m.device_node = 0;		/* one core of node 0 cannot go; the rest comes from node 1 */
+	m.device_node = 0; /* one core of node 0 cannot go; the rest comes from node 1 */
 	chosen(&m, 0, "3,2,7,6", "5,4,1,0");
 	kho_machine_done(&m);
 }
@@ -143,7 +146,7 @@ static void test_machine(void **state)
 	assert_int_equal(m.npci, 3);
 	assert_int_equal(m.pci[0].devfn, 3 << 3);
 	kho_machine_done(&m);
-	assert_true(load("vm-2socket-numa", &m));	/* its disk lies behind a root port */
+	assert_true(load("vm-2socket-numa", &m)); /* its disk lies behind a root port */
 	for (i = 0; i < m.npci; i++)
 		bridges += m.pci[i].bridge;
 	assert_int_equal(bridges, 1);
@@ -152,7 +155,9 @@ static void test_machine(void **state)
 
 static void test_memory(void **state)
 {
-	struct kho_memory_need need = { .init_size = 60 * MIB, .initrd_packed = 100 * MIB, .initrd_unpacked = 160 * MIB };
+	struct kho_memory_need need = { .init_size = 60 * MIB,
+					.initrd_packed = 100 * MIB,
+					.initrd_unpacked = 160 * MIB };
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_memory_choice c;
 	struct kho_machine m;
@@ -181,7 +186,11 @@ static void test_memory(void **state)
 /* What a kernel of generation 2 reads out of its ledger; damaged tables are refused. */
 static void test_ledger(void **state)
 {
-	static struct { struct kho_ledger l; struct kho_ledger_range ram[2]; struct kho_ledger_pci pci[1]; } x;
+	static struct {
+		struct kho_ledger l;
+		struct kho_ledger_range ram[2];
+		struct kho_ledger_pci pci[1];
+	} x;
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_machine m = { 0 };
 
@@ -208,8 +217,9 @@ static void test_ledger(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cpus_4), cmocka_unit_test(test_cpus_smt), cmocka_unit_test(test_cpus_1),
-		cmocka_unit_test(test_no_hotplug), cmocka_unit_test(test_machine), cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_cpus_4),	cmocka_unit_test(test_cpus_smt),
+		cmocka_unit_test(test_cpus_1),	cmocka_unit_test(test_no_hotplug),
+		cmocka_unit_test(test_machine), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_ledger),
 	};
 
