@@ -65,11 +65,24 @@ bool kho_init_word(const char *key, char *buf, unsigned room)
 /* --- mounts --- */
 
 struct mnt {
-	const char *type, *dir, *options;
+	const char *type, *dir, *options;	/* what follows a space: only where the kernel knows it */
 	unsigned long flags;
 	mode_t mode;
 	bool must;
 };
+
+static int mount_with(const struct mnt *m, bool extra)
+{
+	char options[128] = "";
+	const char *space = m->options ? strchr(m->options, ' ') : NULL;
+	int len = space ? (int)(space - m->options) : 127;
+
+	if (!space && !extra)
+		return -1;
+	if (m->options)
+		snprintf(options, sizeof(options), "%.*s%s", len, m->options, space && extra ? space + 1 : "");
+	return mount(m->type, m->dir, m->type, m->flags, options);
+}
 
 static int mount_one(const struct mnt *m, struct kho_err *err)
 {
@@ -82,7 +95,7 @@ static int mount_one(const struct mnt *m, struct kho_err *err)
 	snprintf(parent, sizeof(parent), "%s/..", m->dir);
 	if (!stat(m->dir, &st) && !stat(parent, &up) && st.st_dev != up.st_dev)
 		return 0;
-	if (mount(m->type, m->dir, m->type, m->flags, m->options) < 0 && errno != EBUSY) {
+	if (mount_with(m, true) < 0 && (errno != EINVAL || mount_with(m, false) < 0) && errno != EBUSY) {
 		if (m->must)
 			return kho_fail_errno(err, "mount %s on %s", m->type, m->dir);
 		return 0;
@@ -107,9 +120,10 @@ static int mount_all(const char *images_dir, struct kho_err *err)
 		{ "bpf", "/sys/fs/bpf", "mode=0700", strict, 0, false },
 		/*
 		 * No limit: one that is worked out now would be half of the memory that this kernel boots with, and more
-		 * memory comes before the images do. The outgoing side has counted what it needs.
+		 * memory comes before the images do. The outgoing side has counted what it needs. Huge pages inside
+		 * a file's size: writing 4 KiB at a time costs seven times as much (measured under TCG).
 		 */
-		{ "tmpfs", images_dir, "mode=0700,size=0,nr_inodes=0", strict, 0, true },
+		{ "tmpfs", images_dir, "mode=0700,size=0,nr_inodes=0 ,huge=within_size", strict, 0, true },
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
