@@ -16,6 +16,11 @@
 
 /* Open /dev/khoctl (O_CLOEXEC). -ENOENT: module not loaded; the message says how to load it. */
 int kho_dev_open(struct kho_err *err);
+/*
+ * Load the module into the running kernel, if it is not there. -ENOENT: not installed, -ENOEXEC/-EINVAL: built for another
+ * kernel, -ENOKEY/-EKEYREJECTED/-EPERM: not signed as this kernel wants; the message names the fix.
+ */
+int kho_dev_load(struct kho_err *err);
 int kho_dev_info(int fd, struct kho_ioc_info *out, struct kho_err *err);
 /* *out malloc'd, *out_n entries. */
 int kho_dev_cpus(int fd, struct kho_cpu_info **out, size_t *out_n, struct kho_err *err);

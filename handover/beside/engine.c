@@ -236,6 +236,8 @@ static void open_device(struct kho_beside *b)
 	if (is_recorded(b->e.req))
 		return;
 	b->dev = kho_dev_open(NULL);
+	if (b->dev == -ENOENT && kho_dev_load(NULL) == 0)
+		b->dev = kho_dev_open(NULL);
 	if (b->dev >= 0 && kho_dev_info(b->dev, &b->info, NULL) == 0) {
 		kho_clock_set_tsc_khz(b->info.tsc_khz);
 		return;

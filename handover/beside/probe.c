@@ -50,7 +50,7 @@ static int probe_module(struct probe *p)
 		return kho_report_add(p->r, KHO_V_UNKNOWN, "module", "khoctl", NULL,
 				      "a recorded tree tells nothing about it");
 	if (p->b->dev < 0) {
-		fd = kho_dev_open(&why);
+		fd = kho_dev_load(&why) < 0 ? -1 : kho_dev_open(&why);
 		if (fd >= 0)
 			close(fd);
 		return fd >= 0 ? -EAGAIN : refuse(p, "module", "khoctl", &why);

@@ -14,12 +14,12 @@
 #include "handover/incoming/agent_impl.h"
 #include "lib/clock.h"
 
-#define REPLY_US	10000000	/* a ring that stays full so long belongs to a dead reader */
+#define REPLY_US 10000000 /* a ring that stays full so long belongs to a dead reader */
 
 static const struct handler {
 	KhoLink__Msg__BodyCase body;
 	kho_request_fn *fn;
-	bool here;		/* short: done by the receiving thread */
+	bool here; /* short: done by the receiving thread */
 	bool before_setup;
 } handlers[] = {
 	{ KHO_LINK__MSG__BODY_SETUP, kho_agent_setup, true, true },
@@ -115,12 +115,14 @@ int kho_agent_serve(struct kho_agent *a, struct kho_request *rq)
 	int ret;
 
 	if (!h)
-		ret = kho_fail(&err, -ENOSYS, "the incoming side knows no request of this kind (revision %u)",
+		ret = kho_fail(&err, -ENOSYS,
+			       "the incoming side knows no request of this kind (revision %u)",
 			       KHO_LINK_REVISION);
 	else if (!h->before_setup && !is_set_up(a))
 		ret = kho_fail(&err, -ENOTCONN, "request '%s' before setup", kho_msg_name(rq->m));
 	else if (rq->m->deadline_us && now > rq->m->deadline_us)
-		ret = kho_fail(&err, -ETIMEDOUT, "request '%s' came %" PRIu64 " ms after its deadline",
+		ret = kho_fail(&err, -ETIMEDOUT,
+			       "request '%s' came %" PRIu64 " ms after its deadline",
 			       kho_msg_name(rq->m), (now - rq->m->deadline_us) / 1000);
 	else
 		ret = h->fn(a, rq, &err);
@@ -147,8 +149,12 @@ static void dispatch(struct kho_agent *a, KhoLink__Msg *m)
 	kho_link__reply__init(&rq->reply);
 	rq->m = m;
 	rq->begin_us = kho_clock_us();
-	/* a file in its own message is one short write into tmpfs: cheaper here than through a worker */
-	if (!h || h->here || (m->body_case == KHO_LINK__MSG__BODY_FILE_PUT && !m->file_put->has_slot))
+	/*
+	 * a file in its own message is one short write into tmpfs: cheaper here than through a
+	 * worker
+	 */
+	if (!h || h->here ||
+	    (m->body_case == KHO_LINK__MSG__BODY_FILE_PUT && !m->file_put->has_slot))
 		kho_agent_serve(a, rq);
 	else
 		kho_pool_put(&a->pool, rq);
@@ -164,7 +170,8 @@ static void knocked(struct kho_agent *a, const KhoLink__Knock *k)
 	a->set_up = false;
 	pthread_mutex_unlock(&a->lock);
 	send_hello(a);
-	if (kho_link_agree(KHO_LINK_REVISION_MIN, KHO_LINK_REVISION, k->revision_min, k->revision_max, &err) < 0)
+	if (kho_link_agree(KHO_LINK_REVISION_MIN, KHO_LINK_REVISION, k->revision_min,
+			   k->revision_max, &err) < 0)
 		a->conf->say("%s", err.msg);
 }
 
@@ -188,7 +195,10 @@ static void received(struct kho_agent *a, KhoLink__Msg *m)
 		end_session(a, m->bye->text);
 		break;
 	default:
-		/* without a session: what a process that is gone had left in the ring, or after our Bye */
+		/*
+		 * without a session: what a process that is gone had left in the ring, or after our
+		 * Bye
+		 */
 		if (a->session) {
 			dispatch(a, m);
 			return;
@@ -272,7 +282,9 @@ int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err)
 		return ret;
 	pthread_mutex_init(&a.lock, NULL);
 	pthread_mutex_init(&a.machine_lock, NULL);
-	a.env = (struct kho_env){ .ops = &kho_agent_env_ops, .arg = &a, .incoming = true, .sysroot = "" };
+	a.env = (struct kho_env){
+		.ops = &kho_agent_env_ops, .arg = &a, .incoming = true, .sysroot = ""
+	};
 	ret = kho_pool_init(&a.pool, err);
 	if (!ret) {
 		struct kho_err state = KHO_ERR_INIT;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The incoming kernel's agent: answers the outgoing side's requests (handover/link/link.proto), calls the
- * serializers' incoming operations, takes CPUs, memory and PCI functions, signs the commit and,
- * when the outgoing kernel has retired, takes what it left.  Runs as a child of our PID 1.
+ * The incoming kernel's agent: answers the outgoing side's requests (handover/link/link.proto),
+ * calls the serializers' incoming operations, takes CPUs, memory and PCI functions, signs the
+ * commit and, when the outgoing kernel has retired, takes what it left.  Runs as a child of our
+ * PID 1.
  */
 #ifndef KHO_INCOMING_AGENT_H
 #define KHO_INCOMING_AGENT_H
@@ -34,8 +35,11 @@ struct kho_machine {
 	uint64_t block_bytes;
 	/* Memory has grown: what was limited to a part of the memory at boot may grow, too. */
 	void (*grown)(void *arg);
-	/* Number our processes from floor on; fails when one of them already has a number in pids. */
-	int (*pids)(void *arg, uint64_t floor, const struct kho_workload_list *l, struct kho_err *err);
+	/*
+	 * Number our processes from floor on; fails when one of them already has a number in pids.
+	 */
+	int (*pids)(void *arg, uint64_t floor, const struct kho_workload_list *l,
+		    struct kho_err *err);
 };
 
 /* Shared with PID 1 (MAP_SHARED): what it must know when the agent is gone. */
@@ -44,19 +48,19 @@ struct kho_agent_shared {
 };
 
 struct kho_agent_conf {
-	struct kho_transport transport;		/* taken over */
+	struct kho_transport transport; /* taken over */
 	const struct kho_machine *machine;
 	const struct kho_serializer *(*find)(const char *name);
 	const char *release;
 	uint32_t instance_id, generation;
-	const char *journal_dir;		/* "/var/lib/khoctl" */
+	const char *journal_dir; /* "/var/lib/khoctl" */
 	struct kho_agent_shared *shared;
-	void (*say)(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* kernel log */
+	void (*say)(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* kernel log */
 };
 
 /*
- * Serve until the link is over, then until the take-over (if any) is done. 0, or why the link broke.
- * Returns with all threads gone.
+ * Serve until the link is over, then until the take-over (if any) is done. 0, or why the link
+ * broke. Returns with all threads gone.
  */
 int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err) __must_check;
 
@@ -73,10 +77,10 @@ int kho_pid_floor(uint64_t floor, struct kho_err *err) __must_check;
 /* --- take-over (agent_retire.c), for tests --- */
 
 /*
- * Blocks of block_bytes that the ledger's RAM covers wholly, that are not ours and that this kernel does
- * not know yet, in runs. *out malloc'd. Number of runs or -ENOMEM.
+ * Blocks of block_bytes that the ledger's RAM covers wholly, that are not ours and that this kernel
+ * does not know yet, in runs. *out malloc'd. Number of runs or -ENOMEM.
  */
-int kho_plan_memory(const volatile struct kho_ledger *l, const struct kho_machine *m, struct kho_ledger_range **out,
-		    struct kho_err *err) __must_check;
+int kho_plan_memory(const volatile struct kho_ledger *l, const struct kho_machine *m,
+		    struct kho_ledger_range **out, struct kho_err *err) __must_check;
 
 #endif

@@ -8,7 +8,8 @@
 
 #include "handover/incoming/agent_impl.h"
 
-static int no_put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
+static int no_put_file(struct kho_env *env, const char *local, const char *name,
+		       struct kho_err *err)
 {
 	(void)env;
 	(void)local;
@@ -18,8 +19,8 @@ static int no_put_file(struct kho_env *env, const char *local, const char *name,
 static int no_quiesce(struct kho_env *env, struct kho_pci_addr addr, struct kho_err *err)
 {
 	(void)env;
-	return kho_fail(err, -EOPNOTSUPP, "quiesce %04x:%02x:%02x.%x: only the outgoing side does", addr.segment,
-			addr.bus, addr.devfn >> 3, addr.devfn & 7);
+	return kho_fail(err, -EOPNOTSUPP, "quiesce %04x:%02x:%02x.%x: only the outgoing side does",
+			addr.segment, addr.bus, addr.devfn >> 3, addr.devfn & 7);
 }
 
 static int pci_take(struct kho_env *env, struct kho_pci_addr addr, struct kho_err *err)

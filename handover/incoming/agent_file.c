@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Files that the other side sends into images_dir.  Each is written under a name of its own beside its
- * place and renamed when it is whole: whoever looks sees the old file, none, or the new one.
+ * Files that the other side sends into images_dir.  Each is written under a name of its own beside
+ * its place and renamed when it is whole: whoever looks sees the old file, none, or the new one.
  * Names are checked, and no link is followed on the way.
  */
 #include <errno.h>
@@ -18,10 +18,10 @@
 #include "handover/incoming/agent_impl.h"
 #include "lib/cleanup.h"
 
-struct place {				/* where a file is being made */
+struct place { /* where a file is being made */
 	int dir, fd;
 	char tmp[40];
-	char *name;			/* last component */
+	char *name; /* last component */
 };
 
 struct kho_agent_file {
@@ -29,8 +29,8 @@ struct kho_agent_file {
 	uint64_t id;
 	struct place at;
 	uint64_t size, digest;
-	unsigned users;			/* chunks being written now */
-	bool doomed;			/* free when the last user is through */
+	unsigned users; /* chunks being written now */
+	bool doomed;	/* free when the last user is through */
 };
 
 static const struct kho_agent_told *told(struct kho_agent *a)
@@ -85,7 +85,7 @@ static int make_dirs(int root, const char *name, struct kho_err *err)
 static int open_dir(int root, const char *name, struct kho_err *err)
 {
 	const struct open_how how = { .flags = O_DIRECTORY | O_PATH | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+				      .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
 	const char *slash = strrchr(name, '/');
 	_cleanup_free_ char *path = slash ? strndup(name, slash - name) : strdup(".");
 	int fd, ret;
@@ -107,12 +107,13 @@ static int create(struct place *p, mode_t mode)
 	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
 	int fd = openat(p->dir, p->tmp, flags, mode);
 
-	if (fd < 0 && errno == EEXIST && !unlinkat(p->dir, p->tmp, 0))	/* of an agent before us */
+	if (fd < 0 && errno == EEXIST && !unlinkat(p->dir, p->tmp, 0)) /* of an agent before us */
 		fd = openat(p->dir, p->tmp, flags, mode);
 	return fd;
 }
 
-static int place_open(struct kho_agent *a, const char *name, uint32_t mode, struct place *out, struct kho_err *err)
+static int place_open(struct kho_agent *a, const char *name, uint32_t mode, struct place *out,
+		      struct kho_err *err)
 {
 	static _Atomic uint64_t count;
 	int ret = kho_link_name_ok(name, err);
@@ -135,9 +136,10 @@ static int place_open(struct kho_agent *a, const char *name, uint32_t mode, stru
 	return 0;
 }
 
-static int write_at(struct place *p, const void *data, size_t len, uint64_t off, struct kho_err *err)
+static int write_at(struct place *p, const void *data, size_t len, uint64_t off,
+		    struct kho_err *err)
 {
-	for (size_t done = 0; done < len; ) {
+	for (size_t done = 0; done < len;) {
 		ssize_t n = pwrite(p->fd, (const uint8_t *)data + done, len - done, off + done);
 
 		if (n < 0 && errno == EINTR)
@@ -159,17 +161,22 @@ static int place_commit(struct place *p, struct kho_err *err)
 }
 
 /* The bytes of a slot, checked; NULL with err. */
-static const uint8_t *slot_data(struct kho_agent *a, uint32_t slot, uint32_t bytes, uint64_t sum, struct kho_err *err)
+static const uint8_t *slot_data(struct kho_agent *a, uint32_t slot, uint32_t bytes, uint64_t sum,
+				struct kho_err *err)
 {
 	const struct kho_agent_told *t = told(a);
 	uint64_t off = (uint64_t)slot * t->slot_bytes;
 
 	if (!bytes || bytes > t->slot_bytes || off + bytes > t->bulk_bytes) {
-		kho_fail(err, -EPROTO, "slot %" PRIu32 " with %" PRIu32 " bytes is not inside the bulk area", slot, bytes);
+		kho_fail(err, -EPROTO,
+			 "slot %" PRIu32 " with %" PRIu32 " bytes is not inside the bulk area",
+			 slot, bytes);
 		return NULL;
 	}
 	if (kho_sum64(t->bulk + off, bytes) != sum) {
-		kho_fail(err, -EBADMSG, "checksum of slot %" PRIu32 " is wrong: the data changed on its way", slot);
+		kho_fail(err, -EBADMSG,
+			 "checksum of slot %" PRIu32 " is wrong: the data changed on its way",
+			 slot);
 		return NULL;
 	}
 	return t->bulk + off;
@@ -185,7 +192,8 @@ int kho_agent_file_put(struct kho_agent *a, struct kho_request *rq, struct kho_e
 	if (f->has_slot)
 		data = slot_data(a, f->slot, f->bytes, f->sum, err);
 	else if (f->data.len != f->bytes || kho_sum64(data, f->data.len) != f->sum)
-		return kho_fail(err, -EBADMSG, "%s: checksum is wrong: the data changed on its way", f->name);
+		return kho_fail(err, -EBADMSG, "%s: checksum is wrong: the data changed on its way",
+				f->name);
 	if (f->has_slot && !data)
 		return kho_wrap(err, "%s", f->name);
 	ret = place_open(a, f->name, f->mode, &at, err);
@@ -257,7 +265,8 @@ int kho_agent_file_begin(struct kho_agent *a, struct kho_request *rq, struct kho
 }
 
 /* Leave a chunk; the last one out of a doomed file frees it. */
-static void leave(struct kho_agent *a, struct kho_agent_file *f, const KhoLink__FileChunk *c, int ret)
+static void leave(struct kho_agent *a, struct kho_agent_file *f, const KhoLink__FileChunk *c,
+		  int ret)
 {
 	bool last;
 
@@ -285,12 +294,14 @@ int kho_agent_file_chunk(struct kho_agent *a, struct kho_request *rq, struct kho
 		f->users++;
 	pthread_mutex_unlock(&a->lock);
 	if (!f)
-		return kho_fail(err, -ESTALE, "transfer %" PRIu64 " is not there (any more)", c->id);
+		return kho_fail(err, -ESTALE, "transfer %" PRIu64 " is not there (any more)",
+				c->id);
 	data = slot_data(a, c->slot, c->bytes, c->sum, err);
 	if (!data)
 		ret = err->code;
 	else if (c->offset > f->size || c->bytes > f->size - c->offset)
-		ret = kho_fail(err, -EPROTO, "%s: data behind the end that was announced", f->at.name);
+		ret = kho_fail(err, -EPROTO, "%s: data behind the end that was announced",
+			       f->at.name);
 	else
 		ret = write_at(&f->at, data, c->bytes, c->offset, err);
 	leave(a, f, c, ret);
@@ -308,7 +319,8 @@ int kho_agent_file_end(struct kho_agent *a, struct kho_request *rq, struct kho_e
 	if (!*at) {
 		ret = kho_fail(err, -ESTALE, "transfer %" PRIu64 " is not there (any more)", e->id);
 	} else if ((*at)->users) {
-		ret = kho_fail(err, -EPROTO, "transfer %" PRIu64 " was ended before its data had come", e->id);
+		ret = kho_fail(err, -EPROTO,
+			       "transfer %" PRIu64 " was ended before its data had come", e->id);
 	} else {
 		f = *at;
 		*at = f->next;
@@ -317,7 +329,8 @@ int kho_agent_file_end(struct kho_agent *a, struct kho_request *rq, struct kho_e
 	if (!f)
 		return ret;
 	if (f->size != e->size || f->digest != e->digest)
-		ret = kho_fail(err, -EBADMSG, "%s: digest is wrong: not all of it has come", f->at.name);
+		ret = kho_fail(err, -EBADMSG, "%s: digest is wrong: not all of it has come",
+			       f->at.name);
 	else
 		ret = place_commit(&f->at, err);
 	file_free(f);
@@ -329,7 +342,7 @@ static void drop(struct kho_agent *a, bool all, uint64_t id)
 	struct kho_agent_file *gone = NULL;
 
 	pthread_mutex_lock(&a->lock);
-	for (struct kho_agent_file **at = &a->files; *at; ) {
+	for (struct kho_agent_file **at = &a->files; *at;) {
 		struct kho_agent_file *f = *at;
 
 		if (!all && f->id != id) {

@@ -2,9 +2,9 @@
 /*
  * Inside of the agent, shared by agent*.c.
  *
- * Threads: the one that runs kho_agent_run receives and does what is short; everything that may take
- * long runs on workers, each request on its own, as many at once as come in.  A worker never ends before
- * the agent does: a child made with PR_SET_PDEATHSIG dies with the THREAD that made it.
+ * Threads: the one that runs kho_agent_run receives and does what is short; everything that may
+ * take long runs on workers, each request on its own, as many at once as come in.  A worker never
+ * ends before the agent does: a child made with PR_SET_PDEATHSIG dies with the THREAD that made it.
  */
 #ifndef KHO_INCOMING_AGENT_IMPL_H
 #define KHO_INCOMING_AGENT_IMPL_H
@@ -19,8 +19,8 @@ struct kho_agent;
 struct kho_request {
 	struct kho_request *next;
 	KhoLink__Msg *m;
-	KhoLink__Reply reply;		/* fn may set items and data; error, text, duration are set for it */
-	struct kho_report report;	/* of verify */
+	KhoLink__Reply reply; /* fn may set items and data; error, text, duration are set for it */
+	struct kho_report report; /* of verify */
 	uint64_t begin_us;
 };
 
@@ -35,11 +35,11 @@ struct kho_pool {
 	bool quit;
 };
 
-struct kho_ser_slot {			/* one serializer's operations, one at a time */
+struct kho_ser_slot { /* one serializer's operations, one at a time */
 	struct kho_ser_slot *next;
 	const struct kho_serializer *ser;
 	pthread_mutex_t busy;
-	bool dark;			/* retrieve has run, discard not yet */
+	bool dark; /* retrieve has run, discard not yet */
 };
 
 struct kho_agent_file;
@@ -64,22 +64,22 @@ struct kho_agent {
 	struct kho_stream s;
 	struct kho_pool pool;
 	struct kho_env env;
-	pthread_mutex_t lock;		/* all below but machine_lock */
-	bool session;			/* a process on the other side has knocked, and its session has not ended */
+	pthread_mutex_t lock; /* all below but machine_lock */
+	bool session; /* a process on the other side has knocked, and its session has not ended */
 	bool set_up, retiring;
 	_Atomic bool committed;
 	_Atomic uint64_t commit_us;
-	struct kho_agent_told *told;	/* NULL before the first setup */
+	struct kho_agent_told *told; /* NULL before the first setup */
 	struct kho_agent_file *files;
 	struct kho_ser_slot *sers;
 	uint32_t last_apicid;
 	bool has_last;
 	pthread_t retire_thread;
-	pthread_mutex_t machine_lock;	/* CPU and memory hot-plug: one act at a time */
+	pthread_mutex_t machine_lock; /* CPU and memory hot-plug: one act at a time */
 };
 
 /* agent.c */
-int kho_agent_serve(struct kho_agent *a, struct kho_request *rq);	/* run and answer; frees rq */
+int kho_agent_serve(struct kho_agent *a, struct kho_request *rq); /* run and answer; frees rq */
 int kho_agent_send(struct kho_agent *a, const KhoLink__Msg *m);
 
 /* agent_pool.c */
@@ -94,14 +94,15 @@ kho_request_fn kho_agent_setup;
 void kho_agent_told_free(struct kho_agent_told *t);
 
 /* agent_ops.c */
-kho_request_fn kho_agent_op, kho_agent_cpu, kho_agent_mem, kho_agent_commit, kho_agent_abandon, kho_agent_echo;
+kho_request_fn kho_agent_op, kho_agent_cpu, kho_agent_mem, kho_agent_commit, kho_agent_abandon,
+	kho_agent_echo;
 
 /* agent_env.c */
 extern const struct kho_env_ops kho_agent_env_ops;
 
 /* agent_file.c */
 kho_request_fn kho_agent_file_put, kho_agent_file_begin, kho_agent_file_chunk, kho_agent_file_end,
-	       kho_agent_file_abort;
+	kho_agent_file_abort;
 /* Drop all unfinished files. */
 void kho_agent_files_drop(struct kho_agent *a);
 

@@ -20,7 +20,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
-#define MEMORY	"/sys/devices/system/memory"
+#define MEMORY "/sys/devices/system/memory"
 
 struct real {
 	int fd;
@@ -31,16 +31,16 @@ static int real_cpu(void *arg, uint32_t apicid, bool take, struct kho_err *err)
 {
 	struct real *r = arg;
 
-	return take ? kho_dev_cpu_take(r->fd, apicid, KHO_PEER_OUTGOING, false, err) :
-	       kho_dev_cpu_give(r->fd, apicid, KHO_PEER_OUTGOING, err);
+	return take ? kho_dev_cpu_take(r->fd, apicid, KHO_PEER_OUTGOING, false, err)
+		    : kho_dev_cpu_give(r->fd, apicid, KHO_PEER_OUTGOING, err);
 }
 
 static int real_pci(void *arg, struct kho_pci_addr a, bool take, struct kho_err *err)
 {
 	struct real *r = arg;
 
-	return take ? kho_dev_pci_take(r->fd, a, KHO_PEER_OUTGOING, NULL, err) :
-	       kho_dev_pci_give(r->fd, a, KHO_PEER_OUTGOING, NULL, err);
+	return take ? kho_dev_pci_take(r->fd, a, KHO_PEER_OUTGOING, NULL, err)
+		    : kho_dev_pci_give(r->fd, a, KHO_PEER_OUTGOING, NULL, err);
 }
 
 static int real_state(void *arg, enum kho_instance_state state, struct kho_err *err)
@@ -53,7 +53,8 @@ static const void *real_map_bulk(void *arg, uint64_t bytes, struct kho_err *err)
 	struct real *r = arg;
 
 	if (bytes > r->bytes) {
-		kho_fail(err, -EINVAL, "bulk area of %" PRIu64 " bytes is larger than our region", bytes);
+		kho_fail(err, -EINVAL, "bulk area of %" PRIu64 " bytes is larger than our region",
+			 bytes);
 		return NULL;
 	}
 	return kho_dev_map(r->fd, r->base + r->bytes - bytes, bytes, false, err);
@@ -99,7 +100,9 @@ static int real_mem(void *arg, uint64_t base, uint64_t bytes, bool adopt, struct
 
 	if (!adopt)
 		return kho_dev_mem_disown(r->fd, base, bytes, err);
-	/* else hot-added memory is onlined at once, and not movable; absent on kernels that cannot */
+	/*
+	 * else hot-added memory is onlined at once, and not movable; absent on kernels that cannot
+	 */
 	ret = kho_write_existing(MEMORY "/auto_online_blocks", "offline", err);
 	if (!ret)
 		ret = kho_dev_mem_adopt(r->fd, base, bytes, err);
@@ -108,13 +111,14 @@ static int real_mem(void *arg, uint64_t base, uint64_t bytes, bool adopt, struct
 	for (uint64_t at = base; !ret && at < base + bytes; at += r->block)
 		ret = online_block(at / r->block, err);
 	if (ret < 0 && kho_dev_mem_disown(r->fd, base, bytes, &ignored) < 0)
-		return kho_wrap(err, "memory at 0x%" PRIx64 " was added and cannot be removed (%s)", base, ignored.msg);
+		return kho_wrap(err, "memory at 0x%" PRIx64 " was added and cannot be removed (%s)",
+				base, ignored.msg);
 	return ret;
 }
 
 /*
- * tmpfs takes its limit from the memory there is when it is mounted: half of what this kernel booted with. For the
- * root in RAM that would soon be too small, the next upgrade's files included.
+ * tmpfs takes its limit from the memory there is when it is mounted: half of what this kernel
+ * booted with. For the root in RAM that would soon be too small, the next upgrade's files included.
  */
 static void real_grown(void *arg)
 {
@@ -134,7 +138,9 @@ static void real_grown(void *arg)
 			continue;
 		/* a failure leaves the old limit: not worth a word, whoever meets it sees ENOSPC */
 		(void)!mount(NULL, dirs[i], NULL,
-			     MS_REMOUNT | (fs.f_flags & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)), options);
+			     MS_REMOUNT |
+				     (fs.f_flags & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)),
+			     options);
 	}
 }
 
@@ -155,12 +161,16 @@ int kho_pid_floor(uint64_t floor, struct kho_err *err)
 	if (floor < 2 || strtoull(last, NULL, 10) >= floor)
 		return 0;
 	if (floor > 4194000)
-		return kho_fail(err, -ERANGE, "process numbers from %" PRIu64 " on: the kernel's limit is 4194304", floor);
+		return kho_fail(err, -ERANGE,
+				"process numbers from %" PRIu64 " on: the kernel's limit is "
+								"4194304",
+				floor);
 	snprintf(text, sizeof(text), "%" PRIu64, floor - 1);
 	return kho_write_existing("/proc/sys/kernel/ns_last_pid", text, err);
 }
 
-static int real_pids(void *arg, uint64_t floor, const struct kho_workload_list *l, struct kho_err *err)
+static int real_pids(void *arg, uint64_t floor, const struct kho_workload_list *l,
+		     struct kho_err *err)
 {
 	int ret = kho_pid_floor(floor, err);
 
@@ -169,7 +179,8 @@ static int real_pids(void *arg, uint64_t floor, const struct kho_workload_list *
 		for (size_t k = 0; k < l->w[i].npids; k++)
 			if (!kill(l->w[i].pids[k], 0) || errno != ESRCH)
 				return kho_fail(err, -EEXIST,
-						"workload %s: the incoming kernel already has a process %d of its own; "
+						"workload %s: the incoming kernel already has a "
+						"process %d of its own; "
 						"restart the workload to get another number",
 						l->w[i].name, (int)l->w[i].pids[k]);
 	return ret;
@@ -184,12 +195,25 @@ int kho_machine_init(struct kho_machine *m, int dev_fd, struct kho_err *err)
 	if (ret < 0)
 		return ret;
 	if (!(info.flags & KHO_INFO_HAS_UP))
-		return kho_fail(err, -ENODEV, "this kernel was not started by khoctl: its ACPI tables announce no region");
-	r = (struct real){ .fd = dev_fd, .base = info.up_base, .bytes = info.up_bytes, .block = info.memory_block_bytes };
+		return kho_fail(err, -ENODEV,
+				"this kernel was not started by khoctl: its ACPI tables announce "
+				"no region");
+	r = (struct real){ .fd = dev_fd,
+			   .base = info.up_base,
+			   .bytes = info.up_bytes,
+			   .block = info.memory_block_bytes };
 	*m = (struct kho_machine){
-		.arg = &r, .cpu = real_cpu, .pci = real_pci, .mem = real_mem, .state = real_state,
-		.map_bulk = real_map_bulk, .ledger = real_ledger, .block_present = real_block_present,
-		.block_bytes = info.memory_block_bytes, .grown = real_grown, .pids = real_pids,
+		.arg = &r,
+		.cpu = real_cpu,
+		.pci = real_pci,
+		.mem = real_mem,
+		.state = real_state,
+		.map_bulk = real_map_bulk,
+		.ledger = real_ledger,
+		.block_present = real_block_present,
+		.block_bytes = info.memory_block_bytes,
+		.grown = real_grown,
+		.pids = real_pids,
 	};
 	return 0;
 }

@@ -98,7 +98,8 @@ static int reply_report(struct kho_request *rq, struct kho_err *err)
 	return 0;
 }
 
-static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_request *rq, struct kho_err *err)
+static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_request *rq,
+		  struct kho_err *err)
 {
 	const struct kho_serializer *ser = s->ser;
 	const char *op = rq->m->op->op;
@@ -124,7 +125,8 @@ static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_reques
 	}
 	if (!strcmp(op, "finish"))
 		return ser->finish ? ser->finish(&a->env, err) : 0;
-	return kho_fail(err, -ENOSYS, "serializers have no operation '%s' on the incoming side", op);
+	return kho_fail(err, -ENOSYS, "serializers have no operation '%s' on the incoming side",
+			op);
 }
 
 int kho_agent_op(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
@@ -135,13 +137,17 @@ int kho_agent_op(struct kho_agent *a, struct kho_request *rq, struct kho_err *er
 	int ret;
 
 	if (!ser)
-		return kho_fail(err, -ENOENT, "the incoming side has no serializer '%s'; use the same khoctl for both",
+		return kho_fail(err, -ENOENT,
+				"the incoming side has no serializer '%s'; use the same khoctl for "
+				"both",
 				o->serializer);
 	s = ser_slot(a, ser);
 	if (!s)
 		return kho_fail(err, -ENOMEM, "serializer '%s'", o->serializer);
 	if (lock_ser(s, rq->m->deadline_us))
-		return kho_fail(err, -EBUSY, "%s: an earlier operation of it is still running there", o->serializer);
+		return kho_fail(err, -EBUSY,
+				"%s: an earlier operation of it is still running there",
+				o->serializer);
 	ret = run_op(a, s, rq, err);
 	pthread_mutex_unlock(&s->busy);
 	return ret;
@@ -180,7 +186,10 @@ int kho_agent_commit(struct kho_agent *a, struct kho_request *rq, struct kho_err
 		return ret;
 	if (asprintf(&path, "%s/journal", a->conf->journal_dir) < 0)
 		return kho_fail(err, -ENOMEM, "journal");
-	/* the record first: whoever finds COMMITTED must find it, too. It may come again, more complete */
+	/*
+	 * the record first: whoever finds COMMITTED must find it, too. It may come again, more
+	 * complete
+	 */
 	ret = kho_write_file(path, c->record.data, c->record.len, err);
 	if (!ret && !a->committed)
 		ret = m->state(m->arg, KHO_STATE_COMMITTED, err);
@@ -197,7 +206,8 @@ int kho_agent_abandon(struct kho_agent *a, struct kho_request *rq, struct kho_er
 {
 	(void)rq;
 	if (a->committed)
-		return kho_fail(err, -EPERM, "the upgrade is committed: it cannot be abandoned any more");
+		return kho_fail(err, -EPERM,
+				"the upgrade is committed: it cannot be abandoned any more");
 	a->conf->say("the outgoing side has abandoned the upgrade");
 	kho_agent_files_drop(a);
 	return 0;

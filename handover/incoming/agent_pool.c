@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Workers of the agent.  A few wait warm, so that no thread is made inside the blackout; more come when
- * all are busy, because a serializer may sit in one for the whole restore.
+ * Workers of the agent.  A few wait warm, so that no thread is made inside the blackout; more come
+ * when all are busy, because a serializer may sit in one for the whole restore.
  */
 #include <stddef.h>
 #include <stdlib.h>
@@ -9,8 +9,8 @@
 
 #include "handover/incoming/agent_impl.h"
 
-#define WARM	8
-#define MOST	256	/* then requests wait: the other side never has so many at once */
+#define WARM 8
+#define MOST 256 /* then requests wait: the other side never has so many at once */
 
 static struct kho_agent *agent_of(struct kho_pool *p)
 {
@@ -47,7 +47,8 @@ static void *work(void *arg)
 /* Lock held (or nobody else there yet). */
 static int grow(struct kho_pool *p)
 {
-	int ret = p->nthreads < MOST ? -pthread_create(&p->threads[p->nthreads], NULL, work, p) : -EAGAIN;
+	int ret = p->nthreads < MOST ? -pthread_create(&p->threads[p->nthreads], NULL, work, p)
+				     : -EAGAIN;
 
 	if (!ret)
 		p->nthreads++;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Take-over: wait until the outgoing kernel's last CPU is parked, then take that CPU and every other
- * one that was left for us, adopt all memory that is not ours yet, write the status file and run
- * the command that was asked for.  Serves the step "retire"; the workload is long running by then, so
- * a failure here is told and never stops the rest.
+ * Take-over: wait until the outgoing kernel's last CPU is parked, then take that CPU and every
+ * other one that was left for us, adopt all memory that is not ours yet, write the status file and
+ * run the command that was asked for.  Serves the step "retire"; the workload is long running by
+ * then, so a failure here is told and never stops the rest.
  *
- * A kernel that was halted after the commit has parked its CPUs and shut its devices down like one that
- * retired.  One that did not end in order (panic, hang) keeps its CPUs and memory: its devices may
- * still write there.
+ * A kernel that was halted after the commit has parked its CPUs and shut its devices down like one
+ * that retired.  One that did not end in order (panic, hang) keeps its CPUs and memory: its devices
+ * may still write there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,15 +27,15 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 
-#define POLL_US		1000
-#define SILENT_S	10	/* no heartbeat for so long: it hangs */
-#define LAST_TRY_US	3000000	/* the state comes some instructions before the CPU is in the park */
+#define POLL_US	    1000
+#define SILENT_S    10	    /* no heartbeat for so long: it hangs */
+#define LAST_TRY_US 3000000 /* the state comes some instructions before the CPU is in the park */
 
 struct result {
 	unsigned cpus, cpus_failed;
 	uint64_t bytes, bytes_failed;
 	char outgoing[64];
-	const char *how;		/* "retired", "panicked" ... */
+	const char *how; /* "retired", "panicked" ... */
 };
 
 static void rest(unsigned us)
@@ -59,7 +59,8 @@ static const char *ended(const volatile struct kho_ledger *l)
 	case KHO_STATE_FENCED:
 		return "fenced";
 	}
-	if (l->tsc_khz && (int64_t)(__rdtsc() - s->heartbeat_tsc) > (int64_t)l->tsc_khz * 1000 * SILENT_S)
+	if (l->tsc_khz &&
+	    (int64_t)(__rdtsc() - s->heartbeat_tsc) > (int64_t)l->tsc_khz * 1000 * SILENT_S)
 		return "silent";
 	return NULL;
 }
@@ -100,7 +101,8 @@ static void take_and_say(struct kho_agent *a, uint32_t apicid, struct result *r)
 /* The last one first: it is the one that was running until now. */
 static void take_cpus(struct kho_agent *a, const volatile struct kho_ledger *l, struct result *r)
 {
-	const volatile struct kho_ledger_cpu *c = (const volatile void *)((const volatile uint8_t *)l + l->cpus.off);
+	const volatile struct kho_ledger_cpu *c =
+		(const volatile void *)((const volatile uint8_t *)l + l->cpus.off);
 	uint32_t n = l->cpus.count;
 
 	if (l->cpus.off > KHO_LEDGER_BYTES || n > (KHO_LEDGER_BYTES - l->cpus.off) / sizeof(*c))
@@ -123,14 +125,17 @@ static int by_base(const void *x, const void *y)
 }
 
 /* The ledger's RAM, sorted, neighbours joined. */
-static int ram_ranges(const volatile struct kho_ledger *l, struct kho_ledger_range **out, struct kho_err *err)
+static int ram_ranges(const volatile struct kho_ledger *l, struct kho_ledger_range **out,
+		      struct kho_err *err)
 {
-	const volatile struct kho_ledger_range *in = (const volatile void *)((const volatile uint8_t *)l + l->ram.off);
+	const volatile struct kho_ledger_range *in =
+		(const volatile void *)((const volatile uint8_t *)l + l->ram.off);
 	uint32_t n = l->ram.count, k = 0;
 	struct kho_ledger_range *r;
 
 	if (l->ram.off > KHO_LEDGER_BYTES || n > (KHO_LEDGER_BYTES - l->ram.off) / sizeof(*in))
-		return kho_fail(err, -EPROTO, "the ledger's table of memory lies outside the ledger");
+		return kho_fail(err, -EPROTO,
+				"the ledger's table of memory lies outside the ledger");
 	r = calloc(n + 1, sizeof(*r));
 	if (!r)
 		return kho_fail(err, -ENOMEM, "ranges of memory");
@@ -168,8 +173,8 @@ static int add_block(struct kho_ledger_range **runs, int *n, uint64_t base, uint
 	return 0;
 }
 
-int kho_plan_memory(const volatile struct kho_ledger *l, const struct kho_machine *m, struct kho_ledger_range **out,
-		    struct kho_err *err)
+int kho_plan_memory(const volatile struct kho_ledger *l, const struct kho_machine *m,
+		    struct kho_ledger_range **out, struct kho_err *err)
 {
 	_cleanup_free_ struct kho_ledger_range *ram = NULL, *runs = NULL;
 	uint64_t block = m->block_bytes, own = l->region_base, own_end = own + l->region_bytes;
@@ -178,7 +183,8 @@ int kho_plan_memory(const volatile struct kho_ledger *l, const struct kho_machin
 	if (nram < 0)
 		return nram;
 	for (int i = 0; i < nram; i++) {
-		uint64_t end = ram[i].base + ram[i].bytes, at = (ram[i].base + block - 1) / block * block;
+		uint64_t end = ram[i].base + ram[i].bytes,
+			 at = (ram[i].base + block - 1) / block * block;
 
 		/* block 0 holds the first MiB: it is never whole RAM, whatever a table may say */
 		for (at = at ? at : block; at + block <= end; at += block) {
@@ -203,7 +209,9 @@ static int adopt(struct kho_agent *a, uint64_t base, uint64_t bytes, struct kho_
 	return ret;
 }
 
-/* A run at once; when that fails block by block, so that one bad block costs no more than itself. */
+/*
+ * A run at once; when that fails block by block, so that one bad block costs no more than itself.
+ */
 static void adopt_run(struct kho_agent *a, const struct kho_ledger_range *run, struct result *r)
 {
 	uint64_t block = a->conf->machine->block_bytes;
@@ -247,14 +255,20 @@ static void write_status(struct kho_agent *a, const struct result *r)
 	int len;
 
 	sysinfo(&si);
-	len = asprintf(&text, "{\"release\":\"%s\",\"instance\":%" PRIu32 ",\"generation\":%" PRIu32
-		       ",\"state\":\"running\",\"cpus_online\":%ld,\"mem_total_kib\":%" PRIu64
-		       ",\"outgoing\":{\"release\":\"%s\",\"end\":\"%s\"},\"cpus_taken\":%u,\"cpus_failed\":%u"
+	len = asprintf(&text,
+		       "{\"release\":\"%s\",\"instance\":%" PRIu32
+		       ",\"generation\":%" PRIu32 ",\"state\":\"running\",\"cpus_online\":%ld,"
+						  "\"mem_total_kib\":%" PRIu64 ",\"outgoing\":{"
+									       "\"release\":\"%s\","
+									       "\"end\":\"%s\"},"
+									       "\"cpus_taken\":%u,"
+									       "\"cpus_failed\":%u"
 		       ",\"memory_adopted_kib\":%" PRIu64 ",\"memory_failed_kib\":%" PRIu64
 		       ",\"committed_us\":%" PRIu64 ",\"settled_us\":%" PRIu64 "}\n",
-		       a->conf->release, a->conf->instance_id, a->conf->generation, sysconf(_SC_NPROCESSORS_ONLN),
-		       (uint64_t)si.totalram * si.mem_unit / 1024, r->outgoing, r->how, r->cpus, r->cpus_failed,
-		       r->bytes / 1024, r->bytes_failed / 1024, a->commit_us, kho_clock_us());
+		       a->conf->release, a->conf->instance_id, a->conf->generation,
+		       sysconf(_SC_NPROCESSORS_ONLN), (uint64_t)si.totalram * si.mem_unit / 1024,
+		       r->outgoing, r->how, r->cpus, r->cpus_failed, r->bytes / 1024,
+		       r->bytes_failed / 1024, a->commit_us, kho_clock_us());
 	if (len < 0 || asprintf(&path, "%s/instance.json", a->told->run_dir) < 0)
 		return;
 	if (kho_write_file(path, text, len, &err) < 0)
@@ -267,12 +281,16 @@ static char **split(char *text)
 	size_t n = 0, room = strlen(text) / 2 + 2;
 	char **argv = calloc(room, sizeof(*argv)), *save = NULL;
 
-	for (char *w = argv ? strtok_r(text, " \t\n", &save) : NULL; w; w = strtok_r(NULL, " \t\n", &save))
+	for (char *w = argv ? strtok_r(text, " \t\n", &save) : NULL; w;
+	     w = strtok_r(NULL, " \t\n", &save))
 		argv[n++] = w;
 	return argv;
 }
 
-/* Twice forked: the command becomes a child of PID 1, which reaps it, and lives whatever becomes of us. */
+/*
+ * Twice forked: the command becomes a child of PID 1, which reaps it, and lives whatever becomes of
+ * us.
+ */
 static void run_after_commit(struct kho_agent *a)
 {
 	_cleanup_free_ char *text = a->told->after_commit ? strdup(a->told->after_commit) : NULL;
@@ -334,9 +352,11 @@ static void *take_over(void *arg)
 		take_cpus(a, l, &r);
 		take_memory(a, l, &r);
 		m->grown(m->arg);
-		a->conf->say("%s is %s: took %u CPUs and %" PRIu64 " MiB", r.outgoing, r.how, r.cpus, r.bytes >> 20);
+		a->conf->say("%s is %s: took %u CPUs and %" PRIu64 " MiB", r.outgoing, r.how,
+			     r.cpus, r.bytes >> 20);
 	} else {
-		a->conf->say("%s is %s: its CPUs and memory stay where they are", r.outgoing, r.how);
+		a->conf->say("%s is %s: its CPUs and memory stay where they are", r.outgoing,
+			     r.how);
 	}
 	write_status(a, &r);
 	run_after_commit(a);
@@ -360,7 +380,8 @@ int kho_agent_take_over(struct kho_agent *a, struct kho_err *err)
 int kho_agent_retiring(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
 {
 	if (!a->committed)
-		return kho_fail(err, -EPERM, "the outgoing kernel cannot retire: nothing is committed here");
+		return kho_fail(err, -EPERM,
+				"the outgoing kernel cannot retire: nothing is committed here");
 	a->last_apicid = rq->m->retiring->last_apicid;
 	a->has_last = true;
 	return kho_agent_take_over(a, err);

@@ -55,9 +55,11 @@ static bool workload_in(struct kho_workload *w, const KhoLink__Workload *in)
 	for (size_t i = 0; i < in->n_pids; i++)
 		w->pids[i] = in->pids[i];
 	return text_in(&w->name, in->name) && text_in(&w->health_tcp, in->health_tcp) &&
-	       bytes_in(&w->health_send, &in->health_send) && bytes_in(&w->health_expect, &in->health_expect) &&
-	       text_in(&w->health_command, in->health_command) && text_in(&w->pidfile, in->pidfile) &&
-	       text_in(&w->match, in->match) && text_in(&w->cgroup, in->cgroup);
+	       bytes_in(&w->health_send, &in->health_send) &&
+	       bytes_in(&w->health_expect, &in->health_expect) &&
+	       text_in(&w->health_command, in->health_command) &&
+	       text_in(&w->pidfile, in->pidfile) && text_in(&w->match, in->match) &&
+	       text_in(&w->cgroup, in->cgroup);
 }
 
 static int workloads_in(struct kho_workload_list *l, const KhoLink__Setup *s, struct kho_err *err)
@@ -68,22 +70,26 @@ static int workloads_in(struct kho_workload_list *l, const KhoLink__Setup *s, st
 	for (size_t i = 0; i < s->n_workloads; i++) {
 		l->n++;
 		if (!s->workloads[i]->name[0] || !workload_in(&l->w[i], s->workloads[i]))
-			return kho_fail(err, -EINVAL, "setup: workload %zu has no name, or memory is short", i);
+			return kho_fail(err, -EINVAL,
+					"setup: workload %zu has no name, or memory is short", i);
 	}
 	return 0;
 }
 
 static int check(const KhoLink__Setup *s, struct kho_err *err)
 {
-	int rev = kho_link_agree(KHO_LINK_REVISION_MIN, KHO_LINK_REVISION, s->revision, s->revision, err);
+	int rev = kho_link_agree(KHO_LINK_REVISION_MIN, KHO_LINK_REVISION, s->revision, s->revision,
+				 err);
 
 	if (rev < 0)
 		return rev;
 	if (s->slot_bytes < 4096 || s->bulk_bytes < s->slot_bytes)
-		return kho_fail(err, -EINVAL, "setup: bulk area of %" PRIu64 " bytes in slots of %" PRIu32,
+		return kho_fail(err, -EINVAL,
+				"setup: bulk area of %" PRIu64 " bytes in slots of %" PRIu32,
 				s->bulk_bytes, s->slot_bytes);
 	if (s->run_dir[0] != '/' || s->images_dir[0] != '/')
-		return kho_fail(err, -EINVAL, "setup: run_dir and images_dir must be absolute paths");
+		return kho_fail(err, -EINVAL,
+				"setup: run_dir and images_dir must be absolute paths");
 	return 0;
 }
 
@@ -124,7 +130,8 @@ int kho_agent_setup(struct kho_agent *a, struct kho_request *rq, struct kho_err 
 	ret = read_setup(t, rq->m->setup, err);
 	/* after the first setup the workloads themselves may be here already */
 	if (!ret)
-		ret = m->pids(m->arg, rq->m->setup->pid_floor, a->told ? &none : &t->workloads, err);
+		ret = m->pids(m->arg, rq->m->setup->pid_floor, a->told ? &none : &t->workloads,
+			      err);
 	if (ret < 0)
 		return ret;
 	t->bulk = m->map_bulk(m->arg, t->bulk_bytes, err);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * khoctl-incoming: PID 1 of every kernel that khoctl starts.  Order matters: process numbers first
- * (the workloads will want theirs back), then the machine, the module, the agent.  When something fails early
- * it says so in the kernel's log and halts, never resets: the outgoing kernel notices and fences.
+ * (the workloads will want theirs back), then the machine, the module, the agent.  When something
+ * fails early it says so in the kernel's log and halts, never resets: the outgoing kernel notices
+ * and fences.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,10 +23,10 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 
-#define IMAGES_DIR	"/run/khoctl/images"
-#define JOURNAL_DIR	"/var/lib/khoctl"
+#define IMAGES_DIR  "/run/khoctl/images"
+#define JOURNAL_DIR "/var/lib/khoctl"
 /* Where nobody's numbers are: init systems count up from 1 and seldom come this far. */
-#define PID_FLOOR	2097152
+#define PID_FLOOR 2097152
 
 static int boot(struct kho_err *err)
 {
@@ -54,8 +55,12 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 	static struct kho_machine machine;
 	static struct utsname u;
 	struct kho_agent_conf conf = {
-		.machine = &machine, .find = kho_serializer_find, .release = u.release, .journal_dir = JOURNAL_DIR,
-		.shared = shared, .say = kho_init_say,
+		.machine = &machine,
+		.find = kho_serializer_find,
+		.release = u.release,
+		.journal_dir = JOURNAL_DIR,
+		.shared = shared,
+		.say = kho_init_say,
 	};
 	struct kho_ioc_info info;
 	int ret, fd = kho_dev_open(err);
@@ -75,7 +80,8 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 	if (ret < 0)
 		return ret;
 	kho_transport_device(&conf.transport, ret);
-	kho_init_say("%s is generation %u, agent ready (process %d)", u.release, info.generation, (int)getpid());
+	kho_init_say("%s is generation %u, agent ready (process %d)", u.release, info.generation,
+		     (int)getpid());
 	return kho_agent_run(&conf, err);
 }
 
@@ -97,7 +103,10 @@ static void __attribute__((noreturn)) agent_process(struct kho_agent_shared *sha
 		kho_init_say("agent: %s", err.msg);
 	if (ret < 0 && !shared->committed)
 		_exit(1);
-	/* stays: helpers of serializers (lazy pages) are its children and may live longer than the link */
+	/*
+	 * stays: helpers of serializers (lazy pages) are its children and may live longer than the
+	 * link
+	 */
 	for (;;)
 		pause();
 }
@@ -123,8 +132,8 @@ static void reap(pid_t agent_pid, const struct kho_agent_shared *shared)
 	}
 }
 
-static void __attribute__((noreturn)) supervise(pid_t agent_pid, const struct kho_agent_shared *shared,
-						const sigset_t *set)
+static void __attribute__((noreturn))
+supervise(pid_t agent_pid, const struct kho_agent_shared *shared, const sigset_t *set)
 {
 	for (;;) {
 		int sig = sigwaitinfo(set, NULL);
@@ -143,8 +152,8 @@ static void __attribute__((noreturn)) supervise(pid_t agent_pid, const struct kh
 /* Those of busybox and sysvinit, and systemd's real-time ones. Blocked: taken one by one. */
 static void block_signals(sigset_t *set)
 {
-	const int sigs[] = { SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGPWR, SIGHUP, SIGRTMIN + 3, SIGRTMIN + 4,
-		SIGRTMIN + 5 };
+	const int sigs[] = { SIGCHLD, SIGTERM, SIGINT,	     SIGUSR1,	   SIGUSR2,
+			     SIGPWR,  SIGHUP,  SIGRTMIN + 3, SIGRTMIN + 4, SIGRTMIN + 5 };
 
 	sigemptyset(set);
 	for (size_t i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
@@ -152,7 +161,10 @@ static void block_signals(sigset_t *set)
 	sigprocmask(SIG_BLOCK, set, NULL);
 }
 
-/* Without the module nobody would keep reboot(2) from touching the shared machine: just stand still. */
+/*
+ * Without the module nobody would keep reboot(2) from touching the shared machine: just stand
+ * still.
+ */
 static void __attribute__((noreturn)) give_up(const struct kho_err *err)
 {
 	kho_init_say("cannot go on: %s; halted", err->msg);
@@ -171,14 +183,16 @@ int main(int argc, char **argv)
 
 	(void)argv;
 	if (getpid() != 1 || argc < 1) {
-		fputs("khoctl-incoming: is the first process (init) of a kernel that khoctl starts, nothing to run by hand\n",
+		fputs("khoctl-incoming: is the first process (init) of a kernel that khoctl "
+		      "starts, nothing to run by hand\n",
 		      stderr);
 		return 2;
 	}
 	block_signals(&set);
 	if (boot(&err) < 0)
 		give_up(&err);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	pid = shared == MAP_FAILED ? -1 : fork();
 	if (pid < 0) {
 		kho_fail_errno(&err, "start the agent");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * PID 1 of an incoming kernel: makes the machine usable, starts the agent as a child, reaps for ever.
- * Two processes, so that PID 1 can reap whatever falls to it (restored workloads) without taking
- * the exit status of a child that one of the agent's threads waits for.
+ * PID 1 of an incoming kernel: makes the machine usable, starts the agent as a child, reaps for
+ * ever. Two processes, so that PID 1 can reap whatever falls to it (restored workloads) without
+ * taking the exit status of a child that one of the agent's threads waits for.
  */
 #ifndef KHO_INCOMING_INIT_H
 #define KHO_INCOMING_INIT_H
@@ -19,9 +19,14 @@ void kho_init_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* /proc alone: needed before anything else, the very first child must have the right number. */
 int kho_init_proc(struct kho_err *err) __must_check;
-/* The value of a word KEY=VALUE of the kernel's command line, in buf; false when it is not there. */
+/*
+ * The value of a word KEY=VALUE of the kernel's command line, in buf; false when it is not there.
+ */
 bool kho_init_word(const char *key, char *buf, unsigned room);
-/* All other mounts, links in /dev, standard streams to the kernel's log, environment. Only what is missing. */
+/*
+ * All other mounts, links in /dev, standard streams to the kernel's log, environment. Only what is
+ * missing.
+ */
 int kho_init_mounts(const char *images_dir, struct kho_err *err) __must_check;
 /* Host name, loopback: failures are told, and no reason to stop. */
 void kho_init_names(void);

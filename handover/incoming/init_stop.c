@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The orderly end of a kernel whose PID 1 we are.  What reboot(2) does on a machine that is shared with another
- * kernel is the module's business: it parks the CPUs instead of a reset.
+ * The orderly end of a kernel whose PID 1 we are.  What reboot(2) does on a machine that is shared
+ * with another kernel is the module's business: it parks the CPUs instead of a reset.
  */
 #include <mntent.h>
 #include <signal.h>
@@ -16,7 +16,7 @@
 #include "handover/incoming/init.h"
 #include "lib/cleanup.h"
 
-#define PATIENCE_MS	5000
+#define PATIENCE_MS 5000
 
 static void reap_all(unsigned ms)
 {
@@ -28,7 +28,7 @@ static void reap_all(unsigned ms)
 		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
 			;
 		if (pid < 0)
-			return;		/* no child is left */
+			return; /* no child is left */
 		nanosleep(&ten, NULL);
 	}
 }
@@ -47,7 +47,8 @@ static void unmount_disks(void)
 	if (f)
 		endmntent(f);
 	while (n--) {
-		if (dirs[n] && umount2(dirs[n], 0) < 0 && mount(NULL, dirs[n], NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
+		if (dirs[n] && umount2(dirs[n], 0) < 0 &&
+		    mount(NULL, dirs[n], NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
 			kho_init_say("%s stays mounted", dirs[n]);
 		free(dirs[n]);
 	}
@@ -55,7 +56,9 @@ static void unmount_disks(void)
 
 void kho_init_stop(int cmd)
 {
-	kho_init_say("stops: %s", cmd == RB_POWER_OFF ? "power off" : cmd == RB_AUTOBOOT ? "reboot" : "halt");
+	kho_init_say("stops: %s", cmd == RB_POWER_OFF  ? "power off"
+				  : cmd == RB_AUTOBOOT ? "reboot"
+						       : "halt");
 	kill(-1, SIGTERM);
 	kill(-1, SIGCONT);
 	reap_all(PATIENCE_MS);

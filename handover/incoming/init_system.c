@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a kernel that has just booted lacks: mounts, standard streams, loopback, a name.  Works on a copy of a whole root
- * file system and on an almost empty one: directories are made as needed, a thing that is
- * already mounted is left alone.
+ * What a kernel that has just booted lacks: mounts, standard streams, loopback, a name.  Works on a
+ * copy of a whole root file system and on an almost empty one: directories are made as needed, a
+ * thing that is already mounted is left alone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +40,8 @@ void kho_init_say(const char *fmt, ...)
 int kho_init_proc(struct kho_err *err)
 {
 	mkdir("/proc", 0555);
-	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 && errno != EBUSY)
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 &&
+	    errno != EBUSY)
 		return kho_fail_errno(err, "mount /proc");
 	return 0;
 }
@@ -65,7 +66,7 @@ bool kho_init_word(const char *key, char *buf, unsigned room)
 /* --- mounts --- */
 
 struct mnt {
-	const char *type, *dir, *options;	/* what follows a space: only where the kernel knows it */
+	const char *type, *dir, *options; /* what follows a space: only where the kernel knows it */
 	unsigned long flags;
 	mode_t mode;
 	bool must;
@@ -80,7 +81,8 @@ static int mount_with(const struct mnt *m, bool extra)
 	if (!space && !extra)
 		return -1;
 	if (m->options)
-		snprintf(options, sizeof(options), "%.*s%s", len, m->options, space && extra ? space + 1 : "");
+		snprintf(options, sizeof(options), "%.*s%s", len, m->options,
+			 space && extra ? space + 1 : "");
 	return mount(m->type, m->dir, m->type, m->flags, options);
 }
 
@@ -95,7 +97,8 @@ static int mount_one(const struct mnt *m, struct kho_err *err)
 	snprintf(parent, sizeof(parent), "%s/..", m->dir);
 	if (!stat(m->dir, &st) && !stat(parent, &up) && st.st_dev != up.st_dev)
 		return 0;
-	if (mount_with(m, true) < 0 && (errno != EINVAL || mount_with(m, false) < 0) && errno != EBUSY) {
+	if (mount_with(m, true) < 0 && (errno != EINVAL || mount_with(m, false) < 0) &&
+	    errno != EBUSY) {
 		if (m->must)
 			return kho_fail_errno(err, "mount %s on %s", m->type, m->dir);
 		return 0;
@@ -111,7 +114,8 @@ static int mount_all(const char *images_dir, struct kho_err *err)
 	const struct mnt all[] = {
 		{ "sysfs", "/sys", NULL, strict, 0, true },
 		{ "devtmpfs", "/dev", "mode=0755", MS_NOSUID, 0, true },
-		{ "devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", MS_NOSUID | MS_NOEXEC, 0, false },
+		{ "devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", MS_NOSUID | MS_NOEXEC, 0,
+		  false },
 		{ "tmpfs", "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV, 01777, false },
 		{ "tmpfs", "/run", "mode=0755", MS_NOSUID | MS_NODEV, 0, true },
 		{ "tmpfs", "/tmp", "mode=1777", MS_NOSUID | MS_NODEV, 01777, false },
@@ -119,11 +123,13 @@ static int mount_all(const char *images_dir, struct kho_err *err)
 		{ "securityfs", "/sys/kernel/security", NULL, strict, 0, false },
 		{ "bpf", "/sys/fs/bpf", "mode=0700", strict, 0, false },
 		/*
-		 * No limit: one that is worked out now would be half of the memory that this kernel boots with, and more
-		 * memory comes before the images do. The outgoing side has counted what it needs. Huge pages inside
-		 * a file's size: writing 4 KiB at a time costs seven times as much (measured under TCG).
+		 * No limit: one that is worked out now would be half of the memory that this kernel
+		 * boots with, and more memory comes before the images do. The outgoing side has
+		 * counted what it needs. Huge pages inside a file's size: writing 4 KiB at a time
+		 * costs seven times as much (measured under TCG).
 		 */
-		{ "tmpfs", images_dir, "mode=0700,size=0,nr_inodes=0 ,huge=within_size", strict, 0, true },
+		{ "tmpfs", images_dir, "mode=0700,size=0,nr_inodes=0 ,huge=within_size", strict, 0,
+		  true },
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
@@ -139,8 +145,9 @@ static int mount_all(const char *images_dir, struct kho_err *err)
 static void link_dev(void)
 {
 	static const char *const links[][2] = {
-		{ "/proc/self/fd", "/dev/fd" }, { "/proc/self/fd/0", "/dev/stdin" }, { "/proc/self/fd/1", "/dev/stdout" },
-		{ "/proc/self/fd/2", "/dev/stderr" }, { "pts/ptmx", "/dev/ptmx" },
+		{ "/proc/self/fd", "/dev/fd" },	      { "/proc/self/fd/0", "/dev/stdin" },
+		{ "/proc/self/fd/1", "/dev/stdout" }, { "/proc/self/fd/2", "/dev/stderr" },
+		{ "pts/ptmx", "/dev/ptmx" },
 	};
 
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
@@ -163,8 +170,8 @@ static int streams(struct kho_err *err)
 	if (out > 2)
 		close(out);
 	/* else the kernel drops what comes too fast; a kernel without this switch drops nothing */
-	if (kho_write_existing("/proc/sys/kernel/printk_devkmsg", "on\n", &rate) < 0 && rate.code != -ENOENT &&
-	    rate.code != -EINVAL)
+	if (kho_write_existing("/proc/sys/kernel/printk_devkmsg", "on\n", &rate) < 0 &&
+	    rate.code != -ENOENT && rate.code != -EINVAL)
 		kho_init_say("%s", rate.msg);
 	return 0;
 }

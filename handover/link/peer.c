@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The outgoing side's end of the link: connect, agree, and the plain calls.  See peer.h; waiting and the
- * receiver thread are in peer_call.c, files in peer_file.c.
+ * The outgoing side's end of the link: connect, agree, and the plain calls.  See peer.h; waiting
+ * and the receiver thread are in peer_call.c, files in peer_file.c.
  */
 #include "handover/link/peer.h"
 
@@ -19,7 +19,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 
-#define KNOCK_US	500000
+#define KNOCK_US 500000
 
 static void set_bytes(ProtobufCBinaryData *d, const void *data, size_t len)
 {
@@ -36,7 +36,9 @@ static int slots_init(struct kho_peer *p, void *bulk, uint64_t bytes, struct kho
 	if (bytes < 4 * slot)
 		slot = bytes / 4 & ~4095ULL;
 	if (!bulk || slot < 4096)
-		return kho_fail(err, -EINVAL, "bulk area of %" PRIu64 " bytes: at least 16 KiB are needed", bytes);
+		return kho_fail(err, -EINVAL,
+				"bulk area of %" PRIu64 " bytes: at least 16 KiB are needed",
+				bytes);
 	p->bulk = bulk;
 	p->bulk_bytes = bytes;
 	p->slot_bytes = slot;
@@ -51,8 +53,8 @@ static int slots_init(struct kho_peer *p, void *bulk, uint64_t bytes, struct kho
 	return 0;
 }
 
-static int peer_new(struct kho_peer **out, const struct kho_transport *t, void *bulk, uint64_t bytes,
-		    const struct kho_peer_setup *setup, struct kho_err *err)
+static int peer_new(struct kho_peer **out, const struct kho_transport *t, void *bulk,
+		    uint64_t bytes, const struct kho_peer_setup *setup, struct kho_err *err)
 {
 	struct kho_peer *p = calloc(1, sizeof(*p));
 	pthread_condattr_t attr;
@@ -71,7 +73,10 @@ static int peer_new(struct kho_peer **out, const struct kho_transport *t, void *
 	p->phase = setup->phase;
 	p->note = setup->note;
 	p->event_arg = setup->event_arg;
-	/* numbers of a former process on this end must not come again: its late replies may still lie there */
+	/*
+	 * numbers of a former process on this end must not come again: its late replies may still
+	 * lie there
+	 */
 	p->next_seq = p->next_transfer = kho_clock_us() + 1;
 	ret = kho_stream_init(&p->s, t, true, err);
 	if (!ret)
@@ -112,7 +117,8 @@ static void bye(struct kho_peer *p, int code, const char *text)
 
 static int hello(struct kho_peer *p, const KhoLink__Hello *h, struct kho_err *err)
 {
-	int rev = kho_link_agree(KHO_LINK_REVISION_MIN, KHO_LINK_REVISION, h->revision_min, h->revision_max, err);
+	int rev = kho_link_agree(KHO_LINK_REVISION_MIN, KHO_LINK_REVISION, h->revision_min,
+				 h->revision_max, err);
 
 	if (rev < 0) {
 		bye(p, rev, err ? err->msg : "no common revision");
@@ -125,7 +131,8 @@ static int hello(struct kho_peer *p, const KhoLink__Hello *h, struct kho_err *er
 
 /*
  * Knock until the agent says hello. Whatever else comes first was meant for a former process on
- * this end. The agent's kernel may still be booting, so a knock that does not get through is no error.
+ * this end. The agent's kernel may still be booting, so a knock that does not get through is no
+ * error.
  */
 static int wait_hello(struct kho_peer *p, uint64_t deadline_us, struct kho_err *err)
 {
@@ -139,7 +146,8 @@ static int wait_hello(struct kho_peer *p, uint64_t deadline_us, struct kho_err *
 		int ret;
 
 		if (deadline_us && now >= deadline_us)
-			return kho_fail(err, -ETIMEDOUT, "the incoming kernel's agent has not said hello in time");
+			return kho_fail(err, -ETIMEDOUT,
+					"the incoming kernel's agent has not said hello in time");
 		if (now >= until) {
 			knock_us = now;
 			until = now + KNOCK_US;
@@ -147,9 +155,13 @@ static int wait_hello(struct kho_peer *p, uint64_t deadline_us, struct kho_err *
 			if (ret < 0 && ret != -ETIMEDOUT)
 				return kho_fail(err, ret, "%s", full.msg);
 		}
-		ret = kho_stream_recv(&p->s, -1, deadline_us && deadline_us < until ? deadline_us : until, &m, &flags, err);
+		ret = kho_stream_recv(&p->s, -1,
+				      deadline_us && deadline_us < until ? deadline_us : until, &m,
+				      &flags, err);
 		if (ret == 0)
-			return kho_fail(err, -EPIPE, "the incoming kernel went away before its agent said hello");
+			return kho_fail(err, -EPIPE,
+					"the incoming kernel went away before its agent said "
+					"hello");
 		if (ret == -EAGAIN)
 			continue;
 		if (ret < 0) {
@@ -194,7 +206,8 @@ static void workload_out(const struct kho_workload *w, KhoLink__Workload *o, uin
 		o->cgroup = w->cgroup;
 }
 
-static int send_setup(struct kho_peer *p, const struct kho_peer_setup *in, uint64_t deadline_us, struct kho_err *err)
+static int send_setup(struct kho_peer *p, const struct kho_peer_setup *in, uint64_t deadline_us,
+		      struct kho_err *err)
 {
 	const struct kho_workload_list *l = in->workloads;
 	size_t n = l ? l->n : 0, npids = 0;
@@ -230,8 +243,9 @@ static int send_setup(struct kho_peer *p, const struct kho_peer_setup *in, uint6
 	return kho_peer_call(p, &m, deadline_us, NULL, err);
 }
 
-int kho_peer_connect_on(struct kho_peer **out, const struct kho_transport *t, void *bulk, uint64_t bulk_bytes,
-			const struct kho_peer_setup *setup, uint64_t deadline_us, struct kho_err *err)
+int kho_peer_connect_on(struct kho_peer **out, const struct kho_transport *t, void *bulk,
+			uint64_t bulk_bytes, const struct kho_peer_setup *setup,
+			uint64_t deadline_us, struct kho_err *err)
 {
 	struct kho_peer *p = NULL;
 	int ret = peer_new(&p, t, bulk, bulk_bytes, setup, err);
@@ -256,8 +270,8 @@ int kho_peer_connect_on(struct kho_peer **out, const struct kho_transport *t, vo
 	return 0;
 }
 
-int kho_peer_connect(struct kho_peer **out, void *bulk, uint64_t bulk_bytes, const struct kho_peer_setup *setup,
-		     uint64_t deadline_us, struct kho_err *err)
+int kho_peer_connect(struct kho_peer **out, void *bulk, uint64_t bulk_bytes,
+		     const struct kho_peer_setup *setup, uint64_t deadline_us, struct kho_err *err)
 {
 	struct kho_transport t;
 	int fd = kho_dev_link_open(KHO_PEER_INCOMING, O_NONBLOCK, err);
@@ -307,7 +321,8 @@ static int add_items(struct kho_report *r, const KhoLink__Reply *reply, struct k
 {
 	for (size_t i = 0; i < reply->n_items; i++) {
 		const KhoLink__Item *it = reply->items[i];
-		enum kho_verdict v = it->verdict <= KHO_V_NO ? (enum kho_verdict)it->verdict : KHO_V_UNKNOWN;
+		enum kho_verdict v =
+			it->verdict <= KHO_V_NO ? (enum kho_verdict)it->verdict : KHO_V_UNKNOWN;
 
 		if (kho_report_add(r, v, it->area, it->subject, it->fix, "%s", it->what))
 			return kho_fail(err, -ENOMEM, "report of the incoming side");
@@ -315,8 +330,9 @@ static int add_items(struct kho_report *r, const KhoLink__Reply *reply, struct k
 	return 0;
 }
 
-int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op, const struct kho_blob *in,
-		struct kho_report *r, uint64_t deadline_us, struct kho_err *err)
+int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
+		const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us,
+		struct kho_err *err)
 {
 	KhoLink__Op o = KHO_LINK__OP__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;
@@ -335,7 +351,8 @@ int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op, cons
 	return ret;
 }
 
-int kho_peer_cpu(struct kho_peer *p, uint32_t apicid, bool take, uint64_t deadline_us, struct kho_err *err)
+int kho_peer_cpu(struct kho_peer *p, uint32_t apicid, bool take, uint64_t deadline_us,
+		 struct kho_err *err)
 {
 	KhoLink__Cpu c = KHO_LINK__CPU__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
@@ -347,8 +364,8 @@ int kho_peer_cpu(struct kho_peer *p, uint32_t apicid, bool take, uint64_t deadli
 	return kho_peer_call(p, &m, deadline_us, NULL, err);
 }
 
-int kho_peer_mem(struct kho_peer *p, uint64_t base, uint64_t bytes, bool adopt, uint64_t deadline_us,
-		 struct kho_err *err)
+int kho_peer_mem(struct kho_peer *p, uint64_t base, uint64_t bytes, bool adopt,
+		 uint64_t deadline_us, struct kho_err *err)
 {
 	KhoLink__Mem mem = KHO_LINK__MEM__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
@@ -361,7 +378,8 @@ int kho_peer_mem(struct kho_peer *p, uint64_t base, uint64_t bytes, bool adopt, 
 	return kho_peer_call(p, &m, deadline_us, NULL, err);
 }
 
-int kho_peer_commit(struct kho_peer *p, const struct kho_blob *record, uint64_t deadline_us, struct kho_err *err)
+int kho_peer_commit(struct kho_peer *p, const struct kho_blob *record, uint64_t deadline_us,
+		    struct kho_err *err)
 {
 	KhoLink__Commit c = KHO_LINK__COMMIT__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
@@ -373,7 +391,8 @@ int kho_peer_commit(struct kho_peer *p, const struct kho_blob *record, uint64_t 
 	return kho_peer_call(p, &m, deadline_us, NULL, err);
 }
 
-int kho_peer_retiring(struct kho_peer *p, uint32_t last_apicid, uint64_t deadline_us, struct kho_err *err)
+int kho_peer_retiring(struct kho_peer *p, uint32_t last_apicid, uint64_t deadline_us,
+		      struct kho_err *err)
 {
 	KhoLink__Retiring r = KHO_LINK__RETIRING__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
@@ -394,8 +413,8 @@ int kho_peer_abandon(struct kho_peer *p, uint64_t deadline_us, struct kho_err *e
 	return kho_peer_call(p, &m, deadline_us, NULL, err);
 }
 
-int kho_peer_echo(struct kho_peer *p, const struct kho_blob *in, struct kho_blob *out, uint64_t deadline_us,
-		  struct kho_err *err)
+int kho_peer_echo(struct kho_peer *p, const struct kho_blob *in, struct kho_blob *out,
+		  uint64_t deadline_us, struct kho_err *err)
 {
 	KhoLink__Echo e = KHO_LINK__ECHO__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;

@@ -20,14 +20,16 @@ struct kho_peer;
 
 /* What the agent must know before anything else. */
 struct kho_peer_setup {
-	const struct kho_workload_list *workloads;	/* names, pids and health checks travel; may be NULL */
-	const char *after_commit;	/* command (argv split at blanks, no shell) run after retirement, or NULL */
+	const struct kho_workload_list
+		*workloads;	  /* names, pids and health checks travel; may be NULL */
+	const char *after_commit; /* command (argv split at blanks, no shell) run after retirement,
+				     or NULL */
 	const char *run_dir, *images_dir;
 	bool root_in_ram;
-	uint64_t pid_floor;		/* agent's kernel shall number its own processes from here on */
+	uint64_t pid_floor; /* agent's kernel shall number its own processes from here on */
 	/*
-	 * What the agent's serializers say (env->phase, env->note); may be NULL. Called from the receiver
-	 * thread: must be thread-safe, short, and make no call of this peer.
+	 * What the agent's serializers say (env->phase, env->note); may be NULL. Called from the
+	 * receiver thread: must be thread-safe, short, and make no call of this peer.
 	 */
 	void (*phase)(void *arg, const char *name, uint64_t begin_us, uint64_t end_us);
 	void (*note)(void *arg, const char *text);
@@ -39,29 +41,39 @@ struct kho_peer_setup {
  * bulk/bulk_bytes: mapping of the region's bulk area (kept by the caller until close), used in turn
  * by all transfers.
  */
-int kho_peer_connect(struct kho_peer **out, void *bulk, uint64_t bulk_bytes, const struct kho_peer_setup *setup,
-		     uint64_t deadline_us, struct kho_err *err);
+int kho_peer_connect(struct kho_peer **out, void *bulk, uint64_t bulk_bytes,
+		     const struct kho_peer_setup *setup, uint64_t deadline_us, struct kho_err *err);
 /* Release of the peer's kernel and its process id of the agent's generation, as told in hello. */
 const char *kho_peer_release(const struct kho_peer *p);
 
 /* One serializer operation there; see struct kho_engine_ops.peer_op. r may be NULL. */
-int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op, const struct kho_blob *in,
-		struct kho_report *r, uint64_t deadline_us, struct kho_err *err);
+int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
+		const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us,
+		struct kho_err *err);
 /* Stream a file through the bulk area into the peer's images_dir/name; see kho_env_ops.put_file. */
-int kho_peer_put_file(struct kho_peer *p, const char *local, const char *name, uint64_t deadline_us, struct kho_err *err);
+int kho_peer_put_file(struct kho_peer *p, const char *local, const char *name, uint64_t deadline_us,
+		      struct kho_err *err);
 /* The peer takes a CPU that we have given, or gives one back. */
-int kho_peer_cpu(struct kho_peer *p, uint32_t apicid, bool take, uint64_t deadline_us, struct kho_err *err);
+int kho_peer_cpu(struct kho_peer *p, uint32_t apicid, bool take, uint64_t deadline_us,
+		 struct kho_err *err);
 /* The peer adopts (hot-adds, onlines movable) memory, or gives it back. */
-int kho_peer_mem(struct kho_peer *p, uint64_t base, uint64_t bytes, bool adopt, uint64_t deadline_us, struct kho_err *err);
+int kho_peer_mem(struct kho_peer *p, uint64_t base, uint64_t bytes, bool adopt,
+		 uint64_t deadline_us, struct kho_err *err);
 /* The peer signs the commit and keeps record (our journal) as its own. */
-int kho_peer_commit(struct kho_peer *p, const struct kho_blob *record, uint64_t deadline_us, struct kho_err *err);
-/* We are about to retire: from now on the peer takes last_apicid and the memory by itself when our state says so. */
-int kho_peer_retiring(struct kho_peer *p, uint32_t last_apicid, uint64_t deadline_us, struct kho_err *err);
+int kho_peer_commit(struct kho_peer *p, const struct kho_blob *record, uint64_t deadline_us,
+		    struct kho_err *err);
+/*
+ * We are about to retire: from now on the peer takes last_apicid and the memory by itself when our
+ * state says so.
+ */
+int kho_peer_retiring(struct kho_peer *p, uint32_t last_apicid, uint64_t deadline_us,
+		      struct kho_err *err);
 /* The upgrade is abandoned; best effort. */
 int kho_peer_abandon(struct kho_peer *p, uint64_t deadline_us, struct kho_err *err);
 
 /* Round trips of an empty call, for the bench. */
-int kho_peer_echo(struct kho_peer *p, const struct kho_blob *in, struct kho_blob *out, uint64_t deadline_us, struct kho_err *err);
+int kho_peer_echo(struct kho_peer *p, const struct kho_blob *in, struct kho_blob *out,
+		  uint64_t deadline_us, struct kho_err *err);
 
 void kho_peer_close(struct kho_peer *p);
 

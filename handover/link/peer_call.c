@@ -82,7 +82,8 @@ int64_t kho_peer_slot_get(struct kho_peer *p, uint64_t deadline_us, struct kho_e
 	if (p->dead)
 		ret = dead_error(p, err);
 	else if (!p->nfree)
-		ret = kho_fail(err, -ETIMEDOUT, "no room in the bulk area: the peer does not empty it");
+		ret = kho_fail(err, -ETIMEDOUT,
+			       "no room in the bulk area: the peer does not empty it");
 	else
 		ret = p->free_slots[--p->nfree];
 	pthread_mutex_unlock(&p->lock);
@@ -135,13 +136,18 @@ static int check_alive(struct kho_peer *p, struct kho_err *err)
 {
 	while (!p->dead && p->doubt_us)
 		if (!wait_until(p, p->doubt_us + KHO_ALIVE_US))
-			return kho_fail(err, -EPIPE, "the incoming kernel's agent has not answered for %" PRIu64 " ms",
+			return kho_fail(err, -EPIPE,
+					"the incoming kernel's agent has not answered for %" PRIu64
+					" ms",
 					(kho_clock_us() - p->doubt_us) / 1000);
 	return p->dead ? dead_error(p, err) : 0;
 }
 
-/* The message did not leave. Whoever answered it all the same has freed w, if nobody waits for it. */
-static void unpost(struct kho_peer *p, struct kho_pending *w, bool orphan, int code, const struct kho_err *err)
+/*
+ * The message did not leave. Whoever answered it all the same has freed w, if nobody waits for it.
+ */
+static void unpost(struct kho_peer *p, struct kho_pending *w, bool orphan, int code,
+		   const struct kho_err *err)
 {
 	struct kho_err why = KHO_ERR_INIT;
 
@@ -161,8 +167,11 @@ static void unpost(struct kho_peer *p, struct kho_pending *w, bool orphan, int c
 	}
 }
 
-/* Number the message, enter it into the list, send it. On failure w is freed and its slot is free. */
-static int post(struct kho_peer *p, KhoLink__Msg *m, struct kho_pending *w, uint64_t deadline_us, struct kho_err *err)
+/*
+ * Number the message, enter it into the list, send it. On failure w is freed and its slot is free.
+ */
+static int post(struct kho_peer *p, KhoLink__Msg *m, struct kho_pending *w, uint64_t deadline_us,
+		struct kho_err *err)
 {
 	bool orphan = w->orphan;
 	int ret;
@@ -190,7 +199,8 @@ static int post(struct kho_peer *p, KhoLink__Msg *m, struct kho_pending *w, uint
 	return ret;
 }
 
-static struct kho_pending *new_pending(struct kho_peer *p, const KhoLink__Msg *m, int64_t slot, struct kho_err *err)
+static struct kho_pending *new_pending(struct kho_peer *p, const KhoLink__Msg *m, int64_t slot,
+				       struct kho_err *err)
 {
 	struct kho_pending *w = calloc(1, sizeof(*w));
 
@@ -205,8 +215,8 @@ static struct kho_pending *new_pending(struct kho_peer *p, const KhoLink__Msg *m
 	return NULL;
 }
 
-int kho_peer_post(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, struct kho_transfer *tr, uint64_t deadline_us,
-		  struct kho_err *err)
+int kho_peer_post(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, struct kho_transfer *tr,
+		  uint64_t deadline_us, struct kho_err *err)
 {
 	struct kho_pending *w = new_pending(p, m, slot, err);
 
@@ -217,8 +227,8 @@ int kho_peer_post(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, struct kho_
 	return post(p, m, w, deadline_us, err);
 }
 
-int kho_peer_wait_posts(struct kho_peer *p, struct kho_transfer *tr, unsigned left, uint64_t deadline_us,
-			struct kho_err *err)
+int kho_peer_wait_posts(struct kho_peer *p, struct kho_transfer *tr, unsigned left,
+			uint64_t deadline_us, struct kho_err *err)
 {
 	int ret = 0;
 
@@ -253,11 +263,12 @@ static int result(const KhoLink__Msg *m, struct kho_err *err)
 
 	if (!r->error)
 		return 0;
-	return kho_fail(err, r->error, "%s", r->text[0] ? r->text : strerror(r->error < 0 ? -r->error : EIO));
+	return kho_fail(err, r->error, "%s",
+			r->text[0] ? r->text : strerror(r->error < 0 ? -r->error : EIO));
 }
 
-static int call(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t deadline_us, KhoLink__Msg **out_reply,
-		struct kho_err *err)
+static int call(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t deadline_us,
+		KhoLink__Msg **out_reply, struct kho_err *err)
 {
 	struct kho_pending *w = new_pending(p, m, slot, err);
 	uint64_t begin = kho_clock_us();
@@ -280,9 +291,10 @@ static int call(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t dead
 		}
 		free_pending(w);
 	} else {
-		ret = p->dead ? dead_error(p, err) :
-		      kho_fail(err, -ETIMEDOUT, "the agent has not answered '%s' within %" PRIu64 " ms", w->what,
-			       (kho_clock_us() - begin) / 1000);
+		ret = p->dead ? dead_error(p, err)
+			      : kho_fail(err, -ETIMEDOUT,
+					 "the agent has not answered '%s' within %" PRIu64 " ms",
+					 w->what, (kho_clock_us() - begin) / 1000);
 		w->orphan = true;
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -291,13 +303,14 @@ static int call(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t dead
 	return ret;
 }
 
-int kho_peer_call(struct kho_peer *p, KhoLink__Msg *m, uint64_t deadline_us, KhoLink__Msg **out_reply,
-		  struct kho_err *err)
+int kho_peer_call(struct kho_peer *p, KhoLink__Msg *m, uint64_t deadline_us,
+		  KhoLink__Msg **out_reply, struct kho_err *err)
 {
 	return call(p, m, -1, deadline_us, out_reply, err);
 }
 
-int kho_peer_call_slot(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t deadline_us, struct kho_err *err)
+int kho_peer_call_slot(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t deadline_us,
+		       struct kho_err *err)
 {
 	return call(p, m, slot, deadline_us, NULL, err);
 }
@@ -360,8 +373,8 @@ static int handle(struct kho_peer *p, KhoLink__Msg *m, struct kho_err *err)
 	if (kept)
 		return 0;
 	if (m->body_case == KHO_LINK__MSG__BODY_BYE)
-		ret = kho_fail(err, m->bye->error < 0 ? m->bye->error : -EPIPE, "the agent ended the link: %s",
-			       m->bye->text);
+		ret = kho_fail(err, m->bye->error < 0 ? m->bye->error : -EPIPE,
+			       "the agent ended the link: %s", m->bye->text);
 	else if (m->body_case == KHO_LINK__MSG__BODY_PHASE && p->phase)
 		p->phase(p->event_arg, m->phase->name, m->phase->begin_us, m->phase->end_us);
 	else if (m->body_case == KHO_LINK__MSG__BODY_NOTE && p->note)

@@ -26,9 +26,10 @@ struct source {
 };
 
 /* Exactly len bytes at off; a file that became shorter meanwhile is an error. */
-static int read_exact(const struct source *f, void *buf, size_t len, uint64_t off, struct kho_err *err)
+static int read_exact(const struct source *f, void *buf, size_t len, uint64_t off,
+		      struct kho_err *err)
 {
-	for (size_t have = 0; have < len; ) {
+	for (size_t have = 0; have < len;) {
 		ssize_t n = pread(f->fd, (uint8_t *)buf + have, len - have, off + have);
 
 		if (n < 0 && errno == EINTR)
@@ -90,8 +91,8 @@ static int put_slot(struct kho_peer *p, const struct source *f, struct kho_err *
 	return kho_peer_call_slot(p, &m, slot, f->deadline_us, err);
 }
 
-static int send_chunk(struct kho_peer *p, const struct source *f, uint64_t id, uint64_t off, uint32_t len,
-		      uint64_t *digest, struct kho_transfer *tr, struct kho_err *err)
+static int send_chunk(struct kho_peer *p, const struct source *f, uint64_t id, uint64_t off,
+		      uint32_t len, uint64_t *digest, struct kho_transfer *tr, struct kho_err *err)
 {
 	KhoLink__FileChunk c = KHO_LINK__FILE_CHUNK__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
@@ -135,7 +136,7 @@ static int send_extents(struct kho_peer *p, const struct source *f, uint64_t id,
 			data = pos;
 		hole = lseek(f->fd, data, SEEK_HOLE);
 		end = hole < 0 || (uint64_t)hole > f->size ? f->size : (uint64_t)hole;
-		for (pos = data; pos < end; ) {
+		for (pos = data; pos < end;) {
 			uint32_t len = end - pos < p->slot_bytes ? end - pos : p->slot_bytes;
 			int ret = send_chunk(p, f, id, pos, len, digest, tr, err);
 
@@ -147,7 +148,8 @@ static int send_extents(struct kho_peer *p, const struct source *f, uint64_t id,
 	return 0;
 }
 
-static int end_file(struct kho_peer *p, const struct source *f, uint64_t id, uint64_t digest, struct kho_err *err)
+static int end_file(struct kho_peer *p, const struct source *f, uint64_t id, uint64_t digest,
+		    struct kho_err *err)
 {
 	KhoLink__FileEnd e = KHO_LINK__FILE_END__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
@@ -168,7 +170,9 @@ static void abort_file(struct kho_peer *p, uint64_t id)
 	a.id = id;
 	m.body_case = KHO_LINK__MSG__BODY_FILE_ABORT;
 	m.file_abort = &a;
-	/* best effort, at once: a ring that is full now belongs to a peer that reads nothing anyway */
+	/*
+	 * best effort, at once: a ring that is full now belongs to a peer that reads nothing anyway
+	 */
 	(void)!kho_stream_send(&p->s, &m, 0, 1, NULL);
 }
 

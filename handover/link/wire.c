@@ -42,30 +42,39 @@ static int unpack(const uint8_t *data, size_t len, KhoLink__Msg **out, struct kh
 {
 	*out = kho_link__msg__unpack(NULL, len, data);
 	if (!*out)
-		return kho_fail(err, -EPROTO, "peer sent %zu bytes that are no message of the link", len);
+		return kho_fail(err, -EPROTO, "peer sent %zu bytes that are no message of the link",
+				len);
 	return 1;
 }
 
-static int check_head(const struct kho_stream *s, const struct kho_frame_head *h, size_t len, struct kho_err *err)
+static int check_head(const struct kho_stream *s, const struct kho_frame_head *h, size_t len,
+		      struct kho_err *err)
 {
 	if (h->magic != KHO_FRAME_MAGIC || h->pad ||
 	    (h->flags & ~(KHO_FRAME_FIRST | KHO_FRAME_LAST | KHO_FRAME_RESET)))
-		return kho_fail(err, -EPROTO, "peer sent a frame with a bad head (magic 0x%02x, flags 0x%02x)",
+		return kho_fail(err, -EPROTO,
+				"peer sent a frame with a bad head (magic 0x%02x, flags 0x%02x)",
 				h->magic, h->flags);
 	if (!h->total || h->total > KHO_MSG_MAX)
-		return kho_fail(err, -EPROTO, "peer announced a message of %" PRIu32 " bytes (1 to %u are allowed)",
+		return kho_fail(err, -EPROTO,
+				"peer announced a message of %" PRIu32 " bytes (1 to %u are "
+								       "allowed)",
 				h->total, KHO_MSG_MAX);
 	if (!!(h->flags & KHO_FRAME_FIRST) == !!s->part)
-		return kho_fail(err, -EPROTO, s->part ? "peer began a message inside another" :
-				"peer went on with a message that it had not begun");
+		return kho_fail(err, -EPROTO,
+				s->part ? "peer began a message inside another"
+					: "peer went on with a message that it had not begun");
 	if (s->part && h->total != s->part_total)
-		return kho_fail(err, -EPROTO, "peer changed a message's length from %" PRIu32 " to %" PRIu32,
+		return kho_fail(err, -EPROTO,
+				"peer changed a message's length from %" PRIu32 " to %" PRIu32,
 				s->part_total, h->total);
 	if (len > h->total - s->part_have)
-		return kho_fail(err, -EPROTO, "peer sent more than the %" PRIu32 " bytes it had announced", h->total);
+		return kho_fail(err, -EPROTO,
+				"peer sent more than the %" PRIu32 " bytes it had announced",
+				h->total);
 	if (!!(h->flags & KHO_FRAME_LAST) != (len == h->total - s->part_have))
-		return kho_fail(err, -EPROTO, "peer ended a message of %" PRIu32 " bytes after %zu", h->total,
-				s->part_have + len);
+		return kho_fail(err, -EPROTO, "peer ended a message of %" PRIu32 " bytes after %zu",
+				h->total, s->part_have + len);
 	return 0;
 }
 
@@ -76,7 +85,8 @@ int kho_stream_feed(struct kho_stream *s, const uint8_t *frame, size_t len, KhoL
 	int ret;
 
 	if (len <= sizeof(h))
-		return kho_fail(err, -EPROTO, "peer sent a frame of %zu bytes, too short for its head", len);
+		return kho_fail(err, -EPROTO,
+				"peer sent a frame of %zu bytes, too short for its head", len);
 	memcpy(&h, frame, sizeof(h));
 	frame += sizeof(h);
 	len -= sizeof(h);
@@ -95,7 +105,8 @@ int kho_stream_feed(struct kho_stream *s, const uint8_t *frame, size_t len, KhoL
 	if (!s->part) {
 		s->part = malloc(h.total);
 		if (!s->part)
-			return kho_fail(err, -ENOMEM, "message of %" PRIu32 " bytes from the peer", h.total);
+			return kho_fail(err, -ENOMEM, "message of %" PRIu32 " bytes from the peer",
+					h.total);
 		s->part_total = h.total;
 		s->part_have = 0;
 	}
@@ -114,7 +125,8 @@ int kho_stream_feed(struct kho_stream *s, const uint8_t *frame, size_t len, KhoL
 /* Wait for the next frame; 1 readable, -EAGAIN, or -ETIMEDOUT for a message that does not go on. */
 static int wait_frame(struct kho_stream *s, int wake_fd, uint64_t deadline_us, struct kho_err *err)
 {
-	struct pollfd p[2] = { { .fd = s->t.fd, .events = POLLIN }, { .fd = wake_fd, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = s->t.fd, .events = POLLIN },
+			       { .fd = wake_fd, .events = POLLIN } };
 	uint64_t now = kho_clock_us(), until = deadline_us;
 
 	if (s->part && (!until || until > s->part_us + KHO_STALL_US))
@@ -131,8 +143,10 @@ static int wait_frame(struct kho_stream *s, int wake_fd, uint64_t deadline_us, s
 		return 1;
 	now = kho_clock_us();
 	if (s->part && now >= s->part_us + KHO_STALL_US)
-		return kho_fail(err, -ETIMEDOUT, "peer stopped in the middle of a message (%" PRIu32 " of %" PRIu32
-				" bytes)", s->part_have, s->part_total);
+		return kho_fail(err, -ETIMEDOUT,
+				"peer stopped in the middle of a message (%" PRIu32 " of %" PRIu32
+				" bytes)",
+				s->part_have, s->part_total);
 	return !deadline_us || now < deadline_us ? 0 : -EAGAIN;
 }
 
@@ -149,7 +163,8 @@ int kho_stream_recv(struct kho_stream *s, int wake_fd, uint64_t deadline_us, Kho
 			return 0;
 		} else if (n == -EPROTO) {
 			s->over = true;
-			return kho_fail(err, -EPROTO, "the link's ring is broken: peer wrote a bad frame length");
+			return kho_fail(err, -EPROTO,
+					"the link's ring is broken: peer wrote a bad frame length");
 		} else if (n != -EAGAIN && n != -EINTR) {
 			return kho_fail(err, n, "read from the link: %s", strerror(-n));
 		} else {
@@ -162,14 +177,19 @@ int kho_stream_recv(struct kho_stream *s, int wake_fd, uint64_t deadline_us, Kho
 	}
 }
 
-int kho_link_agree(uint32_t own_min, uint32_t own_max, uint32_t peer_min, uint32_t peer_max, struct kho_err *err)
+int kho_link_agree(uint32_t own_min, uint32_t own_max, uint32_t peer_min, uint32_t peer_max,
+		   struct kho_err *err)
 {
-	uint32_t lo = own_min > peer_min ? own_min : peer_min, hi = own_max < peer_max ? own_max : peer_max;
+	uint32_t lo = own_min > peer_min ? own_min : peer_min,
+		 hi = own_max < peer_max ? own_max : peer_max;
 
 	if (!lo || lo > hi || hi > INT32_MAX)
-		return kho_fail(err, -EPROTONOSUPPORT, "the two sides share no revision of the link: ours %" PRIu32
-				" to %" PRIu32 ", the peer's %" PRIu32 " to %" PRIu32
-				"; use the same khoctl for both", own_min, own_max, peer_min, peer_max);
+		return kho_fail(err, -EPROTONOSUPPORT,
+				"the two sides share no revision of the link: ours %" PRIu32
+				" to %" PRIu32 ", the peer's %" PRIu32 " to %" PRIu32 "; use the "
+										      "same khoctl "
+										      "for both",
+				own_min, own_max, peer_min, peer_max);
 	return (int)hi;
 }
 
@@ -178,7 +198,8 @@ int kho_link_name_ok(const char *name, struct kho_err *err)
 	size_t len = strlen(name), start = 0;
 
 	if (!len || len > 1000)
-		return kho_fail(err, -EINVAL, "file name of %zu bytes (1 to 1000 are allowed)", len);
+		return kho_fail(err, -EINVAL, "file name of %zu bytes (1 to 1000 are allowed)",
+				len);
 	for (size_t i = 0; i <= len; i++) {
 		const char *part = name + start;
 		size_t n = i - start;
@@ -189,7 +210,9 @@ int kho_link_name_ok(const char *name, struct kho_err *err)
 			continue;
 		}
 		if (!n || n > 200 || (part[0] == '.' && (n == 1 || (n == 2 && part[1] == '.'))))
-			return kho_fail(err, -EINVAL, "file name '%s': must stay below the images directory", name);
+			return kho_fail(err, -EINVAL,
+					"file name '%s': must stay below the images directory",
+					name);
 		start = i + 1;
 	}
 	return 0;
@@ -200,7 +223,7 @@ uint64_t kho_sum64(const void *data, size_t len)
 	uint64_t a[4] = { 1, 2, 3, 4 }, b[4] = { 0 }, h = len, w[4];
 	const uint8_t *p = data;
 
-	for (size_t left = len; left; ) {
+	for (size_t left = len; left;) {
 		size_t n = left < sizeof(w) ? left : sizeof(w);
 
 		if (n < sizeof(w)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Framing of the link: whole protobuf messages over a transport that carries frames of limited
- * size.  A frame begins with 8 bytes (struct kho_frame_head); a message longer than one frame travels in
- * consecutive frames.  Serves peer.c (outgoing side) and the agent (incoming side).
+ * size.  A frame begins with 8 bytes (struct kho_frame_head); a message longer than one frame
+ * travels in consecutive frames.  Serves peer.c (outgoing side) and the agent (incoming side).
  *
  * What comes in is not trusted: lengths are checked before anything is stored, a frame or message
  * that breaks the rules ends the link with -EPROTO and a text that says what was wrong.
@@ -20,26 +20,30 @@
 #include "lib/err.h"
 
 /* Revisions of link.proto that this build speaks. */
-#define KHO_LINK_REVISION_MIN	1
-#define KHO_LINK_REVISION	1
+#define KHO_LINK_REVISION_MIN 1
+#define KHO_LINK_REVISION     1
 
-#define KHO_MSG_MAX		(16u << 20)	/* longest message, in bytes */
-#define KHO_STALL_US		2000000		/* between two frames of one message */
+#define KHO_MSG_MAX  (16u << 20) /* longest message, in bytes */
+#define KHO_STALL_US 2000000	 /* between two frames of one message */
 
-#define KHO_FRAME_MAGIC		0x4b
-#define KHO_FRAME_FIRST		(1u << 0)	/* first frame of a message */
-#define KHO_FRAME_LAST		(1u << 1)
-#define KHO_FRAME_RESET		(1u << 2)	/* with FIRST: sender is a new process, drop what is unfinished */
+#define KHO_FRAME_MAGIC 0x4b
+#define KHO_FRAME_FIRST (1u << 0) /* first frame of a message */
+#define KHO_FRAME_LAST	(1u << 1)
+#define KHO_FRAME_RESET (1u << 2) /* with FIRST: sender is a new process, drop what is unfinished \
+				   */
 
 struct kho_frame_head {
 	uint8_t magic, flags;
-	uint16_t pad;			/* zero */
-	uint32_t total;			/* bytes of the whole message, the same in all its frames */
+	uint16_t pad;	/* zero */
+	uint32_t total; /* bytes of the whole message, the same in all its frames */
 };
 
-/* Carrier of frames. read and write are non-blocking and give -errno; read gives 0 when the peer is gone. */
+/*
+ * Carrier of frames. read and write are non-blocking and give -errno; read gives 0 when the peer is
+ * gone.
+ */
 struct kho_transport {
-	int fd;				/* to poll */
+	int fd; /* to poll */
 	size_t frame_max;
 	ssize_t (*read)(struct kho_transport *t, void *buf, size_t len);
 	ssize_t (*write)(struct kho_transport *t, const void *buf, size_t len);
@@ -52,26 +56,31 @@ void kho_transport_socket(struct kho_transport *t, int fd);
 
 struct kho_stream {
 	struct kho_transport t;
-	pthread_mutex_t wlock;		/* one message at a time goes out */
-	uint8_t *out, *in;		/* one frame each */
-	uint8_t *part;			/* message being put together, or NULL */
+	pthread_mutex_t wlock; /* one message at a time goes out */
+	uint8_t *out, *in;     /* one frame each */
+	uint8_t *part;	       /* message being put together, or NULL */
 	uint32_t part_total, part_have;
-	uint64_t part_us;		/* when its last frame came */
-	bool synced;			/* false: skip frames until one with FIRST comes */
-	bool over;			/* the transport has given the link up: nothing comes any more */
-	bool torn;			/* a message was sent in part: nothing more can be sent */
+	uint64_t part_us; /* when its last frame came */
+	bool synced;	  /* false: skip frames until one with FIRST comes */
+	bool over;	  /* the transport has given the link up: nothing comes any more */
+	bool torn;	  /* a message was sent in part: nothing more can be sent */
 };
 
-/* Take over the transport (the fd is closed by kho_stream_done). resync: begin at the next whole message. */
-int kho_stream_init(struct kho_stream *s, const struct kho_transport *t, bool resync, struct kho_err *err) __must_check;
+/*
+ * Take over the transport (the fd is closed by kho_stream_done). resync: begin at the next whole
+ * message.
+ */
+int kho_stream_init(struct kho_stream *s, const struct kho_transport *t, bool resync,
+		    struct kho_err *err) __must_check;
 void kho_stream_done(struct kho_stream *s);
 
 /*
  * Send one message; waits for room until the deadline (0: none). Any thread.
- * -ETIMEDOUT: no room; when a part was already sent the stream is torn and every later send gives -EPIPE.
+ * -ETIMEDOUT: no room; when a part was already sent the stream is torn and every later send gives
+ * -EPIPE.
  */
-int kho_stream_send(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags, uint64_t deadline_us,
-		    struct kho_err *err) __must_check;
+int kho_stream_send(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags,
+		    uint64_t deadline_us, struct kho_err *err) __must_check;
 
 /*
  * Receive one message, from one thread. 1: *out is set (free with kho_msg_free), *out_flags has
@@ -97,14 +106,15 @@ int kho_link_agree(uint32_t own_min, uint32_t own_max, uint32_t peer_min, uint32
 		   struct kho_err *err) __must_check;
 
 /*
- * A name below images_dir: relative, no empty, "." or ".." component, no control characters, components up
- * to 200 bytes, 1000 in all. -EINVAL otherwise.
+ * A name below images_dir: relative, no empty, "." or ".." component, no control characters,
+ * components up to 200 bytes, 1000 in all. -EINVAL otherwise.
  */
 int kho_link_name_ok(const char *name, struct kho_err *err) __must_check;
 
 /*
- * Checksum of bulk data: Fletcher over 64-bit words in four lanes. It guards against our own mistakes
- * (a slot used twice, a short copy), not against an enemy, so it runs near the speed of memory.
+ * Checksum of bulk data: Fletcher over 64-bit words in four lanes. It guards against our own
+ * mistakes (a slot used twice, a short copy), not against an enemy, so it runs near the speed of
+ * memory.
  */
 uint64_t kho_sum64(const void *data, size_t len);
 /* Digest of a file: sums of its chunks with their offsets, in any order. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The sending half of the framing, and the two transports.  A message that fits into one frame is packed
- * where it is sent from; a longer one is packed once and cut.  A full ring is waited for, but
- * never longer than the message's deadline.
+ * The sending half of the framing, and the two transports.  A message that fits into one frame is
+ * packed where it is sent from; a longer one is packed once and cut.  A full ring is waited for,
+ * but never longer than the message's deadline.
  */
 #include "handover/link/wire.h"
 
@@ -20,7 +20,7 @@
 #include "lib/clock.h"
 
 /* The receiver rings no bell for each byte it takes: look again at least this often. */
-#define ROOM_POLL_MS	2
+#define ROOM_POLL_MS 2
 
 static ssize_t device_read(struct kho_transport *t, void *buf, size_t len)
 {
@@ -45,16 +45,21 @@ static ssize_t socket_write(struct kho_transport *t, const void *buf, size_t len
 
 void kho_transport_device(struct kho_transport *t, int fd)
 {
-	*t = (struct kho_transport){ .fd = fd, .frame_max = KHO_FRAME_MAX, .read = device_read, .write = device_write };
+	*t = (struct kho_transport){
+		.fd = fd, .frame_max = KHO_FRAME_MAX, .read = device_read, .write = device_write
+	};
 }
 
 void kho_transport_socket(struct kho_transport *t, int fd)
 {
-	*t = (struct kho_transport){ .fd = fd, .frame_max = KHO_FRAME_MAX, .read = device_read, .write = socket_write };
+	*t = (struct kho_transport){
+		.fd = fd, .frame_max = KHO_FRAME_MAX, .read = device_read, .write = socket_write
+	};
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-int kho_stream_init(struct kho_stream *s, const struct kho_transport *t, bool resync, struct kho_err *err)
+int kho_stream_init(struct kho_stream *s, const struct kho_transport *t, bool resync,
+		    struct kho_err *err)
 {
 	*s = (struct kho_stream){ .t = *t, .synced = !resync };
 	pthread_mutex_init(&s->wlock, NULL);
@@ -88,19 +93,21 @@ static int send_frame(struct kho_stream *s, size_t len, uint64_t deadline_us, st
 		if (n == (ssize_t)len)
 			return 0;
 		if (n >= 0)
-			return kho_fail(err, -EIO, "the link took %zd of %zu bytes of a frame", n, len);
+			return kho_fail(err, -EIO, "the link took %zd of %zu bytes of a frame", n,
+					len);
 		if (n == -EPIPE || n == -ECONNRESET || n == -ENOTCONN)
 			return kho_fail(err, -EPIPE, "the peer is gone");
 		if (n != -EAGAIN && n != -EINTR && n != -ENOBUFS)
 			return kho_fail(err, n, "write to the link: %s", strerror(-n));
 		if (deadline_us && kho_clock_us() >= deadline_us)
-			return kho_fail(err, -ETIMEDOUT, "the peer does not take messages (ring full)");
+			return kho_fail(err, -ETIMEDOUT,
+					"the peer does not take messages (ring full)");
 		poll(&p, 1, ROOM_POLL_MS);
 	}
 }
 
-static int send_cut(struct kho_stream *s, const uint8_t *msg, size_t total, unsigned flags, uint64_t deadline_us,
-		    struct kho_err *err)
+static int send_cut(struct kho_stream *s, const uint8_t *msg, size_t total, unsigned flags,
+		    uint64_t deadline_us, struct kho_err *err)
 {
 	struct kho_frame_head h = { .magic = KHO_FRAME_MAGIC, .total = total };
 	size_t room = s->t.frame_max - sizeof(h), sent = 0;
@@ -109,7 +116,8 @@ static int send_cut(struct kho_stream *s, const uint8_t *msg, size_t total, unsi
 		size_t n = total - sent < room ? total - sent : room;
 		int ret;
 
-		h.flags = (sent ? 0 : KHO_FRAME_FIRST | flags) | (sent + n == total ? KHO_FRAME_LAST : 0);
+		h.flags = (sent ? 0 : KHO_FRAME_FIRST | flags) |
+			  (sent + n == total ? KHO_FRAME_LAST : 0);
 		memcpy(s->out, &h, sizeof(h));
 		if (msg)
 			memcpy(s->out + sizeof(h), msg + sent, n);
@@ -141,15 +149,17 @@ static int lock_out(struct kho_stream *s, uint64_t deadline_us)
 	return pthread_mutex_clocklock(&s->wlock, CLOCK_MONOTONIC, &ts);
 }
 
-int kho_stream_send(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags, uint64_t deadline_us,
-		    struct kho_err *err)
+int kho_stream_send(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags,
+		    uint64_t deadline_us, struct kho_err *err)
 {
-	size_t total = kho_link__msg__get_packed_size(m), room = s->t.frame_max - sizeof(struct kho_frame_head);
+	size_t total = kho_link__msg__get_packed_size(m),
+	       room = s->t.frame_max - sizeof(struct kho_frame_head);
 	_cleanup_free_ uint8_t *big = NULL;
 	int ret;
 
 	if (total > KHO_MSG_MAX)
-		return kho_fail(err, -EMSGSIZE, "message '%s' of %zu bytes is longer than the link's limit of %u",
+		return kho_fail(err, -EMSGSIZE,
+				"message '%s' of %zu bytes is longer than the link's limit of %u",
 				kho_msg_name(m), total, KHO_MSG_MAX);
 	if (total > room) {
 		big = malloc(total);
