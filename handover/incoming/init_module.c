@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Load khoctl.ko in the incoming kernel.  Normally by name through modules.dep; in a root that has
- * the module but no index for it, from the places where it may lie.
+ * Load khoctl.ko in the incoming kernel and wait for its nodes.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/utsname.h>
 #include <time.h>
 
+#include "handover/dev.h"
 #include "handover/incoming/init.h"
 #include "lib/io.h"
 
