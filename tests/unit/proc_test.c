@@ -328,6 +328,34 @@ static void many_changed_pages_may_be_lazy(void **state)
 	assert_int_equal(kho_tree_remove(dir, &err), 0);
 }
 
+/* A second round that changed pages 1 and 2: they are in use, and come with the ones changed last. */
+static void pages_of_later_rounds_come_at_once(void **state)
+{
+	char *dir = make_images(), final[64], pre1[64], link[80];
+	struct kho_img_task t = { .pid = 7 };
+	struct kho_lazy_sum sum = { 0 };
+	struct kho_err err = KHO_ERR_INIT;
+	struct image i;
+
+	(void)state;
+	snprintf(final, sizeof(final), "%s/final", dir);
+	snprintf(pre1, sizeof(pre1), "%s/pre.1", dir);
+	snprintf(link, sizeof(link), "%s/parent", final);
+	assert_int_equal(mkdir(pre1, 0700) | unlink(link) | symlink("../pre.1", link), 0);
+	snprintf(link, sizeof(link), "%s/parent", pre1);
+	assert_int_equal(symlink("../pre.0", link), 0);
+	open_map(&i, pre1);
+	add_pages(&i, 0x100000, 1, KHO_PE_PARENT);
+	add_pages(&i, 0x101000, 2, KHO_PE_PRESENT | KHO_PE_LAZY);
+	add_pages(&i, 0x103000, 7, KHO_PE_PARENT);
+	add_pages(&i, 0x200000, 4, KHO_PE_PARENT);
+	fclose(i.f);
+	assert_int_equal(kho_pagemap_mark(final, &t, 100, &sum, &err), 0);
+	assert_int_equal(sum.lazy_pages, 1 + 5);
+	assert_int_equal(sum.eager_pages, 2 + 2 + 4);
+	assert_int_equal(kho_tree_remove(dir, &err), 0);
+}
+
 static void broken_images_are_refused(void **state)
 {
 	static const char *const text[] = {
@@ -363,6 +391,7 @@ int main(void)
 		cmocka_unit_test(unknown_fields_are_kept),
 		cmocka_unit_test(page_maps_are_turned_round),
 		cmocka_unit_test(many_changed_pages_may_be_lazy),
+		cmocka_unit_test(pages_of_later_rounds_come_at_once),
 		cmocka_unit_test(broken_images_are_refused),
 	};
 
