@@ -5,8 +5,9 @@
  *   link_bench --to VMLINUZ [--count N] [--mib N] [--engine NAME]
  *
  * Starts an incoming kernel, measures, stops it again; the machine is as before.  Prints one JSON
- * object: round trips in ns (doorbell, polling, an empty call of the agent, a pipe between two processes),
- * transfer of a file into the incoming tmpfs against memcpy and against a copy within this kernel.
+ * object: round trips in ns (doorbell, polling, an empty call of the agent, a pipe between two
+ * processes), transfer of a file into the incoming tmpfs against memcpy and against a copy within
+ * this kernel.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -27,8 +28,8 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 
-#define RUN	"/run/khoctl"
-#define FILES	"/run/khoctl-link-bench"
+#define RUN   "/run/khoctl"
+#define FILES "/run/khoctl-link-bench"
 
 struct options {
 	const char *image, *engine;
@@ -37,7 +38,7 @@ struct options {
 
 struct numbers {
 	struct kho_ioc_ping irq, poll;
-	uint64_t echo[3], pipe[3], small[3];	/* min, median, p99 in ns */
+	uint64_t echo[3], pipe[3], small[3]; /* min, median, p99 in ns */
 	double memcpy_mib_s, copy_mib_s, bulk_mib_s;
 };
 
@@ -117,7 +118,8 @@ static double rate(unsigned mib, uint64_t begin_ns)
 static int bench_memcpy(unsigned mib, double *out, struct kho_err *err)
 {
 	size_t len = (size_t)mib << 20;
-	uint8_t *a = mmap(NULL, len * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	uint8_t *a = mmap(NULL, len * 2, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (a == MAP_FAILED)
 		return kho_fail_errno(err, "memory");
@@ -146,7 +148,7 @@ static int write_file(const char *path, size_t len, struct kho_err *err)
 		return kho_fail_errno(err, "%s", path);
 	for (size_t i = 0; i < 1 << 20; i++)
 		block[i] = (x = x * 1103515245 + 12345) >> 16;
-	for (size_t at = 0; at < len; ) {
+	for (size_t at = 0; at < len;) {
 		size_t n = len - at < 1 << 20 ? len - at : 1 << 20;
 
 		if (write(fd, block, n) != (ssize_t)n)
@@ -160,7 +162,8 @@ static int write_file(const char *path, size_t len, struct kho_err *err)
 static int bench_copy(unsigned mib, double *out, struct kho_err *err)
 {
 	_cleanup_close_ int in = open(FILES "/big", O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int to = open(FILES "/copy", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	_cleanup_close_ int to =
+		open(FILES "/copy", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	_cleanup_free_ uint8_t *block = malloc(1 << 20);
 	uint64_t begin = now_ns();
 	ssize_t n;
@@ -206,7 +209,8 @@ static int bench_echo(struct kho_peer *p, unsigned count, uint64_t *out, struct 
 	return ret;
 }
 
-static int bench_files(struct kho_peer *p, const struct options *o, struct numbers *n, struct kho_err *err)
+static int bench_files(struct kho_peer *p, const struct options *o, struct numbers *n,
+		       struct kho_err *err)
 {
 	_cleanup_free_ uint64_t *t = calloc(o->count, sizeof(*t));
 	int ret = t ? 0 : kho_fail(err, -ENOMEM, "times");
@@ -217,7 +221,8 @@ static int bench_files(struct kho_peer *p, const struct options *o, struct numbe
 		uint64_t begin = now_ns();
 		double r;
 
-		ret = kho_peer_put_file(p, FILES "/big", "bench/big", kho_clock_us() + 300000000, err);
+		ret = kho_peer_put_file(p, FILES "/big", "bench/big", kho_clock_us() + 300000000,
+					err);
 		r = rate(o->mib, begin);
 		if (r > n->bulk_mib_s)
 			n->bulk_mib_s = r;
@@ -260,7 +265,8 @@ static int with_peer(const struct options *o, struct numbers *n, struct kho_err 
 		ret = bench_ping(o->count, n, err);
 	p = NULL;
 	if (!ret)
-		ret = kho_peer_connect(&p, bulk, l->bulk_bytes, &setup, kho_clock_us() + 10000000, err);
+		ret = kho_peer_connect(&p, bulk, l->bulk_bytes, &setup, kho_clock_us() + 10000000,
+				       err);
 	if (!ret)
 		ret = bench_echo(p, o->count, n->echo, err);
 	if (!ret)
@@ -275,7 +281,8 @@ static int with_peer(const struct options *o, struct numbers *n, struct kho_err 
 
 /* --- the incoming kernel --- */
 
-static int start(const struct options *o, struct kho_engine_request *req, struct kho_engine **out, struct kho_err *err)
+static int start(const struct options *o, struct kho_engine_request *req, struct kho_engine **out,
+		 struct kho_err *err)
 {
 	static char modules[256];
 	static struct kho_image img;
@@ -294,9 +301,13 @@ static int start(const struct options *o, struct kho_engine_request *req, struct
 	if (ret < 0)
 		return ret;
 	snprintf(modules, sizeof(modules), "/lib/modules/%s", img.release);
-	*req = (struct kho_engine_request){ .image = o->image, .release = img.release, .modules_dir = modules,
-		.extra_cmdline = "", .sysroot = "", .run_dir = RUN };
-	ret = en->new(req, out, err);
+	*req = (struct kho_engine_request){ .image = o->image,
+					    .release = img.release,
+					    .modules_dir = modules,
+					    .extra_cmdline = "",
+					    .sysroot = "",
+					    .run_dir = RUN };
+	ret = en->new (req, out, err);
 	if (ret < 0)
 		return ret;
 	ret = (*out)->ops->probe(*out, &plan, &r, err);
@@ -322,7 +333,8 @@ static int stop(struct kho_engine *e, struct kho_err *err)
 
 static void print_times(const char *name, uint64_t min, uint64_t median, uint64_t p99)
 {
-	printf("\"%s\":{\"min_ns\":%" PRIu64 ",\"median_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64 "},", name, min, median, p99);
+	printf("\"%s\":{\"min_ns\":%" PRIu64 ",\"median_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64 "},",
+	       name, min, median, p99);
 }
 
 static void print(const struct options *o, const struct numbers *n)
@@ -335,10 +347,12 @@ static void print(const struct options *o, const struct numbers *n)
 	print_times("call", n->echo[0], n->echo[1], n->echo[2]);
 	print_times("small_file", n->small[0], n->small[1], n->small[2]);
 	print_times("pipe", n->pipe[0], n->pipe[1], n->pipe[2]);
-	printf("\"doorbell_over_pipe\":%.3f,\"polling_over_pipe\":%.3f,\"call_over_pipe\":%.3f,", n->irq.median_ns / pipe_ns,
-	       n->poll.median_ns / pipe_ns, n->echo[1] / pipe_ns);
-	printf("\"memcpy_mib_s\":%.1f,\"copy_mib_s\":%.1f,\"bulk_mib_s\":%.1f,\"bulk_over_memcpy\":%.3f,\"bulk_over_copy\":%.3f}\n",
-	       n->memcpy_mib_s, n->copy_mib_s, n->bulk_mib_s, n->bulk_mib_s / n->memcpy_mib_s, n->bulk_mib_s / n->copy_mib_s);
+	printf("\"doorbell_over_pipe\":%.3f,\"polling_over_pipe\":%.3f,\"call_over_pipe\":%.3f,",
+	       n->irq.median_ns / pipe_ns, n->poll.median_ns / pipe_ns, n->echo[1] / pipe_ns);
+	printf("\"memcpy_mib_s\":%.1f,\"copy_mib_s\":%.1f,\"bulk_mib_s\":%.1f,\"bulk_over_memcpy\":"
+	       "%.3f,\"bulk_over_copy\":%.3f}\n",
+	       n->memcpy_mib_s, n->copy_mib_s, n->bulk_mib_s, n->bulk_mib_s / n->memcpy_mib_s,
+	       n->bulk_mib_s / n->copy_mib_s);
 }
 
 static int run(const struct options *o, struct numbers *n, struct kho_err *err)
@@ -374,8 +388,11 @@ static int run(const struct options *o, struct numbers *n, struct kho_err *err)
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "to", required_argument, NULL, 't' }, { "count", required_argument, NULL, 'n' },
-		{ "mib", required_argument, NULL, 'm' }, { "engine", required_argument, NULL, 'e' }, { 0 },
+		{ "to", required_argument, NULL, 't' },
+		{ "count", required_argument, NULL, 'n' },
+		{ "mib", required_argument, NULL, 'm' },
+		{ "engine", required_argument, NULL, 'e' },
+		{ 0 },
 	};
 	struct options o = { .engine = "beside", .count = 1000, .mib = 128 };
 	struct numbers n = { 0 };
@@ -393,7 +410,9 @@ int main(int argc, char **argv)
 			o.engine = optarg;
 	}
 	if (!o.image || !o.count || o.count > 10000 || !o.mib) {
-		fputs("usage: link_bench --to VMLINUZ [--count 1..10000] [--mib N] [--engine NAME]\n", stderr);
+		fputs("usage: link_bench --to VMLINUZ [--count 1..10000] [--mib N] [--engine "
+		      "NAME]\n",
+		      stderr);
 		return 2;
 	}
 	if (run(&o, &n, &err) < 0) {

@@ -24,7 +24,7 @@
 #include "handover/link/peer_impl.h"
 #include "lib/clock.h"
 
-#define BULK	(16u << 20)
+#define BULK (16u << 20)
 
 struct log {
 	pthread_mutex_t lock;
@@ -33,7 +33,7 @@ struct log {
 
 struct fixture {
 	char dir[64], run[80], images[96], journal[80];
-	int fds[2];			/* [0] outgoing, [1] incoming */
+	int fds[2]; /* [0] outgoing, [1] incoming */
 	void *bulk;
 	struct kho_peer *peer;
 	struct kho_peer_setup setup;
@@ -44,7 +44,7 @@ struct fixture {
 	bool agent_runs;
 	int agent_ret;
 	struct kho_err agent_err;
-	struct log log;			/* what machine, serializers and events did */
+	struct log log; /* what machine, serializers and events did */
 	uint64_t ledger[KHO_LEDGER_BYTES / 8] __attribute__((aligned(128)));
 };
 
@@ -109,7 +109,8 @@ static int m_mem(void *arg, uint64_t base, uint64_t bytes, bool adopt, struct kh
 	/* one bad block */
 	if (base <= 0x60000000 && base + bytes > 0x60000000)
 		return kho_fail(err, -EBUSY, "block at 0x60000000 is bad");
-	logf_("mem%llx+%llx%c ", (unsigned long long)base, (unsigned long long)bytes, adopt ? '+' : '-');
+	logf_("mem%llx+%llx%c ", (unsigned long long)base, (unsigned long long)bytes,
+	      adopt ? '+' : '-');
 	return 0;
 }
 
@@ -197,9 +198,14 @@ static int s_discard(struct kho_env *env, struct kho_err *err)
 	return 0;
 }
 
-#define SER(n) { .name = n, .prepare = s_prepare, .retrieve = s_retrieve, .verify = s_verify, .discard = s_discard }
+#define SER(n)                                                                               \
+	{                                                                                    \
+		.name = n, .prepare = s_prepare, .retrieve = s_retrieve, .verify = s_verify, \
+		.discard = s_discard                                                         \
+	}
 static const struct kho_serializer sers[] = {
-	SER("s0"), SER("s1"), SER("s2"), SER("s3"), SER("s4"), SER("s5"), SER("s6"), SER("s7"), SER("s8"), SER("s9"),
+	SER("s0"), SER("s1"), SER("s2"), SER("s3"), SER("s4"),
+	SER("s5"), SER("s6"), SER("s7"), SER("s8"), SER("s9"),
 };
 
 static const struct kho_serializer *find(const char *name)
@@ -266,7 +272,8 @@ static int setup_bare(void **state)
 	(void)state;
 	memset(&fx, 0, sizeof(fx));
 	pthread_mutex_init(&fx.log.lock, NULL);
-	snprintf(fx.dir, sizeof(fx.dir), "%s/kho-link.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/dev/shm");
+	snprintf(fx.dir, sizeof(fx.dir), "%s/kho-link.XXXXXX",
+		 getenv("TMPDIR") ? getenv("TMPDIR") : "/dev/shm");
 	assert_non_null(mkdtemp(fx.dir));
 	snprintf(fx.run, sizeof(fx.run), "%s/run", fx.dir);
 	snprintf(fx.images, sizeof(fx.images), "%s/run/images", fx.dir);
@@ -276,13 +283,29 @@ static int setup_bare(void **state)
 	fx.bulk = mmap(NULL, BULK, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	assert_ptr_not_equal(fx.bulk, MAP_FAILED);
 	close(fd);
-	fx.setup = (struct kho_peer_setup){ .run_dir = fx.run, .images_dir = fx.images, .pid_floor = 5000,
-		.phase = on_phase, .note = on_note };
-	fx.machine = (struct kho_machine){ .cpu = m_cpu, .pci = m_pci, .mem = m_mem, .state = m_state,
-		.map_bulk = m_map_bulk, .ledger = m_ledger, .block_present = m_present,
-		.block_bytes = 0x10000000, .grown = m_grown, .pids = m_pids };
-	fx.conf = (struct kho_agent_conf){ .machine = &fx.machine, .find = find, .release = "7.3.4-test",
-		.instance_id = 2, .generation = 2, .journal_dir = fx.journal, .shared = &fx.shared, .say = say };
+	fx.setup = (struct kho_peer_setup){ .run_dir = fx.run,
+					    .images_dir = fx.images,
+					    .pid_floor = 5000,
+					    .phase = on_phase,
+					    .note = on_note };
+	fx.machine = (struct kho_machine){ .cpu = m_cpu,
+					   .pci = m_pci,
+					   .mem = m_mem,
+					   .state = m_state,
+					   .map_bulk = m_map_bulk,
+					   .ledger = m_ledger,
+					   .block_present = m_present,
+					   .block_bytes = 0x10000000,
+					   .grown = m_grown,
+					   .pids = m_pids };
+	fx.conf = (struct kho_agent_conf){ .machine = &fx.machine,
+					   .find = find,
+					   .release = "7.3.4-test",
+					   .instance_id = 2,
+					   .generation = 2,
+					   .journal_dir = fx.journal,
+					   .shared = &fx.shared,
+					   .say = say };
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Files over the link, and sides that misbehave: agents of another revision, that send rubbish, stop in
- * the middle, or die during a transfer; a peer that breaks the rules.
+ * Files over the link, and sides that misbehave: agents of another revision, that send rubbish,
+ * stop in the middle, or die during a transfer; a peer that breaks the rules.
  */
 #include "tests/unit/link_fixture.h"
 
@@ -72,8 +72,15 @@ static int put(const char *local, const char *name, unsigned ms, struct kho_err 
 
 static void sizes(void **state)
 {
-	static const size_t all[] = { 0, 1, 4095, KHO_INLINE_MAX, KHO_INLINE_MAX + 1, KHO_SLOT_BYTES, KHO_SLOT_BYTES + 1,
-		5 * KHO_SLOT_BYTES + 3, 40 * KHO_SLOT_BYTES };
+	static const size_t all[] = { 0,
+				      1,
+				      4095,
+				      KHO_INLINE_MAX,
+				      KHO_INLINE_MAX + 1,
+				      KHO_SLOT_BYTES,
+				      KHO_SLOT_BYTES + 1,
+				      5 * KHO_SLOT_BYTES + 3,
+				      40 * KHO_SLOT_BYTES };
 	struct kho_err err = KHO_ERR_INIT;
 
 	(void)state;
@@ -162,7 +169,7 @@ static void bad_files(void **state)
 struct fake {
 	struct kho_stream s;
 	uint32_t min, max;
-	unsigned replies;		/* then `then` */
+	unsigned replies; /* then `then` */
 	enum { STOP, DIE, HALF, RUBBISH } then;
 };
 
@@ -173,7 +180,7 @@ static void fake_send(struct fake *f, KhoLink__Msg__BodyCase body, void *sub, ui
 
 	m.seq = seq;
 	m.body_case = body;
-	m.hello = sub;			/* all members of the union are pointers */
+	m.hello = sub; /* all members of the union are pointers */
 	if (kho_stream_send(&f->s, &m, 0, in_ms(1000), &err))
 		fail_msg("%s", err.msg);
 }
@@ -270,7 +277,9 @@ static void no_agent(void **state)
 	(void)state;
 	kho_transport_socket(&t, fx.fds[0]);
 	fx.fds[0] = -1;
-	assert_int_equal(kho_peer_connect_on(&fx.peer, &t, fx.bulk, BULK, &fx.setup, in_ms(700), &err), -ETIMEDOUT);
+	assert_int_equal(kho_peer_connect_on(&fx.peer, &t, fx.bulk, BULK, &fx.setup, in_ms(700),
+					     &err),
+			 -ETIMEDOUT);
 	assert_non_null(strstr(err.msg, "not said hello"));
 	assert_in_range(kho_clock_us() - begin, 690000, 1500000);
 	fx.peer = NULL;
@@ -406,7 +415,10 @@ static void expect_reply(struct kho_stream *s, int code, const char *text)
 
 static void strange_requests(void **state)
 {
-	/* seq 5 and field 99 (a message with one field): a kind of request that comes with a later revision */
+	/*
+	 * seq 5 and field 99 (a message with one field): a kind of request that comes with a later
+	 * revision
+	 */
 	static const uint8_t unknown[] = { 0x08, 5, 0x9a, 0x06, 2, 0x08, 1 };
 	/* seq 5 and field 17 (op), empty */
 	static const uint8_t op[] = { 0x08, 5, 0x8a, 0x01, 0 };
@@ -440,7 +452,10 @@ static void strange_requests(void **state)
 	kho_stream_done(&s);
 }
 
-/* The process on the outgoing side was killed in the middle of everything; the next one can connect. */
+/*
+ * The process on the outgoing side was killed in the middle of everything; the next one can
+ * connect.
+ */
 static void second_process(void **state)
 {
 	struct kho_err err = KHO_ERR_INIT;

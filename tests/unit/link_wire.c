@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The link's framing: whole and cut messages, every rule a frame can break, a peer that stops, names, sums,
- * revisions.
+ * The link's framing: whole and cut messages, every rule a frame can break, a peer that stops,
+ * names, sums, revisions.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -91,7 +91,8 @@ static void whole_and_cut(void **state)
 	}
 }
 
-static void raw(struct pair *p, uint8_t magic, uint8_t flags, uint16_t pad, uint32_t total, size_t body)
+static void raw(struct pair *p, uint8_t magic, uint8_t flags, uint16_t pad, uint32_t total,
+		size_t body)
 {
 	struct kho_frame_head h = { magic, flags, pad, total };
 	uint8_t buf[1024] = { 0 };
@@ -116,7 +117,8 @@ static void expect_error(struct pair *p, int code, const char *text)
 
 static void broken_frames(void **state)
 {
-	const uint8_t k = KHO_FRAME_MAGIC, first = KHO_FRAME_FIRST, last = KHO_FRAME_LAST, both = first | last;
+	const uint8_t k = KHO_FRAME_MAGIC, first = KHO_FRAME_FIRST, last = KHO_FRAME_LAST,
+		      both = first | last;
 	struct pair *p = *state;
 
 	raw(p, 0x21, both, 0, 10, 10);
@@ -206,8 +208,9 @@ static void peer_gone(void **state)
 static void names(void **state)
 {
 	static const char *const good[] = { "a", "redis/pages-1.img", "...", "a/..b", ".x", "a b" };
-	static const char *const bad[] = { "", "/", "/etc/passwd", "..", ".", "a/..", "a/../b", "../a", "a//b", "a/",
-		"./a", "a\nb", "a\x7f" };
+	static const char *const bad[] = { "",	   "/",	     "/etc/passwd", "..",   ".",
+					   "a/..", "a/../b", "../a",	    "a//b", "a/",
+					   "./a",  "a\nb",   "a\x7f" };
 	struct kho_err err = KHO_ERR_INIT;
 	char longer[1200];
 
@@ -266,7 +269,8 @@ static void fuzz_target(void **state)
 	(void)state;
 	for (unsigned seed = 1; seed < 3000; seed++) {
 		unsigned x = seed;
-		struct kho_frame_head h = { KHO_FRAME_MAGIC, KHO_FRAME_FIRST | KHO_FRAME_LAST, 0, 0 };
+		struct kho_frame_head h = { KHO_FRAME_MAGIC, KHO_FRAME_FIRST | KHO_FRAME_LAST, 0,
+					    0 };
 
 		for (size_t i = 0; i < sizeof(data); i++)
 			data[i] = (x = x * 1103515245 + 12345) >> 16;
@@ -288,7 +292,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reset_drops_the_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(full_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(peer_gone, setup, teardown),
-		cmocka_unit_test(names), cmocka_unit_test(revisions), cmocka_unit_test(sums),
+		cmocka_unit_test(names),
+		cmocka_unit_test(revisions),
+		cmocka_unit_test(sums),
 		cmocka_unit_test(fuzz_target),
 	};
 
