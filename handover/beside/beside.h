@@ -58,6 +58,8 @@ int kho_beside_facts(struct kho_beside *b, struct kho_err *err);
 
 /* engine.c */
 struct kho_initramfs_in kho_beside_initramfs_in(const struct kho_beside *b);
+/* First number for the incoming kernel's own processes: a range that no workload's pid lies in. */
+uint64_t kho_beside_pid_floor(const struct kho_workload_list *w);
 int kho_beside_cmdline(const struct kho_beside *b, char **out, struct kho_err *err);
 
 /* probe.c */

@@ -38,6 +38,7 @@ struct kho_cmdline_in {
 	unsigned hz;	     /* CONFIG_HZ of the target, or 0 when not known */
 	const char *running; /* command line of this kernel: some words are carried over, or NULL */
 	const char *extra;   /* words of the operator, last so that they win, or NULL */
+	uint64_t pid_floor;  /* where its own processes are numbered from, 0: it chooses */
 	uint32_t max;	     /* longest allowed */
 };
 

@@ -105,6 +105,8 @@ int kho_cmdline_make(const struct kho_cmdline_in *in, char **out, struct kho_err
 	fprintf(f, " tsc_early_khz=%u", in->tsc_khz); /* nothing to measure it with */
 	if (in->hz) /* else each CPU that is onlined spends up to a second on measuring it */
 		fprintf(f, " lpj=%llu", in->tsc_khz * 1000ULL / in->hz);
+	if (in->pid_floor)
+		fprintf(f, " khoctl.pid_floor=%llu", (unsigned long long)in->pid_floor);
 	add_carried(f, in->running);
 	if (in->extra && *in->extra)
 		fprintf(f, " %s", in->extra);

@@ -137,19 +137,6 @@ static int wait_for_boot(struct kho_beside *b, uint64_t deadline_us, struct kho_
 	return check_alive(b, err);
 }
 
-/* The agent's own processes must stay clear of the pids that are restored. */
-static uint64_t pid_floor(const struct kho_workload_list *w)
-{
-	uint64_t highest = 0;
-	size_t i, j;
-
-	for (i = 0; w && i < w->n; i++)
-		for (j = 0; j < w->w[i].npids; j++)
-			if ((uint64_t)w->w[i].pids[j] > highest)
-				highest = w->w[i].pids[j];
-	return (highest / 100000 + 1) * 100000;
-}
-
 static int give_cpus(struct kho_beside *b, const uint32_t *ids, size_t n, uint64_t deadline_us,
 		     struct kho_err *err)
 {
@@ -196,7 +183,7 @@ int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_er
 		.run_dir = e->req->run_dir,
 		.images_dir = b->images_dir,
 		.root_in_ram = b->m.root_in_ram,
-		.pid_floor = pid_floor(e->req->workloads),
+		.pid_floor = kho_beside_pid_floor(e->req->workloads),
 		.phase = peer_phase,
 		.note = peer_note,
 		.event_arg = b,
