@@ -77,7 +77,7 @@ wait_alone() {
 		   [ "$(jq '.instances | length' <<< "$s" 2>/dev/null)" = 1 ] &&
 		   [ "$(vm nproc --all 2>/dev/null | tr -d '\r')" = "${CPUS:-4}" ] &&
 		   [ "$(vm sh -c 'cat /sys/devices/system/cpu/online' | tr -d '\r')" = "0-$((${CPUS:-4} - 1))" ] &&
-		   vm test -e /run/khoctl/alone 2>/dev/null; then
+		   vm test -e /run/khoctl/instance.json 2>/dev/null; then
 			return 0
 		fi
 		sleep 1
