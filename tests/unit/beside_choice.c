@@ -117,14 +117,21 @@ static void test_cpus_1(void **state)
 	kho_machine_done(&m);
 }
 
-static void test_no_hotplug(void **state)
+/* Two CPUs; configuration space that firmware lists as a window, too, and for bus 0 only. */
+static void test_cpus_2(void **state)
 {
-	struct kho_err err = KHO_ERR_INIT;
 	struct kho_machine m;
 
 	(void)state;
-	assert_int_equal(kho_machine_read("tests/sysroots/host-2cpu", -1, &m, &err), -EOPNOTSUPP);
-	assert_non_null(strstr(err.msg, "CONFIG_MEMORY_HOTPLUG"));
+	assert_true(load("host-2cpu", &m));
+	chosen(&m, 0, "1", "0");
+	refused(&m, 2, "at most 1 of 2");
+	assert_int_equal(m.necams, 1);
+	assert_int_equal(m.ecams[0].bus_last, 0);
+	assert_int_equal(m.windows[0].base, 0xc0001000);
+	assert_int_equal(m.windows[1].base, 0x4000000000);
+	assert_false(m.root_in_ram);
+	kho_machine_done(&m);
 }
 
 static void test_machine(void **state)
@@ -218,7 +225,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cpus_4),	cmocka_unit_test(test_cpus_smt),
-		cmocka_unit_test(test_cpus_1),	cmocka_unit_test(test_no_hotplug),
+		cmocka_unit_test(test_cpus_1),	cmocka_unit_test(test_cpus_2),
 		cmocka_unit_test(test_machine), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_ledger),
 	};
