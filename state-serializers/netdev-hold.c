@@ -349,8 +349,9 @@ static void wait_for_pause(struct kho_nl *nl, int ifb)
 	uint64_t end = kho_clock_us() + PAUSE_TIMEOUT_US;
 	struct kho_queue_stat s = { 0 }, before = { .in = UINT64_MAX };
 
-	while (kho_clock_us() < end && !read_counters(nl, ifb, &s, NULL)) {
-		if (s.in == s.out && s.in == before.in)
+	/* the queue too: its run may have been put off to a busy CPU's softirq */
+	while (kho_clock_us() < end && !kho_queue_stat(nl, ifb, &s, NULL)) {
+		if (!s.qlen && s.in == s.out && s.in == before.in)
 			return;
 		before = s;
 		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_US * 1000 }, NULL);
@@ -367,7 +368,6 @@ int kho_redirect_end(struct kho_nl *nl, int ifindex, bool ingress, int ifb, stru
 	 * In a pause there is none; without any pause for a second a neighbour or two may change places,
 	 * which TCP takes without sending anything again.
 	 */
-	(void)!kho_ifb_wait_empty(nl, ifb, PAUSE_TIMEOUT_US, NULL);
 	wait_for_pause(nl, ifb);
 	kho_keep_first(&first, err, kho_redirect_del(nl, ifindex, ingress, &e), &e);
 	kho_keep_first(&first, err, kho_ifb_wait_empty(nl, ifb, PAUSE_TIMEOUT_US, &e), &e);

@@ -113,14 +113,30 @@ struct flow {
 	int rx, tx;
 	struct sockaddr_in to;
 	volatile bool stop;
+	bool out;
 	unsigned sent, got, late;
 	volatile unsigned got_now;
 };
+
+/*
+ * What goes out is sent from one CPU: veth hands a packet to the other side's queue of the sending CPU, and
+ * queues of two CPUs overtake each other whatever we do.
+ */
+static void stay_on_cpu0(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
 
 static void *sender(void *arg)
 {
 	struct flow *f = arg;
 
+	if (f->out)
+		stay_on_cpu0();
 	while (!f->stop) {
 		for (int burst = 0; burst < 4; burst++) {
 			uint32_t n = f->sent;
@@ -249,9 +265,11 @@ static int hold(void)
 	for (int i = 0; i < 2; i++) {
 		f[i].to = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(i ? 1003 : 1000) };
 		inet_pton(AF_INET, i ? "10.9.9.2" : "10.9.9.1", &f[i].to.sin_addr);
+		f[i].out = i;
 		pthread_create(&t[2 * i], NULL, receiver, &f[i]);
 		pthread_create(&t[2 * i + 1], NULL, sender, &f[i]);
 	}
+	stay_on_cpu0();
 	sleep_ms(1500);
 	unsigned dark[2] = { f[0].got_now, f[1].got_now }, sent[2] = { f[0].sent, f[1].sent };
 
