@@ -46,7 +46,8 @@ redis_start() {
 
 client_pid=
 client_start() {
-	netns "$top/build/tests/vm/client" --interval-us "${CLIENT_INTERVAL_US:-5000}" "$(lab status --address)" 6379 \
+	# not by netns(): the pid must be the client's own
+	ip netns exec "khoctl-lab-$LAB_NAME" "$top/build/tests/vm/client" --interval-us "${CLIENT_INTERVAL_US:-5000}" "$(lab status --address)" 6379 \
 		> "$out/client.json" 2> "$out/client.err" &
 	client_pid=$!
 	sleep 1
