@@ -9,13 +9,14 @@ export CPUS=4
 trap 'lab down > /dev/null 2>&1 || true; [ -z "$client_pid" ] || kill "$client_pid" 2> /dev/null || true' EXIT
 passed=0
 
-# Everything that must be the same before and after; memory is compared apart.
+# Everything that must be the same before and after; memory is compared apart. What may stay: the record of what was tried (journal,
+# events), the lock's file, empty folders.
 machine() {
 	vm sh -c 'cat /sys/devices/system/cpu/online; ls /proc/multikernel; lsmod | cut -d" " -f1 | sort
 		for d in /sys/bus/pci/devices/*; do echo "${d##*/} $(basename "$(readlink "$d/driver" || echo none)")"; done
 		ip -o addr | sed "s/valid_lft.*//"; ip route; tc qdisc show dev eth0; nft list ruleset; cat /proc/mounts | sort
 		ls /sys/block | sort; cat /proc/sys/kernel/panic; ps -eo comm= 2>/dev/null | grep -v -e kworker -e "^ps$" -e "^sh$" | sort | uniq -c
-		find /sys/fs/cgroup -name cgroup.freeze -exec cat {} + 2>/dev/null | sort | uniq -c; ls /var/lib/khoctl 2>/dev/null; ls /run/khoctl 2>/dev/null' | tr -d '\r'
+		find /sys/fs/cgroup -name cgroup.freeze -exec cat {} + 2>/dev/null | sort | uniq -c; find /run/khoctl /var/lib/khoctl 2>/dev/null | grep -vE "/(lock|packed|no-plugins|images|(journal|events)[^/]*)$" | sort' | tr -d '\r'
 }
 mem_free() { vm sh -c 'echo 3 > /proc/sys/vm/drop_caches; sed -n "s/MemAvailable: *\([0-9]*\).*/\1/p" /proc/meminfo' | tr -d '\r'; }
 
