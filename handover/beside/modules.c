@@ -6,6 +6,7 @@
 #include "handover/beside/modules.h"
 
 #include <libkmod.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,32 +225,49 @@ static int lookup(struct kmod_ctx *ctx, const char *alias, bool *found, struct k
 	return ret;
 }
 
-/* The function's own modalias, then those of the virtio devices on it. */
-static int each_modalias(const struct kho_target *t, const struct kho_ledger_pci *p,
-			 int (*fn)(void *arg, const char *alias), void *arg)
+/* A device directory: its modalias, and the name of its driver here ("" = none). */
+typedef int (*device_fn)(void *arg, const char *alias, const char *driver);
+
+static int one_device(const char *dir, device_fn fn, void *arg)
 {
-	_cleanup_free_ char *rel = NULL, *dir = NULL, *own = NULL, *alias = NULL;
+	_cleanup_free_ char *file = NULL, *alias = NULL, *link = NULL;
+	char target[PATH_MAX], *name;
+	ssize_t n;
+
+	if (asprintf(&file, "%s/modalias", dir) < 0 || asprintf(&link, "%s/driver", dir) < 0)
+		return -ENOMEM;
+	if (kho_read_line(file, &alias, NULL) < 0)
+		return 0;
+	n = readlink(link, target, sizeof(target) - 1);
+	target[n > 0 ? n : 0] = '\0';
+	name = strrchr(target, '/');
+	return fn(arg, alias, name ? name + 1 : target);
+}
+
+/* The function itself, then the virtio devices on it. */
+static int each_device(const struct kho_target *t, const struct kho_ledger_pci *p, device_fn fn,
+		       void *arg)
+{
+	_cleanup_free_ char *rel = NULL, *dir = NULL;
 	_cleanup_closedir_ DIR *d = NULL;
 	struct dirent *e;
-	int ret = 0;
+	int ret;
 
 	if (asprintf(&rel, "/sys/bus/pci/devices/%04x:%02x:%02x.%x", p->segment, p->bus,
 		     p->devfn >> 3, p->devfn & 7) < 0)
 		return -ENOMEM;
 	dir = kho_sysroot_path(t->sysroot, rel);
-	if (!dir || asprintf(&own, "%s/modalias", dir) < 0)
+	if (!dir)
 		return -ENOMEM;
-	if (kho_read_line(own, &alias, NULL) == 0)
-		ret = fn(arg, alias);
+	ret = one_device(dir, fn, arg);
 	d = opendir(dir);
 	while (d && !ret && (e = readdir(d))) {
-		_cleanup_free_ char *path = NULL, *sub = NULL;
+		_cleanup_free_ char *path = NULL;
 
-		if (strncmp(e->d_name, "virtio", 6) ||
-		    asprintf(&path, "%s/%s/modalias", dir, e->d_name) < 0 ||
-		    kho_read_line(path, &sub, NULL) < 0)
+		if (strncmp(e->d_name, "virtio", 6))
 			continue;
-		ret = fn(arg, sub);
+		ret = asprintf(&path, "%s/%s", dir, e->d_name) < 0 ? -ENOMEM
+								   : one_device(path, fn, arg);
 	}
 	return ret;
 }
@@ -258,17 +276,30 @@ struct device_check {
 	struct kmod_ctx *ctx;
 	struct kho_files *l;
 	struct kho_err *err;
-	bool seen, missing;
+	bool seen, missing, used;
 	char alias[160]; /* that has no module */
 };
 
-static int on_modalias(void *arg, const char *alias)
+/*
+ * By modalias, then by the name of the driver that it has here: kernels before 6.18 do not tell
+ * which devices their built-in drivers serve.
+ */
+static int on_device(void *arg, const char *alias, const char *driver)
 {
 	struct device_check *c = arg;
+	char name[64];
 	bool found;
 	int ret = lookup(c->ctx, alias, &found, c->l, c->err);
+	size_t i;
 
 	c->seen = true;
+	c->used |= *driver != '\0';
+	if (!ret && !found && *driver) {
+		for (i = 0; driver[i] && i < sizeof(name) - 1; i++)
+			name[i] = driver[i] == '-' ? '_' : driver[i];
+		name[i] = '\0';
+		ret = lookup(c->ctx, name, &found, c->l, c->err);
+	}
 	if (!found) {
 		c->missing = true;
 		snprintf(c->alias, sizeof(c->alias), "%s", alias);
@@ -281,7 +312,7 @@ static int check_device(const struct kho_target *t, struct kmod_ctx *ctx,
 {
 	struct device_check c = { .ctx = ctx, .err = err };
 	char name[32];
-	int ret = each_modalias(t, p, on_modalias, &c);
+	int ret = each_device(t, p, on_device, &c);
 
 	if (ret < 0)
 		return err->code ? ret : kho_fail(err, ret, "devices: out of memory");
@@ -289,6 +320,9 @@ static int check_device(const struct kho_target *t, struct kmod_ctx *ctx,
 		return 0; /* of the machine, but this kernel never took it */
 	snprintf(name, sizeof(name), "%04x:%02x:%02x.%x", p->segment, p->bus, p->devfn >> 3,
 		 p->devfn & 7);
+	if (c.missing && !c.used)
+		return kho_report_add(r, KHO_V_OK, "device", name, NULL,
+				      "not in use here; the target has no driver for it");
 	if (c.missing)
 		return kho_report_add(r, KHO_V_LOSS, "device", name,
 				      "choose a target kernel with this driver (not the cloud "
@@ -357,7 +391,7 @@ int kho_modules_add(const struct kho_target *t, const struct kho_machine *m, str
 		ret = lookup(ctx, wanted[i], &found, l, err);
 	for (i = 0; i < m->npci && !ret; i++)
 		if (!m->pci[i].bridge)
-			ret = each_modalias(t, &m->pci[i], on_modalias, &c);
+			ret = each_device(t, &m->pci[i], on_device, &c);
 	kmod_unref(ctx);
 	return ret < 0 ? ret : add_lists(t, l, err);
 }
