@@ -45,7 +45,7 @@ for kernel in linux-image-cloud-amd64/trixie linux-image-cloud-amd64/trixie-back
 		check "$v-disk$i" sh -c '/run/serializer-check block $(sed "s/1\$//" /run/d'$i') /mnt/x'
 	done
 	# shellcheck disable=SC2016
-	vm sh -c 'n=$(grep -l 52:54:00:99:00:01 /sys/class/net/*/address | cut -d/ -f5); ip link set $n mtu 1400 up
+	vm sh -c 'n=$(grep -l 52:54:00:99:00:01 /sys/class/net/*/address | cut -d/ -f5); echo 0 > /proc/sys/net/ipv6/conf/$n/accept_ra; ip link set $n mtu 1400 up
 		ip addr add 10.0.2.15/24 dev $n; ip addr add fd99::5/64 dev $n nodad; ip route add 10.7.0.0/16 via 10.0.2.3 metric 7
 		ip -6 route add fd07::/64 via fd99::2; ip rule add from 10.0.2.15 table 77; ip route add 10.8.0.0/16 via 10.0.2.2 table 77
 		ip route add blackhole 10.66.0.0/16'
