@@ -68,7 +68,21 @@ static bool candidate(u64 base, u64 bytes, int node)
 	return page && page_zone(page) == page_zone(first);
 }
 
-static int take(u64 base, u64 bytes)
+/* The page allocator clears what it gives away and does not yield meanwhile: so, in pieces. */
+#define PIECE	SZ_128M
+
+static void release(u64 base, u64 bytes)
+{
+	u64 n;
+
+	for (; bytes; base += n, bytes -= n) {
+		n = min_t(u64, bytes, PIECE);
+		free_contig_range(PHYS_PFN(base), n >> PAGE_SHIFT);
+		cond_resched();
+	}
+}
+
+static int take_piece(u64 base, u64 bytes)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
 	acr_flags_t how = ACR_FLAGS_NONE;
@@ -77,6 +91,23 @@ static int take(u64 base, u64 bytes)
 #endif
 	return alloc_contig_range_noprof(PHYS_PFN(base), PHYS_PFN(base + bytes), how,
 					 GFP_KERNEL | __GFP_NOWARN);
+}
+
+static int take(u64 base, u64 bytes)
+{
+	u64 done, n;
+	int ret;
+
+	for (done = 0; done < bytes; done += n) {
+		n = min_t(u64, bytes - done, PIECE);
+		ret = take_piece(base + done, n);
+		if (ret) {
+			release(base, done);
+			return ret;
+		}
+		cond_resched();
+	}
+	return 0;
 }
 
 static bool overlaps(u64 base, u64 bytes)
@@ -182,7 +213,7 @@ long kho_mem_release(void *arg)
 	mutex_unlock(&range_lock);
 	if (ret)
 		return ret;
-	free_contig_range(PHYS_PFN(r->base), r->bytes >> PAGE_SHIFT);
+	release(r->base, r->bytes);
 	kfree(r);
 	module_put(THIS_MODULE);
 	return 0;
