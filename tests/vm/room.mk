@@ -1,6 +1,6 @@
 # The VM lab: its programs, and the targets that need a VM. The programs use nothing of khoctl's library.
 LAB := $(B)/tests/vm
-LAB_PROGS := $(LAB)/labd $(LAB)/labc $(LAB)/client $(LAB)/vmagent $(LAB)/init
+LAB_PROGS := $(LAB)/labd $(LAB)/labc $(LAB)/client $(LAB)/vmagent $(LAB)/init $(LAB)/holder
 UNIT += lab_frame
 all: $(LAB_PROGS)
 $(LAB)/labd: $(LAB)/labd.o $(LAB)/frame.o
@@ -8,10 +8,11 @@ $(LAB)/labc: $(LAB)/labc.o $(LAB)/frame.o
 $(LAB)/client: $(LAB)/client.o
 $(LAB)/labd $(LAB)/labc $(LAB)/client:
 	$(call say,LD,$@)$(CC) $(SAN) -o $@ $^
-# these two run in the VM where nothing else may be there
+# these run in the VM where nothing else may be there
 $(LAB)/vmagent: tests/vm/vmagent.c tests/vm/frame.c tests/vm/frame.h
 $(LAB)/init: tests/vm/init.c
-$(LAB)/vmagent $(LAB)/init:
+$(LAB)/holder: tests/vm/holder.c
+$(LAB)/vmagent $(LAB)/init $(LAB)/holder:
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(WARN) -O2 -D_GNU_SOURCE -I. -static -o $@ $(filter %.c,$^)
 
 .PHONY: deps vm-cache modules lab
