@@ -43,11 +43,11 @@ $(B)/libkhoctl.a: $(LIB_OBJS)
 define prog
 all: $(B)/$(1)
 $(B)/$(1): $($(1)_SRCS:%.c=$(B)/obj/%.o) $(B)/libkhoctl.a
-	$$(call say,LD,$$@)$(CC) $(SAN) -pthread -o $$@ $$($(1)_SRCS:%.c=$(B)/obj/%.o) $(B)/libkhoctl.a $$($(1)_LIBS) $(PKG_LIBS)
+	$$(call say,LD,$$@)mkdir -p $$(@D) && $(CC) $(SAN) -pthread -o $$@ $$($(1)_SRCS:%.c=$(B)/obj/%.o) $(B)/libkhoctl.a $$($(1)_LIBS) $(PKG_LIBS)
 endef
 $(foreach p,$(PROGS),$(eval $(call prog,$(p))))
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libkhoctl.a
-	$(call say,LD,$@)$(CC) $(SAN) -pthread -o $@ $< $(B)/libkhoctl.a $(PKG_LIBS) -lcmocka
+	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(SAN) -pthread -o $@ $< $(B)/libkhoctl.a $(PKG_LIBS) -lcmocka
 .SECONDARY:
 -include $(shell find $(B) -type f -name "*.d" 2>/dev/null)

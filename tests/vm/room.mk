@@ -7,7 +7,7 @@ $(LAB)/labd: $(LAB)/labd.o $(LAB)/frame.o
 $(LAB)/labc: $(LAB)/labc.o $(LAB)/frame.o
 $(LAB)/client: $(LAB)/client.o
 $(LAB)/labd $(LAB)/labc $(LAB)/client:
-	$(call say,LD,$@)$(CC) $(SAN) -o $@ $^
+	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(SAN) -o $@ $^
 # these run in the VM where nothing else may be there
 $(LAB)/vmagent: tests/vm/vmagent.c tests/vm/frame.c tests/vm/frame.h
 $(LAB)/init: tests/vm/init.c
