@@ -117,6 +117,22 @@ static int read_setup(struct kho_agent_told *t, const KhoLink__Setup *s, struct 
 	return 0;
 }
 
+/* Both kernels as this one sees them: for whoever watches `khoctl console`. */
+static void say_instances(struct kho_agent *a)
+{
+	_cleanup_free_ char *text = NULL;
+	char *line, *next;
+
+	if (kho_read_file("/proc/multikernel", 65536, &text, NULL, NULL) < 0)
+		return;
+	for (line = text; line && *line; line = next) {
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		a->conf->say("%s", line);
+	}
+}
+
 int kho_agent_setup(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
 {
 	const struct kho_machine *m = a->conf->machine;
@@ -147,5 +163,6 @@ int kho_agent_setup(struct kho_agent *a, struct kho_request *rq, struct kho_err 
 	a->set_up = true;
 	steal_ptr(t);
 	pthread_mutex_unlock(&a->lock);
+	say_instances(a);
 	return 0;
 }

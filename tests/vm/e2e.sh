@@ -86,6 +86,29 @@ wait_alone() {
 	die "$1 did not become the only kernel: $s"
 }
 
+# While an upgrade runs: both kernels as the outgoing one shows them, and the incoming one's messages, which hold its own view.
+watch_both() {
+	local seen="$out/both.$1"
+	rm -f "$seen" "$out/console.$1"
+	until vm sh -c 'khoctl list && cat /proc/multikernel' > "$seen.new" 2> /dev/null && [ "$(grep -cE ' ready ' "$seen.new")" -ge 4 ]; do
+		sleep 0.5
+	done
+	mv "$seen.new" "$seen"
+	vm khoctl console > "$out/console.$1" 2>&1
+}
+
+# both_seen N FROM TO: two kernels at the same time, told by both
+both_seen() {
+	local r
+	say "two kernels at once: as $2 showed them, and as $3 did (khoctl console)"
+	cat "$out/both.$1" 2> /dev/null || die "khoctl list never showed two kernels"
+	grep -a 'khoctl-incoming: .*[0-9] ' "$out/console.$1" | grep -aE ' (RELEASE|'"${2//+/.}|${3//+/.}"') ' || true
+	for r in "$2" "$3"; do
+		[ "$(grep -cF "$r" "$out/both.$1")" -ge 2 ] || die "$2 does not show $r"
+		[ "$(grep -aF 'khoctl-incoming:' "$out/console.$1" | grep -acF " $r ")" -ge 1 ] || die "$3 does not show $r"
+	done
+}
+
 # upgrade N: check, upgrade with live progress, wait; report into upgrade.N.json (with the floor, if floor.N is there)
 upgrade() {
 	local n=$1 from to image
@@ -94,8 +117,13 @@ upgrade() {
 	printf '%s\n' "# khoctl check --to $image"
 	vm khoctl check --to "$image" || die "check"
 	printf '%s\n' "# khoctl upgrade --to $image"
-	vm khoctl upgrade --to "$image" || die "upgrade $n: exit code $?"
+	watch_both "$n" &
+	local watcher=$! rc=0
+	vm khoctl upgrade --to "$image" || rc=$?
+	kill "$watcher" 2> /dev/null || true
+	[ "$rc" = 0 ] || die "upgrade $n: exit code $rc"
 	client_alive
+	both_seen "$n" "$from" "$to"
 	wait_alone "$to"
 	client_alive
 	vm khoctl report --json > "$out/report.$n.json" || die "report"
