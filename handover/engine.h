@@ -87,7 +87,7 @@ struct kho_engine_ops {
 	int (*retire)(struct kho_engine *e, struct kho_err *err);
 	/* Own state in the ledger: enum kho_instance_state. */
 	int (*set_state)(struct kho_engine *e, unsigned state, struct kho_err *err);
-	/* false and a reason when the incoming kernel is dead, hung (heartbeat older than 3 s) or fenced. [any] */
+	/* false and a reason when the incoming kernel is dead, hung (heartbeat older than 10 s) or fenced. [any] */
 	bool (*peer_alive)(struct kho_engine *e, struct kho_err *why);
 	void (*free)(struct kho_engine *e);
 };
