@@ -57,3 +57,12 @@ int kho_wrap(struct kho_err *err, const char *fmt, ...)
 		err->msg[0] = '\0';
 	return err->code ? err->code : -EIO;
 }
+
+void kho_first_failure(int rc, const struct kho_err *from, int *first, struct kho_err *err)
+{
+	if (rc >= 0 || *first < 0)
+		return;
+	*first = rc;
+	if (err)
+		*err = *from;
+}

@@ -27,4 +27,10 @@ int kho_fail_errno(struct kho_err *err, const char *fmt, ...) __attribute__((for
 /* Prefix context ("freeze redis") to a filled err on the way up; returns err->code. */
 int kho_wrap(struct kho_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/*
+ * For an undo that goes on after a failure: if rc < 0 and *first is 0, remember rc and copy *from
+ * to *err (may be NULL).
+ */
+void kho_first_failure(int rc, const struct kho_err *from, int *first, struct kho_err *err);
+
 #endif

@@ -175,12 +175,3 @@ int kho_context_disk_back(struct kho_upgrade *u, struct kho_err *err)
 
 	return rc < 0 ? rc : rc2;
 }
-
-void kho_first_failure(int rc, const struct kho_err *from, int *first, struct kho_err *err)
-{
-	if (rc >= 0 || *first < 0)
-		return;
-	*first = rc;
-	if (err)
-		*err = *from;
-}

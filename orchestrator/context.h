@@ -71,7 +71,4 @@ int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s,
 void kho_context_disk_away(struct kho_upgrade *u);
 int kho_context_disk_back(struct kho_upgrade *u, struct kho_err *err) __must_check;
 
-/* Keep the first failure: if rc < 0 and *first is 0, remember rc and copy from to err. */
-void kho_first_failure(int rc, const struct kho_err *from, int *first, struct kho_err *err);
-
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * block, incoming side: find the disk again by PCI address, serial and size (names shift), look at it
- * through snapshots with their stores in RAM, mount; after commit merge.
+ * block, incoming side: find the disk again by PCI address, serial and size (names shift), look at
+ * it through snapshots with their stores in RAM, mount; after commit merge.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -28,13 +28,13 @@
 
 static struct {
 	Kho__Block *b;
-	bool *taken;			/* for each disk */
-	char (*name)[NAME_MAX + 1];	/* for each disk: its name here */
+	bool *taken;		    /* for each disk */
+	char (*name)[NAME_MAX + 1]; /* for each disk: its name here */
 	struct in_source {
 		dev_t origin, cow;
 		bool mapped, hidden;
-	} *s;
-	bool *mounted;			/* for each mount */
+	} * s;
+	bool *mounted; /* for each mount */
 } in;
 
 static void in_done(void)
@@ -126,12 +126,14 @@ static int load_modules(struct kho_err *err)
 		if (in.b->source[i]->cow_bytes >> 10 > kib)
 			kib = in.b->source[i]->cow_bytes >> 10;
 	/* pages are allocated when they are written */
-	snprintf(brd, sizeof(brd), "brd rd_nr=%zu rd_size=%llu", in.b->n_source, (unsigned long long)kib);
+	snprintf(brd, sizeof(brd), "brd rd_nr=%zu rd_size=%llu", in.b->n_source,
+		 (unsigned long long)kib);
 	const char *const base[] = { "dm_mod", "dm_snapshot", brd };
 
 	ret = kho_modules_load(base, KHO_ARRAY_SIZE(base), err);
 	for (size_t i = 0; !ret && i < in.b->n_disk; i++)
-		ret = kho_modules_load((const char *const *)in.b->disk[i]->modules, in.b->disk[i]->n_modules, err);
+		ret = kho_modules_load((const char *const *)in.b->disk[i]->modules,
+				       in.b->disk[i]->n_modules, err);
 	for (size_t i = 0; !ret && i < in.b->n_source; i++) {
 		const char *const fs[] = { in.b->source[i]->fstype };
 
@@ -211,7 +213,8 @@ static int find_disk(size_t i, struct kho_err *err)
 			return 0;
 		}
 		if (kho_clock_us() > end)
-			return kho_fail(err, -ENODEV, "no disk of %llu sectors with serial \"%s\" on %s",
+			return kho_fail(err, -ENODEV,
+					"no disk of %llu sectors with serial \"%s\" on %s",
 					(unsigned long long)d->sectors, d->serial, d->pci);
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	}
@@ -233,7 +236,8 @@ static int find_source(size_t i, dev_t *out, struct kho_err *err)
 		_cleanup_free_ char *number = NULL;
 
 		snprintf(path, sizeof(path), "%s/%s/partition", dir, e->d_name);
-		if (e->d_name[0] == '.' || kho_read_line(path, &number, NULL) < 0 || strtoul(number, NULL, 10) != s->partition)
+		if (e->d_name[0] == '.' || kho_read_line(path, &number, NULL) < 0 ||
+		    strtoul(number, NULL, 10) != s->partition)
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
 		return device_number(path, out, err);
@@ -267,7 +271,8 @@ static int set_readonly(dev_t dev, int on, struct kho_err *err)
 	if (fd < 0)
 		return fd;
 	if (ioctl(fd, BLKROSET, &on) < 0)
-		return kho_fail_errno(err, "make block device %u:%u %s", major(dev), minor(dev), on ? "read-only" : "writable");
+		return kho_fail_errno(err, "make block device %u:%u %s", major(dev), minor(dev),
+				      on ? "read-only" : "writable");
 	return 0;
 }
 
@@ -278,7 +283,9 @@ static int drop_cache(dev_t dev, struct kho_err *err)
 
 	if (fd < 0)
 		return fd;
-	return ioctl(fd, BLKFLSBUF, 0) < 0 ? kho_fail_errno(err, "flush block device %u:%u", major(dev), minor(dev)) : 0;
+	return ioctl(fd, BLKFLSBUF, 0) < 0
+		       ? kho_fail_errno(err, "flush block device %u:%u", major(dev), minor(dev))
+		       : 0;
 }
 
 /* A store whose first chunk is zero is a new one to dm-snapshot. */
@@ -309,7 +316,8 @@ static int map_source(struct kho_env *env, size_t i, struct kho_err *err)
 	if (ret < 0)
 		return ret;
 	dm_name(i, name);
-	snprintf(params, sizeof(params), "%u:%u %u:%u P 8", major(s->origin), minor(s->origin), major(s->cow), minor(s->cow));
+	snprintf(params, sizeof(params), "%u:%u %u:%u P 8", major(s->origin), minor(s->origin),
+		 major(s->cow), minor(s->cow));
 	s->mapped = true;
 	ret = kho_dm_create(name, "snapshot", in.b->source[i]->sectors, params, &dev, err);
 	if (ret < 0)
@@ -317,7 +325,8 @@ static int map_source(struct kho_env *env, size_t i, struct kho_err *err)
 	snprintf(node, sizeof(node), "/dev/mapper/%s", name);
 	hidden_dir(env, i, dir);
 	s->hidden = true;
-	return kho_mount_hidden(node, in.b->source[i]->fstype, in.b->source[i]->options, dir, env, err);
+	return kho_mount_hidden(node, in.b->source[i]->fstype, in.b->source[i]->options, dir, env,
+				err);
 }
 
 static int take_disks(struct kho_env *env, struct kho_err *err)
@@ -386,15 +395,19 @@ int kho_block_verify(struct kho_env *env, struct kho_report *r, struct kho_err *
 			ret = kho_report_add(r, KHO_V_NO, "device", name, NULL, "%s", e.msg);
 		else if (sscanf(status, "%llu/%llu", &used, &total) != 2)
 			ret = kho_report_add(r, KHO_V_NO, "device", name, NULL,
-					     "its store for what is written before commit: %s", status);
+					     "its store for what is written before commit: %s",
+					     status);
 		else
-			ret = kho_report_add(r, KHO_V_OK, "device", name, NULL, "%llu of %llu KiB of its store in use", used / 2, total / 2);
+			ret = kho_report_add(r, KHO_V_OK, "device", name, NULL,
+					     "%llu of %llu KiB of its store in use", used / 2,
+					     total / 2);
 	}
 	for (size_t i = 0; in.b && !ret && i < in.b->n_mount; i++) {
 		struct statvfs st;
 
 		if (statvfs(in.b->mount[i]->target, &st) < 0)
-			ret = kho_report_add(r, KHO_V_NO, "mount", in.b->mount[i]->target, NULL, "%s", strerror(errno));
+			ret = kho_report_add(r, KHO_V_NO, "mount", in.b->mount[i]->target, NULL,
+					     "%s", strerror(errno));
 	}
 	return ret ? kho_fail(err, ret, "report: out of memory") : 0;
 }
@@ -412,14 +425,14 @@ static int unmap_source(struct kho_env *env, size_t i, struct kho_err *err)
 	}
 	if (in.s[i].mapped) {
 		dm_name(i, name);
-		kho_keep_first(&first, err, kho_dm_remove(name, &e), &e);
+		kho_first_failure(kho_dm_remove(name, &e), &e, &first, err);
 	}
 	/* a store that is used again must begin with zeros */
 	if (in.s[i].cow)
-		kho_keep_first(&first, err, clear_store(in.s[i].cow, &e), &e);
+		kho_first_failure(clear_store(in.s[i].cow, &e), &e, &first, err);
 	if (in.s[i].origin) {
-		kho_keep_first(&first, err, drop_cache(in.s[i].origin, &e), &e);
-		kho_keep_first(&first, err, set_readonly(in.s[i].origin, 0, &e), &e);
+		kho_first_failure(drop_cache(in.s[i].origin, &e), &e, &first, err);
+		kho_first_failure(set_readonly(in.s[i].origin, 0, &e), &e, &first, err);
 	}
 	memset(&in.s[i], 0, sizeof(in.s[i]));
 	return first;
@@ -436,15 +449,15 @@ int kho_block_discard(struct kho_env *env, struct kho_err *err)
 			continue;
 		if (umount2(in.b->mount[i]->target, UMOUNT_NOFOLLOW) < 0) {
 			kho_fail_errno(&e, "unmount %s", in.b->mount[i]->target);
-			kho_keep_first(&first, err, e.code, &e);
+			kho_first_failure(e.code, &e, &first, err);
 		}
 		in.mounted[i] = false;
 	}
 	for (size_t i = in.b ? in.b->n_source : 0; i-- > 0;)
-		kho_keep_first(&first, err, unmap_source(env, i, &e), &e);
+		kho_first_failure(unmap_source(env, i, &e), &e, &first, err);
 	for (size_t i = in.b ? in.b->n_disk : 0; i-- > 0;) {
 		if (in.taken[i] && kho_pci_parse(in.b->disk[i]->pci, &a))
-			kho_keep_first(&first, err, env->ops->pci_give(env, a, &e), &e);
+			kho_first_failure(env->ops->pci_give(env, a, &e), &e, &first, err);
 		in.taken[i] = false;
 	}
 	return first;
@@ -465,10 +478,12 @@ int kho_block_finish(struct kho_env *env, struct kho_err *err)
 		if (!s->mapped)
 			continue;
 		dm_name(i, name);
-		kho_keep_first(&first, err, set_readonly(s->origin, 0, &e), &e);
-		kho_keep_first(&first, err, kho_merge_begin(name, s->origin, s->cow, in.b->source[i]->sectors, &e), &e);
+		kho_first_failure(set_readonly(s->origin, 0, &e), &e, &first, err);
+		kho_first_failure(kho_merge_begin(name, s->origin, s->cow, in.b->source[i]->sectors,
+						  &e),
+				  &e, &first, err);
 	}
-	kho_keep_first(&first, err, kho_merge_watch(&e), &e);
+	kho_first_failure(kho_merge_watch(&e), &e, &first, err);
 	in_done();
 	return first;
 }

@@ -14,14 +14,20 @@
 #include "state-serializers/block.h"
 #include "state-serializers/common.h"
 
-#define STATE "block-out"
+#define STATE		 "block-out"
 #define MERGE_TIMEOUT_US (60 * 1000000ull)
 
-enum { STEP_NO, STEP_QUIESCING, STEP_QUIESCED, STEP_GIVING, STEP_GIVEN };	/* odd: begun, even: done */
+enum {
+	STEP_NO,
+	STEP_QUIESCING,
+	STEP_QUIESCED,
+	STEP_GIVING,
+	STEP_GIVEN
+}; /* odd: begun, even: done */
 
 static struct {
-	Kho__Block *b;		/* NULL: nothing preserved by this process */
-	int *fd;		/* for each source: its first mount point, -1 */
+	Kho__Block *b; /* NULL: nothing preserved by this process */
+	int *fd;       /* for each source: its first mount point, -1 */
 } o;
 
 static void out_done(struct kho_env *env)
@@ -81,7 +87,8 @@ static void load(struct kho_env *env)
 	kho_blob_done(&b);
 }
 
-int kho_block_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err)
+int kho_block_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more,
+		       struct kho_err *err)
 {
 	uint64_t begin = kho_clock_us();
 	int ret = 0;
@@ -126,7 +133,8 @@ static int freeze_sources(struct kho_env *env, struct kho_err *err)
 			continue;
 		/* read-only: nothing to freeze; the others have been looked at by probe */
 		if (errno != EOPNOTSUPP)
-			ret = kho_fail_errno(err, "freeze file system on %s", o.b->disk[o.b->source[i]->disk]->name);
+			ret = kho_fail_errno(err, "freeze file system on %s",
+					     o.b->disk[o.b->source[i]->disk]->name);
 	}
 	return ret;
 }
@@ -195,10 +203,10 @@ static int unfreeze_disk(struct kho_env *env, Kho__BlockDisk *d, struct kho_err 
 		return 0;
 	if (d->step >= STEP_GIVING) {
 		ret = env->ops->pci_take(env, a, &e);
-		kho_keep_first(&first, err, d->step == STEP_GIVEN ? ret : 0, &e);
+		kho_first_failure(d->step == STEP_GIVEN ? ret : 0, &e, &first, err);
 	}
 	ret = env->ops->pci_unquiesce(env, a, &e);
-	kho_keep_first(&first, err, d->step >= STEP_QUIESCED ? ret : 0, &e);
+	kho_first_failure(d->step >= STEP_QUIESCED ? ret : 0, &e, &first, err);
 	d->step = STEP_NO;
 	return first ? kho_wrap(err, "%s", d->name) : 0;
 }
@@ -212,14 +220,16 @@ int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
 	if (!o.b)
 		return 0;
 	for (size_t i = o.b->n_disk; i-- > 0;)
-		kho_keep_first(&first, err, unfreeze_disk(env, o.b->disk[i], &e), &e);
+		kho_first_failure(unfreeze_disk(env, o.b->disk[i], &e), &e, &first, err);
 	for (size_t i = 0; i < o.b->n_source; i++) {
 		if (!o.b->source[i]->frozen)
 			continue;
 		/* EINVAL: was not frozen */
-		if (o.fd && o.fd[i] >= 0 && ioctl(o.fd[i], FITHAW, 0) < 0 && errno != EINVAL && errno != EOPNOTSUPP) {
-			kho_fail_errno(&e, "thaw file system on %s", o.b->disk[o.b->source[i]->disk]->name);
-			kho_keep_first(&first, err, e.code, &e);
+		if (o.fd && o.fd[i] >= 0 && ioctl(o.fd[i], FITHAW, 0) < 0 && errno != EINVAL &&
+		    errno != EOPNOTSUPP) {
+			kho_fail_errno(&e, "thaw file system on %s",
+				       o.b->disk[o.b->source[i]->disk]->name);
+			kho_first_failure(e.code, &e, &first, err);
 		}
 		o.b->source[i]->frozen = false;
 	}
@@ -230,7 +240,8 @@ int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
 int kho_block_forget(struct kho_env *env, struct kho_err *err)
 {
 	(void)err;
-	/* the mounts stay, frozen, until this kernel ends: unmounting would write to a disk that is not ours any more */
+	/* the mounts stay, frozen, until this kernel ends: unmounting would write to a disk that is
+	 * not ours any more */
 	out_done(env);
 	return 0;
 }

@@ -28,13 +28,16 @@ int kho_pb_pack(const ProtobufCMessage *m, struct kho_blob *out, struct kho_err 
 	return 0;
 }
 
-void *kho_pb_unpack(const ProtobufCMessageDescriptor *d, const struct kho_blob *in, struct kho_err *err)
+void *kho_pb_unpack(const ProtobufCMessageDescriptor *d, const struct kho_blob *in,
+		    struct kho_err *err)
 {
 	static const uint8_t none;
-	void *m = protobuf_c_message_unpack(d, NULL, in ? in->len : 0, in && in->data ? in->data : &none);
+	void *m = protobuf_c_message_unpack(d, NULL, in ? in->len : 0,
+					    in && in->data ? in->data : &none);
 
 	if (!m)
-		kho_fail(err, -EBADMSG, "state of %s: %zu bytes that are no such message", d->short_name, in ? in->len : 0);
+		kho_fail(err, -EBADMSG, "state of %s: %zu bytes that are no such message",
+			 d->short_name, in ? in->len : 0);
 	return m;
 }
 
@@ -86,12 +89,14 @@ int kho_pb_set(char **field, const char *value)
 
 static int state_path(struct kho_env *env, const char *name, char path[PATH_MAX])
 {
-	if (!env->run_dir || snprintf(path, PATH_MAX, "%s/%s.state", env->run_dir, name) >= PATH_MAX)
+	if (!env->run_dir ||
+	    snprintf(path, PATH_MAX, "%s/%s.state", env->run_dir, name) >= PATH_MAX)
 		return -ENAMETOOLONG;
 	return 0;
 }
 
-int kho_state_save(struct kho_env *env, const char *name, const struct kho_blob *b, struct kho_err *err)
+int kho_state_save(struct kho_env *env, const char *name, const struct kho_blob *b,
+		   struct kho_err *err)
 {
 	char path[PATH_MAX];
 
@@ -141,9 +146,10 @@ static int load_one(struct kmod_ctx *ctx, const char *text, struct kho_err *err)
 	int ret = kmod_module_new_from_lookup(ctx, name, &list);
 
 	if (ret < 0 || !list)
-		return kho_fail(err, ret < 0 ? ret : -ENOENT, "module %s: not found for this kernel", name);
+		return kho_fail(err, ret < 0 ? ret : -ENOENT,
+				"module %s: not found for this kernel", name);
 	ret = 0;
-	kmod_list_foreach(l, list) {
+	kmod_list_foreach (l, list) {
 		struct kmod_module *m = kmod_module_get_module(l);
 
 		ret = kmod_module_probe_insert_module(m, 0, options, NULL, NULL, NULL);
@@ -167,7 +173,7 @@ int kho_modules_load(const char *const *names, size_t n, struct kho_err *err)
 		struct kho_err e = KHO_ERR_INIT;
 		int ret = load_one(ctx, names[i], &e);
 
-		kho_keep_first(&first, err, ret, &e);
+		kho_first_failure(ret, &e, &first, err);
 	}
 	return first;
 }
@@ -182,7 +188,8 @@ bool kho_pci_parse(const char *text, struct kho_pci_addr *out)
 	unsigned seg, bus, dev, fn;
 	int end = 0;
 
-	if (sscanf(text, "%4x:%2x:%2x.%1o%n", &seg, &bus, &dev, &fn, &end) != 4 || text[end] || dev > 31)
+	if (sscanf(text, "%4x:%2x:%2x.%1o%n", &seg, &bus, &dev, &fn, &end) != 4 || text[end] ||
+	    dev > 31)
 		return false;
 	*out = (struct kho_pci_addr){ .segment = seg, .bus = bus, .devfn = dev << 3 | fn };
 	return true;
@@ -190,11 +197,13 @@ bool kho_pci_parse(const char *text, struct kho_pci_addr *out)
 
 void kho_pci_format(struct kho_pci_addr a, char out[KHO_PCI_LEN])
 {
-	snprintf(out, KHO_PCI_LEN, "%04x:%02x:%02x.%o", a.segment, a.bus, a.devfn >> 3, a.devfn & 7u);
+	snprintf(out, KHO_PCI_LEN, "%04x:%02x:%02x.%o", a.segment, a.bus, a.devfn >> 3,
+		 a.devfn & 7u);
 }
 
 /* The resolved path, cut behind the PCI function; -ENOENT when there is none in it. */
-static int resolve_to_pci(const char *sysroot, const char *path, char full[PATH_MAX], char name[KHO_PCI_LEN])
+static int resolve_to_pci(const char *sysroot, const char *path, char full[PATH_MAX],
+			  char name[KHO_PCI_LEN])
 {
 	_cleanup_free_ char *p = kho_sysroot_path(sysroot, path);
 	struct kho_pci_addr a;
@@ -252,15 +261,6 @@ int kho_driver_modules(const char *sysroot, const char *path, char ***out, size_
 		}
 	}
 	return 0;
-}
-
-void kho_keep_first(int *ret, struct kho_err *err, int rc, const struct kho_err *e)
-{
-	if (rc >= 0 || *ret < 0)
-		return;
-	*ret = rc;
-	if (err)
-		*err = *e;
 }
 
 void kho_phase(struct kho_env *env, const char *name, uint64_t begin_us)

@@ -52,9 +52,6 @@ int kho_pci_of_sysfs(const char *sysroot, const char *path, char name[KHO_PCI_LE
 /* Names of the driver modules from the sysfs node up to and including its PCI function, appended to a repeated string field. */
 int kho_driver_modules(const char *sysroot, const char *path, char ***out, size_t *n);
 
-/* Keep the first error of an undo that goes on: *ret and *err take rc and e when *ret is 0. */
-void kho_keep_first(int *ret, struct kho_err *err, int rc, const struct kho_err *e);
-
 /* Say a line to the operator if there is anybody to listen. */
 #define kho_note(env, ...) do { if ((env)->ops && (env)->ops->note) (env)->ops->note((env), __VA_ARGS__); } while (0)
 void kho_phase(struct kho_env *env, const char *name, uint64_t begin_us);

@@ -30,7 +30,9 @@ static bool is_sane(const char *path)
 
 static int set_meta(const Kho__FileEntry *e, const char *full, struct kho_err *err)
 {
-	struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = e->mtime_ns / 1000000000, .tv_nsec = e->mtime_ns % 1000000000 } };
+	struct timespec t[2] = { { .tv_nsec = UTIME_OMIT },
+				 { .tv_sec = e->mtime_ns / 1000000000,
+				   .tv_nsec = e->mtime_ns % 1000000000 } };
 
 	if (lchown(full, e->uid, e->gid) < 0)
 		return kho_fail_errno(err, "change owner of %s", full);
@@ -38,18 +40,24 @@ static int set_meta(const Kho__FileEntry *e, const char *full, struct kho_err *e
 	if (!S_ISLNK(e->mode) && chmod(full, e->mode & 07777) < 0)
 		return kho_fail_errno(err, "change mode of %s", full);
 	for (size_t i = 0; i < e->n_xattr; i++)
-		if (lsetxattr(full, e->xattr[i]->name, e->xattr[i]->value.data, e->xattr[i]->value.len, 0) < 0 && errno != ENOTSUP)
+		if (lsetxattr(full, e->xattr[i]->name, e->xattr[i]->value.data,
+			      e->xattr[i]->value.len, 0) < 0 &&
+		    errno != ENOTSUP)
 			return kho_fail_errno(err, "%s: attribute %s", full, e->xattr[i]->name);
-	return utimensat(AT_FDCWD, full, t, AT_SYMLINK_NOFOLLOW) < 0 ? kho_fail_errno(err, "set time of %s", full) : 0;
+	return utimensat(AT_FDCWD, full, t, AT_SYMLINK_NOFOLLOW) < 0
+		       ? kho_fail_errno(err, "set time of %s", full)
+		       : 0;
 }
 
-static int copy_contents(struct kho_env *env, const Kho__FileEntry *e, const char *to, struct kho_err *err)
+static int copy_contents(struct kho_env *env, const Kho__FileEntry *e, const char *to,
+			 struct kho_err *err)
 {
 	char from[PATH_MAX];
 
 	snprintf(from, sizeof(from), "%s/%s", env->images_dir, e->image);
 	_cleanup_close_ int src = open(from, O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int dst = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	_cleanup_close_ int dst =
+		open(to, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	ssize_t n;
 
 	if (src < 0)
@@ -91,17 +99,20 @@ static void delete_others(const Kho__FileEntry *e, const char *full)
 
 		for (size_t i = 0; !listed && i < e->n_names; i++)
 			listed = !strcmp(e->names[i], de->d_name);
-		if (!listed && snprintf(path, sizeof(path), "%s/%s", full, de->d_name) < (int)sizeof(path))
+		if (!listed &&
+		    snprintf(path, sizeof(path), "%s/%s", full, de->d_name) < (int)sizeof(path))
 			nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 	}
 }
 
-static int apply_one(struct kho_env *env, const char *root, const Kho__FileEntry *e, struct kho_err *err)
+static int apply_one(struct kho_env *env, const char *root, const Kho__FileEntry *e,
+		     struct kho_err *err)
 {
 	char full[PATH_MAX - 8], tmp[PATH_MAX];
 	int ret = 0;
 
-	if (!is_sane(e->path) || snprintf(full, sizeof(full), "%s%s", root, e->path) >= (int)sizeof(full))
+	if (!is_sane(e->path) ||
+	    snprintf(full, sizeof(full), "%s%s", root, e->path) >= (int)sizeof(full))
 		return kho_fail(err, -EBADMSG, "state of files: bad path");
 	make_room(full, e->mode);
 	if (S_ISDIR(e->mode)) {
@@ -129,7 +140,8 @@ static int apply_one(struct kho_env *env, const char *root, const Kho__FileEntry
 	return set_meta(e, full, err);
 }
 
-int kho_ramroot_apply(struct kho_env *env, const char *root, const Kho__Files *list, struct kho_err *err)
+int kho_ramroot_apply(struct kho_env *env, const char *root, const Kho__Files *list,
+		      struct kho_err *err)
 {
 	int first = 0;
 
@@ -139,7 +151,7 @@ int kho_ramroot_apply(struct kho_env *env, const char *root, const Kho__Files *l
 
 		if (ret < 0)
 			kho_note(env, "%s", e.msg);
-		kho_keep_first(&first, err, ret, &e);
+		kho_first_failure(ret, &e, &first, err);
 	}
 	/* times of directories again: what was put into them has moved them */
 	for (size_t i = list->n_entry; i-- > 0;) {

@@ -4,8 +4,8 @@
  * directions are led while the incoming kernel is in the dark.
  *
  * Adding or deleting a ROOT or clsact qdisc takes the interface's queues down for a grace period
- * (what is sent meanwhile is lost); adding or deleting a filter, holding and releasing a plug does not.
- * So qdiscs are changed only while nothing depends on them, filters and plugs do the work.
+ * (what is sent meanwhile is lost); adding or deleting a filter, holding and releasing a plug does
+ * not. So qdiscs are changed only while nothing depends on them, filters and plugs do the work.
  */
 #include <errno.h>
 #include <linux/if_link.h>
@@ -23,16 +23,16 @@
 #include "state-serializers/common.h"
 #include "state-serializers/netdev-nl.h"
 
-#define PLUG_HANDLE	0x4b480000u	/* "KH" */
-#define CLSACT_HANDLE	TC_H_MAKE(TC_H_CLSACT, 0)
-#define NOTHING_POLL_US	500
-#define PAUSE_US	200
+#define PLUG_HANDLE	 0x4b480000u /* "KH" */
+#define CLSACT_HANDLE	 TC_H_MAKE(TC_H_CLSACT, 0)
+#define NOTHING_POLL_US	 500
+#define PAUSE_US	 200
 #define PAUSE_TIMEOUT_US 1000000
 
 enum { PRIO_ARP = 1, PRIO_ND = 2, PRIO_ALL = 3 };
 
-static struct nlmsghdr *tc_request(struct kho_nl *nl, uint16_t type, uint16_t flags, int ifindex, uint32_t parent,
-				   uint32_t handle, uint32_t info)
+static struct nlmsghdr *tc_request(struct kho_nl *nl, uint16_t type, uint16_t flags, int ifindex,
+				   uint32_t parent, uint32_t handle, uint32_t info)
 {
 	struct nlmsghdr *nlh = kho_nl_request(nl, type, flags, sizeof(struct tcmsg));
 	struct tcmsg *tcm = mnl_nlmsg_get_payload(nlh);
@@ -45,10 +45,12 @@ static struct nlmsghdr *tc_request(struct kho_nl *nl, uint16_t type, uint16_t fl
 	return nlh;
 }
 
-static int plug_send(struct kho_nl *nl, int ifindex, int action, uint16_t flags, struct kho_err *err, const char *what)
+static int plug_send(struct kho_nl *nl, int ifindex, int action, uint16_t flags,
+		     struct kho_err *err, const char *what)
 {
 	struct tc_plug_qopt opt = { .action = action, .limit = KHO_PLUG_LIMIT };
-	struct nlmsghdr *nlh = tc_request(nl, RTM_NEWQDISC, flags, ifindex, TC_H_ROOT, PLUG_HANDLE, 0);
+	struct nlmsghdr *nlh =
+		tc_request(nl, RTM_NEWQDISC, flags, ifindex, TC_H_ROOT, PLUG_HANDLE, 0);
 
 	mnl_attr_put_strz(nlh, TCA_KIND, "plug");
 	mnl_attr_put(nlh, TCA_OPTIONS, sizeof(opt), &opt);
@@ -57,7 +59,8 @@ static int plug_send(struct kho_nl *nl, int ifindex, int action, uint16_t flags,
 
 int kho_plug_add(struct kho_nl *nl, int ifindex, struct kho_err *err)
 {
-	return plug_send(nl, ifindex, TCQ_PLUG_LIMIT, NLM_F_CREATE | NLM_F_EXCL, err, "add plug qdisc");
+	return plug_send(nl, ifindex, TCQ_PLUG_LIMIT, NLM_F_CREATE | NLM_F_EXCL, err,
+			 "add plug qdisc");
 }
 
 int kho_plug_hold(struct kho_nl *nl, int ifindex, struct kho_err *err)
@@ -72,8 +75,8 @@ int kho_plug_release(struct kho_nl *nl, int ifindex, struct kho_err *err)
 
 int kho_plug_del(struct kho_nl *nl, int ifindex, struct kho_err *err)
 {
-	int ret = kho_nl_do(nl, tc_request(nl, RTM_DELQDISC, 0, ifindex, TC_H_ROOT, PLUG_HANDLE, 0), err,
-			    "delete plug qdisc (interface %d)", ifindex);
+	int ret = kho_nl_do(nl, tc_request(nl, RTM_DELQDISC, 0, ifindex, TC_H_ROOT, PLUG_HANDLE, 0),
+			    err, "delete plug qdisc (interface %d)", ifindex);
 
 	return ret == -ENOENT || ret == -ENODEV ? 0 : ret;
 }
@@ -89,9 +92,10 @@ static void read_qlen(const struct nlattr *stats2, uint32_t *out)
 {
 	const struct nlattr *a;
 
-	mnl_attr_for_each_nested(a, stats2)
-		if (mnl_attr_get_type(a) == TCA_STATS_QUEUE && mnl_attr_get_payload_len(a) >= sizeof(struct gnet_stats_queue))
-			*out = ((const struct gnet_stats_queue *)mnl_attr_get_payload(a))->qlen;
+	mnl_attr_for_each_nested(a, stats2) if (mnl_attr_get_type(a) == TCA_STATS_QUEUE &&
+						mnl_attr_get_payload_len(a) >=
+							sizeof(struct gnet_stats_queue)) *out =
+		((const struct gnet_stats_queue *)mnl_attr_get_payload(a))->qlen;
 }
 
 static int on_qdisc(const struct nlmsghdr *nlh, void *data)
@@ -107,7 +111,8 @@ static int on_qdisc(const struct nlmsghdr *nlh, void *data)
 	if (tcm->tcm_parent != TC_H_ROOT)
 		return MNL_CB_OK;
 	q->root_handle = tcm->tcm_handle;
-	mnl_attr_for_each(a, nlh, sizeof(*tcm)) {
+	mnl_attr_for_each(a, nlh, sizeof(*tcm))
+	{
 		if (mnl_attr_get_type(a) == TCA_KIND)
 			snprintf(q->root, sizeof(q->root), "%s", mnl_attr_get_str(a));
 		else if (mnl_attr_get_type(a) == TCA_STATS2)
@@ -121,8 +126,8 @@ static int read_qdiscs(struct kho_nl *nl, struct qdisc_arg *q, struct kho_err *e
 	int ret = -EINTR;
 
 	for (int tries = 0; ret == -EINTR && tries < 5; tries++)
-		ret = kho_nl_dump(nl, tc_request(nl, RTM_GETQDISC, NLM_F_DUMP, q->ifindex, 0, 0, 0), on_qdisc, q, err,
-				  "read qdiscs");
+		ret = kho_nl_dump(nl, tc_request(nl, RTM_GETQDISC, NLM_F_DUMP, q->ifindex, 0, 0, 0),
+				  on_qdisc, q, err, "read qdiscs");
 	return ret;
 }
 
@@ -130,10 +135,12 @@ bool kho_plug_is_there(struct kho_nl *nl, int ifindex)
 {
 	struct qdisc_arg q = { .ifindex = ifindex };
 
-	return !read_qdiscs(nl, &q, NULL) && q.root_handle == PLUG_HANDLE && !strcmp(q.root, "plug");
+	return !read_qdiscs(nl, &q, NULL) && q.root_handle == PLUG_HANDLE &&
+	       !strcmp(q.root, "plug");
 }
 
-int kho_root_qdisc(struct kho_nl *nl, int ifindex, char kind[16], bool *out_clsact, struct kho_err *err)
+int kho_root_qdisc(struct kho_nl *nl, int ifindex, char kind[16], bool *out_clsact,
+		   struct kho_err *err)
 {
 	struct qdisc_arg q = { .ifindex = ifindex };
 	int ret = read_qdiscs(nl, &q, err);
@@ -149,12 +156,15 @@ static int on_stats(const struct nlmsghdr *nlh, void *data)
 	struct kho_queue_stat *s = data;
 	const struct nlattr *a;
 
-	mnl_attr_for_each(a, nlh, sizeof(struct ifinfomsg)) {
+	mnl_attr_for_each(a, nlh, sizeof(struct ifinfomsg))
+	{
 		const struct rtnl_link_stats64 *st = mnl_attr_get_payload(a);
 
-		if (mnl_attr_get_type(a) != IFLA_STATS64 || mnl_attr_get_payload_len(a) < offsetof(struct rtnl_link_stats64, collisions))
+		if (mnl_attr_get_type(a) != IFLA_STATS64 ||
+		    mnl_attr_get_payload_len(a) < offsetof(struct rtnl_link_stats64, collisions))
 			continue;
-		/* an ifb counts what it is given as received and what it passes on as sent; drops of both kinds are over too */
+		/* an ifb counts what it is given as received and what it passes on as sent; drops
+		 * of both kinds are over too */
 		s->in = st->rx_packets;
 		s->out = st->tx_packets + st->tx_dropped + st->rx_dropped;
 	}
@@ -178,7 +188,8 @@ int kho_ifb_add(struct kho_nl *nl, const char *name, int *out_ifindex, struct kh
 
 	if (ret < 0)
 		return ret;
-	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct ifinfomsg));
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
+					      sizeof(struct ifinfomsg));
 
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, name);
 	struct nlattr *info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
@@ -197,7 +208,8 @@ int kho_ifb_add(struct kho_nl *nl, const char *name, int *out_ifindex, struct kh
 
 int kho_clsact_add(struct kho_nl *nl, int ifindex, struct kho_err *err)
 {
-	struct nlmsghdr *nlh = tc_request(nl, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_CLSACT, CLSACT_HANDLE, 0);
+	struct nlmsghdr *nlh = tc_request(nl, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex,
+					  TC_H_CLSACT, CLSACT_HANDLE, 0);
 
 	mnl_attr_put_strz(nlh, TCA_KIND, "clsact");
 	int ret = kho_nl_do(nl, nlh, err, "add clsact (interface %d)", ifindex);
@@ -207,13 +219,15 @@ int kho_clsact_add(struct kho_nl *nl, int ifindex, struct kho_err *err)
 
 int kho_clsact_del(struct kho_nl *nl, int ifindex, struct kho_err *err)
 {
-	int ret = kho_nl_do(nl, tc_request(nl, RTM_DELQDISC, 0, ifindex, TC_H_CLSACT, CLSACT_HANDLE, 0), err,
-			    "delete clsact (interface %d)", ifindex);
+	int ret = kho_nl_do(nl,
+			    tc_request(nl, RTM_DELQDISC, 0, ifindex, TC_H_CLSACT, CLSACT_HANDLE, 0),
+			    err, "delete clsact (interface %d)", ifindex);
 
 	return ret == -ENOENT || ret == -EINVAL || ret == -ENODEV ? 0 : ret;
 }
 
-static struct nlmsghdr *filter(struct kho_nl *nl, uint16_t type, int ifindex, bool ingress, uint32_t prio, uint16_t proto)
+static struct nlmsghdr *filter(struct kho_nl *nl, uint16_t type, int ifindex, bool ingress,
+			       uint32_t prio, uint16_t proto)
 {
 	return tc_request(nl, type, type == RTM_NEWTFILTER ? NLM_F_CREATE | NLM_F_EXCL : 0, ifindex,
 			  TC_H_MAKE(TC_H_CLSACT, ingress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS), 0,
@@ -223,14 +237,16 @@ static struct nlmsghdr *filter(struct kho_nl *nl, uint16_t type, int ifindex, bo
 /* A filter without an action lets the packet pass and ends the search. */
 static int pass_arp(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err *err)
 {
-	struct nlmsghdr *nlh = filter(nl, RTM_NEWTFILTER, ifindex, ingress, PRIO_ARP, ETHERTYPE_ARP);
+	struct nlmsghdr *nlh =
+		filter(nl, RTM_NEWTFILTER, ifindex, ingress, PRIO_ARP, ETHERTYPE_ARP);
 
 	mnl_attr_put_strz(nlh, TCA_KIND, "matchall");
 	mnl_attr_nest_end(nlh, mnl_attr_nest_start(nlh, TCA_OPTIONS));
 	return kho_nl_do(nl, nlh, err, "let ARP pass (interface %d)", ifindex);
 }
 
-/* ICMPv6 directly behind the IPv6 header, types 132..135 and 136..139: neighbour discovery and harmless others. */
+/* ICMPv6 directly behind the IPv6 header, types 132..135 and 136..139: neighbour discovery and
+ * harmless others. */
 static int pass_nd(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err *err)
 {
 	struct {
@@ -245,7 +261,8 @@ static int pass_nd(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err 
 	};
 
 	for (unsigned i = 0; i < 2; i++) {
-		struct nlmsghdr *nlh = filter(nl, RTM_NEWTFILTER, ifindex, ingress, PRIO_ND, ETHERTYPE_IPV6);
+		struct nlmsghdr *nlh =
+			filter(nl, RTM_NEWTFILTER, ifindex, ingress, PRIO_ND, ETHERTYPE_IPV6);
 
 		u.key[1].val = htonl((132u + 4 * i) << 24);
 		mnl_attr_put_strz(nlh, TCA_KIND, "u32");
@@ -253,7 +270,8 @@ static int pass_nd(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err 
 
 		mnl_attr_put(nlh, TCA_U32_SEL, sizeof(u), &u);
 		mnl_attr_nest_end(nlh, opt);
-		int ret = kho_nl_do(nl, nlh, err, "let neighbour discovery pass (interface %d)", ifindex);
+		int ret = kho_nl_do(nl, nlh, err, "let neighbour discovery pass (interface %d)",
+				    ifindex);
 
 		if (ret < 0)
 			return ret;
@@ -263,7 +281,9 @@ static int pass_nd(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err 
 
 static int redirect_all(struct kho_nl *nl, int ifindex, bool ingress, int ifb, struct kho_err *err)
 {
-	struct tc_mirred parms = { .action = TC_ACT_STOLEN, .eaction = TCA_EGRESS_REDIR, .ifindex = ifb };
+	struct tc_mirred parms = { .action = TC_ACT_STOLEN,
+				   .eaction = TCA_EGRESS_REDIR,
+				   .ifindex = ifb };
 	struct nlmsghdr *nlh = filter(nl, RTM_NEWTFILTER, ifindex, ingress, PRIO_ALL, ETH_P_ALL);
 
 	mnl_attr_put_strz(nlh, TCA_KIND, "matchall");
@@ -293,23 +313,31 @@ int kho_redirect_add(struct kho_nl *nl, int ifindex, bool ingress, int ifb, stru
 
 int kho_redirect_del(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err *err)
 {
-	static const struct { uint32_t prio; uint16_t proto; } rows[] = {
-		{ PRIO_ALL, ETH_P_ALL }, { PRIO_ND, ETHERTYPE_IPV6 }, { PRIO_ARP, ETHERTYPE_ARP },
+	static const struct {
+		uint32_t prio;
+		uint16_t proto;
+	} rows[] = {
+		{ PRIO_ALL, ETH_P_ALL },
+		{ PRIO_ND, ETHERTYPE_IPV6 },
+		{ PRIO_ARP, ETHERTYPE_ARP },
 	};
 	int first = 0;
 
 	for (size_t i = 0; i < KHO_ARRAY_SIZE(rows); i++) {
 		struct kho_err e = KHO_ERR_INIT;
-		int ret = kho_nl_do(nl, filter(nl, RTM_DELTFILTER, ifindex, ingress, rows[i].prio, rows[i].proto), &e,
-				    "delete filter %u (interface %d)", rows[i].prio, ifindex);
+		int ret = kho_nl_do(nl,
+				    filter(nl, RTM_DELTFILTER, ifindex, ingress, rows[i].prio,
+					   rows[i].proto),
+				    &e, "delete filter %u (interface %d)", rows[i].prio, ifindex);
 
 		if (ret != -ENOENT && ret != -EINVAL && ret != -ENODEV)
-			kho_keep_first(&first, err, ret, &e);
+			kho_first_failure(ret, &e, &first, err);
 	}
 	return first;
 }
 
-static int read_counters(struct kho_nl *nl, int ifindex, struct kho_queue_stat *s, struct kho_err *err)
+static int read_counters(struct kho_nl *nl, int ifindex, struct kho_queue_stat *s,
+			 struct kho_err *err)
 {
 	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
 
@@ -337,8 +365,9 @@ int kho_ifb_wait_empty(struct kho_nl *nl, int ifb, unsigned timeout_us, struct k
 		if (ret < 0 || (!s.qlen && s.in == s.out))
 			return ret;
 		if (kho_clock_us() > end)
-			return kho_fail(err, -ETIMEDOUT, "interface %d: %u packets wait, %llu are on their way", ifb, s.qlen,
-					(unsigned long long)(s.in - s.out));
+			return kho_fail(err, -ETIMEDOUT,
+					"interface %d: %u packets wait, %llu are on their way", ifb,
+					s.qlen, (unsigned long long)(s.in - s.out));
 		nanosleep(&(struct timespec){ .tv_nsec = NOTHING_POLL_US * 1000 }, NULL);
 	}
 }
@@ -364,12 +393,12 @@ int kho_redirect_end(struct kho_nl *nl, int ifindex, bool ingress, int ifb, stru
 	int first = 0;
 
 	/*
-	 * A packet on its way through the ifb can be overtaken by the first one that goes the direct way.
-	 * In a pause there is none; without any pause for a second a neighbour or two may change places,
-	 * which TCP takes without sending anything again.
+	 * A packet on its way through the ifb can be overtaken by the first one that goes the
+	 * direct way. In a pause there is none; without any pause for a second a neighbour or two
+	 * may change places, which TCP takes without sending anything again.
 	 */
 	wait_for_pause(nl, ifb);
-	kho_keep_first(&first, err, kho_redirect_del(nl, ifindex, ingress, &e), &e);
-	kho_keep_first(&first, err, kho_ifb_wait_empty(nl, ifb, PAUSE_TIMEOUT_US, &e), &e);
+	kho_first_failure(kho_redirect_del(nl, ifindex, ingress, &e), &e, &first, err);
+	kho_first_failure(kho_ifb_wait_empty(nl, ifb, PAUSE_TIMEOUT_US, &e), &e, &first, err);
 	return first;
 }

@@ -3,11 +3,12 @@
  * netdev, incoming side: take the NICs and make them what they were, with every packet of both
  * directions held until commit.
  *
- * Each NIC has two ifbs with a plug.  Filters on clsact lead what arrives into kho-inN and what would be
- * sent into kho-outN: nothing reaches a socket that is not there yet (it would be answered by RST), nothing
- * leaves before commit.  ARP and neighbour discovery pass: they say only that this MAC still has
- * this address, and peers do not give up on it.  The plugs are made anew for each arrival (a
- * released plug stays released).  After commit the empty clsact stays: removing it would lose packets.
+ * Each NIC has two ifbs with a plug.  Filters on clsact lead what arrives into kho-inN and what
+ * would be sent into kho-outN: nothing reaches a socket that is not there yet (it would be answered
+ * by RST), nothing leaves before commit.  ARP and neighbour discovery pass: they say only that this
+ * MAC still has this address, and peers do not give up on it.  The plugs are made anew for each
+ * arrival (a released plug stays released).  After commit the empty clsact stays: removing it would
+ * lose packets.
  */
 #include <dirent.h>
 #include <net/if.h>
@@ -21,14 +22,14 @@
 #include "state-serializers/common.h"
 #include "state-serializers/netdev.h"
 
-#define FIND_TIMEOUT_US	(5 * 1000000u)
+#define FIND_TIMEOUT_US (5 * 1000000u)
 
 static struct {
 	Kho__Netdev *cfg;
 	struct in_link {
 		int ifindex, ifb_in, ifb_out;
 		bool taken, redirected;
-	} *l;		/* one for each cfg->link */
+	} * l; /* one for each cfg->link */
 } in;
 
 static void ifb_names(size_t i, char a[IF_NAMESIZE], char b[IF_NAMESIZE])
@@ -64,19 +65,21 @@ static int delete_ifbs(struct kho_nl *nl, size_t i, struct kho_err *err)
 	int first = 0;
 
 	ifb_names(i, a, b);
-	kho_keep_first(&first, err, kho_link_del(nl, a, &e), &e);
-	kho_keep_first(&first, err, kho_link_del(nl, b, &e), &e);
+	kho_first_failure(kho_link_del(nl, a, &e), &e, &first, err);
+	kho_first_failure(kho_link_del(nl, b, &e), &e, &first, err);
 	in.l[i].ifb_in = in.l[i].ifb_out = 0;
 	return first;
 }
 
 static int load_modules(const Kho__Netdev *cfg, struct kho_err *err)
 {
-	static const char *const base[] = { "ifb numifbs=0", "sch_plug", "sch_ingress", "cls_matchall", "cls_u32", "act_mirred" };
+	static const char *const base[] = { "ifb numifbs=0", "sch_plug", "sch_ingress",
+					    "cls_matchall",  "cls_u32",	 "act_mirred" };
 	int ret = kho_modules_load(base, KHO_ARRAY_SIZE(base), err);
 
 	for (size_t i = 0; !ret && i < cfg->n_link; i++)
-		ret = kho_modules_load((const char *const *)cfg->link[i]->modules, cfg->link[i]->n_modules, err);
+		ret = kho_modules_load((const char *const *)cfg->link[i]->modules,
+				       cfg->link[i]->n_modules, err);
 	return ret;
 }
 
@@ -97,7 +100,8 @@ static int set_cfg(const struct kho_blob *blob, struct kho_err *err)
 			return kho_fail(err, -EBADMSG, "state of netdev: bad interface name");
 		}
 		/* the same interfaces as prepare has seen: their ifbs are ready */
-		if (in.cfg && i < in.cfg->n_link && !strcmp(in.cfg->link[i]->pci, cfg->link[i]->pci))
+		if (in.cfg && i < in.cfg->n_link &&
+		    !strcmp(in.cfg->link[i]->pci, cfg->link[i]->pci))
 			l[i] = in.l[i];
 	}
 	in_done();
@@ -138,7 +142,7 @@ int kho_netdev_unprepare(struct kho_env *env, struct kho_err *err)
 		struct kho_err e = KHO_ERR_INIT;
 
 		if (*in.cfg->link[i]->pci)
-			kho_keep_first(&first, err, delete_ifbs(&nl, i, &e), &e);
+			kho_first_failure(delete_ifbs(&nl, i, &e), &e, &first, err);
 	}
 	in_done();
 	return first;
@@ -155,11 +159,15 @@ static int find_netdev(const char *pci, struct kho_err *err)
 
 		for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
 			snprintf(path, sizeof(path), "/sys/class/net/%s/device", e->d_name);
-			if (e->d_name[0] != '.' && !kho_pci_of_sysfs("", path, at) && !strcmp(at, pci))
+			if (e->d_name[0] != '.' && !kho_pci_of_sysfs("", path, at) &&
+			    !strcmp(at, pci))
 				return if_nametoindex(e->d_name);
 		}
 		if (kho_clock_us() > end)
-			return kho_fail(err, -ENODEV, "no network interface on %s (is its driver in the initramfs?)", pci);
+			return kho_fail(err, -ENODEV,
+					"no network interface on %s (is its driver in the "
+					"initramfs?)",
+					pci);
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	}
 }
@@ -242,9 +250,11 @@ int kho_netdev_verify(struct kho_env *env, struct kho_report *r, struct kho_err 
 		if (!there)
 			ret = kho_report_add(r, KHO_V_NO, "device", l->name, NULL, "is not there");
 		else if (!strcmp(state, "up") || !strcmp(state, "unknown"))
-			ret = kho_report_add(r, KHO_V_OK, "device", l->name, NULL, "is up with %zu addresses", l->n_address);
+			ret = kho_report_add(r, KHO_V_OK, "device", l->name, NULL,
+					     "is up with %zu addresses", l->n_address);
 		else
-			ret = kho_report_add(r, KHO_V_LOSS, "device", l->name, NULL, "has no carrier yet (%s)", state);
+			ret = kho_report_add(r, KHO_V_LOSS, "device", l->name, NULL,
+					     "has no carrier yet (%s)", state);
 	}
 	return ret ? kho_fail(err, ret, "report: out of memory") : 0;
 }
@@ -258,15 +268,17 @@ static int discard_one(struct kho_env *env, struct kho_nl *nl, size_t i, struct 
 	if (!in.l[i].taken || !kho_pci_parse(in.cfg->link[i]->pci, &a))
 		return 0;
 	if (in.l[i].ifindex && nl->s) {
-		kho_keep_first(&first, err, kho_link_set(nl, in.l[i].ifindex, 0, IFF_UP, &e), &e);
-		kho_keep_first(&first, err, kho_clsact_del(nl, in.l[i].ifindex, &e), &e);
+		kho_first_failure(kho_link_set(nl, in.l[i].ifindex, 0, IFF_UP, &e), &e, &first,
+				  err);
+		kho_first_failure(kho_clsact_del(nl, in.l[i].ifindex, &e), &e, &first, err);
 	}
-	kho_keep_first(&first, err, env->ops->pci_give(env, a, &e), &e);
+	kho_first_failure(env->ops->pci_give(env, a, &e), &e, &first, err);
 	in.l[i].taken = in.l[i].redirected = false;
 	in.l[i].ifindex = 0;
-	/* what they held is for the outgoing kernel's clients to send again; the next arrival needs fresh ones */
+	/* what they held is for the outgoing kernel's clients to send again; the next arrival needs
+	 * fresh ones */
 	if (nl->s)
-		kho_keep_first(&first, err, make_ifbs(nl, i, &e), &e);
+		kho_first_failure(make_ifbs(nl, i, &e), &e, &first, err);
 	return first;
 }
 
@@ -278,15 +290,15 @@ int kho_netdev_discard(struct kho_env *env, struct kho_err *err)
 
 	if (!in.cfg)
 		return 0;
-	kho_keep_first(&first, err, kho_nl_open(&nl, &e), &e);
+	kho_first_failure(kho_nl_open(&nl, &e), &e, &first, err);
 	for (size_t i = in.cfg->n_link; i-- > 0;)
-		kho_keep_first(&first, err, discard_one(env, &nl, i, &e), &e);
+		kho_first_failure(discard_one(env, &nl, i, &e), &e, &first, err);
 	return first;
 }
 
 /*
- * The held packets go first, then those that queue up behind them; when nothing is under way the filter goes:
- * from then on packets take the direct way.
+ * The held packets go first, then those that queue up behind them; when nothing is under way the
+ * filter goes: from then on packets take the direct way.
  */
 static int finish_one(struct kho_nl *nl, size_t i, struct kho_err *err)
 {
@@ -296,10 +308,11 @@ static int finish_one(struct kho_nl *nl, size_t i, struct kho_err *err)
 	for (int way = 0; way < 2; way++) {
 		int ifb = way ? in.l[i].ifb_out : in.l[i].ifb_in;
 
-		kho_keep_first(&first, err, kho_redirect_end(nl, in.l[i].ifindex, !way, ifb, &e), &e);
+		kho_first_failure(kho_redirect_end(nl, in.l[i].ifindex, !way, ifb, &e), &e, &first,
+				  err);
 	}
 	in.l[i].redirected = in.l[i].taken = false;
-	kho_keep_first(&first, err, delete_ifbs(nl, i, &e), &e);
+	kho_first_failure(delete_ifbs(nl, i, &e), &e, &first, err);
 	return first;
 }
 
@@ -312,17 +325,17 @@ int kho_netdev_finish(struct kho_env *env, struct kho_err *err)
 
 	if (!in.cfg)
 		return 0;
-	kho_keep_first(&first, err, kho_nl_open(&nl, &e), &e);
+	kho_first_failure(kho_nl_open(&nl, &e), &e, &first, err);
 	for (size_t i = 0; nl.s && i < in.cfg->n_link; i++) {
 		if (!in.l[i].redirected)
 			continue;
-		kho_keep_first(&first, err, kho_plug_release(&nl, in.l[i].ifb_in, &e), &e);
-		kho_keep_first(&first, err, kho_plug_release(&nl, in.l[i].ifb_out, &e), &e);
+		kho_first_failure(kho_plug_release(&nl, in.l[i].ifb_in, &e), &e, &first, err);
+		kho_first_failure(kho_plug_release(&nl, in.l[i].ifb_out, &e), &e, &first, err);
 	}
 	kho_phase(env, "network unlock", begin);
 	for (size_t i = 0; nl.s && i < in.cfg->n_link; i++) {
 		if (in.l[i].redirected)
-			kho_keep_first(&first, err, finish_one(&nl, i, &e), &e);
+			kho_first_failure(finish_one(&nl, i, &e), &e, &first, err);
 		kho_netdev_addrgen(in.cfg->link[i]->name, true, in.cfg->link[i]);
 	}
 	in_done();

@@ -3,9 +3,9 @@
  * netdev, outgoing side: read the configuration, hold what would be sent, give the NICs away, and
  * all of it back.
  *
- * The plug is put on the NIC's root long before the freeze, released: changing a root qdisc loses what is
- * sent meanwhile, holding a plug does not.  While it holds, nothing reaches the driver: virtio-net
- * of 6.12 panics when something is sent during its PM freeze.
+ * The plug is put on the NIC's root long before the freeze, released: changing a root qdisc loses
+ * what is sent meanwhile, holding a plug does not.  While it holds, nothing reaches the driver:
+ * virtio-net of 6.12 panics when something is sent during its PM freeze.
  */
 #include <net/if.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 
 #define STATE "netdev-out"
 
-static Kho__Netdev *out_cfg;	/* NULL: nothing preserved by this process */
+static Kho__Netdev *out_cfg; /* NULL: nothing preserved by this process */
 
 static int save(struct kho_env *env, struct kho_err *err)
 {
@@ -63,7 +63,8 @@ static int plug_all(struct kho_nl *nl, struct kho_err *err)
 	return 0;
 }
 
-int kho_netdev_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err)
+int kho_netdev_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more,
+			struct kho_err *err)
 {
 	static const char *const modules[] = { "sch_plug" };
 	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
@@ -104,7 +105,7 @@ int kho_netdev_unpreserve(struct kho_env *env, struct kho_err *err)
 		if (!*out_cfg->link[i]->pci || !index || !kho_plug_is_there(&nl, index))
 			continue;
 		(void)!kho_plug_release(&nl, index, NULL);
-		kho_keep_first(&first, err, kho_plug_del(&nl, index, &e), &e);
+		kho_first_failure(kho_plug_del(&nl, index, &e), &e, &first, err);
 	}
 	forget_cfg(env);
 	return first;
@@ -170,7 +171,8 @@ int kho_netdev_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *
 	return ret ? ret : kho_pb_pack(&out_cfg->base, out, err);
 }
 
-/* Back to where it was; a step that had only begun may never have happened: then its inverse may fail. */
+/* Back to where it was; a step that had only begun may never have happened: then its inverse may
+ * fail. */
 static int unfreeze_one(struct kho_env *env, Kho__NetLink *l, struct kho_err *err)
 {
 	struct kho_err e = KHO_ERR_INIT;
@@ -181,10 +183,10 @@ static int unfreeze_one(struct kho_env *env, Kho__NetLink *l, struct kho_err *er
 		return 0;
 	if (l->step >= KHO_HANDED_GIVING) {
 		ret = env->ops->pci_take(env, a, &e);
-		kho_keep_first(&first, err, l->step == KHO_HANDED_GIVEN ? ret : 0, &e);
+		kho_first_failure(l->step == KHO_HANDED_GIVEN ? ret : 0, &e, &first, err);
 	}
 	ret = env->ops->pci_unquiesce(env, a, &e);
-	kho_keep_first(&first, err, l->step >= KHO_HANDED_QUIESCED ? ret : 0, &e);
+	kho_first_failure(l->step >= KHO_HANDED_QUIESCED ? ret : 0, &e, &first, err);
 	l->step = KHO_HANDED_NO;
 	return first ? kho_wrap(err, "%s", l->name) : 0;
 }
@@ -199,13 +201,13 @@ int kho_netdev_unfreeze(struct kho_env *env, struct kho_err *err)
 	if (!out_cfg)
 		return 0;
 	ret = kho_nl_open(&nl, &e);
-	kho_keep_first(&first, err, ret, &e);
+	kho_first_failure(ret, &e, &first, err);
 	for (size_t i = out_cfg->n_link; i-- > 0;) {
 		int index = if_nametoindex(out_cfg->link[i]->name);
 
-		kho_keep_first(&first, err, unfreeze_one(env, out_cfg->link[i], &e), &e);
+		kho_first_failure(unfreeze_one(env, out_cfg->link[i], &e), &e, &first, err);
 		if (!ret && *out_cfg->link[i]->pci && index && kho_plug_is_there(&nl, index))
-			kho_keep_first(&first, err, kho_plug_release(&nl, index, &e), &e);
+			kho_first_failure(kho_plug_release(&nl, index, &e), &e, &first, err);
 	}
 	(void)!save(env, NULL);
 	return first;

@@ -102,7 +102,4 @@ void kho_beside_phase(struct kho_beside *b, const char *name, uint64_t begin_us)
 void kho_beside_note(struct kho_beside *b, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Keep the first failure of a series: *first and err are set by the first negative ret. */
-void kho_beside_first(int ret, const struct kho_err *one, int *first, struct kho_err *err);
-
 #endif

@@ -39,15 +39,6 @@ void kho_beside_note(struct kho_beside *b, const char *fmt, ...)
 	b->e.note(b->e.event_arg, text);
 }
 
-void kho_beside_first(int ret, const struct kho_err *one, int *first, struct kho_err *err)
-{
-	if (ret >= 0 || *first < 0)
-		return;
-	*first = ret;
-	if (err)
-		*err = *one;
-}
-
 static bool is_recorded(const struct kho_engine_request *req)
 {
 	return req->sysroot && *req->sysroot;

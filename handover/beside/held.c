@@ -155,7 +155,7 @@ int kho_beside_release(struct kho_beside *b, struct kho_err *err)
 	for (i = 0; i < b->nextra; i++) {
 		ret = kho_dev_mem_release(b->dev, b->extra[i].base, b->extra[i].bytes, &one);
 		if (ret < 0 && ret != -ENOENT) {
-			kho_beside_first(ret, &one, &first, err);
+			kho_first_failure(ret, &one, &first, err);
 			b->extra[kept++] = b->extra[i];
 		}
 	}
@@ -163,10 +163,10 @@ int kho_beside_release(struct kho_beside *b, struct kho_err *err)
 	if (b->region.bytes) {
 		ret = kho_dev_mem_release(b->dev, b->region.base, b->region.bytes, &one);
 		if (ret < 0 && ret != -ENOENT)
-			kho_beside_first(ret, &one, &first, err);
+			kho_first_failure(ret, &one, &first, err);
 		else
 			b->region.bytes = 0;
 	}
-	kho_beside_first(kho_beside_held_save(b, &one), &one, &first, err);
+	kho_first_failure(kho_beside_held_save(b, &one), &one, &first, err);
 	return first;
 }

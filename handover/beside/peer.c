@@ -13,8 +13,9 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 
-#define SECOND	1000000ULL
-/* An emulated or overcommitted machine stalls for seconds; a hang costs this much of the blackout. */
+#define SECOND 1000000ULL
+/* An emulated or overcommitted machine stalls for seconds; a hang costs this much of the blackout.
+ */
 #define HUNG_US (10 * SECOND)
 /* From the entry to its module: 3 s on an idle emulated machine, 60 s seen on an overloaded one. */
 #define BOOT_US 120000000ull
@@ -288,8 +289,8 @@ int kho_beside_shift_rest(struct kho_engine *e, struct kho_err *err)
 		return kho_fail(err, -ENOTCONN,
 				"give the other CPUs: not connected to the incoming kernel");
 	for (i = 0; i + 1 < b->nafter; i++)
-		kho_beside_first(give_cpus(b, &b->after[i], 1, kho_clock_us() + 30 * SECOND, &one),
-				 &one, &first, err);
+		kho_first_failure(give_cpus(b, &b->after[i], 1, kho_clock_us() + 30 * SECOND, &one),
+				  &one, &first, err);
 	give_functions(b, l);
 	return first;
 }

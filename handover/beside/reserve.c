@@ -208,12 +208,13 @@ static void take_back(struct kho_beside *b, int *first, struct kho_err *err)
 		struct kho_pci_addr a = { pci[i].segment, pci[i].bus, pci[i].devfn };
 
 		if (pci[i].owner != KHO_OWNER_OUTGOING)
-			kho_beside_first(kho_dev_pci_take(b->dev, a, KHO_PEER_INCOMING, NULL, &one),
-					 &one, first, err);
+			kho_first_failure(kho_dev_pci_take(b->dev, a, KHO_PEER_INCOMING, NULL,
+							   &one),
+					  &one, first, err);
 	}
 	for (i = 0; i < ncpus; i++)
 		if (cpus[i].owner != KHO_OWNER_OUTGOING)
-			kho_beside_first(take_cpu(b, &cpus[i], &one), &one, first, err);
+			kho_first_failure(take_cpu(b, &cpus[i], &one), &one, first, err);
 }
 
 int kho_beside_unreserve(struct kho_engine *e, struct kho_err *err)
@@ -224,8 +225,8 @@ int kho_beside_unreserve(struct kho_engine *e, struct kho_err *err)
 
 	if (b->dev < 0)
 		return 0; /* without the module nothing can be out */
-	kho_beside_first(kho_beside_held_load(b, &one), &one, &first, err);
-	kho_beside_first(kho_beside_map_head(b, &one), &one, &first, err);
+	kho_first_failure(kho_beside_held_load(b, &one), &one, &first, err);
+	kho_first_failure(kho_beside_map_head(b, &one), &one, &first, err);
 	take_back(b, &first, err);
 	if (b->bulk)
 		munmap(b->bulk, b->layout.bulk_bytes);
@@ -235,7 +236,7 @@ int kho_beside_unreserve(struct kho_engine *e, struct kho_err *err)
 	b->head = NULL;
 	ret = kho_dev_region_drop(b->dev, &one);
 	if (ret != -ENODEV)
-		kho_beside_first(ret, &one, &first, err);
-	kho_beside_first(kho_beside_release(b, &one), &one, &first, err);
+		kho_first_failure(ret, &one, &first, err);
+	kho_first_failure(kho_beside_release(b, &one), &one, &first, err);
 	return first;
 }
