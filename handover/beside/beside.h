@@ -29,7 +29,7 @@ struct kho_beside {
 	struct kho_ioc_info info; /* of when it was opened */
 	struct kho_machine m;
 	bool have_machine;
-	struct kho_image img;
+	struct kho_bzimage img;
 	const uint8_t *img_buf; /* mapped image */
 	size_t img_len;
 	char *images_dir;

@@ -20,7 +20,7 @@ static uint64_t align_up(uint64_t v, uint64_t a)
 	return (v + a - 1) & ~(a - 1);
 }
 
-int kho_layout_make(struct kho_layout *l, const struct kho_image *img, struct kho_err *err)
+int kho_layout_make(struct kho_layout *l, const struct kho_bzimage *img, struct kho_err *err)
 {
 	uint64_t end = l->region_base + l->region_bytes;
 
@@ -46,7 +46,7 @@ static void e820(struct boot_params *bp, uint64_t start, uint64_t end, uint32_t 
 	e->type = type;
 }
 
-void kho_boot_params(const struct kho_layout *l, const struct kho_image *img,
+void kho_boot_params(const struct kho_layout *l, const struct kho_bzimage *img,
 		     const uint8_t *setup_header, struct boot_params *bp)
 {
 	uint64_t base = l->region_base, slot = KHO_LOW_SLOT(l->low_slot),

@@ -24,13 +24,13 @@ struct kho_layout { /* physical addresses */
 };
 
 /* Place everything; -ENOSPC when the region is too small. */
-int kho_layout_make(struct kho_layout *l, const struct kho_image *img, struct kho_err *err);
+int kho_layout_make(struct kho_layout *l, const struct kho_bzimage *img, struct kho_err *err);
 
 /*
  * Fill boot_params at region_base + KHO_OFF_BOOT_PARAMS. setup_header: the image's bytes from 0x1f1
  * on. The command line lies at region_base + KHO_OFF_CMDLINE.
  */
-void kho_boot_params(const struct kho_layout *l, const struct kho_image *img,
+void kho_boot_params(const struct kho_layout *l, const struct kho_bzimage *img,
 		     const uint8_t *setup_header, struct boot_params *bp);
 
 struct kho_cmdline_in {

@@ -74,7 +74,7 @@ static int probe_module(struct probe *p)
 
 static int probe_image(struct probe *p)
 {
-	const struct kho_image *img = &p->b->img;
+	const struct kho_bzimage *img = &p->b->img;
 	const char *why;
 
 	if (kho_signature_enforced(p->b->e.req->sysroot, &why))

@@ -65,7 +65,7 @@ int kho_beside_spawn(struct kho_engine *e, struct kho_err *err)
 			(struct boot_params *)(b->head + KHO_OFF_BOOT_PARAMS));
 	kho_beside_phase(b, "place image", begin);
 	b->spawned_us = kho_clock_us();
-	return kho_dev_spawn(b->dev, b->before[0], b->layout.kernel + KHO_IMAGE_ENTRY_64,
+	return kho_dev_spawn(b->dev, b->before[0], b->layout.kernel + KHO_BZIMAGE_ENTRY_64,
 			     b->layout.region_base + KHO_OFF_BOOT_PARAMS, err);
 }
 

@@ -285,7 +285,7 @@ static int start(const struct options *o, struct kho_engine_request *req, struct
 		 struct kho_err *err)
 {
 	static char modules[256];
-	static struct kho_image img;
+	static struct kho_bzimage img;
 	const struct kho_engine_entry *en = kho_engines;
 	struct kho_engine_plan plan = { 0 };
 	struct kho_report r = KHO_REPORT_INIT;

@@ -117,7 +117,7 @@ int main(int argc, char **argv)
 	const struct kho_engine_entry *en = kho_engines;
 	struct kho_engine_plan plan = { 0 };
 	struct kho_err err = KHO_ERR_INIT;
-	struct kho_image img;
+	struct kho_bzimage img;
 	const uint8_t *buf;
 	char modules[256];
 	uint64_t begin;

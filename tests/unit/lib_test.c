@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "lib/bzimage.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
@@ -296,51 +295,6 @@ static void test_json(void **state)
 	assert_int_equal(kho_json_parse("", 0, &o, &err), -EINVAL);
 }
 
-/* A header that passes, to be damaged by the cases. */
-static void make_image(uint8_t head[0x1000])
-{
-	memset(head, 0, 0x1000);
-	head[0x1f1] = 3;
-	head[0x1f4] = 0x80; /* 0x80 paragraphs: 0x800 bytes + 4 sectors = 0x1000 */
-	memcpy(head + 0x202, "HdrS\x0f\x02", 6);
-	head[0x20f] = 0x4; /* version string at 0x400 + 0x200 */
-	head[0x234] = 1;
-	head[0x236] = 0x3f;
-	strcpy((char *)head + 0x600, "7.3.4+deb13-amd64 (debian) #1 SMP");
-}
-
-static void test_bzimage(void **state)
-{
-	uint8_t head[0x1000];
-	struct kho_bzimage b;
-	struct kho_err err = KHO_ERR_INIT;
-
-	(void)state;
-	make_image(head);
-	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err), 0);
-	assert_string_equal(b.release, "7.3.4+deb13-amd64");
-	assert_true(b.entry64 && b.relocatable);
-	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), 0xe00, &b, &err), -ENOEXEC);
-	assert_non_null(strstr(err.msg, "truncated"));
-	assert_int_equal(kho_bzimage_parse("k", head, 0x240, 0x240, &b, &err), -ENOEXEC);
-	assert_int_equal(kho_bzimage_parse("k", head, 0, 0, &b, &err), -ENOEXEC);
-	head[0x236] = 0;
-	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err),
-			 -ENOEXEC);
-	assert_non_null(strstr(err.msg, "32-bit"));
-	make_image(head);
-	head[0x20f] = 0xff;
-	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err),
-			 -ENOEXEC);
-	memcpy(head,
-	       "\x7f"
-	       "ELF",
-	       4);
-	assert_int_equal(kho_bzimage_parse("k", head, sizeof(head), sizeof(head), &b, &err),
-			 -ENOEXEC);
-	assert_int_equal(kho_bzimage_read("/", &b, &err), -ENOEXEC);
-}
-
 static void test_clock(void **state)
 {
 	uint64_t a = kho_clock_us(), b = kho_clock_us();
@@ -362,7 +316,7 @@ int main(void)
 		T(test_files),	       T(test_workload_good), T(test_workload_bad),
 		T(test_workload_none), T(test_workload_tree), T(test_workload_cgroup),
 		T(test_faults),	       T(test_report),	      T(test_json),
-		T(test_bzimage),       T(test_clock),
+		T(test_clock),
 	};
 
 	return cmocka_run_group_tests_name("lib", tests, NULL, NULL);

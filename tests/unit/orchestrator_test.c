@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "fake_world.h"
+#include "kernel_image.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
@@ -52,7 +53,7 @@ static void put(const char *name, const void *data, size_t len)
 
 static int setup(void **state)
 {
-	uint8_t head[0x1000] = { 0 };
+	uint8_t head[TEST_IMAGE_BYTES];
 	struct kho_err err = KHO_ERR_INIT;
 
 	(void)state;
@@ -63,12 +64,7 @@ static int setup(void **state)
 	snprintf(run_dir, sizeof(run_dir), "%s/run", dir);
 	snprintf(state_dir, sizeof(state_dir), "%s/state", dir);
 	snprintf(image, sizeof(image), "%s/vmlinuz", dir);
-	head[0x1f1] = 3;
-	head[0x1f4] = 0x80;
-	memcpy(head + 0x202, "HdrS\x0f\x02", 6);
-	head[0x20f] = 4;
-	head[0x236] = 1;
-	strcpy((char *)head + 0x600, "7.3.4 x");
+	test_image(head, "7.3.4");
 	put("/vmlinuz", head, sizeof(head));
 	put("/proc/sys/kernel/panic", "30\n", 3);
 	plan = (struct kho_plan){

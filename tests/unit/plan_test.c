@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "fake_world.h"
+#include "kernel_image.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
@@ -33,15 +34,10 @@ static void put_text(const char *name, const char *text)
 
 static void put_kernel(const char *release)
 {
-	uint8_t head[0x1000] = { 0 };
+	uint8_t head[TEST_IMAGE_BYTES];
 	char path[128];
 
-	head[0x1f1] = 3;
-	head[0x1f4] = 0x80;
-	memcpy(head + 0x202, "HdrS\x0f\x02", 6);
-	head[0x20f] = 4;
-	head[0x236] = 1;
-	snprintf((char *)head + 0x600, 64, "%s (x) #1", release);
+	test_image(head, release);
 	snprintf(path, sizeof(path), "/boot/vmlinuz-%s", release);
 	put(path, head, sizeof(head));
 	snprintf(path, sizeof(path), "/lib/modules/%s/modules.dep", release);
