@@ -2,11 +2,10 @@
 /*
  * The client of CRIU: find, start, ask, hear, end.
  */
-#include <fcntl.h>
+#include <assert.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -15,9 +14,9 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/spawn.h"
 #include "state-serializers/proc/criu.h"
 
-#define WORKER_FD   3
 #define VERSION_MIN 40201 /* older ones dump no TCP socket on Linux 7.x */
 #define QUICK_US    60000000
 
@@ -49,37 +48,11 @@ int kho_criu_find(char **out_path, struct kho_err *err)
 	return *out_path ? 0 : kho_fail(err, -ENOMEM, "find criu: out of memory");
 }
 
-static int spawn_worker(const char *path, int sk, char *const envp[], pid_t *out)
-{
-	char *argv[] = { (char *)"criu", (char *)"--no-default-config", (char *)"swrk", (char *)"3",
-			 NULL };
-	posix_spawn_file_actions_t fa;
-	posix_spawnattr_t at;
-	sigset_t none, all;
-	int rc;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawn_file_actions_init(&fa);
-	posix_spawnattr_init(&at);
-	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-					      POSIX_SPAWN_SETSID);
-	posix_spawnattr_setsigmask(&at, &none);
-	posix_spawnattr_setsigdefault(&at, &all);
-	posix_spawn_file_actions_adddup2(&fa, sk, WORKER_FD);
-	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDWR, 0);
-	posix_spawn_file_actions_adddup2(&fa, 0, 1);
-	posix_spawn_file_actions_adddup2(&fa, 0, 2);
-	posix_spawn_file_actions_addclosefrom_np(&fa, WORKER_FD + 1);
-	rc = posix_spawn(out, path, &fa, &at, argv, envp);
-	posix_spawn_file_actions_destroy(&fa);
-	posix_spawnattr_destroy(&at);
-	return -rc;
-}
-
 int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
 {
 	_cleanup_free_ char *path = NULL, *plugins = NULL, *env_plugins = NULL;
+	char *argv[] = { (char *)"criu", (char *)"--no-default-config", (char *)"swrk", (char *)"3",
+			 NULL };
 	int sv[2], rc;
 
 	if (kho_criu_find(&path, err))
@@ -96,18 +69,13 @@ int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
 		return kho_fail_errno(err, "start criu: socketpair");
 	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", env_plugins, NULL };
 
-	/* dup2 onto itself would keep CLOEXEC: make sure the worker's end is not WORKER_FD already
-	 */
-	if (sv[1] == WORKER_FD) {
-		sv[1] = fcntl(sv[1], F_DUPFD_CLOEXEC, WORKER_FD + 1);
-		close(WORKER_FD);
-	}
-	rc = spawn_worker(path, sv[1], envp, &c->pid);
+	static_assert(KHO_SPAWN_FD == 3, "the worker's descriptor, in argv");
+	rc = kho_spawn(path, argv, envp, sv[1], &c->pid, err);
 	close(sv[1]);
 	if (rc) {
 		close(sv[0]);
 		c->pid = 0;
-		return kho_fail(err, rc, "start %s: %s", path, strerror(-rc));
+		return rc;
 	}
 	c->sk = sv[0];
 	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
