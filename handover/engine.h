@@ -73,8 +73,8 @@ struct kho_engine_ops {
 	/* Wait for its agent, agree on revision and features; gives it the CPUs of apicids_before and extra memory. */
 	int (*connect)(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
 	int (*disconnect)(struct kho_engine *e, struct kho_err *err);
-	/* One serializer operation on the incoming side: "prepare", "unprepare", "retrieve", "discard", "finish"
-	 * (blob in, may be NULL) or "verify" (fills r). deadline_us: absolute, kho_clock_us(). [any] */
+	/* One serializer operation on the incoming side: "prepare", "unprepare", "retrieve", "discard", "finish",
+	 * "tidy" (blob in, may be NULL) or "verify" (fills r). deadline_us: absolute, kho_clock_us(). [any] */
 	int (*peer_op)(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in,
 		       struct kho_report *r, uint64_t deadline_us, struct kho_err *err);
 	/*

@@ -54,15 +54,25 @@ static void wait_changed(struct kho_lanes *l)
 	(void)pthread_cond_timedwait(&l->changed, &l->lock, &ts);
 }
 
-static bool needs_met(const struct lane *me)
+static bool are_frozen(const struct lane *me, const char *const *names)
 {
 	const struct kho_lanes *l = me->all;
 
-	for (const char *const *name = me->s->needs; name && *name; name++)
+	for (const char *const *name = names; name && *name; name++)
 		for (size_t i = 0; i < l->n; i++)
 			if (!strcmp(l->lane[i].s->name, *name) && l->lane[i].state < LANE_FROZEN)
 				return false;
 	return true;
+}
+
+static bool needs_met(const struct lane *me)
+{
+	return are_frozen(me, me->s->needs);
+}
+
+static bool drain_needs_met(const struct lane *me)
+{
+	return are_frozen(me, me->s->drain_needs);
 }
 
 static bool others_retrieved(const struct lane *me)
@@ -132,7 +142,7 @@ static void run_lane(struct lane *me)
 		stamp(me, "freeze", begin);
 	}
 	leave(me, rc < 0 ? kho_wrap(&me->err, "freeze %s", s->name) : 0, LANE_FROZEN);
-	if (rc < 0 || !enter(me, needs_met, NULL))
+	if (rc < 0 || !enter(me, drain_needs_met, NULL))
 		return;
 	begin = kho_clock_us();
 	if (s->drain) {

@@ -2,7 +2,8 @@
 /*
  * The blackout: one lane (thread) for each serializer runs freeze -> drain -> retrieve on the peer.
  *
- *   - a lane's freeze starts when the freezes of everything it `needs` have returned;
+ *   - a lane's freeze starts when the freezes of everything it `needs` have returned, its drain when
+ *     those of its `drain_needs` have;
  *   - lanes with KHO_SER_LAST retrieve when all others have retrieved;
  *   - one lane's failure, or u->stop, lets every lane end after the operation it is in.
  *

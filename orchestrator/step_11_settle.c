@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * settle: what is stale on this kernel is dropped (so that it cannot answer or write a second
- * time), and the CPUs follow, all but the last.
+ * time), the incoming side tidies up what could wait for the end of the blackout, and the CPUs
+ * follow, all but the last.
  */
 #include "handover/uapi/khoctl_region.h"
 #include "orchestrator/context.h"
@@ -18,6 +19,11 @@ int kho_step_settle(struct kho_upgrade *u, struct kho_err *err)
 		if (s->forget && s->forget(&u->engine->env, &one) < 0)
 			kho_first_failure(kho_wrap(&one, "forget %s", s->name), &one, &first, err);
 	}
+	for (size_t i = 0; u->serializers[i]; i++)
+		if (u->serializers[i]->tidy)
+			kho_first_failure(kho_context_peer(u, u->serializers[i], "tidy", NULL, NULL,
+							   &one),
+					  &one, &first, err);
 	kho_first_failure(u->engine->ops->set_state(u->engine, KHO_STATE_RETIRING, &one), &one,
 			  &first, err);
 	kho_first_failure(u->engine->ops->shift_rest(u->engine, &one), &one, &first, err);

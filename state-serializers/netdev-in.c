@@ -333,6 +333,20 @@ int kho_netdev_finish(struct kho_env *env, struct kho_err *err)
 		kho_first_failure(kho_plug_release(&nl, in.l[i].ifb_out, &e), &e, &first, err);
 	}
 	kho_phase(env, "network unlock", begin);
+	return first;
+}
+
+/* Held packets are out: those that come now go the direct way, and what held them goes. */
+int kho_netdev_tidy(struct kho_env *env, struct kho_err *err)
+{
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+	struct kho_err e = KHO_ERR_INIT;
+	int first = 0;
+
+	(void)env;
+	if (!in.cfg)
+		return 0;
+	kho_first_failure(kho_nl_open(&nl, &e), &e, &first, err);
 	for (size_t i = 0; nl.s && i < in.cfg->n_link; i++) {
 		if (in.l[i].redirected)
 			kho_first_failure(finish_one(&nl, i, &e), &e, &first, err);

@@ -6,7 +6,7 @@
  * incoming prepare loads drivers and makes the ifbs that will hold packets; freeze holds the plug (from
  * now on nothing is sent), quiesces the NIC; drain gives it away; retrieve takes it, leads both directions
  * into the ifbs before the link is up, configures it; finish lets the held packets go, in order,
- * then takes the ifbs out of the way.
+ * tidy takes the ifbs out of the way.
  * Unhappy path: discard gives the NIC back, unfreeze wakes it (a thaw: it still has its
  * configuration) and releases the plug, unpreserve removes the plug.
  */
@@ -29,4 +29,5 @@ const struct kho_serializer kho_ser_netdev = {
 	.verify = kho_netdev_verify,
 	.discard = kho_netdev_discard,
 	.finish = kho_netdev_finish,
+	.tidy = kho_netdev_tidy,
 };

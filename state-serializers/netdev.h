@@ -27,5 +27,6 @@ int kho_netdev_retrieve(struct kho_env *env, const struct kho_blob *in, struct k
 int kho_netdev_verify(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 int kho_netdev_discard(struct kho_env *env, struct kho_err *err);
 int kho_netdev_finish(struct kho_env *env, struct kho_err *err);
+int kho_netdev_tidy(struct kho_env *env, struct kho_err *err);
 
 #endif

@@ -6,5 +6,5 @@ LIB_SRCS += $(addprefix $(SER)/,table.c common.c clock.c host.c host-sysctl.c \
 PROTOS += $(addprefix $(SER)/,netdev.proto block.proto clock.proto host.proto files.proto)
 PKGS += libmnl libkmod mount libprotobuf-c
 PROGS += serializer-check
-serializer-check_SRCS := tests/vm/serializer_check.c
+serializer-check_SRCS := $(addprefix tests/vm/serializer_check,.c _hold.c _net.c _block.c)
 UNIT += serializers

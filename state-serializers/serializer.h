@@ -12,14 +12,16 @@
  *                                            verify    in the dark
  *   -- commit --
  *   forget     drop what is now stale here   finish    visible from here on (network unlocked)
+ *                                            tidy      what could wait until after the blackout
  *
  *   unpreserve undoes preserve (and prepare's inverse `unprepare` runs on the incoming side),
  *   unfreeze undoes freeze and drain, discard undoes retrieve.  Every inverse accepts a half-done
  *   or never-done act, never stops at the first failure, and reports the first one.
  *
  * Each serializer runs freeze -> drain -> (peer) retrieve in its own thread ("lane") during the
- * blackout; freeze starts when the freeze of everything in `needs` has returned.  Those with
- * KHO_SER_LAST are retrieved after all other lanes are through (processes).
+ * blackout; freeze starts when the freeze of everything in `needs` has returned, drain when that of
+ * everything in `drain_needs` has.  Those with KHO_SER_LAST are retrieved after all other lanes are
+ * through (processes).
  *
  * A blob is one protobuf message of the serializer's own schema (state-serializers/NAME.proto); it
  * must survive being stored, and unknown fields must be kept.
@@ -89,6 +91,7 @@ struct kho_serializer {
 	int order;			/* preserve/finish in rising order, inverses in falling order */
 	unsigned flags;
 	const char *const *needs;	/* NULL-terminated names whose freeze must have returned before ours starts */
+	const char *const *drain_needs;	/* the same for our drain */
 
 	int (*probe)(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 	/* round = 0, 1, 2 ...; out_more: another round would pay; blob of round 0 goes to prepare */
@@ -105,6 +108,7 @@ struct kho_serializer {
 	int (*verify)(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 	int (*discard)(struct kho_env *env, struct kho_err *err);
 	int (*finish)(struct kho_env *env, struct kho_err *err);
+	int (*tidy)(struct kho_env *env, struct kho_err *err);
 };
 
 /* All serializers, in `order`, NULL-terminated; made from serializers.def. Any op may be NULL (nothing to do). */

@@ -125,6 +125,8 @@ static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_reques
 	}
 	if (!strcmp(op, "finish"))
 		return ser->finish ? ser->finish(&a->env, err) : 0;
+	if (!strcmp(op, "tidy"))
+		return ser->tidy ? ser->tidy(&a->env, err) : 0;
 	return kho_fail(err, -ENOSYS, "serializers have no operation '%s' on the incoming side",
 			op);
 }

@@ -3,7 +3,7 @@
  * The outgoing side: pre-copy in rounds while everything runs, freeze, and the dump that goes on
  * behind the freeze. CRIU's worker is asked to dump long before and waits in its "pre-dump" notice,
  * so that the freeze is one message away; "query-ext-files" is the notice that follows seizing the
- * tree, and at "post-dump" all images are written.
+ * tree, where it waits until the network is quiet; at "post-dump" all images are written.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -304,7 +304,7 @@ static void on_message(struct kho_proc_out_wl *w, const CriuRpc__Resp *resp)
 	}
 	if (!strcmp(script, "query-ext-files")) {
 		w->seized = true;
-		w->seized_us = kho_clock_us();
+		return; /* answered by kho_proc_drain() */
 	} else if (!strcmp(script, "post-dump")) {
 		w->dumped = true;
 		w->dumped_us = kho_clock_us();
@@ -450,17 +450,30 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	return rc;
 }
 
+/* The network is quiet: the seized trees may be dumped; lock held. */
+static int let_dump(struct kho_err *err)
+{
+	struct kho_proc_out *o = &kho_proc_out;
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < o->n; i++)
+		if (o->w[i].seized && !o->w[i].ended)
+			rc = kho_criu_answer(&o->w[i].criu, true, err);
+	return rc;
+}
+
 int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
 {
 	struct kho_proc_out *o = &kho_proc_out;
-	uint64_t begin = UINT64_MAX, end = 0;
+	uint64_t begin = kho_clock_us(), end = 0;
 	int rc = 0;
 
 	if (o->n) {
 		pthread_mutex_lock(&o->lock);
-		rc = wait_all(is_dumped, DUMP_US, "dump", err);
+		rc = let_dump(err);
+		if (!rc)
+			rc = wait_all(is_dumped, DUMP_US, "dump", err);
 		for (size_t i = 0; i < o->n; i++) {
-			begin = o->w[i].seized_us < begin ? o->w[i].seized_us : begin;
 			end = o->w[i].dumped_us > end ? o->w[i].dumped_us : end;
 		}
 		pthread_mutex_unlock(&o->lock);

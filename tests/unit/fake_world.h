@@ -154,6 +154,7 @@ static int act(const char *op, const char *name, struct kho_err *err)
 							ord,                                       \
 							fl,                                        \
 							needs_,                                    \
+							NULL,                                      \
 							id##_probe,                                \
 							id##_preserve,                             \
 							id##_unpreserve,                           \
@@ -166,7 +167,8 @@ static int act(const char *op, const char *name, struct kho_err *err)
 							id##_retrieve,                             \
 							id##_verify,                               \
 							id##_discard,                              \
-							id##_finish };
+							id##_finish,                               \
+							NULL };
 
 static const char *const beta_needs[] = { "omega", NULL };
 SERIALIZER(0, alpha, 10, KHO_SER_GATE, NULL)
