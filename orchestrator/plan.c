@@ -27,6 +27,7 @@ static const struct kho_conf_key config_keys[] = {
 	K("cpus-before-freeze", KHO_CONF_UINT, cpus_before_freeze),
 	K("memory", KHO_CONF_SIZE, memory),
 	K("precopy-rounds", KHO_CONF_UINT, precopy_rounds),
+	K("disk-store", KHO_CONF_SIZE, disk_store),
 	{ 0 },
 };
 
@@ -74,6 +75,7 @@ static int load_config(struct kho_plan *p, struct kho_err *err)
 	int rc;
 
 	p->config.precopy_rounds = 30;
+	p->config.disk_store = KHO_DISK_STORE_DEFAULT;
 	if (!path)
 		return kho_fail(err, -ENOMEM, "read khoctl.conf: out of memory");
 	if (!kho_exists(path))
@@ -81,6 +83,9 @@ static int load_config(struct kho_plan *p, struct kho_err *err)
 	rc = kho_conf_load(path, config_keys, &p->config, err);
 	if (rc == 0 && (!p->config.precopy_rounds || p->config.precopy_rounds > 1000))
 		return kho_fail(err, -EINVAL, "%s: precopy-rounds: want 1 to 1000", path);
+	if (rc == 0 && (p->config.disk_store < KHO_DISK_STORE_MIN ||
+			p->config.disk_store > KHO_DISK_STORE_MAX))
+		return kho_fail(err, -EINVAL, "%s: disk-store: want 16M to 64G", path);
 	return rc;
 }
 

@@ -36,7 +36,7 @@ struct kho_plan_request {
 struct kho_config {
 	char *engine, *initrd, *cmdline, *after_commit;
 	char **extra_files;
-	uint64_t cpus_before_freeze, memory, precopy_rounds;
+	uint64_t cpus_before_freeze, memory, precopy_rounds, disk_store;
 };
 
 struct kho_plan {

@@ -186,6 +186,7 @@ int kho_plan_probe_state(struct kho_plan *p, struct kho_engine *e, struct kho_er
 	e->env.workloads = &p->workloads;
 	e->env.sysroot = p->sysroot;
 	e->env.run_dir = p->world.run_dir;
+	e->env.disk_store_bytes = p->config.disk_store;
 	for (const struct kho_serializer *const *s = p->world.serializers; *s; s++) {
 		struct kho_err why = KHO_ERR_INIT;
 

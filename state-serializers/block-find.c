@@ -19,8 +19,6 @@
 #include "state-serializers/block.h"
 #include "state-serializers/common.h"
 
-#define COW_BYTES (256ull << 20)
-
 struct find {
 	const char *sysroot;
 	Kho__Block *b;
@@ -162,7 +160,6 @@ static int add_source(struct find *f, uint32_t disk, uint32_t partition, uint64_
 	s->disk = disk;
 	s->partition = partition;
 	s->sectors = sectors;
-	s->cow_bytes = COW_BYTES;
 	*out = f->b->n_source;
 	if (kho_pb_set(&s->fstype, mnt_fs_get_fstype(fs)) || kho_pb_set(&s->options, options ? options : "") ||
 	    kho_pb_append(&f->b->source, &f->b->n_source, s)) {

@@ -87,6 +87,11 @@ static void load(struct kho_env *env)
 	kho_blob_done(&b);
 }
 
+static uint64_t store_bytes(const struct kho_env *env)
+{
+	return env->disk_store_bytes ? env->disk_store_bytes : KHO_DISK_STORE_DEFAULT;
+}
+
 int kho_block_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more,
 		       struct kho_err *err)
 {
@@ -99,6 +104,8 @@ int kho_block_preserve(struct kho_env *env, unsigned round, struct kho_blob *out
 		ret = kho_merge_wait_all(MERGE_TIMEOUT_US, err);
 		if (!ret)
 			ret = kho_block_find("", &o.b, NULL, err);
+		for (size_t i = 0; !ret && i < o.b->n_source; i++)
+			o.b->source[i]->cow_bytes = store_bytes(env);
 		if (!ret)
 			ret = open_sources(err);
 		if (!ret)

@@ -80,8 +80,14 @@ struct kho_env {
 	const char *run_dir;		/* "/run/khoctl": 0700, tmpfs */
 	const char *images_dir;		/* "/run/khoctl/images": 0700, tmpfs */
 	const char *sysroot;		/* "" or a recorded tree, for probe only */
+	uint64_t disk_store_bytes;	/* outgoing: room for what is written to each file system until the commit; 0: the default */
 	bool root_in_ram;		/* the root file system is rootfs/tmpfs and is carried as a copy */
 };
+
+/* What env's disk_store_bytes may be. Memory is taken only for what is written. */
+#define KHO_DISK_STORE_DEFAULT	(256ull << 20)
+#define KHO_DISK_STORE_MIN	(16ull << 20)
+#define KHO_DISK_STORE_MAX	(64ull << 30)
 
 #define KHO_SER_LAST	(1u << 0)	/* retrieved after every other serializer */
 #define KHO_SER_GATE	(1u << 1)	/* its finish opens the network: the blackout ends when it has returned */

@@ -113,13 +113,14 @@ static void test_latest(void **state)
 
 	(void)state;
 	put_text("/etc/khoctl/khoctl.conf", "cmdline = quiet\nmemory = 2G\nextra-file = "
-					    "/a\nextra-file = /b\n");
+					    "/a\nextra-file = /b\ndisk-store = 512M\n");
 	assert_int_equal(make("latest", NULL, &p, &e, &err), 0);
 	assert_true(p->can);
 	assert_string_equal(p->image.release, "7.10.1");
 	assert_string_equal(p->engine_name, "fake");
 	assert_non_null(strstr(p->engine_reason, "not broken: this machine has no second engine"));
 	assert_int_equal(p->request.memory_bytes, 2ull << 30);
+	assert_int_equal(e->env.disk_store_bytes, 512 << 20);
 	assert_string_equal(p->request.extra_files[1], "/b");
 	assert_int_equal(p->workloads.w[0].rss_bytes, 1 << 20);
 	assert_int_equal(p->generation, 2);
@@ -157,6 +158,11 @@ static void test_bad_target(void **state)
 	put_text("/etc/khoctl/khoctl.conf", "memory = lots\n");
 	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "khoctl.conf:1:"));
+	put_text("/etc/khoctl/khoctl.conf", "disk-store = 1M\n");
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "want 16M to 64G"));
+	put_text("/etc/khoctl/khoctl.conf", "disk-store = 65G\n");
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
 }
 
 /* What forbids the upgrade is in the plan's report, with its fix. */

@@ -73,6 +73,10 @@ static void *writer(void *arg)
 	return NULL;
 }
 
+/* no default */
+#define STORE_BYTES   (48ull << 20)
+#define STORE_SECTORS "98304"
+
 static void probe(struct kho_report *r, const char *what)
 {
 	struct kho_err e = KHO_ERR_INIT;
@@ -122,6 +126,7 @@ static void incoming(const char *dev, const char *dir, const struct kho_blob *fi
 		junk(dir, 8);
 		must(kho_block_verify(&check_env, &r, &e), &e, "verify");
 		fact(r.items[r.n - 1].verdict == KHO_V_OK, "store is fine");
+		fact(holds("/sys/block/ram0", "size", STORE_SECTORS), "store is as large as configured");
 		printf("      %s: %s\n", r.items[r.n - 1].subject, r.items[r.n - 1].what);
 		fact(checksum(dev) == was, "the disk is unchanged");
 		if (!round)
@@ -180,6 +185,7 @@ void check_block(const char *dev, const char *dir)
 	struct kho_blob first = { 0 }, last = { 0 };
 	struct kho_err e = KHO_ERR_INIT;
 
+	check_env.disk_store_bytes = STORE_BYTES;
 	put(dir, "old", "by the outgoing kernel");
 	probe(&r, "probe");
 	kho_report_done(&r);
