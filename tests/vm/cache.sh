@@ -6,11 +6,13 @@
 #   qemu/       QEMU of Debian 13, run through its own ld.so (only where this machine's own QEMU is older than 9)
 #   kernels/    RELEASE/ (vmlinuz and all modules as shipped) and RELEASE.cpio
 #   user/       the VM's userland, and user.cpio
+#   packages/   single packages that a test asked for
 #   env         OUTGOING, INCOMING, QEMU for the scripts
 #
 #   cache.sh                      make what is missing or whose recipe changed; may be interrupted at any time
 #   cache.sh --refresh            look for newer packages as well
 #   cache.sh kernel PKG[/SUITE]   fetch one more kernel, print its release (the last line)
+#   cache.sh package PKG[/SUITE]  unpack one package, nothing that it depends on; print the folder (the last line)
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "$0")/common.sh"
@@ -209,6 +211,19 @@ have_kernel() {
 	printf '%s\n%s\n' "$sum" "$kernel_release" > "stamp/$key"
 }
 
+# have_package PKG SUITE: unpacked, its folder in $folder
+have_package() {
+	local f
+	f=$(closure "$2" "$1" | grep "^$1_" || true)
+	[ -n "$f" ] || fail "$2 has no package '$1'"
+	folder=packages/${f%.deb}
+	[ ! -d "$folder" ] || return 0
+	fetch "$f"
+	rm -rf "$folder.new"; mkdir -p "$folder.new"
+	unpack "$folder.new" "$f"
+	mv "$folder.new" "$folder"
+}
+
 # soname_pkg SONAME: Debian's name for the package of a library
 soname_pkg() {
 	local n=${1%%.so.*} v=${1##*.so.}
@@ -297,6 +312,13 @@ if [ "${1:-}" = kernel ]; then
 	suite=$STABLE; [ "${2%/*}" = "$2" ] || suite=${2#*/}
 	have_kernel "${2%/*}" "$suite"
 	echo "$kernel_release"
+	exit 0
+fi
+if [ "${1:-}" = package ]; then
+	[ -n "${2:-}" ] || fail "package: which one?"
+	suite=$STABLE; [ "${2%/*}" = "$2" ] || suite=${2#*/}
+	have_package "${2%/*}" "$suite"
+	echo "$cache/$folder"
 	exit 0
 fi
 [ $# = 0 ] || fail "unknown argument '$1'"
