@@ -139,6 +139,16 @@ static int fill_self(struct list *l, struct kho_instance_info *i, const char *sy
 	return ret;
 }
 
+/* Having committed is news as long as the other one is there; alone it is a kernel that runs. */
+static uint32_t state_below(const struct kho_ledger *up)
+{
+	uint32_t state = up->side[KHO_SIDE_INCOMING].state;
+
+	return state == KHO_STATE_COMMITTED && !is_listed(up->side[KHO_SIDE_OUTGOING].state)
+		       ? KHO_STATE_RUNNING
+		       : state;
+}
+
 /* With the module: what the ledgers say; `self` keeps its own list of CPUs, it is newer. */
 static int add_from_ledgers(struct list *l)
 {
@@ -152,7 +162,7 @@ static int add_from_ledgers(struct list *l)
 	l->i[0].id = l->info.instance_id;
 	l->i[0].generation = l->info.generation;
 	if (up)
-		l->i[0].state = kho_state_name(up->side[KHO_SIDE_INCOMING].state);
+		l->i[0].state = kho_state_name(state_below(up));
 	if (down)
 		l->i[0].state = kho_state_name(down->side[KHO_SIDE_OUTGOING].state);
 	/* functions that it has from above and has given on are not its own */

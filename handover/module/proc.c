@@ -30,6 +30,11 @@ static const char *state_name(u32 s)
 	return s < ARRAY_SIZE(names) ? names[s] : "?";
 }
 
+static bool is_listed(u32 state)
+{
+	return state != KHO_STATE_NONE && state != KHO_STATE_RETIRED;
+}
+
 static void row(struct seq_file *m, u32 id, u32 gen, const char *release, const char *state,
 		const unsigned long *ids, u64 mib, int devices, long age_ms)
 {
@@ -56,6 +61,15 @@ static int devices(const struct kho_region *r, u8 owner)
 	return n;
 }
 
+/* Having committed is news as long as the other one is there; alone it is a kernel that runs. */
+static u32 self_state(struct kho_region *r)
+{
+	u32 state = READ_ONCE(kho_self(r)->state);
+
+	return state == KHO_STATE_COMMITTED && !is_listed(READ_ONCE(kho_peer(r)->state)) ?
+	       KHO_STATE_RUNNING : state;
+}
+
 static void show_self(struct seq_file *m, unsigned long *ids)
 {
 	struct kho_region *r = kho_live(&kho_down) ? &kho_down : kho_live(&kho_up) ? &kho_up : NULL;
@@ -66,7 +80,7 @@ static void show_self(struct seq_file *m, unsigned long *ids)
 		if (kho_apicid(cpu) < IDS)
 			__set_bit(kho_apicid(cpu), ids);
 	row(m, kho_instance_id, kho_generation, init_utsname()->release,
-	    r ? state_name(READ_ONCE(kho_self(r)->state)) : "running", ids,
+	    r ? state_name(self_state(r)) : "running", ids,
 	    (u64)totalram_pages() >> (20 - PAGE_SHIFT), r ? devices(r, r->self_owner) : -1, 0);
 }
 
@@ -78,7 +92,7 @@ static void show_peer(struct seq_file *m, struct kho_region *r, unsigned long *i
 	char release[32];
 	u64 tsc;
 
-	if (state == KHO_STATE_NONE || state == KHO_STATE_RETIRED)
+	if (!is_listed(state))
 		return;
 	bitmap_zero(ids, IDS);
 	for (i = 0; i < r->ncpus; i++)
