@@ -56,8 +56,11 @@ enum kho_exit kho_cli_exit(enum kho_outcome o)
 	static const enum kho_exit map[] = {
 		[KHO_OUT_UPGRADED] = KHO_EXIT_OK,	 [KHO_OUT_REFUSED] = KHO_EXIT_REFUSED,
 		[KHO_OUT_ROLLED_BACK] = KHO_EXIT_ROLLED, [KHO_OUT_PERSON] = KHO_EXIT_PERSON,
-		[KHO_OUT_INTERNAL] = KHO_EXIT_INTERNAL,
+		[KHO_OUT_INTERNAL] = KHO_EXIT_INTERNAL,	 [KHO_OUT_BUSY] = KHO_EXIT_BUSY,
+		[KHO_OUT_DECLINED] = KHO_EXIT_DECLINED,
 	};
 
-	return (unsigned)o <= KHO_OUT_INTERNAL ? map[o] : KHO_EXIT_INTERNAL;
+	_Static_assert(sizeof(map) / sizeof(*map) == KHO_NOUTCOMES, "an exit code for each "
+								    "outcome");
+	return (unsigned)o < KHO_NOUTCOMES ? map[o] : KHO_EXIT_INTERNAL;
 }

@@ -41,6 +41,8 @@ void kho_usage_man(FILE *f)
 	      "the commit everything can be undone, and "
 	      "is undone when anything goes wrong; after it the way back is another upgrade.\n\n"
 	      "Workloads are declared in /etc/khoctl/workloads.d, see docs/upgrade-guide.md.\n\n"
+	      "On a terminal *khoctl upgrade* shows what will be lost and asks before it begins, "
+	      "unless *--yes* is given.\n\n"
 	      "The terminal that typed *khoctl upgrade* only watches: the upgrade runs in a "
 	      "process of its own, goes on when the terminal is "
 	      "lost, and can be watched with *khoctl status --follow*. When the incoming kernel "

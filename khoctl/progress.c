@@ -9,7 +9,7 @@
 
 void kho_progress_clear(struct kho_progress *p)
 {
-	if (p->live)
+	if (p->live && *p->step)
 		fputs("\r\033[K", p->f);
 }
 

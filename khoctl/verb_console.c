@@ -45,7 +45,7 @@ int kho_verb_console(const struct kho_cli *c)
 
 	if (fd < 0) {
 		(void)kho_fail_errno(&err, "open " NODE " (it is there while an incoming kernel "
-							"is; module: modprobe khoctl)");
+					   "is; module: modprobe khoctl)");
 		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
 	}
 	while ((n = read(fd, buf, sizeof(buf))) > 0)

@@ -6,15 +6,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "khoctl/cli.h"
-#include "khoctl/progress.h"
-#include "lib/cleanup.h"
+#include "khoctl/past.h"
+#include "khoctl/watch.h"
 #include "lib/json.h"
-#include "orchestrator/journal.h"
 #include "orchestrator/lock.h"
-#include "orchestrator/report.h"
 
 #define WAIT_S 600
 
@@ -33,77 +32,97 @@ static int tell(const struct kho_cli *c, enum kho_exit code, const char *outcome
 	return code;
 }
 
-static struct json_object *read_report(struct kho_err *err)
+static int as_before(const struct kho_cli *c, const char *why)
 {
-	_cleanup_json_ struct json_object *records = NULL;
+	return tell(c, KHO_EXIT_OK, kho_outcome_name(KHO_OUT_ROLLED_BACK), why);
+}
 
-	if (kho_journal_read(KHO_RUN_DIR, KHO_STATE_DIR, &records, NULL, err) < 0)
-		return NULL;
-	return kho_report_of_journal(records);
+/* How the one that was asked to stop has ended. */
+static int tell_end(const struct kho_cli *c, pid_t pid)
+{
+	_cleanup_past_ struct kho_past p;
+	const char *outcome;
+
+	kho_past_read(&p);
+	outcome = p.report ? kho_json_get_str(p.report, "outcome") : "";
+	if (p.state == KHO_PAST_RUNNING)
+		return tell(c, KHO_EXIT_PERSON, "it does not end", "see khoctl status");
+	if (p.state != KHO_PAST_ENDED)
+		return tell(c, KHO_EXIT_PERSON, "its khoctl died", kho_past_advice(&p));
+	/* stopped before it had begun its journal: the last one is of an upgrade before it */
+	if (p.author != pid)
+		return as_before(c, "it had not begun; nothing was touched");
+	if (!strcmp(outcome, kho_outcome_name(KHO_OUT_UPGRADED)) || p.is_signed)
+		return tell(c, KHO_EXIT_REFUSED, "too late", "it was committed");
+	if (!strcmp(outcome, kho_outcome_name(KHO_OUT_ROLLED_BACK)) ||
+	    !strcmp(outcome, kho_outcome_name(KHO_OUT_REFUSED)))
+		return as_before(c, "the machine is as before");
+	return tell(c, KHO_EXIT_PERSON, outcome, kho_json_get_str(p.report, "msg"));
 }
 
 /* Ask the running one and wait for the end of its undo. */
-static int stop_running(const struct kho_cli *c, pid_t pid)
+static int stop_running(const struct kho_cli *c, const struct kho_past *p)
 {
-	_cleanup_json_ struct json_object *report = NULL;
 	struct kho_err err = KHO_ERR_INIT;
-	const char *outcome;
 	char step[32];
 
-	if (kill(pid, SIGTERM) < 0) {
-		(void)kho_fail_errno(&err, "signal khoctl (pid %d)", pid);
+	if (p->is_signed)
+		return tell(c, KHO_EXIT_REFUSED, "too late",
+			    "it is committed and about to end; then khoctl rollback --yes, on the "
+			    "other kernel, goes back");
+	if (kill(p->pid, SIGTERM) < 0) {
+		(void)kho_fail_errno(&err, "signal khoctl (pid %d)", p->pid);
 		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
 	}
-	for (int i = 0; i < WAIT_S * 10 && kho_lock_holder(KHO_RUN_DIR, step) == pid; i++)
+	for (int i = 0; i < WAIT_S * 10 && kho_lock_holder(KHO_RUN_DIR, step) == p->pid; i++)
 		usleep(100000);
-	report = read_report(&err);
-	if (!report)
-		return kho_cli_error(c, KHO_EXIT_PERSON, &err);
-	outcome = kho_json_get_str(report, "outcome");
-	if (!strcmp(outcome, "upgraded"))
-		return tell(c, KHO_EXIT_REFUSED, "too late",
-			    "the upgrade had been committed; khoctl rollback once more says how to "
-			    "go back");
-	if (!strcmp(outcome, "rolled back") || !strcmp(outcome, "refused"))
-		return tell(c, KHO_EXIT_OK, "rolled back", "the machine is as before");
-	return tell(c, KHO_EXIT_PERSON, outcome, kho_json_get_str(report, "msg"));
+	return tell_end(c, p->pid);
 }
 
 static void show_line(void *arg, const char *line, size_t len)
 {
-	kho_progress_line(arg, line, len);
+	kho_progress_line(arg, line, len - 1);
+}
+
+/* Nothing may stop it half-way, and no page of it may have to come from a frozen disk. */
+static void steady(void)
+{
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	(void)!mlockall(MCL_CURRENT | MCL_FUTURE);
 }
 
 /* khoctl died in the middle: undo from its journal. */
-static int recover(const struct kho_cli *c, const char *image)
+static int recover(const struct kho_cli *c, const struct kho_past *past)
 {
-	struct kho_plan_request rq = kho_cli_request(c);
 	struct kho_progress progress = { .f = c->json ? stderr : stdout };
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_plan *p = NULL;
 	struct kho_engine *e = NULL;
 	int rc;
 
-	rq.to = image;
-	rc = kho_plan_make(kho_cli_world(), &rq, &p, &e, &err);
-	if (rc == 0 && !e)
-		rc = kho_fail(&err, -EOPNOTSUPP, "no engine can undo it");
+	steady();
+	rc = kho_plan_for_undo(kho_cli_world(), past->records, &p, &e, &err);
 	if (rc == 0) {
 		struct kho_upgrade_options o = {
 			.plan = p,
 			.engine = e,
 			.stop_fd = -1,
+			.lock_fd = -1,
 			.on_event = show_line,
 			.event_arg = &progress,
 		};
 
 		rc = kho_upgrade_recover(&o, &err);
-	}
-	if (e)
 		e->ops->free(e);
+	}
 	kho_plan_free(p);
+	if (rc == -EBUSY || rc == -ENOENT)
+		return kho_cli_error(c, KHO_EXIT_BUSY, &err);
 	return rc < 0 ? kho_cli_error(c, KHO_EXIT_PERSON, &err)
-		      : tell(c, KHO_EXIT_OK, "rolled back", "the machine is as before");
+		      : as_before(c, "the machine is as before");
 }
 
 static int go_back(const struct kho_cli *c, const char *old_image)
@@ -113,52 +132,45 @@ static int go_back(const struct kho_cli *c, const char *old_image)
 
 	if (!c->yes) {
 		snprintf(text, sizeof(text),
-			 "the way back is another upgrade: khoctl upgrade --to %s", old_image);
+			 "the way back is another upgrade: khoctl rollback --yes, or khoctl "
+			 "upgrade --to %s",
+			 old_image);
 		return tell(c, KHO_EXIT_REFUSED, "committed", text);
 	}
 	again.to = old_image;
 	return kho_verb_upgrade(&again);
 }
 
-static const char *begun_image(const struct json_object *records, bool *out_signed, bool *out_ended)
-{
-	const char *image = "";
-
-	for (size_t i = 0; i < json_object_array_length(records); i++) {
-		const struct json_object *o = json_object_array_get_idx(records, i);
-		const char *kind = kho_json_get_str(o, "rec");
-
-		if (!strcmp(kind, "begin"))
-			image = kho_json_get_str(o, "image");
-		*out_signed |= !strcmp(kind, "signed");
-		*out_ended |= !strcmp(kind, "end");
-	}
-	return image;
-}
-
 int kho_verb_rollback(const struct kho_cli *c)
 {
-	_cleanup_json_ struct json_object *records = NULL, *report = NULL;
+	_cleanup_past_ struct kho_past p;
 	struct kho_err err = KHO_ERR_INIT;
-	bool is_signed = false, ended = false;
-	const char *image;
-	char step[32];
-	pid_t pid;
 
 	if (geteuid() != 0) {
 		(void)kho_fail(&err, -EPERM, "rollback must be run as root");
 		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
 	}
-	pid = kho_lock_holder(KHO_RUN_DIR, step);
-	if (pid)
-		return stop_running(c, pid);
-	if (kho_journal_read(KHO_RUN_DIR, KHO_STATE_DIR, &records, NULL, &err) < 0)
-		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
-	image = begun_image(records, &is_signed, &ended);
-	report = kho_report_of_journal(records);
-	if (is_signed || !strcmp(kho_json_get_str(report, "outcome"), "upgraded"))
-		return go_back(c, kho_json_get_str(report, "old_image"));
-	if (!ended)
-		return recover(c, image);
+	kho_past_read(&p);
+	switch (p.state) {
+	case KHO_PAST_RUNNING:
+		return stop_running(c, &p);
+	case KHO_PAST_INTERRUPTED:
+		return recover(c, &p);
+	case KHO_PAST_HANDED:
+		return tell(c, KHO_EXIT_PERSON, "committed", kho_past_advice(&p));
+	case KHO_PAST_NONE:
+		return tell(c, KHO_EXIT_REFUSED, "nothing to undo", "no upgrade has been run");
+	case KHO_PAST_REBOOTED:
+		return tell(c, KHO_EXIT_REFUSED, "nothing to undo",
+			    "the machine was restarted since");
+	case KHO_PAST_ENDED:
+		break;
+	}
+	if (!strcmp(kho_json_get_str(p.report, "outcome"), kho_outcome_name(KHO_OUT_UPGRADED)))
+		return go_back(c, kho_json_get_str(p.report, "old_image"));
+	if (p.is_signed)
+		return tell(c, KHO_EXIT_PERSON, "committed", kho_past_advice(&p));
+	if (!strcmp(kho_json_get_str(p.report, "outcome"), kho_outcome_name(KHO_OUT_PERSON)))
+		return recover(c, &p);
 	return tell(c, KHO_EXIT_REFUSED, "nothing to undo", "the last upgrade was undone already");
 }

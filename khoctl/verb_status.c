@@ -7,130 +7,128 @@
 #include <unistd.h>
 
 #include "khoctl/cli.h"
-#include "khoctl/progress.h"
+#include "khoctl/past.h"
+#include "khoctl/watch.h"
 #include "lib/cleanup.h"
 #include "lib/json.h"
-#include "orchestrator/journal.h"
 #include "orchestrator/lock.h"
-#include "orchestrator/report.h"
 
-/* What to type next, by how the last upgrade ended. */
-static const char *advice(const char *state, const char *outcome)
-{
-	if (!strcmp(state, "running"))
-		return "khoctl status --follow, or khoctl rollback to stop it";
-	if (!strcmp(state, "interrupted"))
-		return "khoctl rollback";
-	if (!strcmp(outcome, "needs a person"))
-		return "khoctl report, khoctl list; then khoctl rollback";
-	return "";
-}
+#define TICK_US 100000
 
-static bool was_signed(const struct json_object *records)
+static struct json_object *gather(const struct kho_past *p)
 {
-	for (size_t i = 0; i < json_object_array_length(records); i++)
-		if (!strcmp(kho_json_get_str(json_object_array_get_idx(records, i), "rec"), "signe"
-											    "d"))
-			return true;
-	return false;
-}
-
-static struct json_object *gather(void)
-{
-	_cleanup_json_ struct json_object *records = NULL, *report = NULL;
 	struct json_object *o = json_object_new_object();
-	const char *state = "none", *outcome = "";
-	char step[32];
-	pid_t pid = kho_lock_holder(KHO_RUN_DIR, step);
+	bool known = p->report && !p->planning, running = p->state == KHO_PAST_RUNNING;
 
-	if (kho_journal_read(KHO_RUN_DIR, KHO_STATE_DIR, &records, NULL, NULL) == 0) {
-		report = kho_report_of_journal(records);
-		outcome = kho_json_get_str(report, "outcome");
-		state = strcmp(outcome, "interrupted") ? "ended"
-			: was_signed(records)	       ? "committed"
-						       : "interrupted";
-		kho_json_str(o, "from", kho_json_get_str(report, "from"));
-		kho_json_str(o, "to", kho_json_get_str(report, "to"));
+	kho_json_str(o, "state", kho_past_name(p->state));
+	if (known) {
+		kho_json_str(o, "from", kho_json_get_str(p->report, "from"));
+		kho_json_str(o, "to", kho_json_get_str(p->report, "to"));
 	}
-	if (pid) {
-		state = "running";
-		outcome = "";
-		kho_json_int(o, "pid", pid);
-		kho_json_str(o, "step", step);
+	if (running)
+		kho_json_int(o, "pid", p->pid);
+	if (running || p->state == KHO_PAST_INTERRUPTED) {
+		kho_json_str(o, "step", p->step);
+		kho_json_bool(o, "undoing", p->undoing);
 	}
-	kho_json_str(o, "state", state);
-	kho_json_str(o, "outcome", outcome);
-	kho_json_str(o, "msg", report ? kho_json_get_str(report, "msg") : "");
-	kho_json_str(o, "next", advice(state, outcome));
+	kho_json_str(o, "outcome", known && !running ? kho_json_get_str(p->report, "outcome") : "");
+	kho_json_str(o, "msg", known && !running ? kho_json_get_str(p->report, "msg") : "");
+	kho_json_str(o, "next", kho_past_advice(p));
 	return o;
 }
 
-static void print(const struct json_object *o)
+static void print_state(const struct kho_past *p)
 {
-	const char *state = kho_json_get_str(o, "state"), *msg = kho_json_get_str(o, "msg"),
-		   *next = kho_json_get_str(o, "next");
+	const char *msg = p->report ? kho_json_get_str(p->report, "msg") : "";
 
-	if (!strcmp(state, "none")) {
+	if (p->state == KHO_PAST_RUNNING)
+		printf("%s step %s (pid %d)", p->undoing ? "being undone," : "running,", p->step,
+		       p->pid);
+	else if (p->state == KHO_PAST_INTERRUPTED)
+		printf("INTERRUPTED: khoctl died in %sstep %s", p->undoing ? "the undo of " : "",
+		       p->step);
+	else if (p->state == KHO_PAST_HANDED)
+		printf("committed, and then khoctl died on this kernel");
+	else if (p->state == KHO_PAST_REBOOTED)
+		printf("interrupted by a restart of the machine; nothing is left to undo");
+	else
+		printf("%s%s%s", kho_json_get_str(p->report, "outcome"), *msg ? ": " : "", msg);
+}
+
+static void print(const struct kho_past *p)
+{
+	const char *next = kho_past_advice(p);
+
+	if (p->state == KHO_PAST_NONE) {
 		puts("no upgrade has been run");
 		return;
 	}
-	printf("%s -> %s: ", kho_json_get_str(o, "from"), kho_json_get_str(o, "to"));
-	if (!strcmp(state, "running"))
-		printf("running, step %s (pid %lld)", kho_json_get_str(o, "step"),
-		       (long long)kho_json_get_int(o, "pid"));
-	else if (!strcmp(state, "ended"))
-		printf("%s%s%s", kho_json_get_str(o, "outcome"), *msg ? ": " : "", msg);
-	else
-		printf("%s", !strcmp(state, "committed") ? "committed"
-							 : "INTERRUPTED: khoctl died in the "
-							   "middle");
+	if (p->report && !p->planning)
+		printf("%s -> %s: ", kho_json_get_str(p->report, "from"),
+		       kho_json_get_str(p->report, "to"));
+	print_state(p);
 	printf("%s%s\n", *next ? "; next: " : "", next);
 }
 
-/* events.jsonl in RAM grows until the result; a new upgrade begins a new file. */
-static int follow(const struct kho_cli *c)
+/* Its khoctl is planning: the events in the file are those of the upgrade before it. */
+static void wait_for_plan(void)
 {
-	_cleanup_fclose_ FILE *f = fopen(KHO_RUN_DIR "/events.jsonl", "re");
-	struct kho_progress p = { .f = stdout, .live = isatty(1) };
+	for (bool planning = true; planning;) {
+		_cleanup_past_ struct kho_past p;
+
+		kho_past_read(&p);
+		planning = p.planning;
+		if (planning)
+			usleep(TICK_US);
+	}
+}
+
+/* events.jsonl in RAM grows until the result; a new upgrade begins a new file. */
+static int follow(struct kho_watch *w)
+{
+	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ char *line = NULL;
 	size_t room = 0;
 	char step[32];
 
-	if (!f)
-		return KHO_EXIT_OK;
-	for (;;) {
-		ssize_t n = getline(&line, &room, f);
+	wait_for_plan();
+	f = fopen(KHO_RUN_DIR "/events.jsonl", "re");
+	while (f && w->code < 0) {
+		bool held = kho_lock_holder(KHO_RUN_DIR, step);
+		ssize_t n;
 
-		if (n > 0) {
-			if (c->json) {
-				fputs(line, stdout);
-				fflush(stdout);
-			} else {
-				kho_progress_line(&p, line, (size_t)n - 1);
-			}
-			if (strstr(line, "\"event\":\"result\""))
-				return KHO_EXIT_OK;
-			continue;
-		}
+		/* who has given up the lock has written all before */
+		while (w->code < 0 && (n = getline(&line, &room, f)) > 0)
+			kho_watch_line(w, line, (size_t)n - (line[n - 1] == '\n'));
+		if (!held)
+			break;
 		clearerr(f);
-		if (!kho_lock_holder(KHO_RUN_DIR, step))
-			return KHO_EXIT_OK;
-		usleep(100000);
-		if (!c->json)
-			kho_progress_tick(&p, 100000);
+		usleep(TICK_US);
+		if (!w->c->json && w->code < 0)
+			kho_progress_tick(&w->progress, TICK_US);
 	}
+	return w->code;
 }
 
 int kho_verb_status(const struct kho_cli *c)
 {
-	_cleanup_json_ struct json_object *o = NULL;
+	_cleanup_past_ struct kho_past p;
+	struct kho_watch w;
 
-	if (c->follow)
-		(void)follow(c);
-	o = gather();
+	kho_past_read(&p);
+	if (c->follow && p.state == KHO_PAST_RUNNING) {
+		kho_watch_init(&w, c);
+		if (follow(&w) >= 0)
+			return w.code;
+		/* it ended without a result */
+		kho_past_done(&p);
+		kho_past_read(&p);
+	}
 	if (c->json)
-		kho_cli_json(json_object_get(o));
+		kho_cli_json(gather(&p));
 	else
-		print(o);
-	return KHO_EXIT_OK;
+		print(&p);
+	if (!c->follow)
+		return KHO_EXIT_OK;
+	return p.state == KHO_PAST_INTERRUPTED ? KHO_EXIT_PERSON : KHO_EXIT_OK;
 }

@@ -13,10 +13,9 @@
 #include <unistd.h>
 
 #include "khoctl/cli.h"
-#include "khoctl/progress.h"
 #include "khoctl/text.h"
+#include "khoctl/watch.h"
 #include "khoctl/worker.h"
-#include "lib/cleanup.h"
 #include "lib/json.h"
 #include "orchestrator/steps.h"
 
@@ -33,72 +32,33 @@ static void forward(int sig)
 	errno = keep;
 }
 
-struct watch {
-	const struct kho_cli *c;
-	struct kho_progress progress;
-	int code; /* exit code once the result is known, or -1 */
+struct stream {
+	struct kho_watch w;
 	char *buf;
 	size_t len, room;
 };
 
-static void ask(void)
+static void answer(struct stream *s, bool yes)
 {
-	char line[16] = "";
-	int go = KHO_WORKER_GO, no = SIGINT;
+	int value = yes ? KHO_WORKER_GO : KHO_WORKER_NO;
 
-	fputs("Go on with these losses? [y/N] ", stdout);
-	fflush(stdout);
-	if (!fgets(line, sizeof(line), stdin))
-		line[0] = 'n';
-	(void)!write(to_worker, line[0] == 'y' || line[0] == 'Y' ? &go : &no, sizeof(int));
+	s->w.ask = false;
+	(void)!write(to_worker, &value, sizeof(value));
 }
 
-static void on_result(struct watch *w, const struct json_object *o)
+/* The person has typed a line, or closed the terminal, which is no yes. */
+static void take_answer(struct stream *s)
 {
-	struct json_object *report = kho_json_get(o, "report");
-	const char *msg = kho_json_get_str(o, "msg");
-	int64_t out = kho_json_get_int(o, "outcome_code");
+	char line[64];
+	ssize_t n = read(0, line, sizeof(line));
 
-	if (w->code >= 0)
+	if (n < 0 && errno == EINTR)
 		return;
-	w->code = kho_cli_exit((enum kho_outcome)out);
-	if (w->c->json)
-		return;
-	kho_progress_clear(&w->progress);
-	if (out == KHO_OUT_UPGRADED && report) {
-		fputs("\n", stdout);
-		kho_text_report(report, stdout);
-		return;
-	}
-	fflush(stdout);
-	fprintf(stderr, "khoctl: %s: %s\n", kho_json_get_str(o, "outcome"), msg);
-}
-
-static void on_line(struct watch *w, const char *line, size_t len)
-{
-	_cleanup_json_ struct json_object *o = NULL;
-	const char *kind;
-
-	if (kho_json_parse(line, len, &o, NULL) < 0)
-		return;
-	kind = kho_json_get_str(o, "event");
-	if (w->c->json && (strcmp(kind, "result") || w->code < 0)) {
-		printf("%.*s\n", (int)len, line);
-		fflush(stdout);
-	}
-	if (!strcmp(kind, "result"))
-		on_result(w, o);
-	else if (!strcmp(kind, "plan") && !w->c->json) {
-		kho_text_verdicts(kho_json_get(o, "plan"), 1, stdout);
-		fflush(stdout);
-		if (json_object_get_boolean(kho_json_get(o, "confirm")))
-			ask();
-	} else if (!w->c->json)
-		kho_progress_line(&w->progress, line, len);
+	answer(s, n > 0 && (line[0] == 'y' || line[0] == 'Y'));
 }
 
 /* More bytes from the worker; false at the end. */
-static bool take_bytes(struct watch *w, int fd)
+static bool take_bytes(struct stream *w, int fd)
 {
 	char *nl;
 	ssize_t n;
@@ -119,7 +79,7 @@ static bool take_bytes(struct watch *w, int fd)
 	while ((nl = memchr(w->buf, '\n', w->len))) {
 		size_t used = (size_t)(nl - w->buf) + 1;
 
-		on_line(w, w->buf, used - 1);
+		kho_watch_line(&w->w, w->buf, used - 1);
 		memmove(w->buf, nl + 1, w->len - used);
 		w->len -= used;
 	}
@@ -128,20 +88,25 @@ static bool take_bytes(struct watch *w, int fd)
 
 static int watch_worker(const struct kho_cli *c, int fd)
 {
-	struct watch w = { .c = c, .code = -1, .progress = { .f = stdout, .live = isatty(1) } };
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct stream s = { 0 };
+	struct pollfd p[2] = { { .fd = fd, .events = POLLIN }, { .fd = 0, .events = POLLIN } };
 
-	while (w.code < 0) {
-		int n = poll(&p, 1, TICK_MS);
+	kho_watch_init(&s.w, c);
+	while (s.w.code < 0) {
+		int n = poll(p, s.w.ask ? 2 : 1, TICK_MS);
 
-		if (n == 0)
-			kho_progress_tick(&w.progress, TICK_MS * 1000);
-		else if (n > 0 && !take_bytes(&w, fd))
+		if (n == 0 && !s.w.ask)
+			kho_progress_tick(&s.w.progress, TICK_MS * 1000);
+		if (n <= 0)
+			continue;
+		if (s.w.ask && p[1].revents)
+			take_answer(&s);
+		if (p[0].revents && !take_bytes(&s, fd))
 			break;
 	}
-	free(w.buf);
-	if (w.code >= 0)
-		return w.code;
+	free(s.buf);
+	if (s.w.code >= 0)
+		return s.w.code;
 	fprintf(stderr, "khoctl: the upgrade's process ended without a result; see khoctl status, "
 			"then khoctl rollback\n");
 	return KHO_EXIT_PERSON;

@@ -14,6 +14,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "orchestrator/lock.h"
 #include "orchestrator/steps.h"
 
 #define RETIRE_DELAY_US 1500000
@@ -130,19 +131,26 @@ static int split_words(const char *text, char **words)
 	return n;
 }
 
-/* The person at the terminal agrees to what will be lost; true: go on. */
-static bool agreed(const struct kho_worker_pipes *pipes, const struct kho_plan *p)
+/*
+ * The person at the terminal agrees to it; a signal that came while the plan was made is a no, and
+ * so is a terminal that is gone.
+ */
+static bool agreed(const struct kho_worker_pipes *pipes)
 {
+	struct pollfd p[2] = { { .fd = pipes->stop_read, .events = POLLIN },
+			       { .fd = pipes->events } };
 	int value;
 
-	if (!pipes->confirm || !p->can || kho_report_worst(&p->report) == KHO_V_OK)
-		return true;
+	while (poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+	if (!(p[0].revents & POLLIN))
+		return false;
 	return read(pipes->stop_read, &value, sizeof(value)) == sizeof(value) &&
 	       value == KHO_WORKER_GO;
 }
 
 static enum kho_outcome run_plan(const struct kho_cli *c, const struct kho_worker_pipes *pipes,
-				 const struct kho_plan *p, struct kho_engine *e,
+				 int lock, const struct kho_plan *p, struct kho_engine *e,
 				 struct kho_err *err)
 {
 	char *words[WORDS_MAX];
@@ -155,6 +163,7 @@ static enum kho_outcome run_plan(const struct kho_cli *c, const struct kho_worke
 		.on_event = send_line,
 		.event_arg = &events,
 		.stop_fd = pipes->stop_read,
+		.lock_fd = lock,
 	};
 
 	if (!e)
@@ -168,31 +177,55 @@ static enum kho_outcome run_plan(const struct kho_cli *c, const struct kho_worke
 	return kho_upgrade_run(&o, err);
 }
 
+/* The lock before the plan: who waits for an answer, or measures for a plan, is not to be
+ * overtaken.
+ */
+static enum kho_outcome begin(int *lock, struct kho_err *err)
+{
+	int rc = kho_lock_take(KHO_RUN_DIR, err);
+
+	if (rc < 0)
+		return rc == -EBUSY ? KHO_OUT_BUSY : KHO_OUT_INTERNAL;
+	*lock = rc;
+	kho_lock_step(*lock, "plan");
+	return kho_upgrade_may_begin(kho_cli_world(), err) < 0 ? KHO_OUT_BUSY : KHO_OUT_UPGRADED;
+}
+
+static void send_plan(int fd, const struct kho_plan *p, bool confirm)
+{
+	struct json_object *ev = json_object_new_object();
+
+	kho_json_str(ev, "event", "plan");
+	kho_json_bool(ev, "confirm", confirm);
+	json_object_object_add(ev, "plan", kho_plan_json(p));
+	send_object(fd, ev);
+}
+
 int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipes)
 {
 	struct kho_plan_request rq = kho_cli_request(c);
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_plan *p = NULL;
 	struct kho_engine *e = NULL;
-	struct json_object *ev;
 	enum kho_outcome out;
+	bool confirm;
+	int lock = -1;
 
 	catch_signals(pipes->stop_write);
 	if (settle_down(c, &err) < 0)
 		return send_result(pipes->events, KHO_OUT_INTERNAL, &err);
+	out = begin(&lock, &err);
+	if (out != KHO_OUT_UPGRADED)
+		return send_result(pipes->events, out, &err);
 	if (kho_plan_make(kho_cli_world(), &rq, &p, &e, &err) < 0)
 		return send_result(pipes->events, KHO_OUT_REFUSED, &err);
-	ev = json_object_new_object();
-	kho_json_str(ev, "event", "plan");
-	kho_json_bool(ev, "confirm",
-		      pipes->confirm && p->can && kho_report_worst(&p->report) != KHO_V_OK);
-	json_object_object_add(ev, "plan", kho_plan_json(p));
-	send_object(pipes->events, ev);
-	if (!agreed(pipes, p)) {
-		kho_fail(&err, -ECANCELED, "not agreed to");
-		return send_result(pipes->events, KHO_OUT_REFUSED, &err);
+	confirm = pipes->confirm && p->can;
+	send_plan(pipes->events, p, confirm);
+	if (confirm && !agreed(pipes)) {
+		kho_fail(&err, -ECANCELED, "not agreed to; nothing was touched");
+		return send_result(pipes->events, KHO_OUT_DECLINED, &err);
 	}
-	out = run_plan(c, pipes, p, e, &err);
+	out = run_plan(c, pipes, lock, p, e, &err);
 	/* an upgrade that began has told its result itself; telling it twice does no harm */
 	if (out != KHO_OUT_UPGRADED)
 		send_result(pipes->events, out, &err);

@@ -9,16 +9,17 @@
 
 #include "khoctl/cli.h"
 
-/* Values in the pipe to the worker: signal numbers, and this one. */
+/* Values in the pipe to the worker: signal numbers, and the answers to its question. */
 #define KHO_WORKER_GO 0
+#define KHO_WORKER_NO (-1)
 
 struct kho_worker_pipes {
 	int events; /* worker writes event lines */
 	int stop_read, stop_write;
-	bool confirm; /* wait for KHO_WORKER_GO when the plan loses something */
+	bool confirm; /* show the plan and wait for KHO_WORKER_GO */
 };
 
-/* In the child: make the plan, run it. An exit code (nobody waits for it). */
+/* In the child: take the lock, make the plan, run it. An exit code (nobody waits for it). */
 int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipes);
 
 #endif

@@ -21,6 +21,11 @@ typedef void (*kho_event_fn)(void *arg, const char *line, size_t len);
 
 int kho_events_create(const char *run_dir, const char *state_dir, kho_event_fn fn, void *arg,
 		      struct kho_events **out, struct kho_err *err) __must_check;
+/* Go on in the file of an upgrade that began at begin_us and whose process has died; the disk is
+ * away. */
+int kho_events_resume(const char *run_dir, const char *state_dir, uint64_t begin_us,
+		      kho_event_fn fn, void *arg, struct kho_events **out,
+		      struct kho_err *err) __must_check;
 /* Emit (takes the reference); adds "t_us". What cannot be written is dropped: events decide
  * nothing. */
 void kho_events_emit(struct kho_events *e, struct json_object *event);

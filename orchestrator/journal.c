@@ -96,8 +96,9 @@ static struct json_object *one_record(const char *p, size_t left, size_t *out_us
 	return kho_json_parse(p + 8, len, &o, NULL) < 0 ? NULL : o;
 }
 
-int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, bool *out_torn,
-		      struct kho_err *err)
+/* *out_good: bytes up to the end of the last good record. */
+static int parse(const void *bytes, size_t len, struct json_object **out, size_t *out_good,
+		 struct kho_err *err)
 {
 	const char *p = bytes, *end = p + len;
 	struct json_object *list, *o;
@@ -108,9 +109,49 @@ int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, b
 	list = json_object_new_array();
 	for (p += MAGIC_LEN; (o = one_record(p, (size_t)(end - p), &used)); p += used)
 		json_object_array_add(list, o);
-	if (out_torn)
-		*out_torn = p != end;
+	*out_good = (size_t)(p - (const char *)bytes);
 	*out = list;
+	return 0;
+}
+
+int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, bool *out_torn,
+		      struct kho_err *err)
+{
+	size_t good;
+	int rc = parse(bytes, len, out, &good, err);
+
+	if (rc == 0 && out_torn)
+		*out_torn = good != len;
+	return rc;
+}
+
+int kho_journal_resume(const char *run_dir, const char *state_dir, struct kho_journal **out,
+		       struct kho_err *err)
+{
+	_cleanup_json_ struct json_object *records = NULL;
+	_cleanup_free_ char *path = NULL, *text = NULL;
+	struct kho_blob good = { 0 };
+	struct kho_journal *j;
+	size_t len;
+	int rc;
+
+	if (asprintf(&path, "%s/%s", run_dir, KHO_JOURNAL_NAME) < 0)
+		return kho_fail(err, -ENOMEM, "journal: out of memory");
+	rc = kho_read_file(path, JOURNAL_MAX, &text, &len, err);
+	if (rc == 0)
+		rc = parse(text, len, &records, &good.len, err);
+	if (rc < 0)
+		return rc;
+	j = calloc(1, sizeof(*j));
+	if (!j)
+		return kho_fail(err, -ENOMEM, "journal: out of memory");
+	good.data = text;
+	rc = kho_logfile_resume(run_dir, state_dir, KHO_JOURNAL_NAME, &good, &j->file, err);
+	if (rc < 0) {
+		kho_journal_free(j);
+		return kho_wrap(err, "journal");
+	}
+	*out = j;
 	return 0;
 }
 

@@ -21,6 +21,9 @@ struct kho_journal;
 /* Begin a new one; the last one becomes journal.prev. */
 int kho_journal_create(const char *run_dir, const char *state_dir, struct kho_journal **out,
 		       struct kho_err *err) __must_check;
+/* Go on in the one in run_dir, whose process has died; a torn tail is cut off, the disk is away. */
+int kho_journal_resume(const char *run_dir, const char *state_dir, struct kho_journal **out,
+		       struct kho_err *err) __must_check;
 /* Append a record (takes the reference) and sync it, unless the disk is away. Thread-safe. */
 int kho_journal_add(struct kho_journal *j, struct json_object *record,
 		    struct kho_err *err) __must_check;

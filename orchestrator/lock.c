@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -21,11 +20,14 @@ pid_t kho_lock_holder(const char *run_dir, char step[32])
 {
 	_cleanup_free_ char *path = lock_path(run_dir);
 	_cleanup_close_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	struct flock l = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
 	char text[64] = "";
 	int pid = 0;
 
+	/* asked for, never taken: a look must not be in the way of who takes it now */
 	step[0] = '\0';
-	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || pread(fd, text, sizeof(text) - 1, 0) < 0)
+	if (fd < 0 || fcntl(fd, F_OFD_GETLK, &l) < 0 || l.l_type == F_UNLCK ||
+	    pread(fd, text, sizeof(text) - 1, 0) < 0)
 		return 0;
 	if (sscanf(text, "%d %31s", &pid, step) < 1)
 		return 0;
@@ -44,6 +46,7 @@ void kho_lock_step(int fd, const char *step)
 int kho_lock_take(const char *run_dir, struct kho_err *err)
 {
 	_cleanup_free_ char *path = lock_path(run_dir);
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	_cleanup_close_ int fd = -1;
 	char step[32];
 	int rc = kho_mkdir(run_dir, err);
@@ -55,7 +58,7 @@ int kho_lock_take(const char *run_dir, struct kho_err *err)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return kho_fail_errno(err, "open %s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	if (fcntl(fd, F_OFD_SETLK, &l) < 0) {
 		pid_t pid = kho_lock_holder(run_dir, step);
 
 		return kho_fail(err, -EBUSY,

@@ -11,7 +11,7 @@
 
 struct kho_logfile {
 	pthread_mutex_t lock;
-	char *name;
+	char *name, *disk_path; /* disk_path: to be made anew when the disk is back */
 	int ram_fd, disk_fd;
 	bool away;
 	char *bytes; /* everything so far; the RAM file is for readers and for who comes after a
@@ -34,19 +34,28 @@ static int open_copy(const char *dir, const char *name, int *out, struct kho_err
 	return *out < 0 ? kho_fail_errno(err, "create %s", path) : 0;
 }
 
-int kho_logfile_create(const char *run_dir, const char *state_dir, const char *name,
-		       struct kho_logfile **out, struct kho_err *err)
+static struct kho_logfile *logfile_new(const char *name)
 {
 	struct kho_logfile *l = calloc(1, sizeof(*l));
-	int rc;
 
 	if (!l)
-		return kho_fail(err, -ENOMEM, "open %s: out of memory", name);
+		return NULL;
 	pthread_mutex_init(&l->lock, NULL);
 	l->ram_fd = l->disk_fd = -1;
 	l->name = strdup(name);
-	rc = l->name ? open_copy(run_dir, name, &l->ram_fd, err)
-		     : kho_fail(err, -ENOMEM, "open %s: out of memory", name);
+	if (l->name)
+		return l;
+	kho_logfile_free(l);
+	return NULL;
+}
+
+int kho_logfile_create(const char *run_dir, const char *state_dir, const char *name,
+		       struct kho_logfile **out, struct kho_err *err)
+{
+	struct kho_logfile *l = logfile_new(name);
+	int rc = l ? open_copy(run_dir, name, &l->ram_fd, err)
+		   : kho_fail(err, -ENOMEM, "open %s: out of memory", name);
+
 	if (rc == 0)
 		rc = open_copy(state_dir, name, &l->disk_fd, err);
 	if (rc < 0) {
@@ -57,10 +66,55 @@ int kho_logfile_create(const char *run_dir, const char *state_dir, const char *n
 	return 0;
 }
 
+static int open_resumed(struct kho_logfile *l, const char *run_dir, const char *state_dir,
+			const struct kho_blob *bytes, struct kho_err *err)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/%s", run_dir, l->name) < 0)
+		return kho_fail(err, -ENOMEM, "open %s: out of memory", l->name);
+	if (asprintf(&l->disk_path, "%s/%s", state_dir, l->name) < 0) {
+		l->disk_path = NULL;
+		return kho_fail(err, -ENOMEM, "open %s: out of memory", l->name);
+	}
+	l->bytes = malloc(bytes->len + 1);
+	if (!l->bytes)
+		return kho_fail(err, -ENOMEM, "open %s: out of memory", l->name);
+	memcpy(l->bytes, bytes->data ? bytes->data : "", bytes->len);
+	l->len = l->room = bytes->len;
+	l->ram_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (l->ram_fd < 0 || ftruncate(l->ram_fd, (off_t)bytes->len) < 0)
+		return kho_fail_errno(err, "open %s", path);
+	return 0;
+}
+
+int kho_logfile_resume(const char *run_dir, const char *state_dir, const char *name,
+		       const struct kho_blob *bytes, struct kho_logfile **out, struct kho_err *err)
+{
+	struct kho_logfile *l = logfile_new(name);
+	int rc = l ? open_resumed(l, run_dir, state_dir, bytes, err)
+		   : kho_fail(err, -ENOMEM, "open %s: out of memory", name);
+
+	if (rc < 0) {
+		kho_logfile_free(l);
+		return rc;
+	}
+	l->away = true;
+	*out = l;
+	return 0;
+}
+
 static int catch_up(struct kho_logfile *l, bool sync, struct kho_err *err)
 {
-	int rc = kho_write_all(l->disk_fd, l->bytes + l->on_disk, l->len - l->on_disk);
+	int rc;
 
+	if (l->disk_fd < 0)
+		l->disk_fd = open(l->disk_path,
+				  O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
+				  0600);
+	if (l->disk_fd < 0)
+		return kho_fail_errno(err, "open %s", l->disk_path);
+	rc = kho_write_all(l->disk_fd, l->bytes + l->on_disk, l->len - l->on_disk);
 	if (rc < 0)
 		return kho_fail(err, rc, "write %s: %s", l->name, strerror(-rc));
 	l->on_disk = l->len;
@@ -145,6 +199,7 @@ void kho_logfile_free(struct kho_logfile *l)
 	kho_closep(&l->ram_fd);
 	kho_closep(&l->disk_fd);
 	free(l->name);
+	free(l->disk_path);
 	free(l->bytes);
 	pthread_mutex_destroy(&l->lock);
 	free(l);

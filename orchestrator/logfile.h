@@ -18,6 +18,13 @@ struct kho_logfile;
 /* Begin both copies anew; the disk copy of before becomes NAME.prev. */
 int kho_logfile_create(const char *run_dir, const char *state_dir, const char *name,
 		       struct kho_logfile **out, struct kho_err *err) __must_check;
+/*
+ * Go on in the RAM copy of a process that died: `bytes` of it are good, what follows them is cut
+ * off. Begins with the disk away; when it is back its copy is written anew.
+ */
+int kho_logfile_resume(const char *run_dir, const char *state_dir, const char *name,
+		       const struct kho_blob *bytes, struct kho_logfile **out,
+		       struct kho_err *err) __must_check;
 /* Append to the RAM copy and, when the disk is here, to the disk copy (fsync when sync). */
 int kho_logfile_append(struct kho_logfile *l, const void *data, size_t len, bool sync,
 		       struct kho_err *err) __must_check;

@@ -12,6 +12,7 @@
 #include "lib/conf.h"
 #include "lib/format.h"
 #include "lib/io.h"
+#include "lib/json.h"
 #include "orchestrator/plan_parts.h"
 
 #define K(name, type, field)                                   \
@@ -263,6 +264,66 @@ int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *
 		return rc;
 	}
 	p->can = *out_engine && kho_report_worst(&p->report) != KHO_V_NO;
+	*out = p;
+	return 0;
+}
+
+static int recall(struct kho_plan *p, const struct json_object *begin, struct kho_err *err)
+{
+	p->sysroot = strdup("");
+	p->image_path = strdup(kho_json_get_str(begin, "image"));
+	p->from = strdup(kho_json_get_str(begin, "from"));
+	p->old_image = strdup(kho_json_get_str(begin, "old_image"));
+	p->engine_name = strdup(kho_json_get_str(begin, "engine"));
+	p->engine_reason = strdup("recorded");
+	p->generation = (uint32_t)kho_json_get_int(begin, "generation");
+	snprintf(p->image.release, sizeof(p->image.release), "%s", kho_json_get_str(begin, "to"));
+	if (!p->sysroot || !p->image_path || !p->from || !p->old_image || !p->engine_name ||
+	    !p->engine_reason)
+		return kho_fail(err, -ENOMEM, "recall the plan: out of memory");
+	(void)!load_config(p, NULL);
+	if (kho_workloads_load(p->sysroot, NULL, &p->workloads, NULL) == 0)
+		(void)!kho_workloads_resolve(p->sysroot, &p->workloads, NULL);
+	fill_request(p);
+	return 0;
+}
+
+static const struct json_object *first_of(struct json_object *records, const char *kind)
+{
+	for (size_t i = 0; i < json_object_array_length(records); i++) {
+		const struct json_object *o = json_object_array_get_idx(records, i);
+
+		if (!strcmp(kho_json_get_str(o, "rec"), kind))
+			return o;
+	}
+	return NULL;
+}
+
+int kho_plan_for_undo(const struct kho_world *world, struct json_object *records,
+		      struct kho_plan **out, struct kho_engine **out_engine, struct kho_err *err)
+{
+	const struct json_object *begin = first_of(records, "begin");
+	const struct kho_engine_entry *en = world->engines;
+	struct kho_plan *p;
+	int rc;
+
+	if (!begin)
+		return kho_fail(err, -EBADMSG, "the journal does not say what was begun");
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return kho_fail(err, -ENOMEM, "recall the plan: out of memory");
+	p->world = *world;
+	rc = recall(p, begin, err);
+	while (rc == 0 && en->name && strcmp(en->name, p->engine_name))
+		en++;
+	if (rc == 0 && !en->name)
+		rc = kho_fail(err, -EINVAL, "this khoctl has no engine '%s'", p->engine_name);
+	if (rc == 0)
+		rc = en->new (&p->request, out_engine, err);
+	if (rc < 0) {
+		kho_plan_free(p);
+		return rc;
+	}
 	*out = p;
 	return 0;
 }

@@ -62,6 +62,15 @@ int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *
 		  struct kho_plan **out, struct kho_engine **out_engine,
 		  struct kho_err *err) __must_check;
 
+/*
+ * The plan of an upgrade whose khoctl died, as far as its journal's records and the configuration
+ * tell it; for kho_upgrade_recover. Nothing is probed: workloads may be stopped, file systems
+ * frozen. Workloads and image may be gone by now, that is no failure.
+ */
+int kho_plan_for_undo(const struct kho_world *world, struct json_object *records,
+		      struct kho_plan **out, struct kho_engine **out_engine,
+		      struct kho_err *err) __must_check;
+
 /* Free the plan; NULL is fine. */
 void kho_plan_free(struct kho_plan *p);
 

@@ -4,11 +4,18 @@
  * by another; the first round's blob lets the peer warm up.  Also makes the threads of the
  * blackout.
  */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/io.h"
 #include "lib/json.h"
 #include "orchestrator/context.h"
 #include "orchestrator/lanes.h"
 #include "orchestrator/step_list.h"
+
+#define BLOBS "blobs" /* below run_dir */
 
 struct rounds {
 	struct kho_upgrade *u;
@@ -16,6 +23,32 @@ struct rounds {
 	bool again;	/* somebody gains by another round */
 	uint64_t bytes; /* of blobs, this round */
 };
+
+/* What the peer is told, for who wants to look: khoctl image show. Nothing else reads it. */
+static void keep_blob(struct kho_upgrade *u, const struct kho_serializer *s,
+		      const struct kho_blob *b)
+{
+	_cleanup_free_ char *dir = NULL, *path = NULL;
+
+	if (b->len && asprintf(&dir, "%s/" BLOBS, u->plan->world.run_dir) > 0 &&
+	    asprintf(&path, "%s/%s.preserve", dir, s->name) > 0 && kho_mkdir(dir, NULL) == 0)
+		(void)!kho_write_file(path, b->data, b->len, NULL);
+}
+
+static void drop_blobs(struct kho_upgrade *u)
+{
+	_cleanup_free_ char *dir = NULL;
+
+	if (asprintf(&dir, "%s/" BLOBS, u->plan->world.run_dir) < 0)
+		return;
+	for (size_t i = 0; u->serializers[i]; i++) {
+		_cleanup_free_ char *path = NULL;
+
+		if (asprintf(&path, "%s/%s.preserve", dir, u->serializers[i]->name) > 0)
+			(void)!unlink(path);
+	}
+	(void)!rmdir(dir);
+}
 
 static int preserve_one(struct rounds *r, const struct kho_serializer *s, bool *more,
 			struct kho_err *err)
@@ -28,6 +61,8 @@ static int preserve_one(struct rounds *r, const struct kho_serializer *s, bool *
 	rc = s->preserve ? s->preserve(&u->engine->env, r->round, &blob, more, err) : 0;
 	if (rc < 0)
 		kho_wrap(err, "preserve %s", s->name);
+	if (rc == 0 && r->round == 0)
+		keep_blob(u, s, &blob);
 	if (rc == 0 && r->round == 0 && s->prepare)
 		rc = kho_context_peer(u, s, "prepare", &blob, NULL, err);
 	r->bytes += blob.len;
@@ -111,5 +146,6 @@ int kho_undo_precopy(struct kho_upgrade *u, struct kho_err *err)
 		kho_first_failure(rc < 0 ? kho_wrap(&one, "unpreserve %s", s->name) : 0, &one,
 				  &first, err);
 	}
+	drop_blobs(u);
 	return first;
 }

@@ -46,6 +46,10 @@ int kho_undo_freeze(struct kho_upgrade *u, struct kho_err *err)
 	struct kho_err one = KHO_ERR_INIT;
 	int first = 0;
 
+	/* a peer that cannot give back what it has is stopped first: then it is there to be taken
+	 */
+	if (!u->engine->ops->peer_alive(u->engine, &one))
+		kho_first_failure(u->engine->ops->stop(u->engine, &one), &one, &first, err);
 	/* no lanes: somebody else's upgrade is being undone after its khoctl died */
 	kho_first_failure(u->lanes ? kho_lanes_unfreeze(u->lanes, &one)
 				   : unfreeze_by_table(u, &one),

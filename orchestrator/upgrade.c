@@ -26,10 +26,12 @@ const char *kho_outcome_name(enum kho_outcome o)
 	static const char *const names[] = {
 		[KHO_OUT_UPGRADED] = "upgraded",       [KHO_OUT_REFUSED] = "refused",
 		[KHO_OUT_ROLLED_BACK] = "rolled back", [KHO_OUT_PERSON] = "needs a person",
-		[KHO_OUT_INTERNAL] = "internal error",
+		[KHO_OUT_INTERNAL] = "internal error", [KHO_OUT_BUSY] = "busy",
+		[KHO_OUT_DECLINED] = "declined",
 	};
 
-	return (unsigned)o <= KHO_OUT_INTERNAL ? names[o] : "?";
+	_Static_assert(sizeof(names) / sizeof(*names) == KHO_NOUTCOMES, "a name for each outcome");
+	return (unsigned)o < KHO_NOUTCOMES ? names[o] : "?";
 }
 
 static int open_logs(struct kho_upgrade *u, struct kho_err *err)
@@ -59,6 +61,7 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 	const struct kho_plan *p = u->plan;
 
 	kho_json_int(rec, "format", 1);
+	kho_json_int(rec, "pid", getpid());
 	kho_json_str(rec, "from", p->from);
 	kho_json_str(rec, "to", p->image.release);
 	kho_json_int(rec, "generation", p->generation);
@@ -79,13 +82,17 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 static int hold(struct kho_upgrade *u, const char *step, struct kho_err *err)
 {
 	struct pollfd p = { .fd = u->opt->stop_fd, .events = POLLIN };
+	char where[32];
 	pid_t pid;
 	int st;
 
+	snprintf(where, sizeof(where), "hold-before-%s", step);
+	kho_lock_step(u->lock_fd, where);
 	kho_context_note(u, "held before %s", step);
 	if (!u->opt->hold_exec) {
 		while (poll(&p, 1, -1) < 0 && errno == EINTR)
 			;
+		(void)!read(p.fd, &st, sizeof(st)); /* the signal: it is heard */
 		return kho_fail(err, -EINTR, "held before %s and stopped", step);
 	}
 	pid = fork();
@@ -170,43 +177,50 @@ static enum kho_outcome go(struct kho_runner *r, struct kho_err *err)
 	return KHO_OUT_UPGRADED;
 }
 
-/* How far did it get? Index of the last step begun, -1: none; *out_committed when the commit was
- * signed. */
-static int last_begun(struct json_object *records, bool *out_committed, bool *out_ended,
-		      struct json_object **out_sysctls)
-{
-	int last = -1;
+/* How far a dead upgrade got. */
+struct progress {
+	int last;	       /* index of the last step begun, -1: none */
+	bool committed, ended; /* ended: and nothing is left that was not undone */
+	uint64_t begin_us;
+	struct json_object *sysctls; /* borrowed */
+};
 
-	*out_committed = *out_ended = false;
+static struct progress how_far(struct json_object *records)
+{
+	struct progress p = { .last = -1 };
+
 	for (size_t i = 0; i < json_object_array_length(records); i++) {
 		struct json_object *o = json_object_array_get_idx(records, i);
 		const char *kind = kho_json_get_str(o, "rec");
 
 		if (!strcmp(kind, "end"))
-			*out_ended = true;
+			p.ended = strcmp(kho_json_get_str(o, "outcome"),
+					 kho_outcome_name(KHO_OUT_PERSON));
+		else if (!strcmp(kind, "begin"))
+			p.begin_us = (uint64_t)kho_json_get_int(o, "at_us");
 		else if (!strcmp(kind, "signed"))
-			*out_committed = true;
+			p.committed = true;
 		else if (!strcmp(kind, "sysctls"))
-			*out_sysctls = kho_json_get(o, "old");
+			p.sysctls = kho_json_get(o, "old");
 		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "act"), "run"))
-			last = kho_step_find(kho_json_get_str(o, "step"));
+			p.last = kho_step_find(kho_json_get_str(o, "step"));
 	}
-	return last;
+	return p;
 }
 
-/* Somebody's upgrade died half-way on this very boot: what it took must be given back first. */
-static int refuse_after_crash(const struct kho_world *w, struct kho_err *err)
+int kho_upgrade_may_begin(const struct kho_world *w, struct kho_err *err)
 {
 	_cleanup_json_ struct json_object *records = NULL;
-	struct json_object *sysctls = NULL;
-	bool committed, ended;
+	struct progress p;
 
 	if (kho_journal_read(w->run_dir, w->run_dir, &records, NULL, NULL) < 0)
 		return 0;
-	if (last_begun(records, &committed, &ended, &sysctls) <= 0 || ended || committed)
+	p = how_far(records);
+	if (p.last <= 0 || p.ended || p.committed)
 		return 0;
 	return kho_fail(err, -EBUSY,
-			"an upgrade was interrupted half-way; run khoctl rollback first");
+			"an upgrade was interrupted half-way, or not wholly undone; run khoctl "
+			"rollback first");
 }
 
 static int prepare(struct kho_upgrade *u, const struct kho_upgrade_options *o, struct kho_err *err)
@@ -216,9 +230,10 @@ static int prepare(struct kho_upgrade *u, const struct kho_upgrade_options *o, s
 		.plan = o->plan,
 		.engine = o->engine,
 		.serializers = o->plan->world.serializers,
-		.lock_fd = -1,
+		.lock_fd = o->lock_fd,
 	};
-	u->lock_fd = kho_lock_take(o->plan->world.run_dir, err);
+	if (u->lock_fd < 0)
+		u->lock_fd = kho_lock_take(o->plan->world.run_dir, err);
 	return u->lock_fd < 0 ? u->lock_fd : 0;
 }
 
@@ -230,11 +245,12 @@ enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho
 				.grace_us = o->deadline_cap_us ? o->deadline_cap_us : GRACE_US };
 	enum kho_outcome out;
 	int rc = u ? prepare(u, o, err) : kho_fail(err, -ENOMEM, "upgrade: out of memory");
-	int no = rc < 0 ? 0 : kho_plan_refusal(o->plan, err);
+	int no;
 
 	/* refused before the journal of the last upgrade is replaced */
-	if (rc == 0 && no == 0)
-		no = refuse_after_crash(&o->plan->world, err);
+	if (rc == 0)
+		rc = kho_upgrade_may_begin(&o->plan->world, err);
+	no = rc < 0 ? 0 : kho_plan_refusal(o->plan, err);
 	if (no < 0) {
 		context_done(u);
 		return KHO_OUT_REFUSED;
@@ -248,7 +264,7 @@ enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho
 	if (rc < 0) {
 		if (u)
 			context_done(u);
-		return rc == -EBUSY ? KHO_OUT_REFUSED : KHO_OUT_INTERNAL;
+		return rc == -EBUSY ? KHO_OUT_BUSY : KHO_OUT_INTERNAL;
 	}
 	kho_context_wire(u);
 	out = go(&r, err);
@@ -262,34 +278,67 @@ enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho
 	return out;
 }
 
+/* Whether there is something to undo, and how far it goes. */
+static int to_recover(const struct kho_world *w, struct json_object *records, struct progress *p,
+		      struct kho_err *err)
+{
+	*p = how_far(records);
+	if (p->ended || p->last < 0)
+		return kho_fail(err, -ENOENT, "nothing to undo in %s: the last upgrade has ended",
+				w->run_dir);
+	if (p->committed)
+		return kho_fail(err, -EALREADY,
+				"the upgrade was committed; the way back is another upgrade");
+	return 0;
+}
+
+/* The journal goes on: with who undoes it from here. */
+static int resume_logs(struct kho_upgrade *u, const struct progress *p, struct kho_err *err)
+{
+	const struct kho_world *w = &u->plan->world;
+	struct json_object *rec;
+	int rc = kho_journal_resume(w->run_dir, w->state_dir, &u->journal, err);
+
+	if (rc == 0)
+		rc = kho_events_resume(w->run_dir, w->state_dir, p->begin_us, u->opt->on_event,
+				       u->opt->event_arg, &u->events, err);
+	if (rc < 0)
+		return rc;
+	rec = kho_record_new("recover");
+	kho_json_int(rec, "pid", getpid());
+	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
+	return kho_journal_add(u->journal, rec, err);
+}
+
 int kho_upgrade_recover(const struct kho_upgrade_options *o, struct kho_err *err)
 {
+	const struct kho_world *w = &o->plan->world;
 	struct kho_upgrade *u = malloc(sizeof(*u));
 	struct kho_runner r = { .u = u,
 				.grace_us = o->deadline_cap_us ? o->deadline_cap_us : GRACE_US };
 	_cleanup_json_ struct json_object *records = NULL;
-	struct json_object *sysctls = NULL;
-	bool committed, ended;
-	int last, rc = u ? prepare(u, o, err) : kho_fail(err, -ENOMEM, "upgrade: out of memory");
+	struct progress p = { 0 };
+	int rc = u ? prepare(u, o, err) : kho_fail(err, -ENOMEM, "upgrade: out of memory");
 
+	/* only what this boot of the machine has seen can be undone */
 	if (rc == 0)
-		rc = kho_journal_read(o->plan->world.run_dir, o->plan->world.state_dir, &records,
-				      NULL, err);
-	last = rc < 0 ? -1 : last_begun(records, &committed, &ended, &sysctls);
-	if (rc == 0 && (ended || last < 0))
-		rc = kho_fail(err, -ENOENT, "nothing to undo: the last upgrade has ended");
-	if (rc == 0 && committed)
-		rc = kho_fail(err, -EALREADY,
-			      "the upgrade was committed; the way back is another upgrade");
+		rc = kho_journal_read(w->run_dir, w->run_dir, &records, NULL, err);
 	if (rc == 0)
-		rc = open_logs(u, err);
+		rc = to_recover(w, records, &p, err);
+	if (rc == 0)
+		rc = resume_logs(u, &p, err);
 	if (rc == 0)
 		rc = kho_worker_new(&r.worker, err);
 	if (rc == 0) {
-		u->sysctls = json_object_get(sysctls);
+		enum kho_outcome out;
+
+		u->sysctls = json_object_get(p.sysctls);
 		kho_context_wire(u);
-		rc = kho_runner_unwind(&r, (size_t)last, err);
-		finish_result(u, rc < 0 ? KHO_OUT_PERSON : KHO_OUT_ROLLED_BACK, err);
+		kho_fail(err, -EINTR, "khoctl died in step %s", kho_steps[p.last].name);
+		out = unwind(&r, (size_t)p.last, err);
+		out = out == KHO_OUT_REFUSED ? KHO_OUT_ROLLED_BACK : out;
+		finish_result(u, out, err);
+		rc = out == KHO_OUT_ROLLED_BACK ? 0 : err->code;
 		kho_worker_free(r.worker);
 	}
 	if (u && !r.stuck)

@@ -15,9 +15,12 @@ enum kho_outcome {
 	KHO_OUT_ROLLED_BACK, /* the machine is as before */
 	KHO_OUT_PERSON,	     /* something could not be undone, or failed after the commit */
 	KHO_OUT_INTERNAL,    /* khoctl itself failed before anything was touched */
+	KHO_OUT_BUSY,	     /* another upgrade runs, or a dead one must be undone first */
+	KHO_OUT_DECLINED,    /* the person at the terminal said no */
+	KHO_NOUTCOMES,
 };
 
-/* "upgraded", "refused", "rolled back", "needs a person", "internal error" */
+/* "upgraded", "refused", "rolled back", "needs a person", "internal error", "busy", "declined" */
 const char *kho_outcome_name(enum kho_outcome o);
 
 struct kho_upgrade_options {
@@ -33,7 +36,14 @@ struct kho_upgrade_options {
 	kho_event_fn on_event;
 	void *event_arg;
 	int stop_fd; /* readable: an int (signal number) asks to stop; -1: none */
+	int lock_fd; /* of kho_lock_take, from then on the upgrade's; -1: it takes it itself */
 };
+
+/*
+ * 0, or -EBUSY: an upgrade died half-way on this very boot, what it took must be given back first.
+ * An upgrade of before a reboot is in nobody's way.
+ */
+int kho_upgrade_may_begin(const struct kho_world *w, struct kho_err *err) __must_check;
 
 /*
  * Run it. The last event is "result" (docs/formats.md). Returns the outcome; err is filled unless
@@ -42,7 +52,8 @@ struct kho_upgrade_options {
 enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho_err *err);
 
 /*
- * After a khoctl that died in the middle: undo, in reverse, what its journal says was begun.
+ * After a khoctl that died in the middle: undo, in reverse, what its journal says was begun, and
+ * go on in that journal; so it may die, too, and be called again. The plan is kho_plan_for_undo's.
  * -EALREADY when it had been committed, -ENOENT when there is nothing to undo.
  */
 int kho_upgrade_recover(const struct kho_upgrade_options *o, struct kho_err *err) __must_check;

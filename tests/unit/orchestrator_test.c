@@ -102,6 +102,7 @@ static struct kho_upgrade_options options(const char *fault)
 		.engine = engine,
 		.on_event = on_event,
 		.stop_fd = stop_pipe[0],
+		.lock_fd = -1,
 		.deadline_cap_us = 5000000,
 	};
 
@@ -238,6 +239,123 @@ static void test_each_kill(void **state)
 	}
 }
 
+/* Run it in a child, which shall kill itself. */
+static void killed(int (*fn)(const struct kho_upgrade_options *o), const char *fault)
+{
+	struct kho_upgrade_options o = options(fault);
+	pid_t pid = fork();
+	int st;
+
+	if (pid == 0) {
+		(void)fn(&o);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &st, 0), pid);
+	assert_true(WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL);
+}
+
+static int child_run(const struct kho_upgrade_options *o)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	return (int)kho_upgrade_run(o, &err);
+}
+
+static int child_recover(const struct kho_upgrade_options *o)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	return kho_upgrade_recover(o, &err);
+}
+
+static unsigned count_records(struct json_object *records, const char *kind)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < json_object_array_length(records); i++)
+		n += !strcmp(kho_json_get_str(json_object_array_get_idx(records, i), "rec"), kind);
+	return n;
+}
+
+static void assert_same_file(const char *name)
+{
+	_cleanup_free_ char *a = NULL, *b = NULL, *ram = NULL, *disk = NULL;
+	size_t alen, blen;
+
+	assert_true(asprintf(&ram, "%s/%s", run_dir, name) > 0);
+	assert_true(asprintf(&disk, "%s/%s", state_dir, name) > 0);
+	assert_int_equal(kho_read_file(ram, 1 << 20, &a, &alen, NULL), 0);
+	assert_int_equal(kho_read_file(disk, 1 << 20, &b, &blen, NULL), 0);
+	assert_int_equal(alen, blen);
+	assert_memory_equal(a, b, alen);
+}
+
+/* kill -9 of the upgrade, then of the one that undoes it: the third one still knows it all. */
+static void test_killed_undo(void **state)
+{
+	_cleanup_json_ struct json_object *records = NULL, *report = NULL;
+	struct kho_upgrade_options o = options(NULL);
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	killed(child_run, "freeze.after:kill");
+	assert_int_equal(kho_upgrade_may_begin(&plan.world, &err), -EBUSY);
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_BUSY);
+	killed(child_recover, "spawn.undo:kill");
+	assert_int_equal(kho_upgrade_may_begin(&plan.world, &err), -EBUSY);
+	assert_int_equal(kho_upgrade_recover(&o, &err), 0);
+	assert_int_equal(kho_upgrade_may_begin(&plan.world, &err), 0);
+	assert_quiet_again();
+	assert_true(fake_order("unfreeze beta", "engine unreserve"));
+	assert_int_equal(kho_journal_read(run_dir, run_dir, &records, NULL, &err), 0);
+	assert_int_equal(count_records(records, "begin"), 1);
+	assert_int_equal(count_records(records, "recover"), 2);
+	report = kho_report_of_journal(records);
+	assert_string_equal(kho_json_get_str(report, "from"), "6.12.1");
+	assert_string_equal(kho_json_get_str(report, "outcome"), "rolled back");
+	assert_non_null(strstr(kho_json_get_str(report, "msg"), "step freeze"));
+	assert_same_file(KHO_JOURNAL_NAME);
+	assert_same_file(KHO_EVENTS_NAME);
+}
+
+/* A tail that was cut off by the kill is dropped, what is written then is good. */
+static void test_killed_in_a_record(void **state)
+{
+	_cleanup_json_ struct json_object *records = NULL;
+	struct kho_upgrade_options o = options(NULL);
+	struct kho_err err = KHO_ERR_INIT;
+	_cleanup_free_ char *path = NULL;
+	bool torn = true;
+	FILE *f;
+
+	(void)state;
+	killed(child_run, "precopy.after:kill");
+	assert_true(asprintf(&path, "%s/journal", run_dir) > 0);
+	f = fopen(path, "a");
+	assert_non_null(f);
+	assert_int_equal(fwrite("\x40\0\0\0half", 1, 8, f), 8);
+	fclose(f);
+	assert_int_equal(kho_upgrade_recover(&o, &err), 0);
+	assert_int_equal(kho_journal_read(run_dir, run_dir, &records, &torn, &err), 0);
+	assert_false(torn);
+	assert_int_equal(count_records(records, "end"), 1);
+}
+
+/* What could not be undone is in the way of the next upgrade, and may be undone once more. */
+static void test_undo_again(void **state)
+{
+	struct kho_upgrade_options o = options("precopy:fail,spawn.undo:fail");
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_PERSON);
+	o = options(NULL);
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_BUSY);
+	assert_int_equal(kho_upgrade_recover(&o, &err), 0);
+	assert_int_equal(kho_upgrade_recover(&o, &err), -ENOENT);
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_UPGRADED);
+}
+
 /* Serializer operations that fail by themselves, on either side, in any lane. */
 static void test_lane_failures(void **state)
 {
@@ -347,7 +465,7 @@ static void test_busy(void **state)
 	kho_lock_step(fd, "precopy");
 	assert_int_equal(kho_lock_holder(run_dir, step), getpid());
 	assert_string_equal(step, "precopy");
-	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_REFUSED);
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_BUSY);
 	assert_non_null(strstr(err.msg, "another upgrade is running"));
 	assert_non_null(strstr(err.msg, "step precopy"));
 	close(fd);
@@ -400,11 +518,12 @@ static void test_torn_journal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_upgrade),   T(test_each_fail),	  T(test_each_hang),
-		T(test_each_kill), T(test_lane_failures), T(test_undo_goes_on),
-		T(test_peer_lost), T(test_signal),	  T(test_after_commit),
-		T(test_busy),	   T(test_hold),	  T(test_torn_journal),
-		T(test_stuck),
+		T(test_upgrade),    T(test_each_fail),	   T(test_each_hang),
+		T(test_each_kill),  T(test_lane_failures), T(test_undo_goes_on),
+		T(test_peer_lost),  T(test_signal),	   T(test_after_commit),
+		T(test_busy),	    T(test_hold),	   T(test_torn_journal),
+		T(test_stuck),	    T(test_killed_undo),   T(test_killed_in_a_record),
+		T(test_undo_again),
 	};
 
 	return cmocka_run_group_tests_name("orchestrator", tests, NULL, NULL);

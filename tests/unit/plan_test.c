@@ -64,7 +64,8 @@ static int setup(void **state)
 	put_text("/proc/sys/kernel/osrelease", "6.12.107\n");
 	put_text("/proc/100/stat", "100 (redis-server) S 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 100 "
 				   "1000 256 1\n");
-	put_text("/proc/cpuinfo", "processor\t: 0\napicid\t\t: 0\n\nprocessor\t: 1\napicid\t\t: 1\n");
+	put_text("/proc/cpuinfo", "processor\t: 0\napicid\t\t: 0\n\nprocessor\t: 1\napicid\t\t: "
+				  "1\n");
 	put_text("/proc/meminfo", "MemTotal: 4194304 kB\nMemAvailable: 3145728 kB\n");
 	put_text("/proc/iomem", "00100000-ffffffff : System RAM\n");
 	put_text("/run/redis.pid", "100");
@@ -203,11 +204,41 @@ static void test_refusals(void **state)
 	refused(NULL, "modules", "no modules");
 }
 
+/* A plan to undo with is made of the journal; nothing is probed, and nothing needs to be there
+ * still. */
+static void test_for_undo(void **state)
+{
+	static const char text[] = "[{\"rec\":\"begin\",\"from\":\"6.12.107\",\"to\":\"7.3.4\","
+				   "\"generation\":2,"
+				   "\"engine\":\"fake\",\"image\":\"/none\",\"old_image\":\"/boot/"
+				   "old\"}]";
+	_cleanup_json_ struct json_object *records = json_tokener_parse(text);
+	struct kho_world w = { fake_serializers, engines, "/nonexistent", "/nonexistent" };
+	struct kho_engine *e = NULL;
+	struct kho_plan *p = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_plan_for_undo(&w, records, &p, &e, &err), 0);
+	assert_non_null(e);
+	assert_string_equal(p->engine_name, "fake");
+	assert_string_equal(p->image.release, "7.3.4");
+	assert_int_equal(p->report.n, 0);
+	done(p, e);
+	kho_json_str(json_object_array_get_idx(records, 0), "engine", "gone");
+	p = NULL;
+	e = NULL;
+	assert_int_equal(kho_plan_for_undo(&w, records, &p, &e, &err), -EINVAL);
+	kho_json_str(json_object_array_get_idx(records, 0), "rec", "step");
+	assert_int_equal(kho_plan_for_undo(&w, records, &p, &e, &err), -EBADMSG);
+	assert_null(p);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { T(test_latest), T(test_no_other), T(test_bad_target),
-					    T(test_refusals) };
+					    T(test_refusals), T(test_for_undo) };
 
 	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
 }

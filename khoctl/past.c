@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Where an upgrade is.  See khoctl/past.h. */
+#include "khoctl/past.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "khoctl/cli.h"
+#include "lib/json.h"
+#include "orchestrator/journal.h"
+#include "orchestrator/lock.h"
+#include "orchestrator/report.h"
+
+const char *kho_past_name(enum kho_past_state state)
+{
+	static const char *const names[] = {
+		[KHO_PAST_NONE] = "none",
+		[KHO_PAST_RUNNING] = "running",
+		[KHO_PAST_INTERRUPTED] = "interrupted",
+		[KHO_PAST_HANDED] = "committed",
+		[KHO_PAST_REBOOTED] = "rebooted",
+		[KHO_PAST_ENDED] = "ended",
+	};
+
+	return names[state];
+}
+
+const char *kho_past_advice(const struct kho_past *p)
+{
+	switch (p->state) {
+	case KHO_PAST_RUNNING:
+		if (p->is_signed)
+			return "wait: the incoming kernel has taken over, this one is about to end";
+		if (p->undoing)
+			return "khoctl status --follow: it is being undone";
+		return "khoctl status --follow to watch it, khoctl rollback to stop and undo it";
+	case KHO_PAST_INTERRUPTED:
+		return "khoctl rollback";
+	case KHO_PAST_HANDED:
+		return "khoctl list; the workloads run on the other kernel, reboot -f ends this "
+		       "one alone";
+	case KHO_PAST_ENDED:
+		if (strcmp(kho_json_get_str(p->report, "outcome"), "needs a person"))
+			return "";
+		return p->is_signed ? "khoctl report, khoctl list"
+				    : "khoctl rollback tries once more to undo the rest";
+	default:
+		return "";
+	}
+}
+
+/* What the records tell beyond the report: the last step begun, who works on it. */
+static pid_t scan(struct kho_past *p)
+{
+	pid_t pid = 0;
+
+	for (size_t i = 0; i < json_object_array_length(p->records); i++) {
+		const struct json_object *o = json_object_array_get_idx(p->records, i);
+		const char *kind = kho_json_get_str(o, "rec");
+
+		if (!strcmp(kind, "begin") || !strcmp(kind, "recover"))
+			pid = (pid_t)kho_json_get_int(o, "pid");
+		else if (!strcmp(kind, "signed"))
+			p->is_signed = true;
+		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "state"), "begin")) {
+			snprintf(p->step, sizeof(p->step), "%s", kho_json_get_str(o, "step"));
+			p->undoing = !strcmp(kho_json_get_str(o, "act"), "undo");
+		}
+	}
+	return pid;
+}
+
+/* Did this kernel become what that upgrade made? Its journal ends before the commit if the outgoing
+ * one fell then. */
+static bool is_outcome(const struct json_object *report)
+{
+	struct kho_instance_info *list = NULL;
+	bool yes = false;
+	size_t n = 0;
+
+	if (kho_instances("", &list, &n, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		yes |= list[i].self && list[i].generation > 1 &&
+		       list[i].generation == kho_json_get_int(report, "generation");
+	kho_instances_free(list, n);
+	return yes;
+}
+
+static enum kho_past_state state_of(const struct kho_past *p)
+{
+	_cleanup_json_ struct json_object *here = NULL;
+
+	if (strcmp(kho_json_get_str(p->report, "outcome"), "interrupted"))
+		return KHO_PAST_ENDED;
+	if (kho_journal_read(KHO_RUN_DIR, KHO_RUN_DIR, &here, NULL, NULL) == 0)
+		return p->is_signed ? KHO_PAST_HANDED : KHO_PAST_INTERRUPTED;
+	if (!is_outcome(p->report))
+		return KHO_PAST_REBOOTED;
+	kho_json_str(p->report, "outcome", kho_outcome_name(KHO_OUT_UPGRADED));
+	kho_json_str(p->report, "msg",
+		     "the outgoing kernel fell before it had sent its last words");
+	return KHO_PAST_ENDED;
+}
+
+void kho_past_read(struct kho_past *p)
+{
+	char step[32];
+
+	*p = (struct kho_past){ .pid = kho_lock_holder(KHO_RUN_DIR, step) };
+	if (kho_journal_read(KHO_RUN_DIR, KHO_STATE_DIR, &p->records, NULL, NULL) == 0) {
+		p->report = kho_report_of_journal(p->records);
+		p->author = scan(p);
+	}
+	if (!p->pid) {
+		p->state = p->records ? state_of(p) : KHO_PAST_NONE;
+		return;
+	}
+	p->state = KHO_PAST_RUNNING;
+	p->planning = p->author != p->pid;
+	if (p->planning)
+		p->undoing = p->is_signed = false;
+	snprintf(p->step, sizeof(p->step), "%s", step);
+}
+
+void kho_past_done(struct kho_past *p)
+{
+	json_object_put(p->records);
+	json_object_put(p->report);
+	p->records = p->report = NULL;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Where the running or the last upgrade is, out of lock and journal alone: what status, rollback
+ * and whoever else asks decide by.
+ */
+#ifndef KHO_PAST_H
+#define KHO_PAST_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum kho_past_state {
+	KHO_PAST_NONE,	      /* no upgrade has been run */
+	KHO_PAST_RUNNING,     /* a khoctl works on it */
+	KHO_PAST_INTERRUPTED, /* its khoctl died before the commit: to be undone */
+	KHO_PAST_HANDED,      /* its khoctl died after the commit: this kernel waits for its end */
+	KHO_PAST_REBOOTED,    /* the machine was restarted in its middle: nothing is left of it */
+	KHO_PAST_ENDED,	      /* with the report's outcome */
+};
+
+struct kho_past {
+	enum kho_past_state state;
+	pid_t pid;		 /* running: who does it */
+	pid_t author;		 /* who began, or last took up, what the journal tells of */
+	char step[32];		 /* running: where it is; interrupted: where it died */
+	bool planning;		 /* running, and nothing is recorded of it yet */
+	bool is_signed, undoing; /* committed; being undone */
+	struct json_object *records, *report; /* of the journal, or NULL */
+};
+
+/* Look; kho_past_done afterwards. */
+void kho_past_read(struct kho_past *p);
+void kho_past_done(struct kho_past *p);
+
+/* "none", "running", ... as in `khoctl status --json`. */
+const char *kho_past_name(enum kho_past_state state);
+
+/* What to type next, or "". */
+const char *kho_past_advice(const struct kho_past *p);
+
+#define _cleanup_past_ __attribute__((cleanup(kho_past_done)))
+
+#endif
