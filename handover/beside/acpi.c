@@ -217,10 +217,56 @@ static uint64_t add_madt(struct out *o, const struct kho_acpi_in *in)
 	return at;
 }
 
+/*
+ * Error record serialization, used for its side effect: Linux runs it from pstore at every end of a
+ * kernel, before the end itself.  EXECUTE says that there is a record, then goes on with the
+ * instruction whose number is in the gate: itself, until the module opens it.
+ */
+static void add_erst_entry(struct out *o, uint64_t regs, const uint8_t *row)
+{
+	uint8_t *e = add(o, 32);
+
+	e[0] = row[0];
+	e[1] = row[1];
+	put(e + 4, 0 | 64 << 8 | 4u << 24, 4); /* system memory, 64 bits, 64-bit access */
+	put(e + 8, regs + row[2], 8);
+	put(e + 16, row[3], 8);
+	put(e + 24, UINT64_MAX, 8);
+}
+
+static uint64_t add_erst(struct out *o, const struct kho_acpi_in *in)
+{
+	enum { READ = 0, WRITE = 2, WRITE_VALUE = 3, NOOP = 4, GOTO = 15 };
+	enum { BEGIN_WRITE, BEGIN_READ, BEGIN_CLEAR, END, SET_OFFSET, EXECUTE, BUSY, STATUS,
+	       GET_ID, SET_ID, COUNT, RANGE = 13, LENGTH, ATTRIBUTES };
+	static const uint8_t rows[][4] = { /* action, instruction, register, value */
+		{ BEGIN_WRITE, NOOP, KHO_ERST_SINK, 0 }, { BEGIN_READ, NOOP, KHO_ERST_SINK, 0 },
+		{ BEGIN_CLEAR, NOOP, KHO_ERST_SINK, 0 }, { END, NOOP, KHO_ERST_SINK, 0 },
+		{ SET_OFFSET, WRITE, KHO_ERST_SINK, 0 },
+		{ EXECUTE, WRITE_VALUE, KHO_ERST_SIGN, 1 },
+		{ EXECUTE, READ, KHO_ERST_GATE, 0 },	 { EXECUTE, GOTO, KHO_ERST_GATE, 0 },
+		{ BUSY, READ, KHO_ERST_ZERO, 0 },	 { STATUS, READ, KHO_ERST_ZERO, 0 },
+		{ GET_ID, READ, KHO_ERST_NONE, 0 },	 { SET_ID, WRITE, KHO_ERST_SINK, 0 },
+		{ COUNT, READ, KHO_ERST_ZERO, 0 },	 { RANGE, READ, KHO_ERST_BASE, 0 },
+		{ LENGTH, READ, KHO_ERST_LENGTH, 0 },	 { ATTRIBUTES, READ, KHO_ERST_ZERO, 0 },
+	};
+	const size_t n = sizeof(rows) / sizeof(*rows);
+	uint64_t at = open_table(o, "ERST", 1);
+	size_t i;
+
+	add_int(o, 48, 4); /* length of the header */
+	add_int(o, 0, 4);
+	add_int(o, n, 4);
+	for (i = 0; i < n; i++)
+		add_erst_entry(o, in->region_base + KHO_OFF_ERST, rows[i]);
+	close_table(o);
+	return at;
+}
+
 int kho_acpi_build(const struct kho_acpi_in *in, uint8_t *buf, size_t len, struct kho_err *err)
 {
 	struct out o = { .buf = buf, .len = len, .phys = in->region_base + KHO_OFF_ACPI };
-	uint64_t fadt, madt, xsdt;
+	uint64_t fadt, madt, erst, xsdt;
 	uint8_t *rsdp = add(&o, 64);
 	size_t i;
 
@@ -232,9 +278,11 @@ int kho_acpi_build(const struct kho_acpi_in *in, uint8_t *buf, size_t len, struc
 					in->apicids[i], DUMMY_APICID - 1);
 	fadt = add_fadt(&o, in, add_dsdt(&o, in));
 	madt = add_madt(&o, in);
+	erst = add_erst(&o, in);
 	xsdt = open_table(&o, "XSDT", 1);
 	add_int(&o, fadt, 8);
 	add_int(&o, madt, 8);
+	add_int(&o, erst, 8);
 	close_table(&o);
 	if (o.full)
 		return kho_fail(err, -ENOSPC, "the ACPI tables do not fit into %zu bytes", len);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The firmware tables of an incoming kernel: hardware-reduced ACPI that describes its CPUs, the
- * mailbox that wakes them, a watched reset register and one device, its region (KHOC0001).
+ * mailbox that wakes them, a watched reset register, an error record store that holds a kernel which
+ * ends before its module is loaded, and one device, its region (KHOC0001).
  */
 #ifndef KHO_BESIDE_ACPI_H
 #define KHO_BESIDE_ACPI_H

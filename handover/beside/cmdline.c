@@ -29,8 +29,11 @@ static const struct {
 					 "it can be given away again" },
 	{ "panic=0", "a panic must stay where it is: the outgoing kernel sees it and takes "
 		     "everything back" },
-	{ "reboot=a", "restart through the ACPI reset register only, which is memory that the "
+	{ "reboot=a", "restart through the ACPI reset register first, which is memory that the "
 		      "outgoing kernel watches" },
+	{ "printk.always_kmsg_dump=1", "a restart or halt is recorded like a panic: the error "
+				       "record store holds it there until the module is loaded" },
+	{ "pstore.compress=none", "that record is read by the outgoing kernel" },
 	{ "rdinit=/init", "khoctl's init, whatever the image has built in" },
 	{ "loglevel=7", "all messages into the ring that `khoctl console` shows" },
 };

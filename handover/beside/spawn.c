@@ -10,6 +10,7 @@
 
 #include "handover/beside/acpi.h"
 #include "handover/beside/beside.h"
+#include "handover/beside/record.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 
@@ -44,6 +45,7 @@ static int place_tables(struct kho_beside *b, struct kho_err *err)
 		if (cpus[i].present || cpus[i].owner_known)
 			ids[in.napicids++] = cpus[i].apicid;
 	in.apicids = ids;
+	kho_record_init(b->head, b->layout.region_base);
 	return kho_acpi_build(&in, b->head + KHO_OFF_ACPI, KHO_ACPI_BYTES, err);
 }
 

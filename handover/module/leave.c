@@ -258,6 +258,10 @@ int kho_leave_setup(void)
 	}
 	atomic_notifier_chain_register(&panic_notifier_list, &panic_nb);
 	syscore_add();
+	/* up to here a restart or halt of this kernel would have been held by its error record store */
+	if (kho_live(&kho_up))
+		WRITE_ONCE(*(u64 *)(kho_up.head + KHO_OFF_ERST + KHO_ERST_GATE),
+			   KHO_ERST_GATE_OPEN);
 	return 0;
 }
 

@@ -24,7 +24,7 @@
 #endif
 
 #define KHO_REGION_MAGIC	0x4e4f494745524f4bULL	/* "KOREGION", little endian */
-#define KHO_REGION_REVISION	1
+#define KHO_REGION_REVISION	2
 
 /* --- offsets in the head of the region --- */
 #define KHO_OFF_PARK		0x00000	/* park page; first byte = ACPI reset vector */
@@ -34,6 +34,7 @@
 #define KHO_OFF_IDT		0x18000	/* IDT of the park code */
 #define KHO_OFF_RETIRE_PGD	0x19000	/* identity map low, retiring kernel's own map high */
 #define KHO_OFF_RESET_REG	0x1a000	/* FADT reset register of the incoming kernel: memory, watched */
+#define KHO_OFF_ERST		0x1b000	/* registers of its error record store (ACPI ERST), see below */
 #define KHO_OFF_STACKS		0x20000	/* 256 bytes for each 8-bit APIC id (NMI and #MC frames) */
 #define KHO_OFF_ACPI		0x30000	/* synthesized ACPI tables; E820 type 3 */
 #define KHO_ACPI_BYTES		0x10000
@@ -41,6 +42,8 @@
 #define KHO_OFF_CMDLINE		0x41000	/* command line (4 KiB) */
 #define KHO_OFF_CONSOLE		0x50000	/* struct kho_console_ring: incoming kernel's messages */
 #define KHO_CONSOLE_BYTES	0x20000
+#define KHO_OFF_RECORD		0x70000	/* error record: what a kernel says when it ends before its module is loaded */
+#define KHO_RECORD_BYTES	0x10000
 #define KHO_OFF_RING_DOWN	0x80000	/* struct kho_ring: outgoing -> incoming */
 #define KHO_OFF_RING_UP		0xc0000	/* struct kho_ring: incoming -> outgoing */
 #define KHO_RING_BYTES		0x40000
@@ -71,6 +74,21 @@
 #define KHO_MBOX_PARKED		0xc00	/* one byte per APIC id: a hint; the TEST command is the truth */
 #define KHO_MBOX_CMD_WAKE	1
 #define KHO_MBOX_CMD_TEST	2	/* acknowledged by writing 0 to the command */
+
+/*
+ * Error record store: a stock kernel runs its table at a panic, an oops, a restart, a halt, and before anything else that
+ * these lead to.  Until the module is there to look after them, the table makes that CPU stay where it is (it reads
+ * the gate as the number of the instruction to go on with), so that nothing resets the machine.
+ */
+#define KHO_ERST_SIGN		0x00	/* u64, I: 1 = a record was written */
+#define KHO_ERST_GATE		0x08	/* u64, C: SHUT; then I: OPEN, by its module */
+#define KHO_ERST_GATE_SHUT	1
+#define KHO_ERST_GATE_OPEN	3
+#define KHO_ERST_ZERO		0x10	/* u64, C: status, busy, count, attributes */
+#define KHO_ERST_BASE		0x18	/* u64, C: physical address of the record */
+#define KHO_ERST_LENGTH		0x20	/* u64, C */
+#define KHO_ERST_NONE		0x28	/* u64, C: all ones, the id of no record */
+#define KHO_ERST_SINK		0x30	/* u64, I: whatever the table writes that nobody reads */
 
 #ifndef __ASSEMBLER__
 
