@@ -271,15 +271,14 @@ int kho_pci_take_up(struct kho_pci_id id)
 {
 	struct kho_region *r = &kho_up;
 	struct kho_ledger_pci *p = kho_ledger_pci(r, id.segment, id.bus, id.devfn);
-	u8 owner = READ_ONCE(p->owner);
 	struct pci_bus *bus;
 	struct pci_dev *dev;
 	int ret;
 
-	if (owner == r->self_owner)
+	if (READ_ONCE(p->owner) == r->self_owner)
 		return 0;
-	if (p->bridge || (kho_peer_runs(r) &&
-			  !(owner == KHO_OWNER_PARK && READ_ONCE(p->to) == r->self_owner)))
+	if (p->bridge ||
+	    !(KHO_MAY(r, TAKE, p) || KHO_MAY(r, RECLAIM, p) || KHO_MAY(r, INHERIT, p)))
 		return -EPERM;
 	bus = bus_of(id);
 	if (!bus)
@@ -308,14 +307,13 @@ int kho_pci_give_up(struct kho_pci_id id)
 {
 	struct kho_region *r = &kho_up;
 	struct kho_ledger_pci *p = kho_ledger_pci(r, id.segment, id.bus, id.devfn);
-	u8 owner = READ_ONCE(p->owner);
 	struct pci_dev *dev;
 
-	if (owner == KHO_OWNER_PARK && READ_ONCE(p->to) == r->self_owner) {
-		kho_give(p, r->peer_owner);	/* never taken */
+	if (KHO_MAY(r, RETURN, p)) {
+		kho_give(p, r->peer_owner);
 		return 0;
 	}
-	if (owner != r->self_owner || !kho_peer_runs(r))
+	if (!KHO_MAY(r, GIVE, p) || !kho_peer_runs(r))
 		return -EPERM;
 	dev = pci_get_domain_bus_and_slot(id.segment, id.bus, id.devfn);
 	if (dev) {

@@ -219,16 +219,14 @@ int kho_cpu_give_one(struct kho_region *r, u32 apicid)
 {
 	struct kho_ledger_cpu *c = kho_ledger_cpu(r, apicid);
 	int cpu = kho_cpu_of(apicid), ret;
-	u8 owner;
 
 	if (cpu < 0 || !c)
 		return -ENODEV;
-	owner = READ_ONCE(c->owner);
-	if (r == &kho_up && owner == KHO_OWNER_PARK && READ_ONCE(c->to) == r->self_owner) {
-		kho_give(c, r->peer_owner);	/* never taken: back as it is */
+	if (r == &kho_up && KHO_MAY(r, RETURN, c)) {
+		kho_give(c, r->peer_owner);
 		return 0;
 	}
-	if (owner != r->self_owner || !cpu)	/* the boot CPU of a kernel is its last one */
+	if (!KHO_MAY(r, GIVE, c) || !cpu)	/* the boot CPU of a kernel is its last one */
 		return -EPERM;
 	ret = offline_hidden(cpu);
 	if (ret)
@@ -247,9 +245,7 @@ int kho_cpu_give_one(struct kho_region *r, u32 apicid)
 /* May this side have it?  1: yes, parked for us.  2: only by force.  Else -EPERM. */
 static int may_take(struct kho_region *r, struct kho_ledger_cpu *c, u32 flags)
 {
-	u8 owner = READ_ONCE(c->owner), to = READ_ONCE(c->to);
-
-	if (owner == KHO_OWNER_PARK && (to == r->self_owner || !kho_peer_runs(r)))
+	if (KHO_MAY(r, TAKE, c) || KHO_MAY(r, RECLAIM, c))
 		return 1;
 	if (!(flags & KHO_CPU_FENCE) || c->bsp)
 		return -EPERM;

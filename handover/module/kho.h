@@ -28,6 +28,7 @@
 #include <linux/workqueue.h>
 
 #include "khoctl_ioctl.h"
+#include "khoctl_owner.h"
 #include "park.h"
 
 struct kho_region {
@@ -92,6 +93,9 @@ struct kho_region *kho_region_of(u32 peer);	/* KHO_PEER_* -> live region, or NUL
 bool kho_state_terminal(u32 state);
 bool kho_peer_runs(const struct kho_region *r);	/* started and not in a terminal state */
 bool kho_peer_silent(const struct kho_region *r);	/* or no heartbeat for KHO_SILENT_MS */
+bool kho_peer_ended(const struct kho_region *r);	/* all its CPUs are parked, or it never started */
+bool kho_may(const struct kho_region *r, enum kho_act act, const u8 *owner, const u8 *to);
+#define KHO_MAY(r, act, e)	kho_may(r, KHO_ACT_##act, &(e)->owner, &(e)->to)
 struct kho_ledger_cpu *kho_ledger_cpu(const struct kho_region *r, u32 apicid);
 struct kho_ledger_pci *kho_ledger_pci(const struct kho_region *r, u16 segment, u8 bus, u8 devfn);
 #define kho_give(e, who)	kho_set_owner(&(e)->owner, &(e)->to, KHO_OWNER_PARK, who)

@@ -321,7 +321,7 @@ static int may_adopt(u64 base, u64 bytes)
 		return -ENODEV;
 	if (was_given(base, bytes))
 		return base < up->base + up->bytes && up->base < end ? -EINVAL : 0;
-	if (kho_peer_runs(up))
+	if (!kho_peer_ended(up))
 		return -EPERM;
 	for (i = 0; i < up->ncpus; i++)
 		if (READ_ONCE(up->cpus[i].owner) == KHO_OWNER_OUTGOING)

@@ -166,7 +166,7 @@ static int give_down(struct kho_fn *fn, struct kho_ledger_pci *p)
 	struct pci_dev *dev;
 	int ret = 0;
 
-	if (p->bridge || READ_ONCE(p->owner) != KHO_OWNER_OUTGOING)
+	if (p->bridge || !KHO_MAY(&kho_down, GIVE, p))
 		return -EPERM;
 	dev = dev_get(fn->id);
 	if (!dev)
@@ -195,12 +195,9 @@ static int give_down(struct kho_fn *fn, struct kho_ledger_pci *p)
 
 static int take_down(struct kho_fn *fn, struct kho_ledger_pci *p)
 {
-	u8 owner = READ_ONCE(p->owner);
-
-	if (owner == KHO_OWNER_OUTGOING && !fn->given)
+	if (READ_ONCE(p->owner) == KHO_OWNER_OUTGOING && !fn->given)
 		return 0;
-	if (owner != KHO_OWNER_PARK ||
-	    (READ_ONCE(p->to) != KHO_OWNER_OUTGOING && kho_peer_runs(&kho_down)))
+	if (!KHO_MAY(&kho_down, TAKE, p) && !KHO_MAY(&kho_down, RECLAIM, p))
 		return -EPERM;
 	if (fn->given) {
 		kho_filter_set(fn->dev, false);

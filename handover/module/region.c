@@ -42,6 +42,11 @@ bool kho_state_terminal(u32 state)
 	return state >= KHO_STATE_RETIRED;	/* an unknown state is not one we can wait for */
 }
 
+static bool beat_is_old(const struct kho_region *r)
+{
+	return rdtsc_ordered() - READ_ONCE(r->peer_beat_tsc) > (u64)tsc_khz * KHO_SILENT_MS;
+}
+
 bool kho_peer_runs(const struct kho_region *r)
 {
 	u32 s = READ_ONCE(kho_peer(r)->state);
@@ -49,11 +54,33 @@ bool kho_peer_runs(const struct kho_region *r)
 	return s >= KHO_STATE_BOOTING && !kho_state_terminal(s);
 }
 
+/*
+ * Are all its CPUs known to be parked?  It says so when it has ended in order, or whoever fenced it; one
+ * that panicked may still run on other CPUs for a while: the outgoing side fences it (KHO_IOC_STOP), the
+ * incoming side, which cannot, waits until nothing beats there any more.
+ */
+bool kho_peer_ended(const struct kho_region *r)
+{
+	u32 s = READ_ONCE(kho_peer(r)->state);
+
+	if (s == KHO_STATE_PANICKED)
+		return r == &kho_up && beat_is_old(r);
+	return s < KHO_STATE_BOOTING || kho_state_terminal(s);
+}
+
+/* The table of khoctl_owner_table.h, for one entry as it is now. */
+bool kho_may(const struct kho_region *r, enum kho_act act, const u8 *owner, const u8 *to)
+{
+	u8 o = smp_load_acquire(owner);
+
+	return kho_owner_may(act, r->self_owner, o, READ_ONCE(*to), kho_peer_ended(r));
+}
+
 bool kho_peer_silent(const struct kho_region *r)
 {
 	if (!kho_peer_runs(r))
 		return true;
-	return rdtsc_ordered() - READ_ONCE(r->peer_beat_tsc) > (u64)tsc_khz * KHO_SILENT_MS;
+	return beat_is_old(r);
 }
 
 struct kho_ledger_cpu *kho_ledger_cpu(const struct kho_region *r, u32 apicid)
@@ -80,12 +107,16 @@ struct kho_ledger_pci *kho_ledger_pci(const struct kho_region *r, u16 segment, u
 	return NULL;
 }
 
-/* The receiver is written first: whoever sees PARK sees for whom. */
+/*
+ * The receiver is written first: whoever sees PARK sees for whom.  What stays parked changes with that
+ * one write: the receiver may have taken it before there could be a second.
+ */
 void kho_set_owner(u8 *owner, u8 *to, u8 who, u8 receiver)
 {
 	if (who == KHO_OWNER_PARK)
 		WRITE_ONCE(*to, receiver);
-	smp_store_release(owner, who);
+	if (who != KHO_OWNER_PARK || READ_ONCE(*owner) != who)
+		smp_store_release(owner, who);
 	if (who != KHO_OWNER_PARK)
 		WRITE_ONCE(*to, 0);
 }

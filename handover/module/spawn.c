@@ -60,10 +60,8 @@ long kho_spawn(void *arg)
 	return ret;
 }
 
-static bool theirs(u8 owner, u8 to)
-{
-	return owner == KHO_OWNER_INCOMING || (owner == KHO_OWNER_PARK && to == KHO_OWNER_INCOMING);
-}
+/* What a fence takes away: what the peer has, and what it may be taking at this moment. */
+#define THEIRS(r, e)	(KHO_MAY(r, FENCE, e) || KHO_MAY(r, FENCEPK, e))
 
 /* Everything it has, or may be waking up at this moment; the BSP cannot be among them. */
 static int fence_cpus(struct kho_region *r)
@@ -74,19 +72,19 @@ static int fence_cpus(struct kho_region *r)
 
 	for (i = 0; i < r->ncpus; i++) {
 		c = &r->cpus[i];
-		if (theirs(READ_ONCE(c->owner), READ_ONCE(c->to)))
+		if (THEIRS(r, c))
 			kho_ipi_init(c->apicid);
 	}
 	mdelay(10);
 	for (i = 0; i < r->ncpus; i++) {
 		c = &r->cpus[i];
-		if (theirs(READ_ONCE(c->owner), READ_ONCE(c->to)))
+		if (THEIRS(r, c))
 			kho_ipi_deinit(c->apicid);
 	}
 	kho_mbox_break(r);
 	for (i = 0; i < r->ncpus; i++) {
 		c = &r->cpus[i];
-		if (!theirs(READ_ONCE(c->owner), READ_ONCE(c->to)))
+		if (!THEIRS(r, c))
 			continue;
 		one = kho_sipi(r, c->apicid);
 		if (one) {
@@ -108,21 +106,22 @@ static int stop(struct kho_region *r)
 
 	for (i = 0; i < r->ncpus; i++) {
 		c = &r->cpus[i];
-		if (!theirs(READ_ONCE(c->owner), READ_ONCE(c->to)))
+		if (!THEIRS(r, c))
 			continue;
 		cpu = kho_cpu_of(c->apicid);
 		if (c->bsp || cpu <= 0 || cpu_online(cpu))
 			return -EPERM;
 	}
-	if (!kho_state_terminal(READ_ONCE(kho_peer(r)->state)))
-		smp_store_release(&kho_peer(r)->state, (u32)KHO_STATE_FENCED);
 	ret = fence_cpus(r);
 	kho_pci_stop_dma();
 	for (i = 0; i < r->npci; i++) {
 		p = &r->pci[i];
-		if (theirs(READ_ONCE(p->owner), READ_ONCE(p->to)))
+		if (THEIRS(r, p))
 			kho_give(p, KHO_OWNER_OUTGOING);
 	}
+	/* last: nothing of it runs any more, and it cannot write over this */
+	if (!kho_state_terminal(READ_ONCE(kho_peer(r)->state)))
+		smp_store_release(&kho_peer(r)->state, (u32)KHO_STATE_FENCED);
 	wake_up_all(&r->wait);
 	return ret;
 }
