@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Faults on request, for tests of what the outgoing side does about them: this kernel panics, hangs
+ * with interrupts off on all its CPUs, restarts, or only the agent stands still.  Only a kernel
+ * that was started with khoctl.fault=1 does so.  The answer goes out first.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/reboot.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/reboot.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "handover/incoming/agent_impl.h"
+#include "lib/cleanup.h"
+#include "lib/io.h"
+
+static int do_panic(struct kho_agent *a, struct kho_err *err)
+{
+	(void)a;
+	return kho_write_existing("/proc/sysrq-trigger", "c", err);
+}
+
+/* By a module that no installation of khoctl has: tests/vm/hang. */
+static int do_hang(struct kho_agent *a, struct kho_err *err)
+{
+	_cleanup_close_ int fd = -1;
+	char path[300];
+
+	snprintf(path, sizeof(path), "/lib/modules/%s/updates/khoctl-hang.ko", a->conf->release);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return kho_fail_errno(err, "open %s", path);
+	if (syscall(SYS_finit_module, fd, "", 0) < 0)
+		return kho_fail_errno(err, "load %s", path);
+	return 0;
+}
+
+static int do_stop(struct kho_agent *a, struct kho_err *err)
+{
+	(void)a;
+	return kill(getpid(), SIGSTOP) < 0 ? kho_fail_errno(err, "stop") : 0;
+}
+
+static int do_kill(struct kho_agent *a, struct kho_err *err)
+{
+	(void)a;
+	return kill(getpid(), SIGKILL) < 0 ? kho_fail_errno(err, "kill") : 0;
+}
+
+static int do_reboot(struct kho_agent *a, struct kho_err *err)
+{
+	(void)a;
+	return reboot(RB_AUTOBOOT) < 0 ? kho_fail_errno(err, "reboot") : 0;
+}
+
+static int do_poweroff(struct kho_agent *a, struct kho_err *err)
+{
+	(void)a;
+	return reboot(RB_POWER_OFF) < 0 ? kho_fail_errno(err, "power off") : 0;
+}
+
+static const struct fault {
+	const char *kind;
+	int (*run)(struct kho_agent *a, struct kho_err *err);
+} faults[] = {
+	{ "panic", do_panic }, { "hang", do_hang },	{ "stop", do_stop },
+	{ "kill", do_kill },   { "reboot", do_reboot }, { "poweroff", do_poweroff },
+};
+
+struct job {
+	struct kho_agent *a;
+	const struct fault *f;
+};
+
+static void *run(void *arg)
+{
+	_cleanup_free_ struct job *j = arg;
+	struct kho_err err = KHO_ERR_INIT;
+
+	usleep(20000);
+	j->a->conf->say("fault on request: %s", j->f->kind);
+	if (j->f->run(j->a, &err) < 0)
+		j->a->conf->say("fault on request: %s", err.msg);
+	return NULL;
+}
+
+int kho_agent_fault(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
+{
+	const char *kind = rq->m->fault->kind;
+	const struct fault *f = NULL;
+	struct job *j;
+	pthread_t t;
+	int ret;
+
+	if (!a->conf->faults)
+		return kho_fail(err, -EPERM,
+				"fault '%s' refused: this kernel was not started with "
+				"khoctl.fault=1",
+				kind);
+	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++)
+		if (!strcmp(faults[i].kind, kind))
+			f = &faults[i];
+	if (!f)
+		return kho_fail(err, -EINVAL, "the incoming side knows no fault '%s'", kind);
+	j = malloc(sizeof(*j));
+	if (!j)
+		return kho_fail(err, -ENOMEM, "fault '%s'", kind);
+	*j = (struct job){ a, f };
+	ret = pthread_create(&t, NULL, run, j);
+	if (ret) {
+		free(j);
+		return kho_fail(err, -ret, "fault '%s': %s", kind, strerror(ret));
+	}
+	pthread_detach(t);
+	return 0;
+}
