@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Build khoctl.ko for one kernel release, out of tree: build.sh RELEASE OUTDIR [CHROOT]
+# Build khoctl.ko for one kernel release, out of tree: build.sh RELEASE OUTDIR [CHROOT [FOLDER]]
 # With CHROOT the headers and the compiler of that root are used (its /usr/src/linux-headers-RELEASE),
-# else this machine's.  The result is OUTDIR/khoctl.ko; on failure the log is shown.
+# else this machine's ("" as well).  FOLDER: another module's sources and Kbuild.  The result is
+# OUTDIR/khoctl.ko (its .ko files); on failure the log is shown.
 set -eu
 
-if [ $# -lt 2 ] || [ $# -gt 3 ]; then
-	echo "usage: ${0##*/} RELEASE OUTDIR [CHROOT]" >&2
+if [ $# -lt 2 ] || [ $# -gt 4 ]; then
+	echo "usage: ${0##*/} RELEASE OUTDIR [CHROOT [FOLDER]]" >&2
 	exit 2
 fi
 release=$1
@@ -17,7 +18,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d "${root}/tmp/khoctl-module.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-cp "$here"/*.c "$here"/*.h "$here"/*.S "$here/Kbuild" "$work/"
+from=${4:-$here}
+cp "$from"/*.[chS] "$from/Kbuild" "$work/"
 mkdir "$work/uapi"
 cp "$here"/../uapi/*.h "$work/uapi/"
 
@@ -38,4 +40,4 @@ if [ -n "${failed:-}" ]; then
 fi
 grep -i 'warning' "$log" >&2 || true
 mkdir -p "$out"
-cp "$work/khoctl.ko" "$out/khoctl.ko"
+cp "$work"/*.ko "$out/"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# khoctl.ko for the kernels of the VMs: build/module/RELEASE/khoctl.ko. modules.sh [RELEASE...]; default: both of the cache.
+# khoctl.ko for the kernels of the VMs: build/module/RELEASE/khoctl.ko, and beside it khoctl-hang.ko for the tests. modules.sh [RELEASE...]; default: both of the cache.
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "$0")/common.sh"
@@ -8,7 +8,7 @@ cache_env
 [ $# -gt 0 ] || set -- "$OUTGOING" "$INCOMING"
 exec 9> "$cache/modules.lock"	# one tree, one build at a time
 flock 9
-sources=$(find "$topdir/handover/module" "$topdir/handover/uapi" -type f | LC_ALL=C sort | xargs sha256sum | sha256sum)
+sources=$(find "$topdir/handover/module" "$topdir/handover/uapi" "$vmdir/hang" -type f | LC_ALL=C sort | xargs sha256sum | sha256sum)
 for rel in "$@"; do
 	out=$builddir/module/$rel
 	stamp="$sources $(stat -c %Y "$cache/kernels/$rel.cpio")"
@@ -16,5 +16,6 @@ for rel in "$@"; do
 	note "  MODULE  $rel"
 	mkdir -p "$out"
 	"$topdir/handover/module/build.sh" "$rel" "$out" "$cache/build" 9>&-
+	"$topdir/handover/module/build.sh" "$rel" "$out" "$cache/build" "$vmdir/hang" 9>&-
 	printf '%s\n' "$stamp" > "$out/stamp"
 done

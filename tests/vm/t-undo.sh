@@ -9,17 +9,6 @@ export CPUS=4
 trap 'lab down > /dev/null 2>&1 || true; [ -z "$client_pid" ] || kill "$client_pid" 2> /dev/null || true' EXIT
 passed=0
 
-# Everything that must be the same before and after; memory is compared apart. What may stay: the record of what was tried (journal,
-# events), the lock's file, empty folders.
-machine() {
-	vm sh -c 'cat /sys/devices/system/cpu/online; ls /proc/multikernel; lsmod | cut -d" " -f1 | sort
-		for d in /sys/bus/pci/devices/*; do echo "${d##*/} $(basename "$(readlink "$d/driver" || echo none)")"; done
-		ip -o addr | sed "s/valid_lft.*//"; ip route; tc qdisc show dev eth0; nft list ruleset; cat /proc/mounts | sort
-		ls /sys/block | sort; cat /proc/sys/kernel/panic; ps -eo comm= 2>/dev/null | grep -v -e kworker -e "^ps$" -e "^sh$" | sort | uniq -c
-		find /sys/fs/cgroup -name cgroup.freeze -exec cat {} + 2>/dev/null | sort | uniq -c; find /run/khoctl /var/lib/khoctl -mindepth 1 2>/dev/null | grep -vE "/(lock|packed|no-plugins|images|(journal|events)[^/]*)$" | sort' | tr -d '\r'
-}
-mem_free() { vm sh -c 'echo 3 > /proc/sys/vm/drop_caches; sed -n "s/MemAvailable: *\([0-9]*\).*/\1/p" /proc/meminfo' | tr -d '\r'; }
-
 # fails NAME WANTED_EXIT COMMAND...: the command must fail with that code and leave nothing behind
 fails() {
 	local name=$1 want=$2 rc=0 m
@@ -45,15 +34,52 @@ vm khoctl upgrade --to "$image" --dry-run > /dev/null || die "dry run"
 machine > "$out/before"
 free=$(mem_free)
 
+# says NAME WORDS: that is what the operator was told
+says() { grep -qE "$2" "$out/$1.txt" || { tail -30 "$out/$1.txt"; die "$1: did not say '$2'"; }; }
+# peer_fails NAME FAULT WORDS: the incoming kernel does FAULT (KHOCTL_FAULT), and all is undone
+peer_fails() {
+	fails "$1" 3 env KHOCTL_FAULT="$2" khoctl upgrade --to "$image" --cmdline khoctl.fault=1
+	says "$1" "$3"
+}
+# boot_fails NAME KIND WORDS: it ends before its khoctl module is loaded
+boot_fails() {
+	fails "$1" 3 env KHOCTL_BOOT_SECONDS=30 khoctl upgrade --to "$image" --cmdline "rdinit=/usr/lib/khoctl-lab/hang_init badinit=$2"
+	says "$1" "$3"
+}
+
+for rel in $(vm ls /lib/modules | tr -d '\r'); do
+	lab put "$top/build/module/$rel/khoctl-hang.ko" "/lib/modules/$rel/updates/khoctl-hang.ko"
+done
+lab put "$top/build/tests/vm/hang_init" /usr/lib/khoctl-lab/hang_init
+
+# what is wrong is seen before anything is touched
 fails no-kernel 2 khoctl upgrade --to /etc/passwd
 fails truncated 2 sh -c "head -c 2000000 $image > /run/short; khoctl upgrade --to /run/short; rc=\$?; rm /run/short; exit \$rc"
 fails no-modules 2 sh -c "mv /lib/modules/${image#/boot/vmlinuz-} /lib/modules/away; khoctl upgrade --to $image; rc=\$?; mv /lib/modules/away /lib/modules/${image#/boot/vmlinuz-}; exit \$rc"
 fails too-big 2 khoctl upgrade --to "$image" --memory 64G
-fails spawn-panic 3 khoctl upgrade --to "$image" --cmdline 'rdinit=/nonexistent init=/nonexistent root=/dev/none'
+
+# the incoming kernel ends while it boots: on its own, by a first process that is no good
+fails boot-panic 3 khoctl upgrade --to "$image" --cmdline 'rdinit=/nonexistent init=/nonexistent root=/dev/none'
+says boot-panic 'it said: Kernel panic - not syncing: '
+boot_fails boot-reboot reboot 'it said: reboot: Restarting system'
+boot_fails boot-poweroff poweroff 'it said: reboot: '
+boot_fails boot-hang hang 'no sign of life after 30 s'
+
+# a step of ours fails
 fails fault-precopy 3 env KHOCTL_FAULT=precopy:fail khoctl upgrade --to "$image"
-fails fault-freeze 3 env KHOCTL_FAULT=freeze:fail khoctl upgrade --to "$image"
 fails fault-shift 3 env KHOCTL_FAULT=shift:fail khoctl upgrade --to "$image"
 fails fault-restore 3 env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$image"
+
+# the incoming kernel is lost: while memory is copied, when it has devices, when it has the processes
+fails refused 3 env KHOCTL_FAULT=precopy:peer-panic khoctl upgrade --to "$image"
+says refused 'was not started with khoctl.fault=1'
+peer_fails panic-precopy precopy:peer-panic 'has panicked'
+peer_fails hang-precopy precopy:peer-hang 'no heartbeat for more than 10 s'
+peer_fails silent-precopy precopy:peer-stop 'agent has (been silent|not answered)'
+peer_fails reboot-precopy precopy:peer-reboot 'has halted'
+peer_fails panic-shift shift.after:peer-panic 'has panicked'
+peer_fails hang-shift shift.after:peer-hang 'no heartbeat for more than 10 s'
+peer_fails silent-shift shift.after:peer-stop 'agent has (been silent|not answered)'
 
 upgrade 1
 client_stop
