@@ -67,6 +67,14 @@ struct chain {
 	size_t n;
 };
 
+/* What is copied from behind the end would be somebody's memory, but not these pages. */
+static bool is_in_file(const struct kho_pages_file *f, uint64_t page, uint64_t n)
+{
+	uint64_t pages = f->len / KHO_PAGE;
+
+	return n <= pages && page <= pages - n;
+}
+
 /* Where do the pages [va, va + nr) lie, from this level on? */
 static int resolve(struct kho_space *s, struct chain *c, size_t level, uint64_t va, uint64_t nr)
 {
@@ -89,7 +97,9 @@ static int resolve(struct kho_space *s, struct chain *c, size_t level, uint64_t 
 		skip = (va - e->va) / KHO_PAGE;
 		n = e->nr - skip < nr ? e->nr - skip : nr;
 		if (e->flags & KHO_PE_PRESENT)
-			rc = add_run(s, va, n, (uint32_t)level, e->off + skip);
+			rc = is_in_file(&s->files[level], e->off + skip, n)
+				     ? add_run(s, va, n, (uint32_t)level, e->off + skip)
+				     : -ENOENT;
 		else
 			rc = resolve(s, c, level + 1, va, n);
 		va += n * KHO_PAGE;

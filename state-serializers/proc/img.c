@@ -101,7 +101,7 @@ static int take_task(const uint8_t *rec, size_t len, void *arg, struct kho_err *
 		return kho_fail(err, -EBADMSG, "pstree.img: record is not understood");
 	th.n = e->n_threads;
 	th.tid = calloc(th.n + 1, sizeof(*th.tid));
-	if (th.tid)
+	if (th.tid && th.n)
 		memcpy(th.tid, e->threads, th.n * sizeof(*th.tid));
 	if (!th.tid || grow(&r->t->tasks, r->t->ntasks, sizeof(*r->t->tasks)) ||
 	    grow(&r->th, r->t->ntasks, sizeof(th))) {

@@ -16,6 +16,7 @@
 #define PAGE	      4096ull
 #define MAGIC_COMMON  0x54564319u
 #define MAGIC_PAGEMAP 0x56084025u
+#define USER_END      (1ull << 56) /* of the largest address space */
 #define AREA_VSYSCALL (1u << 2) /* CRIU's kinds of area that have no memory of their own */
 #define AREA_VDSO     (1u << 3)
 #define AREA_VVAR     (1u << 12)
@@ -54,8 +55,15 @@ static int add_entry(struct kho_pagemap *m, struct kho_pagemap_entry e)
 struct pagemap_reader {
 	struct kho_pagemap *m;
 	bool have_head;
-	uint64_t off;
+	uint64_t off, end; /* of the last entry */
 };
+
+/* Whole pages of user space, in rising order: all that follows relies on it. */
+static bool fits(const struct pagemap_reader *r, const struct kho_pagemap_entry *e)
+{
+	return e->nr && e->va % PAGE == 0 && e->va >= r->end && e->va < USER_END &&
+	       e->nr <= (USER_END - e->va) / PAGE;
+}
 
 static int take_pagemap(const uint8_t *rec, size_t len, void *arg, struct kho_err *err)
 {
@@ -82,6 +90,12 @@ static int take_pagemap(const uint8_t *rec, size_t len, void *arg, struct kho_er
 		  : p->has_flags		   ? p->flags
 						   : KHO_PE_PRESENT;
 	e.off = r->off;
+	if (!fits(r, &e)) {
+		criu_img__pagemap_entry__free_unpacked(p, NULL);
+		return kho_fail(err, -EBADMSG, "page map: bad entry, %llu pages at %llx",
+				(unsigned long long)e.nr, (unsigned long long)e.va);
+	}
+	r->end = e.va + e.nr * PAGE;
 	if (e.flags & KHO_PE_PRESENT)
 		r->off += e.nr;
 	criu_img__pagemap_entry__free_unpacked(p, NULL);
@@ -120,6 +134,10 @@ static int take_mm(const uint8_t *rec, size_t len, void *arg, struct kho_err *er
 	for (size_t i = 0; v->v && i < mm->n_vmas; i++) {
 		const CriuImg__VmaEntry *e = mm->vmas[i];
 
+		if (e->start % PAGE || e->end % PAGE || e->start >= e->end) {
+			criu_img__mm_entry__free_unpacked(mm, NULL);
+			return kho_fail(err, -EBADMSG, "memory map: bad area");
+		}
 		v->v[v->n++] = (struct vma){
 			.start = e->start,
 			.end = e->end,

@@ -235,6 +235,15 @@ static void add_area(CriuImg__MmEntry *mm, CriuImg__VmaEntry *e, uint64_t start,
 	mm->vmas[mm->n_vmas++] = e;
 }
 
+static void make_pages(const char *dir, unsigned n)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/pages-1.img", dir);
+	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	assert_int_equal(truncate(path, n * 4096), 0);
+}
+
 /* pre.0 has pages 0-9 of an anonymous area at 1 MiB and 4 of a file mapping at 2 MiB; final changed
  * pages 3 and 4. */
 static char *make_images(void)
@@ -267,12 +276,14 @@ static char *make_images(void)
 	image_open(&i, final, "mm-7.img", 0x57492820);
 	image_add(&i, &mm.base);
 	fclose(i.f);
+	make_pages(pre, 14);
+	make_pages(final, 2);
 	return dir;
 }
 
 static void page_maps_are_turned_round(void **state)
 {
-	char *dir = make_images(), final[64];
+	char *dir = make_images(), final[64], pre[64];
 	uint64_t sp = 0x107008; /* a stack top in the middle of the last run */
 	struct kho_img_task t = { .pid = 7, .sp = &sp, .nthreads = 1 };
 	struct kho_lazy_sum sum = { 0 };
@@ -310,6 +321,11 @@ static void page_maps_are_turned_round(void **state)
 	assert_int_equal(s->b[s->n - 1].va, 0x900000);
 	assert_int_equal(s->b[s->n - 1].off, 6);
 	kho_space_free(s);
+	/* a file that is cut off holds what comes behind it no more */
+	snprintf(pre, sizeof(pre), "%s/pre.0", dir);
+	make_pages(pre, 9);
+	assert_null(kho_space_load(dir, 7, -1, &err));
+	assert_non_null(strstr(err.msg, "missing in the images"));
 	assert_int_equal(kho_tree_remove(dir, &err), 0);
 }
 
