@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "handover/dev.h"
+#include "lib/cleanup.h"
 #include "lib/io.h"
 
 static int insert(struct kmod_ctx *ctx, const char *path)
@@ -22,6 +24,24 @@ static int insert(struct kmod_ctx *ctx, const char *path)
 	ret = kmod_module_probe_insert_module(m, 0, NULL, NULL, NULL, NULL);
 	kmod_module_unref(m);
 	return ret > 0 ? -EPERM : ret; /* positive: a blacklist */
+}
+
+/* EPERM has three reasons. */
+static int explain_eperm(const char *release, struct kho_err *err)
+{
+	_cleanup_free_ char *off = NULL;
+
+	if (geteuid())
+		return kho_fail(err, -EPERM, "module khoctl: only root can load it; use sudo");
+	if (kho_read_line("/proc/sys/kernel/modules_disabled", &off, NULL) >= 0 && !strcmp(off, "1"))
+		return kho_fail(err, -EPERM,
+				"module khoctl: this kernel loads no modules any more "
+				"(kernel.modules_disabled); load it before that is set");
+	return kho_fail(err, -EPERM,
+			"module khoctl in /lib/modules/%s is unsigned, and this kernel is locked "
+			"down: it takes signed modules only; sign it with a key that the kernel "
+			"trusts (mokutil --import), or lift the lockdown",
+			release);
 }
 
 /* What helps, by what the kernel said. */
@@ -41,11 +61,13 @@ static int explain(int ret, const char *release, struct kho_err *err)
 				release);
 	case -EKEYREJECTED:
 	case -ENOKEY:
-	case -EPERM:
 		return kho_fail(err, ret,
-				"module khoctl: %s: this kernel takes signed modules only, or none; "
-				"sign it with a key it trusts (mokutil), or lift the lockdown",
-				strerror(-ret));
+				"module khoctl in /lib/modules/%s is unsigned, or signed with a key "
+				"that this kernel does not trust, and it takes signed modules only "
+				"(module.sig_enforce); sign it and enroll the key (mokutil --import)",
+				release);
+	case -EPERM:
+		return explain_eperm(release, err);
 	default:
 		return kho_fail(err, ret, "load module khoctl for %s: %s; see dmesg", release,
 				strerror(-ret));

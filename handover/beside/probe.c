@@ -72,16 +72,32 @@ static int probe_module(struct probe *p)
 			      p->b->info.generation);
 }
 
+/* Where images must be signed, the kernel itself is asked at once: nothing of it stays loaded. */
+static int probe_signature(struct probe *p, const char *policy)
+{
+	const struct kho_bzimage *img = &p->b->img;
+	struct kho_err why = KHO_ERR_INIT;
+
+	if (recorded(p))
+		return kho_report_add(p->r, KHO_V_OK, "image", img->release, NULL,
+				      "the running kernel takes only signed kernels (%s) and will "
+				      "verify it before use",
+				      policy);
+	if (kho_signature_verify(p->b->e.req->image, &why) < 0)
+		return refuse(p, "image", img->release, &why);
+	return kho_report_add(p->r, KHO_V_OK, "image", img->release, NULL,
+			      "the running kernel takes only signed kernels (%s) and has verified "
+			      "this one",
+			      policy);
+}
+
 static int probe_image(struct probe *p)
 {
 	const struct kho_bzimage *img = &p->b->img;
 	const char *why;
 
 	if (kho_signature_enforced(p->b->e.req->sysroot, &why))
-		return kho_report_add(p->r, KHO_V_OK, "image", img->release, NULL,
-				      "the running kernel takes only signed kernels (%s) and will "
-				      "verify it before use",
-				      why);
+		return probe_signature(p, why);
 	return kho_report_add(p->r, KHO_V_OK, "image", img->release, NULL,
 			      "64-bit, relocatable, needs %llu MiB to start; signature not "
 			      "checked: the running kernel enforces none",

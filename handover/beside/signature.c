@@ -14,13 +14,22 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
+/* Where nobody has mounted securityfs, what the kernel was started with. */
+static bool started_locked(const char *sysroot)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/cmdline"), *text = NULL;
+
+	return path && kho_read_line(path, &text, NULL) == 0 &&
+	       (strstr(text, "lockdown=integrity") || strstr(text, "lockdown=confidentiality"));
+}
+
 static bool locked_down(const char *sysroot)
 {
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/sys/kernel/security/lockdown"),
 			    *text = NULL;
 
 	if (!path || kho_read_line(path, &text, NULL) < 0)
-		return false;
+		return started_locked(sysroot);
 	return strstr(text, "[integrity]") || strstr(text, "[confidentiality]");
 }
 
@@ -54,10 +63,16 @@ static long kexec_file(int fd, unsigned long flags)
 int kho_signature_verify(const char *image, struct kho_err *err)
 {
 	_cleanup_close_ int fd = open(image, O_RDONLY | O_CLOEXEC);
-	_cleanup_free_ char *loaded = NULL;
+	_cleanup_free_ char *loaded = NULL, *off = NULL;
 
 	if (fd < 0)
 		return kho_fail_errno(err, "%s", image);
+	if (kho_read_line("/proc/sys/kernel/kexec_load_disabled", &off, NULL) == 0 &&
+	    !strcmp(off, "1"))
+		return kho_fail(err, -EPERM,
+				"kexec is switched off (kernel.kexec_load_disabled), so this kernel "
+				"cannot verify the signature of %s; restart without that setting",
+				image);
 	if (kho_read_line("/sys/kernel/kexec_loaded", &loaded, NULL) == 0 && !strcmp(loaded, "1"))
 		return kho_fail(err, -EBUSY,
 				"a kernel is loaded for kexec; unload it (kexec -u), the slot is "
@@ -67,9 +82,11 @@ int kho_signature_verify(const char *image, struct kho_err *err)
 		if (errno == EKEYREJECTED || errno == ENOKEY || errno == ENODATA ||
 		    errno == EPERM || errno == EBADMSG)
 			return kho_fail(err, -EKEYREJECTED,
-					"%s: this kernel takes only signed kernels and rejects its "
-					"signature; install the distribution's signed kernel (apt "
-					"install linux-image-amd64)",
+					"%s: this kernel takes only signed kernels and rejects this "
+					"one: unsigned, changed since it was signed, or signed with a "
+					"key that this kernel does not trust; install the "
+					"distribution's signed kernel (apt install linux-image-amd64), "
+					"or enroll its key (mokutil --import)",
 					image);
 		return kho_fail_errno(err,
 				      "%s: the running kernel cannot verify its signature: "
