@@ -87,8 +87,13 @@ struct kho_engine_ops {
 	int (*retire)(struct kho_engine *e, struct kho_err *err);
 	/* Own state in the ledger: enum kho_instance_state. */
 	int (*set_state)(struct kho_engine *e, unsigned state, struct kho_err *err);
-	/* false and a reason when the incoming kernel is dead, hung (heartbeat older than 10 s) or fenced. [any] */
+	/*
+	 * false and a reason when the incoming kernel is dead, hung (heartbeat older than 10 s) or fenced, or its agent is
+	 * silent. The verdict is final: before the commit such a kernel is fenced at once, and calls that wait for it end. [any]
+	 */
 	bool (*peer_alive)(struct kho_engine *e, struct kho_err *why);
+	/* A test wants the incoming kernel to panic, hang, ... (lib/fault.h); it refuses unless it was started with khoctl.fault=1. */
+	int (*peer_fault)(struct kho_engine *e, const char *kind, struct kho_err *err);
 	void (*free)(struct kho_engine *e);
 };
 

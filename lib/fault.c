@@ -8,7 +8,10 @@
 #include "lib/cleanup.h"
 
 static const char *const places[] = { "before", "after", "undo" };
-static const char *const kinds[] = { "none", "fail", "hang", "kill" };
+static const char *const kinds[] = { "none",	    "fail",	 "hang",	"kill",
+				     "peer-panic",  "peer-hang", "peer-stop",	"peer-kill",
+				     "peer-reboot", "peer-poweroff" };
+static const size_t nkinds = sizeof(kinds) / sizeof(*kinds);
 
 static int find(const char *const *names, size_t n, size_t first, const char *name)
 {
@@ -27,7 +30,7 @@ static int parse_one(char *word, const char *const *steps, struct kho_fault *out
 	if (!colon)
 		return kho_fail(err, -EINVAL,
 				"KHOCTL_FAULT: '%s': want "
-				"STEP[.before|.after|.undo]:fail|hang|kill",
+				"STEP[.before|.after|.undo]:fail|hang|kill|peer-...",
 				word);
 	*colon = '\0';
 	dot = strchr(word, '.');
@@ -35,14 +38,15 @@ static int parse_one(char *word, const char *const *steps, struct kho_fault *out
 		*dot = '\0';
 		place = find(places, 3, 0, dot + 1);
 	}
-	kind = find(kinds, 4, 1, colon + 1);
+	kind = find(kinds, nkinds, 1, colon + 1);
 	if (find(steps, 1000, 0, word) < 0)
 		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: no step '%s'", word);
 	if (place < 0)
 		return kho_fail(err, -EINVAL,
 				"KHOCTL_FAULT: place '%s' is not before, after or undo", dot + 1);
 	if (kind < 0)
-		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: kind '%s' is not fail, hang or kill",
+		return kho_fail(err, -EINVAL,
+				"KHOCTL_FAULT: kind '%s' is not fail, hang, kill or one of peer-...",
 				colon + 1);
 	snprintf(out->step, sizeof(out->step), "%s", word);
 	out->place = (enum kho_fault_place)place;
@@ -80,4 +84,9 @@ enum kho_fault_kind kho_fault_at(const struct kho_faults *f, const char *step,
 		if (f->f[i].place == place && !strcmp(f->f[i].step, step))
 			return f->f[i].kind;
 	return KHO_FAULT_NONE;
+}
+
+const char *kho_fault_peer(enum kho_fault_kind kind)
+{
+	return kind >= KHO_FAULT_PEER && kind < nkinds ? kinds[kind] + strlen("peer-") : NULL;
 }

@@ -31,11 +31,24 @@ static int hang(struct kho_upgrade *u, const char *where, struct kho_err *err)
 	return kho_fail(err, -ETIMEDOUT, "injected hang %s", where);
 }
 
+static int fire_peer(struct kho_upgrade *u, const char *what, struct kho_err *err)
+{
+	const struct kho_engine_ops *ops = u->engine->ops;
+
+	if (!ops->peer_fault)
+		return kho_fail(err, -ENOSYS, "this engine has no faults of the peer");
+	return ops->peer_fault(u->engine, what, err);
+}
+
 static int fire(const struct job *j, enum kho_fault_place place, const char *where,
 		struct kho_err *err)
 {
-	switch (kho_fault_at(&j->u->opt->faults, j->step->name, place)) {
-	case KHO_FAULT_NONE:
+	enum kho_fault_kind kind = kho_fault_at(&j->u->opt->faults, j->step->name, place);
+
+	if (kho_fault_peer(kind))
+		return fire_peer(j->u, kho_fault_peer(kind), err);
+	switch (kind) {
+	default:
 		break;
 	case KHO_FAULT_FAIL:
 		return kho_fail(err, -EIO, "injected failure %s", where);

@@ -5,6 +5,7 @@
 #ifndef KHO_BESIDE_BESIDE_H
 #define KHO_BESIDE_BESIDE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -48,6 +49,8 @@ struct kho_beside {
 	struct kho_peer *peer;
 	bool connected;
 	uint64_t spawned_us;
+	pthread_mutex_t lost_lock;
+	struct kho_err lost; /* code 0, or why the incoming kernel was given up; final */
 };
 
 struct kho_beside *kho_beside_of(struct kho_engine *e);
@@ -89,6 +92,9 @@ int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struc
 int kho_beside_shift_rest(struct kho_engine *e, struct kho_err *err);
 int kho_beside_retire(struct kho_engine *e, struct kho_err *err);
 bool kho_beside_peer_alive(struct kho_engine *e, struct kho_err *why);
+/* The incoming kernel is no good: fence it, end all calls that wait for it. Nothing after a commit. */
+void kho_beside_give_up(struct kho_beside *b, const struct kho_err *why);
+int kho_beside_peer_fault(struct kho_engine *e, const char *kind, struct kho_err *err);
 
 /* ops.c */
 extern const struct kho_env_ops kho_beside_env_ops;

@@ -222,6 +222,7 @@ static void beside_free(struct kho_engine *e)
 	if (b->dev >= 0)
 		close(b->dev);
 	kho_machine_done(&b->m);
+	pthread_mutex_destroy(&b->lost_lock);
 	free(b->extra);
 	free(b->before);
 	free(b->after);
@@ -245,6 +246,7 @@ static const struct kho_engine_ops beside_ops = {
 	.retire = kho_beside_retire,
 	.set_state = set_state,
 	.peer_alive = kho_beside_peer_alive,
+	.peer_fault = kho_beside_peer_fault,
 	.free = beside_free,
 };
 
@@ -274,6 +276,7 @@ int kho_beside_new(const struct kho_engine_request *req, struct kho_engine **out
 		return kho_fail(err, -ENOMEM, "beside engine: out of memory");
 	}
 	b->dev = -1;
+	pthread_mutex_init(&b->lost_lock, NULL);
 	b->e.ops = &beside_ops;
 	b->e.req = req;
 	b->e.env = (struct kho_env){

@@ -69,8 +69,26 @@ static int pci_give(struct kho_env *env, struct kho_pci_addr a, struct kho_err *
 	return timed(env, "give", a, give, err);
 }
 
+/*
+ * This side takes a function back only in an undo.  Whoever still has it then was asked to give it
+ * back and did not, or cannot be asked (this khoctl undoes what another one began): it is stopped,
+ * for a disk that does not come back leaves its file systems frozen for ever.
+ */
 static int pci_take(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err)
 {
+	struct kho_beside *b = env->arg;
+	struct kho_err first = KHO_ERR_INIT;
+	int ret = timed(env, "take back", a, take, &first);
+
+	if (ret != -EPERM) {
+		if (ret < 0 && err)
+			*err = first;
+		return ret;
+	}
+	if (kho_beside_map_head(b, err) < 0)
+		return err ? err->code : -EIO;
+	kho_beside_note(b, "%s; stopping the incoming kernel", first.msg);
+	kho_beside_give_up(b, &first);
 	return timed(env, "take back", a, take, err);
 }
 

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "handover/beside/beside.h"
+#include "handover/beside/record.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 
@@ -104,12 +105,95 @@ static int check_alive(const struct kho_beside *b, struct kho_err *why)
 	return 0;
 }
 
-bool kho_beside_peer_alive(struct kho_engine *e, struct kho_err *why)
+static bool is_committed(const struct kho_ledger *l)
 {
-	return check_alive(kho_beside_of(e), why) == 0;
+	const volatile struct kho_ledger_side *s = l->side;
+
+	return s[KHO_SIDE_INCOMING].state == KHO_STATE_COMMITTED ||
+	       s[KHO_SIDE_OUTGOING].state >= KHO_STATE_COMMITTED;
 }
 
-/* Until its module has bound to the region; a panic before that shows only as silence. */
+/*
+ * The verdict is final: a kernel that was only paused must not go on beside us while all is undone,
+ * and what it owns can be taken back only from one that is stopped.  Calls that wait for it end
+ * now.  After the commit it is the one that matters, and is left alone.
+ */
+static void give_up(struct kho_beside *b, const struct kho_err *why)
+{
+	const struct kho_ledger *l = kho_beside_ledger(b);
+	struct kho_err one = KHO_ERR_INIT;
+
+	if (!l || is_committed(l))
+		return;
+	b->lost = *why;
+	if (kho_dev_stop(b->dev, &one) < 0)
+		kho_beside_note(b, "%s", one.msg);
+	/* it may have signed between our look and its end: fenced all the same */
+	if (is_committed(l))
+		(void)!kho_dev_stop(b->dev, NULL);
+	if (b->peer)
+		kho_peer_give_up(b->peer, why);
+}
+
+void kho_beside_give_up(struct kho_beside *b, const struct kho_err *why)
+{
+	pthread_mutex_lock(&b->lost_lock);
+	if (!b->lost.code)
+		give_up(b, why);
+	pthread_mutex_unlock(&b->lost_lock);
+}
+
+bool kho_beside_peer_alive(struct kho_engine *e, struct kho_err *why)
+{
+	struct kho_beside *b = kho_beside_of(e);
+	struct kho_err one = KHO_ERR_INIT;
+
+	pthread_mutex_lock(&b->lost_lock);
+	if (b->lost.code < 0)
+		one = b->lost;
+	else if (check_alive(b, &one) < 0 || (b->peer && kho_peer_lost(b->peer, &one)))
+		give_up(b, &one);
+	pthread_mutex_unlock(&b->lost_lock);
+	if (one.code < 0 && why)
+		*why = one;
+	return one.code == 0;
+}
+
+int kho_beside_peer_fault(struct kho_engine *e, const char *kind, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+
+	if (!b->peer)
+		return kho_fail(err, -ENOTCONN, "fault %s: not connected to the incoming kernel",
+				kind);
+	return kho_peer_fault(b->peer, kind, kho_clock_us() + 10 * SECOND, err);
+}
+
+/* For tests, and for machines where BOOT_US is too short. */
+static uint64_t boot_limit_us(void)
+{
+	const char *s = getenv("KHOCTL_BOOT_SECONDS");
+	unsigned long v = s ? strtoul(s, NULL, 10) : 0;
+
+	return v ? v * SECOND : BOOT_US;
+}
+
+/* It has ended, in whatever way, before its module could say so. */
+static int check_record(const struct kho_beside *b, struct kho_err *err)
+{
+	char words[200];
+
+	if (!kho_record_read(b->head, words, sizeof(words)))
+		return 0;
+	return kho_fail(err, -EPIPE,
+			"the incoming kernel ended before its khoctl module was loaded%s%s",
+			*words ? "; it said: " : "", words);
+}
+
+/*
+ * Until its module has bound to the region.  What ends it before that is in the error record store;
+ * a hang, or a panic before there is such a store, shows only as silence.
+ */
 static int wait_for_boot(struct kho_beside *b, uint64_t deadline_us, struct kho_err *err)
 {
 	const struct timespec tick = { 0, 20000000 };
@@ -120,13 +204,15 @@ static int wait_for_boot(struct kho_beside *b, uint64_t deadline_us, struct kho_
 	const volatile struct kho_ledger_side *s;
 	int ret;
 
-	if (!deadline_us || deadline_us > begin + BOOT_US)
-		deadline_us = begin + BOOT_US;
+	if (!deadline_us || deadline_us > begin + boot_limit_us())
+		deadline_us = begin + boot_limit_us();
 	if (!l)
 		return kho_fail(err, -EINVAL, "connect: there is no incoming kernel");
 	s = &l->side[KHO_SIDE_INCOMING];
 	while (s->state < KHO_STATE_RUNNING) {
 		ret = check_alive(b, err);
+		if (!ret)
+			ret = check_record(b, err);
 		if (ret < 0)
 			return ret;
 		if (*fault)
@@ -134,8 +220,7 @@ static int wait_for_boot(struct kho_beside *b, uint64_t deadline_us, struct kho_
 		if (kho_clock_us() > deadline_us)
 			return kho_fail(err, -ETIMEDOUT,
 					"the incoming kernel gives no sign of life after %llu s "
-					"(it hangs, or panicked before its khoctl module was "
-					"loaded)",
+					"(it hangs before its khoctl module is loaded)",
 					(unsigned long long)((kho_clock_us() - begin) / SECOND));
 		nanosleep(&tick, NULL);
 	}
@@ -221,7 +306,7 @@ int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err)
 
 	(void)err;
 	if (b->peer) {
-		if (check_alive(b, NULL) == 0)
+		if (kho_beside_peer_alive(e, NULL))
 			(void)kho_peer_abandon(b->peer, kho_clock_us() + 2 * SECOND, NULL);
 		kho_peer_close(b->peer);
 		b->peer = NULL;

@@ -35,6 +35,7 @@ static const struct handler {
 	{ KHO_LINK__MSG__BODY_COMMIT, kho_agent_commit, false, false },
 	{ KHO_LINK__MSG__BODY_RETIRING, kho_agent_retiring, true, false },
 	{ KHO_LINK__MSG__BODY_ABANDON, kho_agent_abandon, true, true },
+	{ KHO_LINK__MSG__BODY_FAULT, kho_agent_fault, true, false },
 };
 
 static const struct handler *handler_of(const KhoLink__Msg *m)

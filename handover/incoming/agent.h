@@ -53,6 +53,7 @@ struct kho_agent_conf {
 	const struct kho_serializer *(*find)(const char *name);
 	const char *release;
 	uint32_t instance_id, generation;
+	bool faults;		 /* tests may ask this kernel to fail */
 	const char *journal_dir; /* "/var/lib/khoctl" */
 	struct kho_agent_shared *shared;
 	void (*say)(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* kernel log */

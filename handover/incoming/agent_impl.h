@@ -97,6 +97,9 @@ void kho_agent_told_free(struct kho_agent_told *t);
 kho_request_fn kho_agent_op, kho_agent_cpu, kho_agent_mem, kho_agent_commit, kho_agent_abandon,
 	kho_agent_echo;
 
+/* agent_fault.c */
+kho_request_fn kho_agent_fault;
+
 /* agent_env.c */
 extern const struct kho_env_ops kho_agent_env_ops;
 

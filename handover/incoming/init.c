@@ -63,6 +63,7 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 		.say = kho_init_say,
 	};
 	struct kho_ioc_info info;
+	char word[8];
 	int ret, fd = kho_dev_open(err);
 
 	if (fd < 0)
@@ -76,6 +77,7 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 	uname(&u);
 	conf.instance_id = info.instance_id;
 	conf.generation = info.generation;
+	conf.faults = kho_init_word("khoctl.fault", word, sizeof(word)) && !strcmp(word, "1");
 	ret = kho_dev_link_open(KHO_PEER_OUTGOING, O_NONBLOCK, err);
 	if (ret < 0)
 		return ret;

@@ -78,6 +78,9 @@ static int peer_new(struct kho_peer **out, const struct kho_transport *t, void *
 	 * lie there
 	 */
 	p->next_seq = p->next_transfer = kho_clock_us() + 1;
+	p->heard_us = kho_clock_us();
+	p->quiet_us = KHO_QUIET_US;
+	p->silent_us = KHO_SILENT_US;
 	ret = kho_stream_init(&p->s, t, true, err);
 	if (!ret)
 		ret = slots_init(p, bulk, bytes, err);
@@ -410,6 +413,17 @@ int kho_peer_abandon(struct kho_peer *p, uint64_t deadline_us, struct kho_err *e
 
 	m.body_case = KHO_LINK__MSG__BODY_ABANDON;
 	m.abandon = &a;
+	return kho_peer_call(p, &m, deadline_us, NULL, err);
+}
+
+int kho_peer_fault(struct kho_peer *p, const char *kind, uint64_t deadline_us, struct kho_err *err)
+{
+	KhoLink__Fault f = KHO_LINK__FAULT__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+
+	f.kind = (char *)kind;
+	m.body_case = KHO_LINK__MSG__BODY_FAULT;
+	m.fault = &f;
 	return kho_peer_call(p, &m, deadline_us, NULL, err);
 }
 

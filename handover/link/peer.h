@@ -71,6 +71,13 @@ int kho_peer_retiring(struct kho_peer *p, uint32_t last_apicid, uint64_t deadlin
 /* The upgrade is abandoned; best effort. */
 int kho_peer_abandon(struct kho_peer *p, uint64_t deadline_us, struct kho_err *err);
 
+/* Ask for a fault of the peer's kernel, for tests: "panic", "hang", "stop", ... (agent_fault.c) */
+int kho_peer_fault(struct kho_peer *p, const char *kind, uint64_t deadline_us, struct kho_err *err);
+/* Is the link over (the agent ended it, broke its rules, or is silent)? Fills why. */
+bool kho_peer_lost(struct kho_peer *p, struct kho_err *why);
+/* All calls, present and future, fail with why: nobody will answer any more. */
+void kho_peer_give_up(struct kho_peer *p, const struct kho_err *why);
+
 /* Round trips of an empty call, for the bench. */
 int kho_peer_echo(struct kho_peer *p, const struct kho_blob *in, struct kho_blob *out,
 		  uint64_t deadline_us, struct kho_err *err);

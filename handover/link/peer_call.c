@@ -44,7 +44,7 @@ static int dead_error(const struct kho_peer *p, struct kho_err *err)
 	return kho_fail(err, p->why.code, "%s", p->why.msg);
 }
 
-void kho_peer_die(struct kho_peer *p, const struct kho_err *why)
+void kho_peer_give_up(struct kho_peer *p, const struct kho_err *why)
 {
 	pthread_mutex_lock(&p->lock);
 	if (!p->dead) {
@@ -53,6 +53,69 @@ void kho_peer_die(struct kho_peer *p, const struct kho_err *why)
 	}
 	pthread_cond_broadcast(&p->cond);
 	pthread_mutex_unlock(&p->lock);
+}
+
+bool kho_peer_lost(struct kho_peer *p, struct kho_err *why)
+{
+	bool ret;
+
+	pthread_mutex_lock(&p->lock);
+	ret = p->dead;
+	if (ret)
+		dead_error(p, why);
+	pthread_mutex_unlock(&p->lock);
+	return ret;
+}
+
+/* An echo that nobody waits for: whatever comes back ends the doubt. */
+static void ask(struct kho_peer *p, uint64_t seq)
+{
+	KhoLink__Echo echo = KHO_LINK__ECHO__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+
+	m.seq = seq;
+	m.body_case = KHO_LINK__MSG__BODY_ECHO;
+	m.echo = &echo;
+	(void)!kho_stream_send(&p->s, &m, 0, kho_clock_us() + 1000, NULL);
+}
+
+/* Nothing has come for too long (lock held). */
+static void die_silent(struct kho_peer *p)
+{
+	p->dead = true;
+	kho_fail(&p->why, -EPIPE,
+		 "the incoming kernel's agent has been silent for %" PRIu64 " ms",
+		 (kho_clock_us() - p->heard_us) / 1000);
+	pthread_cond_broadcast(&p->cond);
+}
+
+/*
+ * wait_until() for one that waits for the agent, which may take as long as the deadline allows, but
+ * must not be silent: its receiving thread answers an echo at once, whatever the others do.
+ * An operation of minutes would else hide that nobody is there.
+ */
+static bool wait_agent(struct kho_peer *p, uint64_t deadline_us)
+{
+	uint64_t now = kho_clock_us(), tick = now + p->quiet_us, seq = 0;
+
+	if (p->asked_us > p->heard_us && now - p->asked_us > p->silent_us) {
+		die_silent(p);
+		return true;
+	}
+	if (p->asked_us <= p->heard_us && now > p->heard_us + p->quiet_us) {
+		p->asked_us = now;
+		seq = p->next_seq++;
+	}
+	if (seq) {
+		pthread_mutex_unlock(&p->lock);
+		ask(p, seq);
+		pthread_mutex_lock(&p->lock);
+		return true;
+	}
+	if (deadline_us && deadline_us < tick)
+		return wait_until(p, deadline_us);
+	(void)wait_until(p, tick);
+	return true;
 }
 
 /* --- slots (lock held) --- */
@@ -77,7 +140,7 @@ int64_t kho_peer_slot_get(struct kho_peer *p, uint64_t deadline_us, struct kho_e
 
 	pthread_mutex_lock(&p->lock);
 	while (!p->nfree && !p->dead)
-		if (!wait_until(p, deadline_us))
+		if (!wait_agent(p, deadline_us))
 			break;
 	if (p->dead)
 		ret = dead_error(p, err);
@@ -113,33 +176,33 @@ static void free_pending(struct kho_pending *w)
 
 /*
  * A call has timed out: is the peer slow, or gone?  An echo that nobody waits for tells; until
- * something arrives new calls wait no longer than KHO_ALIVE_US.
+ * something arrives new calls wait for that, and no longer than it may be silent.
  */
 static void doubt(struct kho_peer *p)
 {
-	KhoLink__Echo echo = KHO_LINK__ECHO__INIT;
-	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+	uint64_t seq;
 
 	pthread_mutex_lock(&p->lock);
-	m.seq = p->doubt_us ? 0 : p->next_seq++;
+	seq = p->doubt_us ? 0 : p->next_seq++;
 	if (!p->doubt_us)
 		p->doubt_us = kho_clock_us();
 	pthread_mutex_unlock(&p->lock);
-	m.body_case = KHO_LINK__MSG__BODY_ECHO;
-	m.echo = &echo;
-	if (m.seq)
-		(void)!kho_stream_send(&p->s, &m, 0, kho_clock_us() + 1000, NULL);
+	if (seq)
+		ask(p, seq);
 }
 
-/* Lock held: fails when the link is dead, or nothing has come since a call timed out. */
+/*
+ * Lock held: fails when the link is dead, or becomes so because nothing comes after a call has
+ * timed out.  The verdict must be sure: without the agent its kernel is stopped.
+ */
 static int check_alive(struct kho_peer *p, struct kho_err *err)
 {
-	while (!p->dead && p->doubt_us)
-		if (!wait_until(p, p->doubt_us + KHO_ALIVE_US))
-			return kho_fail(err, -EPIPE,
-					"the incoming kernel's agent has not answered for %" PRIu64
-					" ms",
-					(kho_clock_us() - p->doubt_us) / 1000);
+	while (!p->dead && p->doubt_us) {
+		uint64_t least = p->doubt_us + KHO_ALIVE_US, limit = p->heard_us + p->silent_us;
+
+		if (!wait_until(p, limit > least ? limit : least))
+			die_silent(p);
+	}
 	return p->dead ? dead_error(p, err) : 0;
 }
 
@@ -163,7 +226,7 @@ static void unpost(struct kho_peer *p, struct kho_pending *w, bool orphan, int c
 	pthread_mutex_unlock(&p->lock);
 	if (p->s.torn || code == -EPIPE) {
 		kho_fail(&why, code, "%s", err ? err->msg : "the peer is gone");
-		kho_peer_die(p, &why);
+		kho_peer_give_up(p, &why);
 	}
 }
 
@@ -179,6 +242,8 @@ static int post(struct kho_peer *p, KhoLink__Msg *m, struct kho_pending *w, uint
 	pthread_mutex_lock(&p->lock);
 	ret = check_alive(p, err);
 	if (!ret) {
+		if (!p->pending && p->asked_us <= p->heard_us)
+			p->heard_us = kho_clock_us(); /* nobody waited: not silent until now */
 		m->seq = w->seq = p->next_seq++;
 		m->deadline_us = deadline_us;
 		w->next = p->pending;
@@ -236,7 +301,7 @@ int kho_peer_wait_posts(struct kho_peer *p, struct kho_transfer *tr, unsigned le
 	while (!ret && !tr->err.code && tr->flying > left) {
 		if (p->dead)
 			ret = dead_error(p, err);
-		else if (!wait_until(p, deadline_us))
+		else if (!wait_agent(p, deadline_us))
 			ret = kho_fail(err, -ETIMEDOUT, "the agent did not take the data in time");
 	}
 	if (tr->err.code)
@@ -281,7 +346,7 @@ static int call(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t dead
 		return ret;
 	pthread_mutex_lock(&p->lock);
 	while (!w->reply && !p->dead)
-		if (!wait_until(p, deadline_us))
+		if (!wait_agent(p, deadline_us))
 			break;
 	if (w->reply) {
 		ret = result(w->reply, err);
@@ -366,6 +431,7 @@ static int handle(struct kho_peer *p, KhoLink__Msg *m, struct kho_err *err)
 
 	pthread_mutex_lock(&p->lock);
 	p->doubt_us = 0;
+	p->heard_us = kho_clock_us();
 	if (m->body_case == KHO_LINK__MSG__BODY_REPLY)
 		kept = take_reply(p, m);
 	pthread_cond_broadcast(&p->cond);
@@ -419,6 +485,6 @@ void *kho_peer_receive(void *arg)
 		if (ret < 0)
 			break;
 	}
-	kho_peer_die(p, &why);
+	kho_peer_give_up(p, &why);
 	return NULL;
 }

@@ -17,7 +17,9 @@
 #define KHO_INLINE_MAX (48u << 10) /* a file up to this size travels in its message */
 #define KHO_FLIGHT_MAX 8	   /* slots one transfer may fill ahead */
 #define KHO_ALIVE_US \
-	1500000 /* after a timeout: answer an echo within this, or calls fail at once */
+	1500000 /* after a timeout: at least so long for the answer to an echo */
+#define KHO_QUIET_US  2000000  /* nothing came for so long while a call waits: ask */
+#define KHO_SILENT_US 10000000 /* nothing came since for so long: the link is over */
 
 struct kho_transfer { /* on the stack of kho_peer_put_file */
 	unsigned flying;
@@ -47,6 +49,8 @@ struct kho_peer {
 	bool dead;
 	struct kho_err why; /* with dead */
 	uint64_t doubt_us;  /* a call has timed out then and nothing came since; 0: no doubt */
+	uint64_t heard_us, asked_us; /* last message; last echo sent because of silence */
+	uint64_t quiet_us, silent_us; /* KHO_QUIET_US, KHO_SILENT_US, or a test's */
 
 	uint8_t *bulk;
 	uint64_t bulk_bytes;
@@ -99,8 +103,6 @@ static inline uint8_t *kho_peer_slot_data(struct kho_peer *p, int64_t slot)
 	return p->bulk + (uint64_t)slot * p->slot_bytes;
 }
 
-/* The link is over: every waiting and later call fails with this error. */
-void kho_peer_die(struct kho_peer *p, const struct kho_err *why);
 /* The receiver thread; arg is the peer. */
 void *kho_peer_receive(void *arg);
 

@@ -296,7 +296,8 @@ static void e_free(struct kho_engine *e)
 static const struct kho_engine_ops fake_ops = {
 	"fake",	      e_probe,	 e_reserve,    e_unreserve,  e_spawn,
 	e_stop,	      e_connect, e_disconnect, e_peer_op,    e_commit,
-	e_shift_rest, e_retire,	 e_set_state,  e_peer_alive, e_free,
+	e_shift_rest, e_retire,	 e_set_state,  e_peer_alive, NULL,
+	e_free,
 };
 
 static const struct kho_env_ops fake_env_ops;

@@ -258,6 +258,9 @@ static void test_faults(void **state)
 	assert_int_equal(kho_fault_at(&f, "freeze", KHO_FAULT_BEFORE), KHO_FAULT_FAIL);
 	assert_int_equal(kho_fault_at(&f, "freeze", KHO_FAULT_AFTER), KHO_FAULT_NONE);
 	assert_int_equal(kho_fault_at(&f, "reserve", KHO_FAULT_UNDO), KHO_FAULT_KILL);
+	assert_null(kho_fault_peer(KHO_FAULT_KILL));
+	assert_int_equal(kho_faults_parse("freeze.after:peer-hang", steps, &f, &err), 0);
+	assert_string_equal(kho_fault_peer(kho_fault_at(&f, "freeze", KHO_FAULT_AFTER)), "hang");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		assert_int_equal(kho_faults_parse(bad[i], steps, &f, &err), -EINVAL);
 }

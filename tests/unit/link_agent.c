@@ -77,6 +77,33 @@ static void workloads(void **state)
 	(void)state;
 }
 
+/* Long at work is not silent: its receiver answers meanwhile. */
+static void long_operation(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	uint32_t ms = 1500;
+
+	(void)state;
+	fx.peer->quiet_us = 100000;
+	fx.peer->silent_us = 300000;
+	assert_int_equal(op("s0", "retrieve", &ms, sizeof(ms), 5000, &err), 0);
+	assert_true(fx.peer->asked_us > 0);
+	assert_false(kho_peer_lost(fx.peer, NULL));
+}
+
+/* Only a kernel that was started for it fails on request; the kinds that end it are for a VM. */
+static void faults(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_peer_fault(fx.peer, "panic", in_ms(1000), &err), -EPERM);
+	assert_non_null(strstr(err.msg, "khoctl.fault=1"));
+	fx.conf.faults = true;
+	assert_int_equal(kho_peer_fault(fx.peer, "sneeze", in_ms(1000), &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "no fault 'sneeze'"));
+}
+
 struct job {
 	pthread_t t;
 	char ser[4];
@@ -293,6 +320,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(echo, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(operations, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(long_operation, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(faults, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(workloads, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(parallel, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(one_at_a_time, setup_both, teardown),

@@ -345,12 +345,35 @@ static void stops_in_transfer(void **state)
 	(void)state;
 	make_file("big", 30 << 20, 0, 0);
 	assert_int_equal(start_fake(1, 1, 5, STOP, &err), 0);
+	fx.peer->silent_us = 3000000;
 	assert_int_equal(put("big", "big", 2000, &err), -ETIMEDOUT);
 	assert_in_range(kho_clock_us() - begin, 1990000, 4000000);
 	/* slots that the agent may still read are not used again */
 	assert_int_equal(fx.peer->nfree, fx.peer->nslots - KHO_FLIGHT_MAX);
-	expect_dead(-EPIPE, "has not answered for", 2500);
-	expect_dead(-EPIPE, "has not answered for", 100);
+	expect_dead(-EPIPE, "silent for", 2500);
+	expect_dead(-EPIPE, "silent for", 100);
+	stop_fake();
+}
+
+/* A call may wait for minutes, but not for an agent that does not even answer an echo. */
+static void falls_silent(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	uint64_t begin = kho_clock_us();
+
+	(void)state;
+	assert_int_equal(start_fake(1, 1, 2, STOP, &err), 0);
+	fx.peer->quiet_us = 300000;
+	fx.peer->silent_us = 500000;
+	assert_int_equal(kho_peer_cpu(fx.peer, 1, true, in_ms(5000), &err), 0);
+	assert_false(kho_peer_lost(fx.peer, NULL));
+	assert_int_equal(kho_peer_cpu(fx.peer, 1, true, in_ms(60000), &err), -EPIPE);
+	assert_non_null(strstr(err.msg, "silent for"));
+	assert_in_range(kho_clock_us() - begin, 800000, 4000000);
+	err = (struct kho_err)KHO_ERR_INIT;
+	assert_true(kho_peer_lost(fx.peer, &err));
+	assert_non_null(strstr(err.msg, "silent for"));
+	expect_dead(-EPIPE, "silent for", 100);
 	stop_fake();
 }
 
@@ -491,6 +514,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stops_in_message, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(dies_in_transfer, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(stops_in_transfer, setup_bare, teardown),
+		cmocka_unit_test_setup_teardown(falls_silent, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(strange_requests, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(second_process, setup_bare, teardown),
 	};
