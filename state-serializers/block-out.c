@@ -17,14 +17,6 @@
 #define STATE		 "block-out"
 #define MERGE_TIMEOUT_US (60 * 1000000ull)
 
-enum {
-	STEP_NO,
-	STEP_QUIESCING,
-	STEP_QUIESCED,
-	STEP_GIVING,
-	STEP_GIVEN
-}; /* odd: begun, even: done */
-
 static struct {
 	Kho__Block *b; /* NULL: nothing preserved by this process */
 	int *fd;       /* for each source: its first mount point, -1 */
@@ -149,7 +141,6 @@ static int freeze_sources(struct kho_env *env, struct kho_err *err)
 int kho_block_freeze(struct kho_env *env, struct kho_err *err)
 {
 	uint64_t begin = kho_clock_us();
-	struct kho_pci_addr a;
 	int ret;
 
 	if (!o.b)
@@ -162,15 +153,8 @@ int kho_block_freeze(struct kho_env *env, struct kho_err *err)
 	for (size_t i = 0; !ret && i < o.b->n_disk; i++) {
 		Kho__BlockDisk *d = o.b->disk[i];
 
-		if (!kho_pci_parse(d->pci, &a))
-			return kho_fail(err, -EINVAL, "%s: bad PCI address", d->name);
-		d->step = STEP_QUIESCING;
-		ret = save(env, err);
-		if (!ret)
-			ret = env->ops->pci_quiesce(env, a, err);
-		if (ret < 0)
+		if (kho_hand_quiesce(env, d->pci, &d->step, save, err) < 0)
 			return kho_wrap(err, "%s", d->name);
-		d->step = STEP_QUIESCED;
 	}
 	kho_phase(env, "disk quiesce", begin);
 	return ret;
@@ -178,44 +162,15 @@ int kho_block_freeze(struct kho_env *env, struct kho_err *err)
 
 int kho_block_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
 {
-	struct kho_pci_addr a;
-	int ret;
-
 	if (!o.b)
 		return kho_fail(err, -EINVAL, "drain before preserve");
 	for (size_t i = 0; i < o.b->n_disk; i++) {
 		Kho__BlockDisk *d = o.b->disk[i];
 
-		if (d->step != STEP_QUIESCED || !kho_pci_parse(d->pci, &a))
-			continue;
-		d->step = STEP_GIVING;
-		ret = save(env, err);
-		if (!ret)
-			ret = env->ops->pci_give(env, a, err);
-		if (ret < 0)
+		if (kho_hand_give(env, d->pci, &d->step, save, err) < 0)
 			return kho_wrap(err, "%s", d->name);
-		d->step = STEP_GIVEN;
 	}
 	return kho_pb_pack(&o.b->base, out, err);
-}
-
-/* A step that had only begun may never have happened: then its inverse may fail. */
-static int unfreeze_disk(struct kho_env *env, Kho__BlockDisk *d, struct kho_err *err)
-{
-	struct kho_err e = KHO_ERR_INIT;
-	struct kho_pci_addr a;
-	int first = 0, ret;
-
-	if (!d->step || !kho_pci_parse(d->pci, &a))
-		return 0;
-	if (d->step >= STEP_GIVING) {
-		ret = env->ops->pci_take(env, a, &e);
-		kho_first_failure(d->step == STEP_GIVEN ? ret : 0, &e, &first, err);
-	}
-	ret = env->ops->pci_unquiesce(env, a, &e);
-	kho_first_failure(d->step >= STEP_QUIESCED ? ret : 0, &e, &first, err);
-	d->step = STEP_NO;
-	return first ? kho_wrap(err, "%s", d->name) : 0;
 }
 
 int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
@@ -227,7 +182,8 @@ int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
 	if (!o.b)
 		return 0;
 	for (size_t i = o.b->n_disk; i-- > 0;)
-		kho_first_failure(unfreeze_disk(env, o.b->disk[i], &e), &e, &first, err);
+		if (kho_hand_back(env, o.b->disk[i]->pci, &o.b->disk[i]->step, &e) < 0)
+			kho_first_failure(kho_wrap(&e, "%s", o.b->disk[i]->name), &e, &first, err);
 	for (size_t i = 0; i < o.b->n_source; i++) {
 		if (!o.b->source[i]->frozen)
 			continue;

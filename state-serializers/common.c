@@ -201,6 +201,56 @@ void kho_pci_format(struct kho_pci_addr a, char out[KHO_PCI_LEN])
 		 a.devfn & 7u);
 }
 
+static int hand(struct kho_env *env, const char *pci, uint32_t *step, enum kho_handed begun,
+		int (*act)(struct kho_env *, struct kho_pci_addr, struct kho_err *),
+		kho_save_fn *save, struct kho_err *err)
+{
+	struct kho_pci_addr a;
+	int ret;
+
+	if (!kho_pci_parse(pci, &a))
+		return kho_fail(err, -EINVAL, "bad PCI address '%s'", pci);
+	*step = begun;
+	ret = save(env, err);
+	if (!ret)
+		ret = act(env, a, err);
+	if (ret >= 0)
+		*step = begun + 1;
+	return ret < 0 ? ret : 0;
+}
+
+int kho_hand_quiesce(struct kho_env *env, const char *pci, uint32_t *step, kho_save_fn *save,
+		     struct kho_err *err)
+{
+	return hand(env, pci, step, KHO_HANDED_QUIESCING, env->ops->pci_quiesce, save, err);
+}
+
+int kho_hand_give(struct kho_env *env, const char *pci, uint32_t *step, kho_save_fn *save,
+		  struct kho_err *err)
+{
+	if (*step != KHO_HANDED_QUIESCED)
+		return 0;
+	return hand(env, pci, step, KHO_HANDED_GIVING, env->ops->pci_give, save, err);
+}
+
+int kho_hand_back(struct kho_env *env, const char *pci, uint32_t *step, struct kho_err *err)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	struct kho_pci_addr a;
+	int first = 0, ret;
+
+	if (!*step || !kho_pci_parse(pci, &a))
+		return 0;
+	if (*step >= KHO_HANDED_GIVING) {
+		ret = env->ops->pci_take(env, a, &e);
+		kho_first_failure(*step == KHO_HANDED_GIVEN ? ret : 0, &e, &first, err);
+	}
+	ret = env->ops->pci_unquiesce(env, a, &e);
+	kho_first_failure(*step >= KHO_HANDED_QUIESCED ? ret : 0, &e, &first, err);
+	*step = KHO_HANDED_NO;
+	return first;
+}
+
 /* The resolved path, cut behind the PCI function; -ENOENT when there is none in it. */
 static int resolve_to_pci(const char *sysroot, const char *path, char full[PATH_MAX],
 			  char name[KHO_PCI_LEN])

@@ -44,6 +44,24 @@ bool kho_pci_parse(const char *text, struct kho_pci_addr *out);
 void kho_pci_format(struct kho_pci_addr a, char out[KHO_PCI_LEN]);
 
 /*
+ * A PCI function on its way to the incoming kernel, and back. *step says how far it has gone, and is
+ * saved with the serializer's state before each act, for an undo by another process.
+ */
+enum kho_handed { /* odd: begun, even: done */
+	KHO_HANDED_NO = 0,
+	KHO_HANDED_QUIESCING = 1,
+	KHO_HANDED_QUIESCED = 2,
+	KHO_HANDED_GIVING = 3,
+	KHO_HANDED_GIVEN = 4
+};
+typedef int kho_save_fn(struct kho_env *env, struct kho_err *err);
+int kho_hand_quiesce(struct kho_env *env, const char *pci, uint32_t *step, kho_save_fn *save, struct kho_err *err);
+/* Only a quiesced one; of the others nothing is done. */
+int kho_hand_give(struct kho_env *env, const char *pci, uint32_t *step, kho_save_fn *save, struct kho_err *err);
+/* Back to where it was. A step that had only begun may never have happened: then its inverse may fail. */
+int kho_hand_back(struct kho_env *env, const char *pci, uint32_t *step, struct kho_err *err);
+
+/*
  * The PCI function that a sysfs node (below sysroot, links resolved) hangs on: the last component of its path
  * that is a PCI address. -ENOENT: none (virtual). name: as text.
  */

@@ -111,17 +111,10 @@ int kho_netdev_unpreserve(struct kho_env *env, struct kho_err *err)
 	return first;
 }
 
-static int set_step(struct kho_env *env, Kho__NetLink *l, enum kho_handed step, struct kho_err *err)
-{
-	l->step = step;
-	return save(env, err);
-}
-
 int kho_netdev_freeze(struct kho_env *env, struct kho_err *err)
 {
 	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
 	uint64_t begin = kho_clock_us();
-	struct kho_pci_addr a;
 	int ret;
 
 	if (!out_cfg)
@@ -136,14 +129,8 @@ int kho_netdev_freeze(struct kho_env *env, struct kho_err *err)
 	for (size_t i = 0; !ret && i < out_cfg->n_link; i++) {
 		Kho__NetLink *l = out_cfg->link[i];
 
-		if (!*l->pci || !kho_pci_parse(l->pci, &a))
-			continue;
-		ret = set_step(env, l, KHO_HANDED_QUIESCING, err);
-		if (!ret)
-			ret = env->ops->pci_quiesce(env, a, err);
-		if (ret < 0)
+		if (*l->pci && kho_hand_quiesce(env, l->pci, &l->step, save, err) < 0)
 			return kho_wrap(err, "%s", l->name);
-		l->step = KHO_HANDED_QUIESCED;
 	}
 	kho_phase(env, "nic quiesce", begin);
 	return ret;
@@ -151,44 +138,15 @@ int kho_netdev_freeze(struct kho_env *env, struct kho_err *err)
 
 int kho_netdev_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
 {
-	struct kho_pci_addr a;
-	int ret = 0;
-
 	if (!out_cfg)
 		return kho_fail(err, -EINVAL, "drain before preserve");
-	for (size_t i = 0; !ret && i < out_cfg->n_link; i++) {
+	for (size_t i = 0; i < out_cfg->n_link; i++) {
 		Kho__NetLink *l = out_cfg->link[i];
 
-		if (l->step != KHO_HANDED_QUIESCED || !kho_pci_parse(l->pci, &a))
-			continue;
-		ret = set_step(env, l, KHO_HANDED_GIVING, err);
-		if (!ret)
-			ret = env->ops->pci_give(env, a, err);
-		if (ret < 0)
+		if (kho_hand_give(env, l->pci, &l->step, save, err) < 0)
 			return kho_wrap(err, "%s", l->name);
-		l->step = KHO_HANDED_GIVEN;
 	}
-	return ret ? ret : kho_pb_pack(&out_cfg->base, out, err);
-}
-
-/* Back to where it was; a step that had only begun may never have happened: then its inverse may
- * fail. */
-static int unfreeze_one(struct kho_env *env, Kho__NetLink *l, struct kho_err *err)
-{
-	struct kho_err e = KHO_ERR_INIT;
-	struct kho_pci_addr a;
-	int first = 0, ret;
-
-	if (!l->step || !kho_pci_parse(l->pci, &a))
-		return 0;
-	if (l->step >= KHO_HANDED_GIVING) {
-		ret = env->ops->pci_take(env, a, &e);
-		kho_first_failure(l->step == KHO_HANDED_GIVEN ? ret : 0, &e, &first, err);
-	}
-	ret = env->ops->pci_unquiesce(env, a, &e);
-	kho_first_failure(l->step >= KHO_HANDED_QUIESCED ? ret : 0, &e, &first, err);
-	l->step = KHO_HANDED_NO;
-	return first ? kho_wrap(err, "%s", l->name) : 0;
+	return kho_pb_pack(&out_cfg->base, out, err);
 }
 
 int kho_netdev_unfreeze(struct kho_env *env, struct kho_err *err)
@@ -203,10 +161,12 @@ int kho_netdev_unfreeze(struct kho_env *env, struct kho_err *err)
 	ret = kho_nl_open(&nl, &e);
 	kho_first_failure(ret, &e, &first, err);
 	for (size_t i = out_cfg->n_link; i-- > 0;) {
-		int index = if_nametoindex(out_cfg->link[i]->name);
+		Kho__NetLink *l = out_cfg->link[i];
+		int index = if_nametoindex(l->name);
 
-		kho_first_failure(unfreeze_one(env, out_cfg->link[i], &e), &e, &first, err);
-		if (!ret && *out_cfg->link[i]->pci && index && kho_plug_is_there(&nl, index))
+		if (kho_hand_back(env, l->pci, &l->step, &e) < 0)
+			kho_first_failure(kho_wrap(&e, "%s", l->name), &e, &first, err);
+		if (!ret && *l->pci && index && kho_plug_is_there(&nl, index))
 			kho_first_failure(kho_plug_release(&nl, index, &e), &e, &first, err);
 	}
 	(void)!save(env, NULL);

@@ -8,9 +8,6 @@
 #include "state-serializers/netdev-nl.h"
 #include "state-serializers/serializer.h"
 
-/* How far a function has gone on the outgoing side; odd: begun, even: done. */
-enum kho_handed { KHO_HANDED_NO = 0, KHO_HANDED_QUIESCING = 1, KHO_HANDED_QUIESCED = 2, KHO_HANDED_GIVING = 3, KHO_HANDED_GIVEN = 4 };
-
 /* The links that are carried: every PCI interface that is up, and lo; names, PCI addresses and modules only. */
 int kho_netdev_find(const char *sysroot, Kho__Netdev **out, struct kho_err *err);
 int kho_netdev_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err);
