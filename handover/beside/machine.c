@@ -243,12 +243,16 @@ int kho_machine_read(const char *sysroot, int64_t bsp_apicid, struct kho_machine
 const void *kho_ledger_entries(const struct kho_ledger *l, size_t bytes,
 			       const struct kho_ledger_table *t, size_t entry_bytes, size_t *out_n)
 {
+	/* once: the other kernel may write while it is looked at */
+	uint32_t off = *(const volatile uint32_t *)&t->off;
+	uint32_t count = *(const volatile uint32_t *)&t->count;
+
 	*out_n = 0;
-	if (!t->count || t->off < sizeof(*l) || t->off > bytes ||
-	    t->count > (bytes - t->off) / entry_bytes)
+	if (!count || off < sizeof(*l) || off % 8 || off > bytes ||
+	    count > (bytes - off) / entry_bytes)
 		return NULL;
-	*out_n = t->count;
-	return (const char *)l + t->off;
+	*out_n = count;
+	return (const char *)l + off;
 }
 
 static int replace(void *parray, size_t *n, const struct kho_ledger *l, size_t bytes,

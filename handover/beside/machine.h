@@ -56,7 +56,7 @@ int kho_machine_from_ledger(struct kho_machine *m, const struct kho_ledger *l, s
 
 /*
  * A table of a ledger, checked against its bounds: pointer to its entries and *out_n, or NULL with
- * *out_n = 0 when empty or out of bounds.
+ * *out_n = 0 when empty, out of bounds or not aligned to 8 bytes.
  */
 const void *kho_ledger_entries(const struct kho_ledger *l, size_t bytes,
 			       const struct kho_ledger_table *t, size_t entry_bytes, size_t *out_n);
