@@ -157,15 +157,8 @@ static int move(struct both *b, struct kho_err *err)
 {
 	struct kho_report r = KHO_REPORT_INIT;
 	uint64_t killed, pause;
-	int rc = precopy(b, err);
+	int rc = freeze(b, err);
 
-	if (!rc)
-		rc = prepare(b, err);
-	b->frozen_us = kho_clock_us();
-	if (!rc)
-		rc = kho_ser_proc.freeze(&b->out, err);
-	if (!rc)
-		rc = kho_ser_proc.drain(&b->out, &b->state, err);
 	if (rc)
 		return rc;
 	killed = kho_clock_us();

@@ -10,6 +10,7 @@
 
 #include "fake_world.h"
 #include "kernel_image.h"
+#include "tree.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
@@ -18,13 +19,7 @@ static char dir[64];
 
 static void put(const char *name, const void *data, size_t len)
 {
-	_cleanup_free_ char *path = kho_sysroot_path(dir, name);
-	_cleanup_free_ char *parent = strdup(path);
-	struct kho_err err = KHO_ERR_INIT;
-
-	*strrchr(parent, '/') = '\0';
-	assert_int_equal(kho_mkdir(parent, &err), 0);
-	assert_int_equal(kho_write_file(path, data, len, &err), 0);
+	test_put(dir, name, data, len);
 }
 
 static void put_text(const char *name, const char *text)
