@@ -201,13 +201,14 @@ static void files_travel(void **state)
 	snprintf(a, sizeof(a), "%s/link", from);
 	assert_int_equal(symlink("changed", a), 0);
 
-	Kho__Files list = KHO__FILES__INIT;
-	struct kho_ramroot f = { .env = &env, .root = from, .list = &list };
+	Kho__Files *list = malloc(sizeof(*list));
+	struct kho_ramroot f = { .env = &env, .root = from, .list = list };
 
+	kho__files__init(list);
 	assert_int_equal(kho_ramroot_scan(&f, "", ts.tv_sec * 1000000000ll + ts.tv_nsec, false, &e),
 			 0);
 	assert_int_equal(f.next_image, 2); /* `same` has not travelled */
-	assert_int_equal(kho_ramroot_apply(&env, to, &list, &e), 0);
+	assert_int_equal(kho_ramroot_apply(&env, to, list, &e), 0);
 	snprintf(a, sizeof(a), "%s/changed", to);
 	assert_int_equal(stat(a, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0640);
@@ -224,8 +225,11 @@ static void files_travel(void **state)
 	assert_true(readlink(a, target, sizeof(target) - 1) == 7);
 	assert_string_equal(target, "changed");
 	/* a path that would leave the root */
-	assert_int_equal(kho_pb_set(&list.entry[0]->path, "/var/../../etc/x"), 0);
-	assert_int_equal(kho_ramroot_apply(&env, to, &list, &e), -EBADMSG);
+	assert_int_equal(kho_pb_set(&list->entry[0]->path, "/var/../../etc/x"), 0);
+	assert_int_equal(kho_ramroot_apply(&env, to, list, &e), -EBADMSG);
+	kho__files__free_unpacked(list, NULL);
+	snprintf(a, sizeof(a), "rm -r %s", base);
+	assert_int_equal(system(a), 0);
 }
 
 /* --- netdev, in a namespace --- */
