@@ -216,8 +216,13 @@ int kho_upgrade_may_begin(const struct kho_world *w, struct kho_err *err)
 	if (kho_journal_read(w->run_dir, w->run_dir, &records, NULL, NULL) < 0)
 		return 0;
 	p = how_far(records);
-	if (p.last <= 0 || p.ended || p.committed)
+	if (p.last <= 0 || p.ended)
 		return 0;
+	/* not even a look: its disks and workloads are the other kernel's */
+	if (p.committed)
+		return kho_fail(err, -EBUSY,
+				"this kernel has handed over to another one and waits for its end; "
+				"see khoctl status");
 	return kho_fail(err, -EBUSY,
 			"an upgrade was interrupted half-way, or not wholly undone; run khoctl "
 			"rollback first");

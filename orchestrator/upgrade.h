@@ -40,7 +40,8 @@ struct kho_upgrade_options {
 };
 
 /*
- * 0, or -EBUSY: an upgrade died half-way on this very boot, what it took must be given back first.
+ * 0, or -EBUSY: an upgrade died half-way on this very boot, what it took must be given back first;
+ * or it was committed, and this kernel is no longer the one to be upgraded.
  * An upgrade of before a reboot is in nobody's way.
  */
 int kho_upgrade_may_begin(const struct kho_world *w, struct kho_err *err) __must_check;
