@@ -14,6 +14,5 @@ fuzz-smoke:
 	$(Q)tests/fuzz/run $(FUZZ_B)/tests/fuzz 3 $(FUZZ)
 # in the build made by FUZZ_MAKE
 fuzz-progs: $(FUZZ:%=$(B)/tests/fuzz/%)
-$(FUZZ:%=$(B)/tests/fuzz/%.o): | $(GEN_C)
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libkhoctl.a
 	$(call say,LD,$@)$(CC) -fsanitize=fuzzer $(SANITIZERS) -pthread -o $@ $< $(B)/libkhoctl.a $(PKG_LIBS)
