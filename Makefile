@@ -26,7 +26,7 @@ PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS) 2>/dev/null))
 
 GEN_C := $(PROTOS:%.proto=$(B)/gen/%.pb-c.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o) $(GEN_C:%.c=%.o)
-$(LIB_OBJS) $(foreach p,$(PROGS),$($(p)_SRCS:%.c=$(B)/obj/%.o)) $(UNIT:%=$(B)/tests/unit/%.o): | $(GEN_C)
+$(LIB_OBJS) $(foreach p,$(PROGS),$($(p)_SRCS:%.c=$(B)/obj/%.o)) $(UNIT:%=$(B)/tests/unit/%.o) $(FUZZ:%=$(B)/tests/fuzz/%.o): | $(GEN_C)
 
 $(B)/gen/%.pb-c.c: %.proto
 	$(call say,PROTO,$<)mkdir -p $(B)/gen && protoc-c --proto_path=. --c_out=$(B)/gen $<
