@@ -13,7 +13,7 @@ make_image "$root/boot/vmlinuz-6.1.9" 6.1.9
 exits 0 "list" "$khoctl" list --sysroot "$root"
 same "$top/tests/cli/expected/list.txt" "list as recorded"
 exits 0 "list --json" "$khoctl" list --sysroot "$root" --json
-same "$top/tests/cli/expected/list.json" "list --json as recorded"
+same_json "$top/tests/cli/expected/list.json" "list --json as recorded"
 
 exits 0 "image show" "$khoctl" image show "$root/boot/vmlinuz-7.3.4"
 same "$top/tests/cli/expected/image.txt" "image show as recorded"
