@@ -1,5 +1,5 @@
 # make demo | test | bench: the whole thing, from a fresh machine. (Parts: make check, make lab.)
-.PHONY: demo test bench test-vm
+.PHONY: demo test bench test-vm test-undo
 demo:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory all modules vm-cache
@@ -12,6 +12,10 @@ test:
 
 test-vm: all modules vm-cache
 	tests/run-all vm
+
+# every way to fail, not only those of make test
+test-undo: all modules vm-cache
+	UNDO=all tests/vm/t-undo.sh
 
 bench: all modules vm-cache
 	tests/bench/bench.sh
