@@ -136,8 +136,9 @@ make_build() {
 	mkdir -p build.new/usr/src
 	! mountpoint -q build/proc || umount build/proc
 	rm -rf --one-file-system build
+	rm -f stamp/kernel-* # their headers were in it
 	mv build.new build
-	}
+}
 
 make_qemu() {
 	local files
@@ -197,14 +198,20 @@ make_kernel() {
 	echo "$rel"
 }
 
+# whole_kernel RELEASE: it is unpacked and packed, and its headers are in the build tree (which may be newer than the kernel)
+whole_kernel() {
+	[ -f "kernels/$1/boot/vmlinuz-$1" ] && [ -f "kernels/$1.cpio" ] && [ -f "build/usr/lib/modules/$1/build/Makefile" ]
+}
+
 # have_kernel PKG SUITE: make_kernel unless it is there; $kernel_release
 have_kernel() {
 	local key=kernel-$1-$2 sum
 	sum=$({ declare -f make_kernel kernel_files; cat stamp/build; } | sha256sum)
 	if [ "$(head -1 "stamp/$key" 2>/dev/null)" = "$sum" ]; then
 		kernel_release=$(sed -n 2p "stamp/$key")
-		return 0
+		! whole_kernel "$kernel_release" || return 0
 	fi
+	rm -f "stamp/$key"
 	say "kernel $1 of $2"
 	make_kernel "$1" "$2" > kernels/release
 	kernel_release=$(cat kernels/release)
@@ -290,6 +297,7 @@ part() {
 		printf '%s\n' "$@"; } | sha256sum)
 	[ "$(cat "stamp/$name" 2>/dev/null)" != "$sum" ] || return 0
 	say "$name"
+	rm -f "stamp/$name" # an interrupted run must not leave it valid
 	"$fn" "$@"
 	printf '%s\n' "$sum" > "stamp/$name"
 }
