@@ -5,6 +5,7 @@
 #include "lib/workload.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <string.h>
 
 #include "lib/cleanup.h"
@@ -13,12 +14,15 @@
 
 #define DEFAULT_DIR	   "/etc/khoctl/workloads.d"
 #define DEFAULT_TIMEOUT_US 2000000
+#define ALNUM		   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 #define K(name, type, field)                                     \
 	{                                                        \
 		name, type, offsetof(struct kho_workload, field) \
 	}
 static const struct kho_conf_key keys[] = {
+	K("unit", KHO_CONF_STRING, unit),
+	K("container", KHO_CONF_STRING, container),
 	K("pidfile", KHO_CONF_PATH, pidfile),
 	K("match", KHO_CONF_PATH, match),
 	K("cgroup", KHO_CONF_PATH, cgroup),
@@ -35,6 +39,7 @@ static void workload_done(struct kho_workload *w)
 	kho_conf_done(keys, w);
 	free(w->name);
 	free(w->pids);
+	free(w->cg);
 }
 
 static bool name_is_valid(const char *name, size_t len)
@@ -55,14 +60,50 @@ static bool tcp_is_valid(const char *s)
 	return colon[1] && !*end && port >= 1 && port <= 65535;
 }
 
+/* What systemd takes for a unit's name; the name of a template alone is no running unit. */
+bool kho_unit_name_is_valid(const char *s)
+{
+	size_t len = strlen(s), stem = len - strlen(".service");
+	const char *at = strchr(s, '@');
+
+	return len > strlen(".service") && len < 256 && !strcmp(s + stem, ".service") &&
+	       strspn(s, ALNUM ":-_.\\@") == len && *s != '@' && !(at && at + 1 == s + stem);
+}
+
+bool kho_cgroup_path_is_valid(const char *s)
+{
+	if (*s != '/' || strlen(s) >= PATH_MAX)
+		return false;
+	for (const char *p = s; *p && s[1]; p += strcspn(p, "/")) {
+		size_t len = strcspn(++p, "/");
+
+		if (!len || (p[0] == '.' && (len == 1 || (len == 2 && p[1] == '.'))))
+			return false;
+	}
+	return true;
+}
+
+static bool container_is_valid(const char *s)
+{
+	size_t len = strlen(s);
+
+	return len < 256 && strspn(s, ALNUM "_.-") == len && !strchr("_.-", *s);
+}
+
 static int validate(const char *path, const struct kho_workload *w, struct kho_err *err)
 {
-	int roots = !!w->pidfile + !!w->match + !!w->cgroup;
+	int roots = !!w->unit + !!w->container + !!w->pidfile + !!w->match + !!w->cgroup;
 
 	if (roots != 1)
 		return kho_fail(err, -EINVAL,
-				"%s: want exactly one of pidfile, match, cgroup; has %d", path,
-				roots);
+				"%s: want exactly one of unit, container, pidfile, match, cgroup; "
+				"has %d",
+				path, roots);
+	if (w->unit && !kho_unit_name_is_valid(w->unit))
+		return kho_fail(err, -EINVAL, "%s: unit = %s: want NAME.service", path, w->unit);
+	if (w->container && !container_is_valid(w->container))
+		return kho_fail(err, -EINVAL, "%s: container = %s: want a container's name", path,
+				w->container);
 	if (w->health_tcp && !tcp_is_valid(w->health_tcp))
 		return kho_fail(err, -EINVAL, "%s: health-tcp = %s: want ADDRESS:PORT", path,
 				w->health_tcp);
@@ -136,6 +177,15 @@ int kho_workloads_load(const char *sysroot, const char *dir, struct kho_workload
 	if (rc < 0)
 		kho_workloads_done(out);
 	return rc;
+}
+
+const char *kho_workload_declared(const struct kho_workload *w)
+{
+	return w->unit	      ? w->unit
+	       : w->container ? w->container
+	       : w->pidfile   ? w->pidfile
+	       : w->match     ? w->match
+			      : w->cgroup;
 }
 
 void kho_workloads_done(struct kho_workload_list *l)

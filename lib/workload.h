@@ -2,9 +2,11 @@
 /*
  * Workloads as declared in /etc/khoctl/workloads.d/NAME.conf (key = value lines, # comments):
  *
- *   pidfile = /run/redis.pid		the root of the process tree: exactly one of
- *   match = /usr/bin/redis-server	  pidfile, match (path of the executable), cgroup (path
- *   cgroup = /khoctl/redis		  below /sys/fs/cgroup)
+ *   unit = redis-server.service	the root of the process tree: exactly one of unit
+ *   container = web			  (systemd service), container (podman's name), pidfile,
+ *   pidfile = /run/redis.pid		  match (path of the executable), cgroup (path below
+ *   match = /usr/bin/redis-server	  /sys/fs/cgroup)
+ *   cgroup = /khoctl/redis
  *   health-tcp = 127.0.0.1:6379	checked in the dark, inside the locked network: connect,
  *   health-send = PING\r\n		  send (C escapes), expect this prefix of the answer
  *   health-expect = +PONG
@@ -14,6 +16,7 @@
 #ifndef KHO_LIB_WORKLOAD_H
 #define KHO_LIB_WORKLOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,9 +25,11 @@
 
 struct kho_workload {
 	char *name;			/* file name without .conf: [a-z0-9._-]{1,63} */
-	char *pidfile, *match, *cgroup;	/* one is set */
+	char *unit, *container;		/* one of these */
+	char *pidfile, *match, *cgroup;	/*   five is set */
 	char *health_tcp, *health_send, *health_expect, *health_command;	/* or NULL; send/expect unescaped */
 	uint64_t health_timeout_us;	/* default 2 s */
+	char *cg;			/* resolved: cgroup v2 path of the root ("/system.slice/..."), NULL = not known */
 	pid_t root;			/* resolved: root of the tree, 0 = not running */
 	pid_t *pids;			/* resolved: the whole tree, root first; threads not listed */
 	size_t npids;
@@ -42,7 +47,22 @@ struct kho_workload_list {
  */
 int kho_workloads_load(const char *sysroot, const char *dir, struct kho_workload_list *out, struct kho_err *err);
 
-/* Find the processes of each: fills root, pids, rss_bytes. A workload that does not run: -ESRCH naming it. */
+/*
+ * The process that carries a unit's output to the journal across upgrades. It lives in the unit's
+ * cgroup and is no part of the workload.
+ */
+#define KHO_JOURNAL_COMM "khoctl-journal"
+
+/* A name that systemd gives a running service (also an instance, "x@y.service"); no '/' in it. */
+bool kho_unit_name_is_valid(const char *s);
+
+/* An absolute path without "..", "." and empty components ("/" is fine), as the kernel writes a cgroup. */
+bool kho_cgroup_path_is_valid(const char *s);
+
+/* "unit = ", "cgroup = " ...: what the declaration names the workload by; never NULL once loaded. */
+const char *kho_workload_declared(const struct kho_workload *w);
+
+/* Find the processes of each: fills root, pids, rss_bytes, cg. A workload that does not run: -ESRCH naming it. */
 int kho_workloads_resolve(const char *sysroot, struct kho_workload_list *l, struct kho_err *err);
 
 void kho_workloads_done(struct kho_workload_list *l);

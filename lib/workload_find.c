@@ -8,12 +8,14 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/container.h"
 #include "lib/io.h"
 #include "lib/workload.h"
 
 struct proc {
 	pid_t pid, ppid;
 	uint64_t rss_bytes;
+	char comm[20];
 };
 
 struct proc_table {
@@ -39,14 +41,15 @@ static int proc_file(const char *sysroot, pid_t pid, const char *name, char **ou
 static bool read_stat(const char *sysroot, pid_t pid, struct proc *out)
 {
 	_cleanup_free_ char *text = NULL;
-	const char *p;
+	const char *open, *p;
 	long rss = 0;
 	int ppid;
 
 	if (proc_file(sysroot, pid, "stat", &text) < 0)
 		return false;
+	open = strchr(text, '(');
 	p = strrchr(text, ')');
-	if (!p || sscanf(p,
+	if (!open || !p || p < open || sscanf(p,
 			 ") %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
 			 "%*s %*s %*s %ld",
 			 &ppid, &rss) != 2)
@@ -54,6 +57,7 @@ static bool read_stat(const char *sysroot, pid_t pid, struct proc *out)
 	*out = (struct proc){ .pid = pid,
 			      .ppid = ppid,
 			      .rss_bytes = rss > 0 ? (uint64_t)rss * 4096 : 0 };
+	snprintf(out->comm, sizeof(out->comm), "%.*s", (int)(p - open - 1), open + 1);
 	return true;
 }
 
@@ -88,24 +92,36 @@ static const struct proc *find_pid(const struct proc_table *t, pid_t pid)
 	return NULL;
 }
 
-/* Of several that fit, the one whose parent does not fit is the root; two such are two workloads.
+/*
+ * Of several that fit, the one whose parent does not fit is the root; two such are two workloads.
+ * All of them are named, as far as the message has room.
  */
 static int pick_root(const struct proc_table *t, const bool *fits, const struct kho_workload *w,
 		     pid_t *out, struct kho_err *err)
 {
+	char list[160] = "";
+	size_t n = 0, len = 0;
+
 	*out = 0;
 	for (size_t i = 0; i < t->n; i++) {
 		const struct proc *parent = find_pid(t, t->p[i].ppid);
 
 		if (!fits[i] || (parent && fits[parent - t->p]))
 			continue;
-		if (*out)
-			return kho_fail(err, -ENOTUNIQ,
-					"workload %s: pids %d and %d both fit; name one by pidfile "
-					"or cgroup",
-					w->name, *out, t->p[i].pid);
-		*out = t->p[i].pid;
+		*out = *out ? *out : t->p[i].pid;
+		n++;
+		if (len < sizeof(list) - 48)
+			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%d (%s)",
+						len ? ", " : "", t->p[i].pid, t->p[i].comm);
 	}
+	if (n > 1)
+		return kho_fail(err, -ENOTUNIQ,
+				"workload %s (%s): %zu processes have no parent in it: %s%s; "
+				"%s",
+				w->name, kho_workload_declared(w), n, list,
+				len < sizeof(list) - 48 ? "" : " ...",
+				w->unit ? "only a unit with one main process can be carried"
+					: "name one by pidfile or cgroup");
 	return 0;
 }
 
@@ -124,20 +140,57 @@ static bool exe_is(const char *sysroot, pid_t pid, const char *exe)
 	return !strcmp(target, exe);
 }
 
-/* cgroup v2 line "0::/path": the group itself or one below it */
-static bool in_cgroup(const char *sysroot, pid_t pid, const char *cgroup)
+/* The path in the cgroup v2 line "0::/path", malloc'd; NULL when there is none. */
+static char *cgroup_of(const char *sysroot, pid_t pid)
 {
 	_cleanup_free_ char *text = NULL;
-	size_t len = strlen(cgroup);
-	const char *p;
 
 	if (proc_file(sysroot, pid, "cgroup", &text) < 0)
+		return NULL;
+	for (const char *p = text; p; p = strchr(p, '\n')) {
+		p += *p == '\n';
+		if (!strncmp(p, "0::/", 4))
+			return strndup(p + 3, strcspn(p + 3, "\n"));
+	}
+	return NULL;
+}
+
+/* The group itself or one below it. */
+static bool in_cgroup(const char *path, const char *cgroup)
+{
+	size_t len = strlen(cgroup);
+
+	return !strncmp(path, cgroup, len) && (path[len] == '/' || !path[len]);
+}
+
+/*
+ * A component of the path is the unit's: the last, or, where the service has groups of its own
+ * below (Delegate=), one before. systemd puts a "_" before a name that is one of the kernel's.
+ */
+static bool in_unit(const char *path, const char *unit)
+{
+	size_t len = strlen(unit);
+
+	for (const char *p = path; p; p = strchr(p, '/')) {
+		p += *p == '/';
+		if (*p == '_' && *unit != '_')
+			p++;
+		if (!strncmp(p, unit, len) && (p[len] == '/' || !p[len]))
+			return true;
+	}
+	return false;
+}
+
+static bool fits_workload(const char *sysroot, const struct proc *p, const struct kho_workload *w)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (w->match)
+		return exe_is(sysroot, p->pid, w->match);
+	if (!strcmp(p->comm, KHO_JOURNAL_COMM))
 		return false;
-	p = strstr(text, "0::");
-	if (!p)
-		return false;
-	p += 3;
-	return !strncmp(p, cgroup, len) && (p[len] == '\n' || p[len] == '/' || !p[len]);
+	path = cgroup_of(sysroot, p->pid);
+	return path && (w->unit ? in_unit(path, w->unit) : in_cgroup(path, w->cgroup));
 }
 
 static int root_by_scan(const char *sysroot, const struct proc_table *t, struct kho_workload *w,
@@ -148,9 +201,20 @@ static int root_by_scan(const char *sysroot, const struct proc_table *t, struct 
 	if (!fits)
 		return kho_fail(err, -ENOMEM, "workload %s: out of memory", w->name);
 	for (size_t i = 0; i < t->n; i++)
-		fits[i] = w->match ? exe_is(sysroot, t->p[i].pid, w->match)
-				   : in_cgroup(sysroot, t->p[i].pid, w->cgroup);
+		fits[i] = fits_workload(sysroot, &t->p[i], w);
 	return pick_root(t, fits, w, &w->root, err);
+}
+
+static int root_by_container(const char *sysroot, const struct proc_table *t,
+			     struct kho_workload *w, struct kho_err *err)
+{
+	pid_t pid;
+	int rc = kho_container_pid(sysroot, w->container, &pid, err);
+
+	if (rc < 0)
+		return kho_wrap(err, "workload %s", w->name);
+	w->root = find_pid(t, pid) ? pid : 0;
+	return 0;
 }
 
 static int root_by_pidfile(const char *sysroot, const struct proc_table *t, struct kho_workload *w,
@@ -198,6 +262,22 @@ static int collect_tree(const struct proc_table *t, struct kho_workload *w, stru
 	return 0;
 }
 
+static int find_root(const char *sysroot, const struct proc_table *t, struct kho_workload *w,
+		     struct kho_err *err)
+{
+	int rc;
+
+	w->root = 0;
+	rc = w->pidfile	    ? root_by_pidfile(sysroot, t, w, err)
+	     : w->container ? root_by_container(sysroot, t, w, err)
+			    : root_by_scan(sysroot, t, w, err);
+	if (rc == 0 && !w->root)
+		rc = kho_fail(err, -ESRCH,
+			      "workload %s (%s) does not run; start it or remove its file from %s",
+			      w->name, kho_workload_declared(w), "/etc/khoctl/workloads.d");
+	return rc;
+}
+
 int kho_workloads_resolve(const char *sysroot, struct kho_workload_list *l, struct kho_err *err)
 {
 	_cleanup_(proc_table_done) struct proc_table t = { 0 };
@@ -210,20 +290,11 @@ int kho_workloads_resolve(const char *sysroot, struct kho_workload_list *l, stru
 	for (size_t i = 0; i < l->n && rc == 0; i++) {
 		struct kho_workload *w = &l->w[i];
 
-		w->root = 0;
-		rc = w->pidfile ? root_by_pidfile(sysroot, &t, w, err)
-				: root_by_scan(sysroot, &t, w, err);
+		rc = find_root(sysroot, &t, w, err);
 		if (rc < 0)
 			return rc;
-		if (!w->root)
-			return kho_fail(err, -ESRCH,
-					"workload %s (%s) does not run; start it or remove its "
-					"file from %s",
-					w->name,
-					w->pidfile ? w->pidfile
-					: w->match ? w->match
-						   : w->cgroup,
-					"/etc/khoctl/workloads.d");
+		free(w->cg);
+		w->cg = cgroup_of(sysroot, w->root);
 		rc = collect_tree(&t, w, err);
 	}
 	return rc;

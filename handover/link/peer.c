@@ -207,6 +207,12 @@ static void workload_out(const struct kho_workload *w, KhoLink__Workload *o, uin
 		o->match = w->match;
 	if (w->cgroup)
 		o->cgroup = w->cgroup;
+	if (w->unit)
+		o->unit = w->unit;
+	if (w->container)
+		o->container = w->container;
+	if (w->cg)
+		o->cg = w->cg;
 }
 
 static int send_setup(struct kho_peer *p, const struct kho_peer_setup *in, uint64_t deadline_us,

@@ -158,8 +158,14 @@ static void test_workload_bad(void **state)
 		{ "pidfile = /a\npidfile = /b\n", "redis.conf:2: pidfile is given twice" },
 		{ "pidfile = run/x\n", "want an absolute path" },
 		{ "pidfile =\n", "the value is missing" },
-		{ "health-timeout = 2s\n", "want exactly one of pidfile, match, cgroup; has 0" },
+		{ "health-timeout = 2s\n", "want exactly one of unit, container, pidfile, match, cgroup; "
+					  "has 0" },
 		{ "pidfile = /a\nmatch = /b\n", "has 2" },
+		{ "unit = a.service\ncontainer = b\n", "has 2" },
+		{ "unit = redis-server\n", "unit = redis-server: want NAME.service" },
+		{ "unit = a/b.service\n", "want NAME.service" },
+		{ "unit = postgresql@.service\n", "want NAME.service" },
+		{ "container = -x\n", "want a container's name" },
 		{ "match = /b\nhealth-tcp = 6379\n", "want ADDRESS:PORT" },
 		{ "match = /b\nhealth-tcp = a:70000\n", "want ADDRESS:PORT" },
 		{ "match = /b\nhealth-send = x\n", "need health-tcp" },
@@ -243,6 +249,98 @@ static void test_workload_cgroup(void **state)
 	kho_workloads_done(&l);
 }
 
+static void test_workload_unit(void **state)
+{
+	struct kho_workload_list l;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	STAT(1, "systemd", 0, 10);
+	STAT(100, "postgres", 1, 1);
+	STAT(101, "postgres: check", 100, 1);
+	STAT(102, KHO_JOURNAL_COMM, 1, 1);
+	STAT(103, "other", 1, 1);
+	put("/proc/1/cgroup", "0::/init.scope\n");
+	put("/proc/100/cgroup", "1:name=systemd:/a\n0::/system.slice/system-postgresql.slice/"
+				"postgresql@17-main.service\n");
+	put("/proc/101/cgroup", "0::/system.slice/system-postgresql.slice/"
+				"postgresql@17-main.service/sub\n");
+	put("/proc/102/cgroup", "0::/system.slice/system-postgresql.slice/"
+				"postgresql@17-main.service\n");
+	put("/proc/103/cgroup", "0::/system.slice/xpostgresql@17-main.service\n");
+	assert_int_equal(load_conf("unit = postgresql@17-main.service\n", &l, &err), 0);
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), 0);
+	assert_int_equal(l.w[0].root, 100);
+	assert_int_equal(l.w[0].npids, 2);
+	assert_string_equal(l.w[0].cg, "/system.slice/system-postgresql.slice/"
+				       "postgresql@17-main.service");
+	put("/proc/103/cgroup", "0::/system.slice/_postgresql@17-main.service\n");
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), -ENOTUNIQ);
+	assert_non_null(strstr(err.msg, "2 processes have no parent in it: "));
+	assert_non_null(strstr(err.msg, "100 (postgres)"));
+	assert_non_null(strstr(err.msg, "103 (other)"));
+	for (const char *p = "100\000101\000103\0"; *p; p += 4) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "/proc/%s/cgroup", p);
+		put(path, "0::/\n");
+	}
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), -ESRCH);
+	assert_non_null(strstr(err.msg, "(postgresql@17-main.service) does not run"));
+	kho_workloads_done(&l);
+}
+
+static void test_names(void **state)
+{
+	static const char *const units[] = { "a.service", "postgresql@17-main.service",
+					     "a\\x2db:c_d.service" };
+	static const char *const no_units[] = { ".service",   "a@.service", "@a.service",
+						"a/b.service", "a.socket",  "" };
+	static const char *const groups[] = { "/", "/a", "/a.b/..c/d" };
+	static const char *const no_groups[] = { "", "a", "/a/", "//a", "/a//b", "/../a", "/a/.." };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
+		assert_true(kho_unit_name_is_valid(units[i]));
+	for (size_t i = 0; i < sizeof(no_units) / sizeof(*no_units); i++)
+		assert_false(kho_unit_name_is_valid(no_units[i]));
+	for (size_t i = 0; i < sizeof(groups) / sizeof(*groups); i++)
+		assert_true(kho_cgroup_path_is_valid(groups[i]));
+	for (size_t i = 0; i < sizeof(no_groups) / sizeof(*no_groups); i++)
+		assert_false(kho_cgroup_path_is_valid(no_groups[i]));
+}
+
+static void test_workload_container(void **state)
+{
+	static const char id[] =
+		"c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
+	char path[256], text[256];
+	struct kho_workload_list l;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	STAT(1, "systemd", 0, 10);
+	STAT(99, "conmon", 1, 1);
+	STAT(100, "nginx", 99, 1);
+	put("/proc/100/cgroup", "0::/machine.slice/libpod-x.scope/container\n");
+	assert_int_equal(load_conf("container = web\n", &l, &err), 0);
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), -ENOENT);
+	assert_non_null(strstr(err.msg, "container web"));
+	snprintf(text, sizeof(text), "[{\"id\":\"../x\",\"names\":[\"web\"]},7,"
+				     "{\"id\":\"%s\",\"names\":[\"a\",\"web\"]}]", id);
+	put("/var/lib/containers/storage/overlay-containers/containers.json", text);
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), -ESRCH);
+	snprintf(path, sizeof(path),
+		 "/run/containers/storage/overlay-containers/%s/userdata/pidfile", id);
+	put(path, "100\n");
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), 0);
+	assert_int_equal(l.w[0].root, 100);
+	assert_string_equal(l.w[0].cg, "/machine.slice/libpod-x.scope/container");
+	put(path, "x\n");
+	assert_int_equal(kho_workloads_resolve(dir, &l, &err), -EINVAL);
+	kho_workloads_done(&l);
+}
+
 static void test_faults(void **state)
 {
 	static const char *const steps[] = { "reserve", "freeze", NULL };
@@ -318,6 +416,7 @@ int main(void)
 		T(test_sizes),	       T(test_ids),	      T(test_versions),
 		T(test_files),	       T(test_workload_good), T(test_workload_bad),
 		T(test_workload_none), T(test_workload_tree), T(test_workload_cgroup),
+		T(test_names), T(test_workload_unit), T(test_workload_container),
 		T(test_faults),	       T(test_report),	      T(test_json),
 		T(test_clock),
 	};

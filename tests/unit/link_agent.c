@@ -66,7 +66,8 @@ static void workloads(void **state)
 				  .pids = pids,
 				  .npids = 2,
 				  .health_send = "PING\r\n",
-				  .health_timeout_us = 7 };
+				  .health_timeout_us = 7,
+				  .cg = "/system.slice/redis.service" };
 	struct kho_workload_list l = { &w, 1 };
 
 	fx.setup.workloads = &l;
@@ -74,7 +75,22 @@ static void workloads(void **state)
 	assert_int_equal(connect_peer(&err), 0);
 	assert_int_equal(op("s0", "prepare", NULL, 0, 1000, &err), 0);
 	expect_log("prepare got 0 bytes, 1 workloads");
+	expect_log("place(- - /system.slice/redis.service)");
 	(void)state;
+}
+
+/* A path that would lead out of the cgroup file system is refused. */
+static void bad_place(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_workload w = { .name = "redis", .unit = "redis.service", .cg = "/x/../../y" };
+	struct kho_workload_list l = { &w, 1 };
+
+	(void)state;
+	fx.setup.workloads = &l;
+	start_agent();
+	assert_int_equal(connect_peer(&err), -EINVAL);
+	assert_non_null(strstr(err.msg, "workload redis"));
 }
 
 /* Long at work is not silent: its receiver answers meanwhile. */
@@ -323,6 +339,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(long_operation, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(faults, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(workloads, setup_bare, teardown),
+		cmocka_unit_test_setup_teardown(bad_place, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(parallel, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(one_at_a_time, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(hotplug, setup_both, teardown),

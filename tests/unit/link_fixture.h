@@ -160,11 +160,20 @@ static int m_pids(void *arg, uint64_t floor, const struct kho_workload_list *l, 
 
 /* --- serializers: one kind with many names --- */
 
+/* What travels of a workload's place, in the log. */
+static void log_places(const struct kho_workload_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		logf_("place(%s %s %s) ", l->w[i].unit ? l->w[i].unit : "-",
+		      l->w[i].container ? l->w[i].container : "-", l->w[i].cg ? l->w[i].cg : "-");
+}
+
 static int s_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)
 {
 	(void)err;
 	env->ops->note(env, "prepare got %zu bytes, %zu workloads", in->len, env->workloads->n);
 	env->ops->phase(env, "warm up", 10, 20);
+	log_places(env->workloads);
 	return 0;
 }
 

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Containers of podman: containers.json of the storage driver in use says which id a name has (a
+ * container with --rm is in the volatile one below /run), conmon's pidfile which process it is.
+ */
+#include "lib/container.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/json.h"
+
+#define LIST_MAX (16u << 20)
+
+static const char *const drivers[] = { "overlay", "vfs", "btrfs", "zfs" };
+
+static bool is_id(const char *s)
+{
+	return strlen(s) == KHO_CONTAINER_ID_LEN - 1 && strspn(s, "0123456789abcdef") == strlen(s);
+}
+
+static bool has_name(struct json_object *c, const char *name)
+{
+	struct json_object *names = kho_json_get(c, "names");
+	size_t n = json_object_is_type(names, json_type_array) ? json_object_array_length(names)
+							       : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const char *s = json_object_get_string(json_object_array_get_idx(names, i));
+
+		if (s && !strcmp(s, name))
+			return true;
+	}
+	return false;
+}
+
+static bool look_in(const char *path, const char *name, char out[KHO_CONTAINER_ID_LEN])
+{
+	_cleanup_free_ char *text = NULL;
+	_cleanup_json_ struct json_object *list = NULL;
+	size_t n;
+
+	if (kho_read_file(path, LIST_MAX, &text, NULL, NULL))
+		return false;
+	list = json_tokener_parse(text);
+	n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *c = json_object_array_get_idx(list, i);
+		const char *id;
+
+		if (!json_object_is_type(c, json_type_object) || !has_name(c, name))
+			continue;
+		id = kho_json_get_str(c, "id");
+		if (!is_id(id))
+			continue;
+		memcpy(out, id, KHO_CONTAINER_ID_LEN);
+		return true;
+	}
+	return false;
+}
+
+static const char *find(const char *sysroot, const char *name, char out[KHO_CONTAINER_ID_LEN])
+{
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(drivers) / sizeof(*drivers); i++) {
+		snprintf(path, sizeof(path),
+			 "%s/var/lib/containers/storage/%s-containers/containers.json", sysroot,
+			 drivers[i]);
+		if (look_in(path, name, out))
+			return drivers[i];
+		snprintf(path, sizeof(path),
+			 "%s/run/containers/storage/%s-containers/volatile-containers.json",
+			 sysroot, drivers[i]);
+		if (look_in(path, name, out))
+			return drivers[i];
+	}
+	return NULL;
+}
+
+static int not_there(const char *name, struct kho_err *err)
+{
+	return kho_fail(err, -ENOENT, "container %s: podman's storage has none of that name", name);
+}
+
+int kho_container_id(const char *sysroot, const char *name, char out[KHO_CONTAINER_ID_LEN],
+		     struct kho_err *err)
+{
+	return find(sysroot ? sysroot : "", name, out) ? 0 : not_there(name, err);
+}
+
+int kho_container_pid(const char *sysroot, const char *name, pid_t *out, struct kho_err *err)
+{
+	char id[KHO_CONTAINER_ID_LEN], path[PATH_MAX], *end;
+	_cleanup_free_ char *text = NULL;
+	const char *driver;
+	long pid;
+	int rc;
+
+	*out = 0;
+	sysroot = sysroot ? sysroot : "";
+	driver = find(sysroot, name, id);
+	if (!driver)
+		return not_there(name, err);
+	snprintf(path, sizeof(path), "%s/run/containers/storage/%s-containers/%s/userdata/pidfile",
+		 sysroot, driver, id);
+	rc = kho_read_line(path, &text, err);
+	if (rc == -ENOENT)
+		return 0;
+	if (rc < 0)
+		return rc;
+	pid = strtol(text, &end, 10);
+	if (end == text || *end || pid < 1 || pid > INT_MAX)
+		return kho_fail(err, -EINVAL, "container %s: %s does not hold a process id", name,
+				path);
+	*out = (pid_t)pid;
+	return 0;
+}
