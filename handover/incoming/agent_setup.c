@@ -59,7 +59,8 @@ static bool workload_in(struct kho_workload *w, const KhoLink__Workload *in)
 	       bytes_in(&w->health_expect, &in->health_expect) &&
 	       text_in(&w->health_command, in->health_command) &&
 	       text_in(&w->pidfile, in->pidfile) && text_in(&w->match, in->match) &&
-	       text_in(&w->cgroup, in->cgroup);
+	       text_in(&w->cgroup, in->cgroup) && text_in(&w->unit, in->unit) &&
+	       text_in(&w->container, in->container) && text_in(&w->cg, in->cg);
 }
 
 static int workloads_in(struct kho_workload_list *l, const KhoLink__Setup *s, struct kho_err *err)
@@ -72,6 +73,12 @@ static int workloads_in(struct kho_workload_list *l, const KhoLink__Setup *s, st
 		if (!s->workloads[i]->name[0] || !workload_in(&l->w[i], s->workloads[i]))
 			return kho_fail(err, -EINVAL,
 					"setup: workload %zu has no name, or memory is short", i);
+		if ((l->w[i].unit && !kho_unit_name_is_valid(l->w[i].unit)) ||
+		    (l->w[i].cg && !kho_cgroup_path_is_valid(l->w[i].cg)))
+			return kho_fail(err, -EINVAL,
+					"setup: workload %s: its unit or its cgroup has no name "
+					"that can be",
+					l->w[i].name);
 	}
 	return 0;
 }
