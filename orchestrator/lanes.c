@@ -54,25 +54,28 @@ static void wait_changed(struct kho_lanes *l)
 	(void)pthread_cond_timedwait(&l->changed, &l->lock, &ts);
 }
 
-static bool are_frozen(const struct lane *me, const char *const *names)
+static bool have_reached(const struct lane *me, const char *const *names, enum lane_state state)
 {
 	const struct kho_lanes *l = me->all;
 
 	for (const char *const *name = names; name && *name; name++)
 		for (size_t i = 0; i < l->n; i++)
-			if (!strcmp(l->lane[i].s->name, *name) && l->lane[i].state < LANE_FROZEN)
+			if (!strcmp(l->lane[i].s->name, *name) && l->lane[i].state < state)
 				return false;
 	return true;
 }
 
 static bool needs_met(const struct lane *me)
 {
-	return are_frozen(me, me->s->needs);
+	return have_reached(me, me->s->needs, LANE_FROZEN);
 }
 
 static bool drain_needs_met(const struct lane *me)
 {
-	return are_frozen(me, me->s->drain_needs);
+	const struct kho_env *env = &me->all->u->engine->env;
+
+	return have_reached(me, me->s->drain_needs, LANE_FROZEN) &&
+	       (env->root_in_ram || have_reached(me, me->s->root_needs, LANE_DRAINED));
 }
 
 static bool others_retrieved(const struct lane *me)
@@ -327,28 +330,34 @@ int kho_lanes_discard(struct kho_lanes *l, bool only_last, struct kho_err *err)
 	return first;
 }
 
+static int unfreeze_one(struct lane *me, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+	int rc;
+
+	if (!me->may_be_frozen)
+		return 0;
+	me->may_be_frozen = false;
+	if (!me->s->unfreeze)
+		return 0;
+	rc = me->s->unfreeze(&me->all->u->engine->env, err);
+	stamp(me, "unfreeze", begin);
+	return rc < 0 ? kho_wrap(err, "unfreeze %s", me->s->name) : 0;
+}
+
 int kho_lanes_unfreeze(struct kho_lanes *l, struct kho_err *err)
 {
 	struct kho_err one = KHO_ERR_INIT;
 	int first = 0;
 
 	kho_first_failure(kho_lanes_discard(l, false, &one), &one, &first, err);
-	for (size_t i = l->n; i-- > 0;) {
-		struct lane *me = &l->lane[i];
-		uint64_t begin = kho_clock_us();
-		int rc;
-
-		if (!me->may_be_frozen)
-			continue;
-		me->may_be_frozen = false;
-		if (!me->s->unfreeze)
-			continue;
-		rc = me->s->unfreeze(&l->u->engine->env, &one);
-		stamp(me, "unfreeze", begin);
-		kho_first_failure(rc < 0 ? kho_wrap(&one, "unfreeze %s", me->s->name) : 0, &one,
-				  &first, err);
+	for (unsigned thaw = KHO_SER_THAW; ; thaw = 0) {
+		for (size_t i = l->n; i-- > 0;)
+			if ((l->lane[i].s->flags & KHO_SER_THAW) == thaw)
+				kho_first_failure(unfreeze_one(&l->lane[i], &one), &one, &first, err);
+		if (!thaw)
+			return first;
 	}
-	return first;
 }
 
 bool kho_lanes_free(struct kho_lanes *l)

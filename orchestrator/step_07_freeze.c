@@ -34,11 +34,17 @@ static int unfreeze_by_table(struct kho_upgrade *u, struct kho_err *err)
 
 	while (u->serializers[n])
 		n++;
-	while (n-- > 0)
-		if (u->serializers[n]->unfreeze)
-			kho_first_failure(u->serializers[n]->unfreeze(&u->engine->env, &one), &one,
-					  &first, err);
-	return first;
+	for (unsigned thaw = KHO_SER_THAW; ; thaw = 0) {
+		for (size_t i = n; i-- > 0;) {
+			const struct kho_serializer *s = u->serializers[i];
+
+			if ((s->flags & KHO_SER_THAW) == thaw && s->unfreeze)
+				kho_first_failure(s->unfreeze(&u->engine->env, &one), &one, &first,
+						  err);
+		}
+		if (!thaw)
+			return first;
+	}
 }
 
 int kho_undo_freeze(struct kho_upgrade *u, struct kho_err *err)

@@ -19,7 +19,9 @@ extern const struct kho_serializer kho_ser_block;
 const struct kho_serializer kho_ser_block = {
 	.name = "block",
 	.order = 40,
+	.flags = KHO_SER_THAW,
 	.needs = needs,
+	.root_needs = needs, /* the dump reads files (and CRIU's own pages) of the root */
 	.probe = kho_block_probe,
 	.preserve = kho_block_preserve,
 	.unpreserve = kho_block_unpreserve,

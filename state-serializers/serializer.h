@@ -82,7 +82,18 @@ struct kho_env {
 	const char *sysroot;		/* "" or a recorded tree, for probe only */
 	uint64_t disk_store_bytes;	/* outgoing: room for what is written to each file system until the commit; 0: the default */
 	bool root_in_ram;		/* the root file system is rootfs/tmpfs and is carried as a copy */
+	/*
+	 * Incoming side, root on a disk: where block's retrieve mounts the carried root, "/sysroot", with everything else below
+	 * it, until PID 1 enters it. "" or NULL when the root is in RAM, and on the outgoing side: see kho_new_root().
+	 */
+	const char *new_root;
 };
+
+/* What a path of the carried machine is prefixed with on this side, before PID 1 has entered the new root: "" or "/sysroot". */
+static inline const char *kho_new_root(const struct kho_env *env)
+{
+	return env->new_root ? env->new_root : "";
+}
 
 /* What env's disk_store_bytes may be. Memory is taken only for what is written. */
 #define KHO_DISK_STORE_DEFAULT	(256ull << 20)
@@ -91,6 +102,7 @@ struct kho_env {
 
 #define KHO_SER_LAST	(1u << 0)	/* retrieved after every other serializer */
 #define KHO_SER_GATE	(1u << 1)	/* its finish opens the network: the blackout ends when it has returned */
+#define KHO_SER_THAW	(1u << 2)	/* unfrozen before all others: they may need what it froze (pages of a program on the disk) */
 
 struct kho_serializer {
 	const char *name;		/* "proc", "netdev", "block", "host", "clock", "files" */
@@ -98,6 +110,7 @@ struct kho_serializer {
 	unsigned flags;
 	const char *const *needs;	/* NULL-terminated names whose freeze must have returned before ours starts */
 	const char *const *drain_needs;	/* the same for our drain */
+	const char *const *root_needs;	/* root on a disk: NULL-terminated names whose drain must have returned before ours starts */
 
 	int (*probe)(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 	/* round = 0, 1, 2 ...; out_more: another round would pay; blob of round 0 goes to prepare */

@@ -42,9 +42,15 @@ struct kho_machine {
 		    struct kho_err *err);
 };
 
+/* Where the carried root is mounted until PID 1 enters it. */
+#define KHO_NEW_ROOT "/sysroot"
+/* The agent to PID 1: enter it now (SIGRTMIN + this). */
+#define KHO_SIG_ENTER 6
+
 /* Shared with PID 1 (MAP_SHARED): what it must know when the agent is gone. */
 struct kho_agent_shared {
 	_Atomic bool committed, settled;
+	_Atomic bool root_on_disk; /* committed: the carried root, mounted at KHO_NEW_ROOT, is the root from now on */
 };
 
 struct kho_agent_conf {

@@ -167,6 +167,7 @@ int kho_agent_setup(struct kho_agent *a, struct kho_request *rq, struct kho_err 
 	a->env.run_dir = t->run_dir;
 	a->env.images_dir = t->images_dir;
 	a->env.root_in_ram = t->root_in_ram;
+	a->env.new_root = t->root_in_ram ? "" : KHO_NEW_ROOT;
 	a->set_up = true;
 	steal_ptr(t);
 	pthread_mutex_unlock(&a->lock);
