@@ -7,15 +7,19 @@
 #   kernels/    RELEASE/ (vmlinuz and all modules as shipped) and RELEASE.cpio
 #   user/       the VM's userland, and user.cpio
 #   packages/   single packages that a test asked for
+#   host/       a Debian machine with systemd, for `lab up --host` (cache_host.sh); only where it was asked for
 #   env         OUTGOING, INCOMING, QEMU for the scripts
 #
 #   cache.sh                      make what is missing or whose recipe changed; may be interrupted at any time
 #   cache.sh --refresh            look for newer packages as well
 #   cache.sh kernel PKG[/SUITE]   fetch one more kernel, print its release (the last line)
+#   cache.sh host                 the same, and host/
 #   cache.sh package PKG[/SUITE]  unpack one package, nothing that it depends on; print the folder (the last line)
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "$0")/common.sh"
+# shellcheck source=tests/vm/cache_host.sh
+. "$(dirname "$0")/cache_host.sh"
 
 STABLE=trixie BACKPORTS=trixie-backports TESTING=forky
 KERNEL=linux-image-cloud-amd64
@@ -294,6 +298,7 @@ part() {
 	local name=$1 fn=$2 sum
 	shift 2
 	sum=$({ declare -f "$fn" skeleton finish_tree unpack; [ "$name" != user ] || { declare -f add_criu; echo "$CRIU_MIN ${PRUNE[*]}"; }
+		[ "$name" != host-tree ] || { declare -f add_criu host_install host_base_pkgs in_host; echo "$CRIU_MIN $HOST_WITHOUT"; }
 		printf '%s\n' "$@"; } | sha256sum)
 	[ "$(cat "stamp/$name" 2>/dev/null)" != "$sum" ] || return 0
 	say "$name"
@@ -329,7 +334,7 @@ if [ "${1:-}" = package ]; then
 	echo "$cache/$folder"
 	exit 0
 fi
-[ $# = 0 ] || fail "unknown argument '$1'"
+[ "${1:-}" = host ] || [ $# = 0 ] || fail "unknown argument '$1'"
 if ! QEMU=$(host_qemu); then
 	part qemu make_qemu qemu-system-x86
 	QEMU=$cache/qemu-system-x86_64
@@ -339,3 +344,4 @@ have_kernel $KERNEL $BACKPORTS; INCOMING=$kernel_release
 part user make_user "${USER_PKGS[@]}"
 printf 'OUTGOING=%s\nINCOMING=%s\nQEMU=%s\n' "$OUTGOING" "$INCOMING" "$QEMU" > env.new
 mv env.new env
+[ "${1:-}" != host ] || have_host

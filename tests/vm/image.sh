@@ -3,12 +3,15 @@
 # Makes the initramfs of a VM: the cached userland and kernels (cpio archives, used as they are) and on top of them what was
 # built here: khoctl, khoctl.ko for each kernel, the lab's init and agent. A few seconds, because only the last part is made anew.
 #   image.sh OUT RELEASE...
+#   image.sh --tree DIR RELEASE...	only what was built here, into a directory (`lab up --host`)
 # What is put in from the checkout: tests/vm/root/ as it is; build/khoctl* to /usr/sbin (libexec programs to /usr/lib/khoctl);
 # build/module/RELEASE/khoctl.ko to /lib/modules/RELEASE/updates. $LAB_OVERLAY: a directory more.
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "$0")/common.sh"
-[ $# -ge 2 ] || fail "usage: image.sh OUT RELEASE..."
+tree=
+[ "${1:-}" != --tree ] || { tree=1; shift; }
+[ $# -ge 2 ] || fail "usage: image.sh [--tree] OUT RELEASE..."
 need cpio
 out=$1
 shift
@@ -34,24 +37,38 @@ modules() {
 		(cd "$t" && find usr -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0) > "$t.cpio.new"
 		mv "$t.cpio.new" "$t.cpio"
 	fi
-	cat "$t.cpio"
+	if [ "$tree" ]; then (cd "$out" && cpio -i -d -m --quiet < "$t.cpio"); else cat "$t.cpio"; fi
 }
 
-overlay() {
-	local t=$work/overlay f
-	rm -rf "$t"; mkdir -p "$t/usr/sbin" "$t/usr/lib/khoctl-lab" "$t/usr/lib/khoctl" "$t/etc/khoctl/workloads.d"
+# programs DIR: khoctl's and the lab's
+programs() {
+	local t=$1 f
+	mkdir -p "$t/usr/sbin" "$t/usr/lib/khoctl-lab" "$t/usr/lib/khoctl" "$t/etc/khoctl/workloads.d"
 	chmod 700 "$t/etc/khoctl" "$t/etc/khoctl/workloads.d"
-	cp -r "$vmdir/root/." "$t/"
-	install -m 755 "$builddir/tests/vm/init" "$t/init"
 	install -m 755 "$builddir/tests/vm/vmagent" "$t/usr/lib/khoctl-lab/"
 	for f in "$builddir"/khoctl*; do
 		if [ -f "$f" ] && [ -x "$f" ]; then install -m 755 -s "$f" "$t/usr/sbin/"; fi
 	done
 	[ -z "${LAB_OVERLAY:-}" ] || cp -r "$LAB_OVERLAY/." "$t/"
+}
+
+overlay() {
+	local t=$work/overlay
+	rm -rf "$t"; mkdir -p "$t"
+	cp -r "$vmdir/root/." "$t/"
+	install -m 755 "$builddir/tests/vm/init" "$t/init"
+	programs "$t"
 	(cd "$t" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0)
 }
 
 for f in init vmagent; do [ -x "$builddir/tests/vm/$f" ] || fail "build/tests/vm/$f is missing: run 'make' first"; done
+if [ "$tree" ]; then
+	rm -rf "$out"; mkdir -p "$out"
+	out=$(readlink -f "$out")
+	for rel in "$@"; do modules "$rel"; done
+	programs "$out"
+	exit 0
+fi
 {
 	cat "$cache/user.cpio"
 	for rel in "$@"; do cat "$cache/kernels/$rel.cpio"; modules "$rel"; done
