@@ -199,6 +199,16 @@ static bool can_freeze(const char *fstype)
 	return false;
 }
 
+bool kho_block_by_remount(const char *fstype)
+{
+	static const char *const known[] = { "vfat", "exfat" };
+
+	for (size_t i = 0; i < KHO_ARRAY_SIZE(known); i++)
+		if (!strcmp(fstype, known[i]))
+			return true;
+	return false;
+}
+
 static bool is_readonly(struct libmnt_fs *fs)
 {
 	const char *o = mnt_fs_get_fs_options(fs);
@@ -244,11 +254,40 @@ static int judge(struct find *f, struct libmnt_fs *fs, char dir[PATH_MAX], char 
 		snprintf(what, sizeof(what), "its disk also carries %s, which is not carried", holder);
 		return say(f, KHO_V_NO, "mount", target, NULL, what), -ENOTSUP;
 	}
-	if (!strcmp(target, "/"))
-		return say(f, KHO_V_NO, "mount", "/", NULL, "the root file system on a disk is not carried"), -ENOTSUP;
-	if (!can_freeze(mnt_fs_get_fstype(fs)) && !is_readonly(fs))
+	if (!can_freeze(mnt_fs_get_fstype(fs)) && !kho_block_by_remount(mnt_fs_get_fstype(fs)) && !is_readonly(fs))
 		return say(f, KHO_V_NO, "mount", target, "unmount it, or mount it read-only", "this type of file system cannot be frozen"),
 		       -ENOTSUP;
+	return 0;
+}
+
+/* A tmpfs that is mounted by the machine, and not for one unit or session. */
+static bool is_ram_of_host(struct libmnt_fs *fs)
+{
+	static const char *const others[] = { "/run/khoctl/", "/run/user/", "/run/credentials/", "/run/systemd/",
+					      "/proc/", "/sys/", "/dev/" };
+	const char *target = mnt_fs_get_target(fs);
+
+	if (strcmp(mnt_fs_get_fstype(fs), "tmpfs") || !strcmp(target, "/") || !strcmp(target, "/run"))
+		return false;
+	for (size_t i = 0; i < KHO_ARRAY_SIZE(others); i++)
+		if (!strncmp(target, others[i], strlen(others[i])))
+			return false;
+	return true;
+}
+
+static int add_ram(struct find *f, struct libmnt_fs *fs, struct kho_err *err)
+{
+	const char *options = mnt_fs_get_fs_options(fs);
+	Kho__BlockRam *m = malloc(sizeof(*m));
+
+	if (!m)
+		return kho_fail(err, -ENOMEM, "out of memory");
+	kho__block_ram__init(m);
+	if (kho_pb_set(&m->target, mnt_fs_get_target(fs)) || kho_pb_set(&m->options, options ? options : "") ||
+	    kho_pb_append(&f->b->ram, &f->b->n_ram, m)) {
+		kho__block_ram__free_unpacked(m, NULL);
+		return kho_fail(err, -ENOMEM, "out of memory");
+	}
 	return 0;
 }
 
@@ -264,6 +303,8 @@ static int look_at(struct find *f, struct libmnt_fs *fs, struct kho_err *err)
 	/* btrfs shows an anonymous device number */
 	if (!major(dev) && src && src[0] == '/' && !*f->sysroot && !stat(src, &st) && S_ISBLK(st.st_mode))
 		dev = st.st_rdev;
+	if (is_ram_of_host(fs))
+		return add_ram(f, fs, err);
 	if (!major(dev))
 		return note_other(f, fs);
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));

@@ -48,6 +48,12 @@ static void in_done(void)
 	memset(&in, 0, sizeof(in));
 }
 
+static bool is_plain(const char *path)
+{
+	return path[0] == '/' && strlen(path) < PATH_MAX / 2 && !strstr(path, "/../") &&
+	       (strlen(path) < 3 || strcmp(path + strlen(path) - 3, "/.."));
+}
+
 static int check(const Kho__Block *b, struct kho_err *err)
 {
 	struct kho_pci_addr a;
@@ -58,7 +64,9 @@ static int check(const Kho__Block *b, struct kho_err *err)
 	for (size_t i = 0; i < b->n_source; i++)
 		ok = ok && b->source[i]->disk < b->n_disk;
 	for (size_t i = 0; i < b->n_mount; i++)
-		ok = ok && b->mount[i]->source < b->n_source && b->mount[i]->target[0] == '/';
+		ok = ok && b->mount[i]->source < b->n_source && is_plain(b->mount[i]->target);
+	for (size_t i = 0; i < b->n_ram; i++)
+		ok = ok && is_plain(b->ram[i]->target);
 	return ok ? 0 : kho_fail(err, -EBADMSG, "state of block devices: does not fit together");
 }
 
@@ -95,25 +103,12 @@ static void hidden_dir(struct kho_env *env, size_t i, char dir[PATH_MAX])
 	snprintf(dir, PATH_MAX, "%s/disk-%zu", env->run_dir, i);
 }
 
-static int make_mount_point(const char *path, struct kho_err *err)
+/* Where mount i belongs on this side. */
+static void target_of(struct kho_env *env, size_t i, char target[PATH_MAX])
 {
-	char part[PATH_MAX];
+	const char *t = in.b->mount[i]->target, *root = kho_new_root(env);
 
-	if (snprintf(part, sizeof(part), "%s", path) >= (int)sizeof(part))
-		return kho_fail(err, -ENAMETOOLONG, "make %s", path);
-	for (char *p = part + 1; p; p = strchr(p + 1, '/')) {
-		char *slash = strchr(p, '/');
-
-		if (slash)
-			*slash = '\0';
-		if (mkdir(part, 0755) < 0 && errno != EEXIST)
-			return kho_fail_errno(err, "make mount point %s", path);
-		if (!slash)
-			break;
-		*slash = '/';
-		p = slash;
-	}
-	return 0;
+	snprintf(target, PATH_MAX, "%s%s", root, *root && !strcmp(t, "/") ? "" : t);
 }
 
 static int load_modules(struct kho_err *err)
@@ -142,33 +137,19 @@ static int load_modules(struct kho_err *err)
 	return ret;
 }
 
-static int device_number(const char *dir, dev_t *out, struct kho_err *err)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[PATH_MAX];
-	unsigned maj, min;
-
-	snprintf(path, sizeof(path), "%s/dev", dir);
-	if (kho_read_line(path, &text, err) < 0)
-		return err ? err->code : -EIO;
-	if (sscanf(text, "%u:%u", &maj, &min) != 2)
-		return kho_fail(err, -EIO, "read %s", path);
-	*out = makedev(maj, min);
-	return 0;
-}
-
 int kho_block_prepare(struct kho_env *env, const struct kho_blob *blob, struct kho_err *err)
 {
 	int ret = set_state(blob, err);
 
-	(void)env;
 	if (ret < 0 || !in.b->n_disk)
 		return ret;
 	ret = load_modules(err);
 	if (!ret)
 		ret = kho_dm_ready(err);
+	if (!ret && *kho_new_root(env))
+		return kho_root_prepare(env, in.b, err);
 	for (size_t i = 0; !ret && i < in.b->n_mount; i++)
-		ret = make_mount_point(in.b->mount[i]->target, err);
+		ret = kho_make_dir_tree(in.b->mount[i]->target, err);
 	return ret;
 }
 
@@ -229,7 +210,7 @@ static int find_source(size_t i, dev_t *out, struct kho_err *err)
 
 	snprintf(dir, sizeof(dir), "/sys/block/%s", disk);
 	if (!s->partition)
-		return device_number(dir, out, err);
+		return kho_dev_number(dir, out, err);
 	_cleanup_closedir_ DIR *d = opendir(dir);
 
 	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
@@ -240,65 +221,9 @@ static int find_source(size_t i, dev_t *out, struct kho_err *err)
 		    strtoul(number, NULL, 10) != s->partition)
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		return device_number(path, out, err);
+		return kho_dev_number(path, out, err);
 	}
 	return kho_fail(err, -ENODEV, "%s has no partition %u", disk, s->partition);
-}
-
-/*
- * Through a node of our own: there is no udev, and the name in /dev may be another's.  In /dev
- * because other tmpfs mounts are commonly nodev.
- */
-static int open_node(dev_t dev, int flags, struct kho_err *err)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "/dev/.khoctl-%u-%u", major(dev), minor(dev));
-	(void)!unlink(path);
-	if (mknod(path, S_IFBLK | 0600, dev) < 0)
-		return kho_fail_errno(err, "make %s", path);
-	int fd = open(path, flags | O_CLOEXEC), code = errno;
-
-	(void)!unlink(path);
-	errno = code;
-	return fd < 0 ? kho_fail_errno(err, "open block device %u:%u", major(dev), minor(dev)) : fd;
-}
-
-static int set_readonly(dev_t dev, int on, struct kho_err *err)
-{
-	_cleanup_close_ int fd = open_node(dev, O_RDONLY, err);
-
-	if (fd < 0)
-		return fd;
-	if (ioctl(fd, BLKROSET, &on) < 0)
-		return kho_fail_errno(err, "make block device %u:%u %s", major(dev), minor(dev),
-				      on ? "read-only" : "writable");
-	return 0;
-}
-
-/* Nothing of it may be left in this kernel's cache when it comes again. */
-static int drop_cache(dev_t dev, struct kho_err *err)
-{
-	_cleanup_close_ int fd = open_node(dev, O_RDONLY, err);
-
-	if (fd < 0)
-		return fd;
-	return ioctl(fd, BLKFLSBUF, 0) < 0
-		       ? kho_fail_errno(err, "flush block device %u:%u", major(dev), minor(dev))
-		       : 0;
-}
-
-/* A store whose first chunk is zero is a new one to dm-snapshot. */
-static int clear_store(dev_t dev, struct kho_err *err)
-{
-	_cleanup_close_ int fd = open_node(dev, O_WRONLY, err);
-	static const char zero[4096];
-
-	if (fd < 0)
-		return fd;
-	if (pwrite(fd, zero, sizeof(zero), 0) != sizeof(zero) || fsync(fd) < 0)
-		return kho_fail_errno(err, "clear store %u:%u", major(dev), minor(dev));
-	return 0;
 }
 
 static int map_source(struct kho_env *env, size_t i, struct kho_err *err)
@@ -310,9 +235,9 @@ static int map_source(struct kho_env *env, size_t i, struct kho_err *err)
 
 	snprintf(ram, sizeof(ram), "/sys/block/ram%zu", i);
 	if (!ret)
-		ret = device_number(ram, &s->cow, err);
+		ret = kho_dev_number(ram, &s->cow, err);
 	if (!ret)
-		ret = set_readonly(s->origin, 1, err);
+		ret = kho_dev_readonly(s->origin, 1, err);
 	if (ret < 0)
 		return ret;
 	dm_name(i, name);
@@ -352,7 +277,7 @@ static int take_disks(struct kho_env *env, struct kho_err *err)
 int kho_block_retrieve(struct kho_env *env, const struct kho_blob *blob, struct kho_err *err)
 {
 	uint64_t begin = kho_clock_us();
-	char dir[PATH_MAX];
+	char dir[PATH_MAX], target[PATH_MAX];
 	int ret = set_state(blob, err);
 
 	if (ret < 0 || !in.b->n_disk)
@@ -366,9 +291,12 @@ int kho_block_retrieve(struct kho_env *env, const struct kho_blob *blob, struct 
 		const Kho__BlockMount *m = in.b->mount[i];
 
 		hidden_dir(env, m->source, dir);
-		ret = kho_mount_at(dir, m->root, m->target, m->options, m->propagation, err);
+		target_of(env, i, target);
+		ret = kho_mount_at(dir, m->root, target, m->options, m->propagation, err);
 		in.mounted[i] = !ret;
 	}
+	if (!ret && *kho_new_root(env))
+		ret = kho_root_furnish(env, in.b, err);
 	for (size_t i = 0; !ret && i < in.b->n_source; i++) {
 		hidden_dir(env, i, dir);
 		(void)!umount2(dir, 0);
@@ -383,7 +311,6 @@ int kho_block_verify(struct kho_env *env, struct kho_report *r, struct kho_err *
 {
 	int ret = 0;
 
-	(void)env;
 	for (size_t i = 0; in.b && !ret && i < in.b->n_source; i++) {
 		char name[KHO_DM_NAME], type[32], status[256];
 		struct kho_err e = KHO_ERR_INIT;
@@ -403,9 +330,11 @@ int kho_block_verify(struct kho_env *env, struct kho_report *r, struct kho_err *
 					     total / 2);
 	}
 	for (size_t i = 0; in.b && !ret && i < in.b->n_mount; i++) {
+		char target[PATH_MAX];
 		struct statvfs st;
 
-		if (statvfs(in.b->mount[i]->target, &st) < 0)
+		target_of(env, i, target);
+		if (statvfs(target, &st) < 0)
 			ret = kho_report_add(r, KHO_V_NO, "mount", in.b->mount[i]->target, NULL,
 					     "%s", strerror(errno));
 	}
@@ -429,10 +358,10 @@ static int unmap_source(struct kho_env *env, size_t i, struct kho_err *err)
 	}
 	/* a store that is used again must begin with zeros */
 	if (in.s[i].cow)
-		kho_first_failure(clear_store(in.s[i].cow, &e), &e, &first, err);
+		kho_first_failure(kho_dev_clear(in.s[i].cow, &e), &e, &first, err);
 	if (in.s[i].origin) {
-		kho_first_failure(drop_cache(in.s[i].origin, &e), &e, &first, err);
-		kho_first_failure(set_readonly(in.s[i].origin, 0, &e), &e, &first, err);
+		kho_first_failure(kho_dev_drop_cache(in.s[i].origin, &e), &e, &first, err);
+		kho_first_failure(kho_dev_readonly(in.s[i].origin, 0, &e), &e, &first, err);
 	}
 	memset(&in.s[i], 0, sizeof(in.s[i]));
 	return first;
@@ -442,13 +371,17 @@ int kho_block_discard(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_err e = KHO_ERR_INIT;
 	struct kho_pci_addr a;
+	char target[PATH_MAX];
 	int first = 0;
 
+	if (in.b && *kho_new_root(env))
+		kho_root_strip(env, in.b);
 	for (size_t i = in.b ? in.b->n_mount : 0; i-- > 0;) {
 		if (!in.mounted[i])
 			continue;
-		if (umount2(in.b->mount[i]->target, UMOUNT_NOFOLLOW) < 0) {
-			kho_fail_errno(&e, "unmount %s", in.b->mount[i]->target);
+		target_of(env, i, target);
+		if (umount2(target, UMOUNT_NOFOLLOW) < 0) {
+			kho_fail_errno(&e, "unmount %s", target);
 			kho_first_failure(e.code, &e, &first, err);
 		}
 		in.mounted[i] = false;
@@ -478,7 +411,7 @@ int kho_block_finish(struct kho_env *env, struct kho_err *err)
 		if (!s->mapped)
 			continue;
 		dm_name(i, name);
-		kho_first_failure(set_readonly(s->origin, 0, &e), &e, &first, err);
+		kho_first_failure(kho_dev_readonly(s->origin, 0, &e), &e, &first, err);
 		kho_first_failure(kho_merge_begin(name, s->origin, s->cow, in.b->source[i]->sectors,
 						  &e),
 				  &e, &first, err);

@@ -5,8 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -120,6 +123,29 @@ int kho_block_unpreserve(struct kho_env *env, struct kho_err *err)
 	return 0;
 }
 
+/* The super block, for all its mounts; fails while a file is open for writing. */
+static int remount(size_t i, bool readonly, struct kho_err *err)
+{
+	/* numbers of ST_ and MS_ are the same; what is not given again is dropped from the mount */
+	const unsigned long keep = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME;
+	struct statvfs st = { 0 };
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", o.fd[i]);
+	if (fstatvfs(o.fd[i], &st) < 0 ||
+	    mount(NULL, path, NULL, MS_REMOUNT | (readonly ? MS_RDONLY : 0) | (st.f_flag & keep), NULL) < 0)
+		return kho_fail_errno(err, "make %s on %s %s", o.b->source[i]->fstype,
+				      o.b->disk[o.b->source[i]->disk]->name,
+				      readonly ? "read-only" : "writable again");
+	return 0;
+}
+
+static bool is_writable_by_remount(size_t i)
+{
+	return kho_block_by_remount(o.b->source[i]->fstype) &&
+	       strncmp(o.b->source[i]->options, "ro", 2);
+}
+
 /* Inner ones first: what is mounted on another file system comes behind it in mountinfo. */
 static int freeze_sources(struct kho_env *env, struct kho_err *err)
 {
@@ -131,11 +157,27 @@ static int freeze_sources(struct kho_env *env, struct kho_err *err)
 		if (ioctl(o.fd[i], FIFREEZE, 0) == 0)
 			continue;
 		/* read-only: nothing to freeze; the others have been looked at by probe */
-		if (errno != EOPNOTSUPP)
+		if (errno == EOPNOTSUPP && is_writable_by_remount(i))
+			ret = remount(i, true, err);
+		else if (errno != EOPNOTSUPP)
 			ret = kho_fail_errno(err, "freeze file system on %s",
 					     o.b->disk[o.b->source[i]->disk]->name);
 	}
 	return ret;
+}
+
+static int quiesce_disks(struct kho_env *env, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+
+	for (size_t i = 0; i < o.b->n_disk; i++) {
+		Kho__BlockDisk *d = o.b->disk[i];
+
+		if (kho_hand_quiesce(env, d->pci, &d->step, save, err) < 0)
+			return kho_wrap(err, "%s", d->name);
+	}
+	kho_phase(env, "disk quiesce", begin);
+	return 0;
 }
 
 int kho_block_freeze(struct kho_env *env, struct kho_err *err)
@@ -149,21 +191,16 @@ int kho_block_freeze(struct kho_env *env, struct kho_err *err)
 		return 0;
 	ret = freeze_sources(env, err);
 	kho_phase(env, "file system freeze", begin);
-	begin = kho_clock_us();
-	for (size_t i = 0; !ret && i < o.b->n_disk; i++) {
-		Kho__BlockDisk *d = o.b->disk[i];
-
-		if (kho_hand_quiesce(env, d->pci, &d->step, save, err) < 0)
-			return kho_wrap(err, "%s", d->name);
-	}
-	kho_phase(env, "disk quiesce", begin);
-	return ret;
+	/* with a root on a disk, that is still read while the processes are dumped */
+	return ret || !env->root_in_ram ? ret : quiesce_disks(env, err);
 }
 
 int kho_block_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
 {
 	if (!o.b)
 		return kho_fail(err, -EINVAL, "drain before preserve");
+	if (!env->root_in_ram && quiesce_disks(env, err) < 0)
+		return err ? err->code : -EIO;
 	for (size_t i = 0; i < o.b->n_disk; i++) {
 		Kho__BlockDisk *d = o.b->disk[i];
 
@@ -187,6 +224,11 @@ int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
 	for (size_t i = 0; i < o.b->n_source; i++) {
 		if (!o.b->source[i]->frozen)
 			continue;
+		if (o.fd && o.fd[i] >= 0 && is_writable_by_remount(i)) {
+			kho_first_failure(remount(i, false, &e), &e, &first, err);
+			o.b->source[i]->frozen = false;
+			continue;
+		}
 		/* EINVAL: was not frozen */
 		if (o.fd && o.fd[i] >= 0 && ioctl(o.fd[i], FITHAW, 0) < 0 && errno != EINVAL &&
 		    errno != EOPNOTSUPP) {

@@ -15,6 +15,8 @@
 
 /* --- what there is (block-find.c); sysroot "" or a recorded tree; r may be NULL: nothing is said --- */
 int kho_block_find(const char *sysroot, Kho__Block **out, struct kho_report *r, struct kho_err *err);
+/* A file system that knows no FIFREEZE, but can be made read-only for the time (vfat: /boot/efi). */
+bool kho_block_by_remount(const char *fstype);
 /* Serial number of /sys/block/NAME ("" when it has none), malloc'd or NULL. */
 char *kho_block_serial(const char *sysroot, const char *name);
 
@@ -37,6 +39,26 @@ int kho_mount_hidden(const char *device, const char *fstype, const char *options
 /* Mount directory root of what is mounted at dir also at target, with options and propagation of its own. */
 int kho_mount_at(const char *dir, const char *root, const char *target, const char *options, unsigned long propagation,
 		 struct kho_err *err);
+
+/* --- block devices by number (block-node.c) --- */
+/* Number of the device whose directory in sysfs is dir. */
+int kho_dev_number(const char *dir, dev_t *out, struct kho_err *err);
+/* Make it read-only (on) or writable. */
+int kho_dev_readonly(dev_t dev, int on, struct kho_err *err);
+/* Nothing of it may be left in this kernel's cache when it comes again. */
+int kho_dev_drop_cache(dev_t dev, struct kho_err *err);
+/* Zero its first block: to dm-snapshot a store whose first chunk is zero is a new one. */
+int kho_dev_clear(dev_t dev, struct kho_err *err);
+
+/* --- a carried root (block-root.c), incoming side with a new root only --- */
+/* A directory and its parents, 0755. */
+int kho_make_dir_tree(const char *path, struct kho_err *err);
+/* Before the blackout: the place for the new root, and the tmpfs mounts that the outgoing side has, empty. */
+int kho_root_prepare(struct kho_env *env, const Kho__Block *b, struct kho_err *err);
+/* /proc, /sys, /dev, /run and the tmpfs mounts below the mounted new root. */
+int kho_root_furnish(struct kho_env *env, const Kho__Block *b, struct kho_err *err);
+/* Its inverse; what was not done is left out. */
+void kho_root_strip(struct kho_env *env, const Kho__Block *b);
 
 /* --- after commit (block-merge.c) --- */
 /* Begin to merge the snapshot of origin into it; cow is its store. */

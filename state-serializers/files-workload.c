@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -25,6 +26,8 @@ struct look {
 	int64_t since;
 	bool written_only;
 	dev_t root_dev;
+	uint64_t *sockets; /* inodes of the workloads' sockets */
+	size_t nsockets;
 };
 
 static bool has_entry(const struct kho_ramroot *f, const char *path)
@@ -73,6 +76,20 @@ static int take(struct look *l, const char *path, bool written, struct kho_err *
 	return kho_ramroot_scan(l->f, dir, l->since, true, err);
 }
 
+static int note_socket(struct look *l, const char *link, struct kho_err *err)
+{
+	uint64_t ino, *more;
+
+	if (sscanf(link, "socket:[%" SCNu64 "]", &ino) != 1)
+		return 0;
+	more = realloc(l->sockets, (l->nsockets + 1) * sizeof(*more));
+	if (!more)
+		return kho_fail(err, -ENOMEM, "out of memory");
+	l->sockets = more;
+	more[l->nsockets++] = ino;
+	return 0;
+}
+
 static int look_at_fd(struct look *l, int proc, const char *number, struct kho_err *err)
 {
 	char link[64], target[PATH_MAX], info[64], text[256];
@@ -80,9 +97,11 @@ static int look_at_fd(struct look *l, int proc, const char *number, struct kho_e
 	snprintf(link, sizeof(link), "fd/%s", number);
 	ssize_t n = readlinkat(proc, link, target, sizeof(target) - 1);
 
-	if (n <= 0 || target[0] != '/')
+	if (n <= 0)
 		return 0;
 	target[n] = '\0';
+	if (target[0] != '/')
+		return note_socket(l, target, err);
 	if (n > 10 && !strcmp(target + n - 10, " (deleted)"))
 		return 0;
 	snprintf(info, sizeof(info), "fdinfo/%s", number);
@@ -149,6 +168,28 @@ static bool is_pid_of(const struct kho_workload_list *w, pid_t pid)
 	return false;
 }
 
+static bool is_socket_of(const struct look *l, const char *line)
+{
+	uint64_t ino;
+
+	if (sscanf(line, "%*s %*s %*s %*s %*s %*s %" SCNu64, &ino) != 1)
+		return false;
+	for (size_t i = 0; i < l->nsockets; i++)
+		if (l->sockets[i] == ino)
+			return true;
+	return false;
+}
+
+/* A directory of a workload below /run: on a machine whose init system makes /run anew, with all that is in it. */
+static int take_dir(struct look *l, const char *dir, bool own, struct kho_err *err)
+{
+	int ret = take(l, dir, false, err);
+
+	if (ret || !own || l->root_dev || strncmp(dir, "/run/", 5))
+		return ret;
+	return kho_ramroot_scan(l->f, dir, l->since, false, err);
+}
+
 /* Directories of bound sockets: CRIU binds them again, and needs the place. */
 static int look_at_sockets(struct look *l, struct kho_err *err)
 {
@@ -165,7 +206,7 @@ static int look_at_sockets(struct look *l, struct kho_err *err)
 		snprintf(path, sizeof(path), "%.*s", (int)strcspn(name, "\n"), name);
 		*strrchr(path, '/') = '\0';
 		if (!strncmp(path, "/run/", 5) || !strncmp(path, "/tmp/", 5))
-			ret = take(l, path, false, err);
+			ret = take_dir(l, path, is_socket_of(l, line), err);
 	}
 	free(line);
 	return ret;
@@ -207,11 +248,15 @@ int kho_ramroot_of_workloads(struct kho_ramroot *f, int64_t since_ns, bool writt
 	snprintf(root, sizeof(root), "%s/", f->root);
 	if (stat(root, &st) < 0)
 		return kho_fail_errno(err, "stat %s", root);
-	l.root_dev = st.st_dev;
+	/* a root on a disk is the block serializer's: 0 is no device */
+	l.root_dev = f->env->root_in_ram ? st.st_dev : 0;
 	for (size_t i = 0; w && !ret && i < w->n; i++)
 		for (size_t k = 0; !ret && k < w->w[i].npids; k++)
 			ret = look_at_process(&l, w->w[i].pids[k], err);
 	if (!ret)
 		ret = look_at_pidfiles(&l, err);
-	return ret || written_only ? ret : look_at_sockets(&l, err);
+	if (!ret && !written_only)
+		ret = look_at_sockets(&l, err);
+	free(l.sockets);
+	return ret;
 }

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The files serializer, for a root file system in RAM: the incoming kernel has a copy of it, packed at a
+ * The files serializer, for files in RAM.  A root in RAM: the incoming kernel has a copy of it, packed at a
  * certain moment (run_dir/packed holds it); what has changed since is sent while everything runs, and in
- * the blackout what workloads may have written since the last look.
+ * the blackout what workloads may have written since the last look.  A root on a disk: what lies on tmpfs,
+ * of /run only what workloads use (the rest is the init system's, and made anew by it).
  *
  * Not carried: deletions outside /var, /home, /root, /srv, /opt, /tmp, /run, /mnt (the incoming kernel's root has
  * files of its own), hard links between files (each becomes a file of its own), changes that others
  * than workloads make between the last round and the end of the outgoing kernel.
  */
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <time.h>
 
 #include "lib/cleanup.h"
@@ -64,6 +67,26 @@ static int packed_at(struct kho_env *env, int64_t *out_ns, struct kho_err *err)
 	return *text && !*end ? 0 : kho_fail(err, -EINVAL, "%s: not a time", path);
 }
 
+/* tmpfs mounts that are carried whole when the root is on a disk. */
+static const char *const whole[] = { "/tmp", "/var/tmp", "/dev/shm", "/run/lock" };
+
+static int scan_whole(struct kho_ramroot *f, int64_t since_ns, struct kho_err *err)
+{
+	struct statfs fs;
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < KHO_ARRAY_SIZE(whole); i++)
+		if (!statfs(whole[i], &fs) && fs.f_type == TMPFS_MAGIC)
+			ret = kho_ramroot_scan(f, whole[i], since_ns, false, err);
+	return ret;
+}
+
+static int scan(struct kho_ramroot *f, int64_t since_ns, struct kho_err *err)
+{
+	return f->env->root_in_ram ? kho_ramroot_scan(f, "", since_ns, false, err)
+				   : scan_whole(f, since_ns, err);
+}
+
 static int probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
 	if (!env->root_in_ram)
@@ -80,11 +103,11 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 	int ret = 0;
 
 	*out_more = false;
-	if (!env->root_in_ram)
-		return 0;
 	if (!round || !out.list) {
 		out.next_image = 0;
-		ret = packed_at(env, &out.since_ns, err);
+		out.since_ns = 0;
+		if (env->root_in_ram)
+			ret = packed_at(env, &out.since_ns, err);
 		if (!ret)
 			ret = list_new(err);
 	}
@@ -93,7 +116,7 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 	struct kho_ramroot f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
 	int64_t now = now_ns();
 
-	ret = kho_ramroot_scan(&f, "", out.since_ns, false, err);
+	ret = scan(&f, out.since_ns, err);
 	if (!ret && !round)
 		ret = kho_ramroot_of_workloads(&f, 0, false, err);
 	out.next_image = f.next_image;
@@ -101,7 +124,8 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 	kho_phase(env, "file scan", begin);
 	if (ret < 0 || round)
 		return ret;
-	kho_note(env, "%zu files and directories changed since the root was packed", out.list->n_entry);
+	kho_note(env, env->root_in_ram ? "%zu files and directories changed since the root was packed"
+				       : "%zu files and directories in RAM", out.list->n_entry);
 	ret = kho_pb_pack(&out.list->base, blob, err);
 	return ret ? ret : list_new(err);
 }
@@ -118,13 +142,13 @@ static int freeze(struct kho_env *env, struct kho_err *err)
 {
 	uint64_t begin = kho_clock_us();
 
-	if (!env->root_in_ram)
-		return 0;
 	if (!out.list)
 		return kho_fail(err, -EINVAL, "freeze before preserve");
 	struct kho_ramroot f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
 	int ret = kho_ramroot_of_workloads(&f, out.since_ns, true, err);
 
+	if (!ret && !env->root_in_ram)
+		ret = scan_whole(&f, out.since_ns, err);
 	out.next_image = f.next_image;
 	kho_phase(env, "written files", begin);
 	return ret;
@@ -132,7 +156,8 @@ static int freeze(struct kho_env *env, struct kho_err *err)
 
 static int drain(struct kho_env *env, struct kho_blob *blob, struct kho_err *err)
 {
-	return env->root_in_ram && out.list ? kho_pb_pack(&out.list->base, blob, err) : 0;
+	(void)env;
+	return out.list ? kho_pb_pack(&out.list->base, blob, err) : 0;
 }
 
 static int apply(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)

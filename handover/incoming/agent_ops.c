@@ -181,13 +181,15 @@ int kho_agent_commit(struct kho_agent *a, struct kho_request *rq, struct kho_err
 {
 	const struct kho_machine *m = a->conf->machine;
 	const KhoLink__Commit *c = rq->m->commit;
-	_cleanup_free_ char *path = NULL;
-	int ret = kho_mkdir(a->conf->journal_dir, err);
+	_cleanup_free_ char *dir = NULL, *path = NULL;
+	int ret;
 
+	if (asprintf(&dir, "%s%s", kho_new_root(&a->env), a->conf->journal_dir) < 0 ||
+	    asprintf(&path, "%s/journal", dir) < 0)
+		return kho_fail(err, -ENOMEM, "journal");
+	ret = kho_mkdir(dir, err);
 	if (ret < 0)
 		return ret;
-	if (asprintf(&path, "%s/journal", a->conf->journal_dir) < 0)
-		return kho_fail(err, -ENOMEM, "journal");
 	/*
 	 * the record first: whoever finds COMMITTED must find it, too. It may come again, more
 	 * complete

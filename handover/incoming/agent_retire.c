@@ -312,6 +312,8 @@ static void run_after_commit(struct kho_agent *a)
 	signal(SIGPIPE, SIG_DFL);
 	if (fork())
 		_exit(0);
+	if (*kho_new_root(&a->env) && (chroot(kho_new_root(&a->env)) < 0 || chdir("/") < 0))
+		_exit(126);
 	pid = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (pid >= 0 && write(pid, "0", 1) < 0)
 		_exit(126);
@@ -361,6 +363,10 @@ static void *take_over(void *arg)
 	write_status(a, &r);
 	run_after_commit(a);
 	a->conf->shared->settled = true;
+	if (*kho_new_root(&a->env)) {
+		a->conf->shared->root_on_disk = true;
+		kill(1, SIGRTMIN + KHO_SIG_ENTER);
+	}
 	return NULL;
 }
 

@@ -142,6 +142,8 @@ supervise(pid_t agent_pid, const struct kho_agent_shared *shared, const sigset_t
 
 		if (sig == SIGCHLD)
 			reap(agent_pid, shared);
+		else if (sig == SIGRTMIN + KHO_SIG_ENTER && shared->root_on_disk)
+			kho_init_enter(KHO_NEW_ROOT);
 		else if (sig == SIGUSR1 || sig == SIGRTMIN + 3)
 			kho_init_stop(RB_HALT_SYSTEM);
 		else if (sig == SIGUSR2 || sig == SIGPWR || sig == SIGRTMIN + 4)
@@ -154,8 +156,9 @@ supervise(pid_t agent_pid, const struct kho_agent_shared *shared, const sigset_t
 /* Those of busybox and sysvinit, and systemd's real-time ones. Blocked: taken one by one. */
 static void block_signals(sigset_t *set)
 {
-	const int sigs[] = { SIGCHLD, SIGTERM, SIGINT,	     SIGUSR1,	   SIGUSR2,
-			     SIGPWR,  SIGHUP,  SIGRTMIN + 3, SIGRTMIN + 4, SIGRTMIN + 5 };
+	const int sigs[] = { SIGCHLD, SIGTERM,	    SIGINT,	  SIGUSR1,
+			     SIGUSR2, SIGPWR,	    SIGHUP,	  SIGRTMIN + 3,
+			     SIGRTMIN + 4, SIGRTMIN + 5, SIGRTMIN + KHO_SIG_ENTER };
 
 	sigemptyset(set);
 	for (size_t i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)

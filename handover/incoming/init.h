@@ -41,4 +41,10 @@ int kho_init_module(struct kho_err *err) __must_check;
 /* Orderly end: processes, file systems, then reboot(2) with cmd. Never returns. */
 void kho_init_stop(int cmd) __attribute__((noreturn));
 
+/*
+ * Become the init system of the carried root, which is mounted at root: free this one, make that one "/",
+ * run its /sbin/init. Returns only when that failed, having said why.
+ */
+void kho_init_enter(const char *root);
+
 #endif

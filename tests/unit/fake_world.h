@@ -155,6 +155,7 @@ static int act(const char *op, const char *name, struct kho_err *err)
 							fl,                                        \
 							needs_,                                    \
 							NULL,                                      \
+							NULL,                                      \
 							id##_probe,                                \
 							id##_preserve,                             \
 							id##_unpreserve,                           \
