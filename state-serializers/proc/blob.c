@@ -7,6 +7,7 @@
 
 #include "lib/cleanup.h"
 #include "state-serializers/proc/img.h"
+#include "state-serializers/proc/outside.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/tree.h"
 #include "state-serializers/proc.pb-c.h"
@@ -38,7 +39,8 @@ static int all_numbers(const struct kho_workload *w, KhoProc__PlanWorkload *p)
 	return 0;
 }
 
-static int plan_one(const struct kho_workload *w, KhoProc__PlanWorkload *p)
+static int plan_one(struct kho_env *env, const struct kho_workload *w, KhoProc__PlanWorkload *p,
+		    struct kho_err *err)
 {
 	static char empty[] = "";
 
@@ -57,7 +59,9 @@ static int plan_one(const struct kho_workload *w, KhoProc__PlanWorkload *p)
 		p->health_expect.data = (uint8_t *)w->health_expect;
 		p->health_expect.len = strlen(w->health_expect);
 	}
-	return all_numbers(w, p);
+	if (all_numbers(w, p))
+		return kho_fail(err, -ENOMEM, "describe processes: out of memory");
+	return kho_outside_collect("", env->run_dir, w, p, err);
 }
 
 int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
@@ -66,20 +70,24 @@ int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err
 	_cleanup_free_ KhoProc__PlanWorkload *w = calloc(n + 1, sizeof(*w));
 	_cleanup_free_ KhoProc__PlanWorkload **p = calloc(n + 1, sizeof(*p));
 	KhoProc__Plan plan = KHO_PROC__PLAN__INIT;
-	int rc = w && p ? 0 : -ENOMEM;
+	int rc = w && p ? kho_outside_names("", &plan, err)
+			: kho_fail(err, -ENOMEM, "describe processes: out of memory");
 
 	for (size_t i = 0; !rc && i < n; i++) {
 		p[i] = &w[i];
-		rc = plan_one(&env->workloads->w[i], &w[i]);
+		rc = plan_one(env, &env->workloads->w[i], &w[i], err);
 		plan.n_workloads++;
 	}
 	plan.revision = 1;
 	plan.workloads = p;
 	plan.pid_max = (uint32_t)kho_kernel_number("pid_max");
-	rc = rc ? kho_fail(err, rc, "describe processes: out of memory")
-		: pack(&plan.base, out, err);
-	for (size_t i = 0; i < plan.n_workloads; i++)
+	if (!rc)
+		rc = pack(&plan.base, out, err);
+	for (size_t i = 0; i < plan.n_workloads; i++) {
 		free(w[i].pids);
+		kho_outside_plan_done(&w[i]);
+	}
+	kho_outside_names_done(&plan);
 	return rc;
 }
 

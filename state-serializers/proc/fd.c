@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "state-serializers/proc/outside.h"
 #include "state-serializers/proc/probe.h"
 
 __attribute__((format(printf, 4, 5))) static void say(struct kho_fd_verdict *v,
@@ -117,9 +118,9 @@ static void unix_socket(const struct kho_probe *p, const struct kho_sock *s,
 	if (!s->peer || in_tree(p, s->peer))
 		return;
 	peer = kho_socks_find(&p->socks, s->peer);
+	if (kho_outside_of(peer) != KHO_OUTSIDE_FOREIGN)
+		return;
 	name = peer && peer->name ? peer->name : "a process";
-	if (strstr(name, "systemd/journal"))
-		fix = "StandardOutput=append:FILE and StandardError=append:FILE in the unit";
 	say(v, KHO_V_NO, fix, "a UNIX socket connected to %s outside of the workload", name);
 }
 

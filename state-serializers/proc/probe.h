@@ -27,6 +27,7 @@ enum kho_sock_kind {
 struct kho_sock {
 	uint64_t ino;
 	enum kho_sock_kind kind;
+	int type;      /* UNIX: SOCK_STREAM ... */
 	uint64_t peer; /* UNIX: inode of the other end, 0 = none or not known */
 	char *name;    /* UNIX: path or @abstract, or NULL */
 };

@@ -1,7 +1,8 @@
 LIB_SRCS += state-serializers/proc.c $(addprefix state-serializers/proc/,criu.c img.c pagemap.c role.c tree.c dump.c blob.c \
-	stream.c undo.c restore.c lazy.c lazy_start.c blocks.c health.c modules.c selftest.c selftest_child.c probe.c probe_task.c fd.c sock.c)
+	stream.c undo.c restore.c lazy.c lazy_start.c blocks.c health.c modules.c selftest.c selftest_child.c probe.c probe_task.c fd.c sock.c \
+	outside.c outside_in.c relay.c)
 PROTOS += state-serializers/proc.proto state-serializers/proc/criu_rpc.proto state-serializers/proc/criu_img.proto
 PKGS += libprotobuf-c libkmod libmnl
 PROGS += proc-bench
 proc-bench_SRCS := tests/bench/proc_bench.c
-UNIT += proc_test
+UNIT += proc_test relay

@@ -13,6 +13,8 @@
 #include "lib/io.h"
 #include "state-serializers/proc/probe.h"
 
+#define UNIX_TYPE_WORD 4
+
 static const struct table {
 	const char *file;
 	enum kho_sock_kind kind;
@@ -45,8 +47,11 @@ static int add_line(struct kho_socks *out, const struct table *t, char *line)
 	struct kho_sock s = { .kind = t->kind };
 	char *save = NULL, *word = strtok_r(line, " ", &save);
 
-	for (int i = 0; word && i < t->inode_word; i++)
+	for (int i = 0; word && i < t->inode_word; i++) {
+		if (t->kind == KHO_SOCK_UNIX && i == UNIX_TYPE_WORD)
+			s.type = (int)strtol(word, NULL, 16);
 		word = strtok_r(NULL, " ", &save);
+	}
 	if (!word)
 		return 0;
 	s.ino = strtoull(word, NULL, 10);
