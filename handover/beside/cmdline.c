@@ -20,8 +20,12 @@ static const struct {
 			      "wait for a CPU not parked" },
 	{ "pci=off", "no configuration access: every function still belongs to the outgoing "
 		     "kernel; the module has its own bridge" },
-	{ "8250.nr_uarts=0", "probing the serial ports would switch off the outgoing kernel's "
-			     "console" },
+	{ "8250.nr_uarts=4", "the driver has to be there for the ports that this kernel may have "
+			     "when it is alone" },
+	{ "reserve=0x3f8,8,0x2f8,8,0x3e8,8,0x2e8,8",
+	  "and keeps its hands off until then: probing would switch off the outgoing kernel's "
+	  "console" },
+	{ "console=tty0", "for the same reason: else the first serial port becomes the console" },
 	{ "no_ipi_broadcast=1", "an all-but-self IPI would reach the CPUs of the other kernel" },
 	{ "tsc=reliable", "there is no other clock to watch it with; both kernels count on one "
 			  "TSC" },

@@ -38,6 +38,7 @@ static void beat_once(struct kho_region *r)
 	WRITE_ONCE(s->mem_total_kib, (u64)totalram_pages() << (PAGE_SHIFT - 10));
 	WRITE_ONCE(s->heartbeat_tsc, tsc);
 	smp_store_release(&s->heartbeat, s->heartbeat + 1);
+	kho_platform_beat(r);
 	if (r->self == KHO_SIDE_OUTGOING)
 		WRITE_ONCE(r->ledger->realtime_offset_us, realtime_offset_us(tsc));
 }
@@ -75,6 +76,7 @@ static void beat(struct timer_list *t)
 			beat_once(r);
 			watch_peer(r);
 		}
+	kho_platform_watch();
 	rcu_read_unlock();
 	mod_timer(&timer, jiffies + msecs_to_jiffies(KHO_HEARTBEAT_MS));
 }

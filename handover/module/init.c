@@ -205,6 +205,7 @@ static int ledger(struct kho_region *r, const struct kho_ioc_region_init *a)
 		ret = -ENOSPC;
 	if (ret)
 		return ret;
+	kho_platform_fill(&l->platform);
 	l->bytes = at;
 	l->side[KHO_SIDE_OUTGOING].id = kho_instance_id;
 	l->side[KHO_SIDE_OUTGOING].generation = kho_generation;

@@ -159,6 +159,18 @@ void __noreturn kho_leave(struct kho_region *r, u32 state);	/* this CPU, to the 
 int kho_leave_setup(void);
 void kho_leave_cleanup(void);
 
+/* --- platform.c: reset, power off; rtc.c, serial.c: what this kernel opens when it is alone; dmesg.c --- */
+void kho_platform_fill(struct kho_ledger_platform *p);	/* of a region that is being made */
+void kho_platform_beat(struct kho_region *r);
+void kho_platform_watch(void);
+const struct kho_ledger_platform *kho_platform(void);	/* of the machine, as the ledger told us */
+int kho_platform_setup(void);
+void kho_platform_cleanup(void);
+void kho_rtc_open(void);
+void kho_serial_fill(struct kho_ledger_platform *p);
+void kho_serial_open(void);
+void kho_dmesg_write(struct kho_region *r);
+
 /* --- doorbell.c, link.c, ping.c --- */
 int kho_doorbell_open(void);
 void kho_doorbell_close(void);

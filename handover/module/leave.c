@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * How a kernel ends that is not alone on the machine: its last CPU goes to a park page instead of
- * resetting, halting or powering off what it shares with another kernel.
+ * resetting, halting or powering off what it shares with another kernel.  (One that is alone:
+ * platform.c.)
  *   RETIRE             asked for, everything else given away before
  *   reboot, poweroff   the reboot notifier parks the other CPUs, the syscore shutdown the last one
  *   emergency restart  a message dumper is the last thing called before the machine's reset code
@@ -54,6 +55,7 @@ static void __noreturn leave_cpu(struct kho_region *r)
 void __noreturn kho_leave(struct kho_region *r, u32 state)
 {
 	local_irq_disable();
+	kho_dmesg_write(r);
 	WRITE_ONCE(kho_self(r)->doorbell_vector, 0);
 	smp_store_release(&kho_self(r)->state, state);
 	leave_cpu(r);
@@ -195,6 +197,8 @@ static void on_dump(struct kmsg_dumper *d, struct kmsg_dump_detail *detail)
 {
 	struct kho_region *r = way_out();
 
+	if (detail->reason == KMSG_DUMP_PANIC && kho_live(&kho_down))
+		kho_dmesg_write(&kho_down);
 	if (detail->reason == KMSG_DUMP_EMERG && r)
 		kho_leave(r, KHO_STATE_HALTED);
 }

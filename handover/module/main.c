@@ -245,6 +245,7 @@ static const struct part {
 	{ NULL, kho_doorbell_close },
 	{ kho_region_setup, kho_region_cleanup },
 	{ kho_cpu_setup, kho_cpu_cleanup },
+	{ kho_platform_setup, kho_platform_cleanup },
 	{ kho_leave_setup, kho_leave_cleanup },
 	{ kho_beat_setup, kho_beat_cleanup },
 	{ kho_proc_setup, kho_proc_cleanup },

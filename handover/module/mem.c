@@ -455,7 +455,8 @@ int kho_mem_mmap(struct file *f, struct vm_area_struct *vma)
 		return -EINVAL;
 	ok = kho_live(&kho_up) && within(phys, len, kho_up.bulk_base, kho_up.bulk_bytes);
 	if (kho_live(&kho_up) && !(vma->vm_flags & VM_WRITE) &&
-	    within(phys, len, kho_up.base + KHO_OFF_LEDGER, KHO_LEDGER_BYTES)) {
+	    (within(phys, len, kho_up.base + KHO_OFF_LEDGER, KHO_LEDGER_BYTES) ||
+	     within(phys, len, kho_up.base + KHO_OFF_DMESG, KHO_DMESG_BYTES))) {
 		ok = true;
 		vm_flags_clear(vma, VM_MAYWRITE);
 	}

@@ -166,6 +166,6 @@ struct kho_ioc_ping {
  * blocks at the end (EAGAIN with O_NONBLOCK), 0 at the end when that kernel is in a terminal state.
  *
  * mmap of /dev/khoctl: offset = physical address, inside a taken range, or (for an incoming kernel)
- * inside its own bulk area, or (read-only, KHO_LEDGER_BYTES at most) the ledger of the region it lives in.
+ * inside its own bulk area, or (read-only) the ledger or struct kho_dmesg of the region it lives in.
  */
 #endif

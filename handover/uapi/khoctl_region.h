@@ -24,7 +24,7 @@
 #endif
 
 #define KHO_REGION_MAGIC	0x4e4f494745524f4bULL	/* "KOREGION", little endian */
-#define KHO_REGION_REVISION	2
+#define KHO_REGION_REVISION	3
 
 /* --- offsets in the head of the region --- */
 #define KHO_OFF_PARK		0x00000	/* park page; first byte = ACPI reset vector */
@@ -40,6 +40,7 @@
 #define KHO_ACPI_BYTES		0x10000
 #define KHO_OFF_BOOT_PARAMS	0x40000	/* struct boot_params (4 KiB) */
 #define KHO_OFF_CMDLINE		0x41000	/* command line (4 KiB) */
+#define KHO_OFF_SETUP_DATA	0x42000	/* struct setup_data: the seed of its random numbers (4 KiB) */
 #define KHO_OFF_CONSOLE		0x50000	/* struct kho_console_ring: incoming kernel's messages */
 #define KHO_CONSOLE_BYTES	0x20000
 #define KHO_OFF_RECORD		0x70000	/* error record: what a kernel says when it ends before its module is loaded */
@@ -47,6 +48,8 @@
 #define KHO_OFF_RING_DOWN	0x80000	/* struct kho_ring: outgoing -> incoming */
 #define KHO_OFF_RING_UP		0xc0000	/* struct kho_ring: incoming -> outgoing */
 #define KHO_RING_BYTES		0x40000
+#define KHO_OFF_DMESG		0x100000	/* struct kho_dmesg: the outgoing kernel's log, when it ends */
+#define KHO_DMESG_BYTES		0x100000
 #define KHO_HEAD_BYTES		0x200000
 
 /*
@@ -179,6 +182,45 @@ struct kho_ledger_window {
 	__u32 pad0;
 };
 
+/* A register as ACPI describes it (generic address); address 0: there is none. */
+struct kho_ledger_gas {
+	__u64 address;
+	__u8  space, bit_width, bit_offset, access;	/* space: 0 memory, 1 I/O */
+	__u32 pad0;
+};
+
+/* A serial port of the first kernel's, as the 8250 driver had it; iobase 0: none. */
+struct kho_ledger_uart {
+	__u16 iobase;
+	__u8  console;		/* 1 = the kernel's messages go there */
+	__u8  pad0;
+	__u32 baud;		/* of the console */
+	__u32 uartclk;
+	__u32 pad1;
+};
+#define KHO_UARTS		4	/* ttyS0 ... */
+
+/*
+ * What the machine's firmware tables say of its end, its clock and its serial ports: read by the kernel that firmware booted,
+ * passed on by the others, used by a kernel as soon as it is alone.
+ */
+#define KHO_PLATFORM_RESET	(1u << 0)	/* `reset` and `reset_value` reset it */
+#define KHO_PLATFORM_POWER_OFF	(1u << 1)	/* the sleep types are those of _S5 */
+#define KHO_PLATFORM_RTC	(1u << 2)	/* there is a CMOS clock */
+#define KHO_PLATFORM_BUTTON	(1u << 3)	/* the power button is a fixed event of the PM1 registers */
+struct kho_ledger_platform {
+	__u32 flags;		/* C: KHO_PLATFORM_* */
+	__s32 panic_timeout;	/* O: seconds from a panic to a restart, as in kernel.panic */
+	__u8  reset_value;	/* C, as all that follows */
+	__u8  sleep_type_a, sleep_type_b;
+	__u8  century;		/* CMOS register of the century, or 0 */
+	__u32 pad0;
+	struct kho_ledger_gas reset, pm1a_event, pm1b_event, pm1a_control, pm1b_control;
+	struct kho_ledger_gas gpe0, gpe1;			/* status, then enable registers, like the event blocks */
+	struct kho_ledger_gas sleep_control, sleep_status;	/* instead of PM1 where ACPI is hardware-reduced */
+	struct kho_ledger_uart uart[KHO_UARTS];
+};
+
 /* Where a table lies: offset from the ledger's first byte, count of entries. */
 struct kho_ledger_table {
 	__u32 off, count;
@@ -202,7 +244,8 @@ struct kho_ledger {
 	struct kho_ledger_table pci;	/* struct kho_ledger_pci */
 	struct kho_ledger_table given;	/* O: struct kho_ledger_range: further memory that the incoming kernel may adopt at once;
 					 * all entries are there from the start, bytes 0 = not in use, bytes written last */
-	__u8 pad1[512 - 120];
+	struct kho_ledger_platform platform;
+	__u8 pad1[512 - 120 - 224];
 	struct kho_ledger_side side[2];	/* [KHO_SIDE_OUTGOING], [KHO_SIDE_INCOMING] */
 };
 
@@ -233,6 +276,13 @@ struct kho_console_ring {
 	__u8  data[KHO_CONSOLE_BYTES - 4096];
 };
 
+/* The log of an outgoing kernel that ends in whatever way it can still speak in: text, oldest line first. */
+struct kho_dmesg {
+	__u64 bytes;		/* O, written last; 0: nothing yet */
+	__u8  pad0[4096 - 8];
+	__u8  data[KHO_DMESG_BYTES - 4096];
+};
+
 #ifdef __cplusplus
 #define KHO_ASSERT(c, m) static_assert(c, m)
 #else
@@ -240,6 +290,8 @@ struct kho_console_ring {
 #endif
 KHO_ASSERT(sizeof(struct kho_ledger_side) == 512, "ledger side");
 KHO_ASSERT(sizeof(struct kho_ledger) == 512 + 2 * 512, "ledger");
+KHO_ASSERT(sizeof(struct kho_ledger_platform) == 224, "ledger platform");
+KHO_ASSERT(sizeof(struct kho_dmesg) == KHO_DMESG_BYTES, "dmesg");
 KHO_ASSERT(sizeof(struct kho_ledger_cpu) == 16, "ledger cpu");
 KHO_ASSERT(sizeof(struct kho_ledger_pci) == 8, "ledger pci");
 KHO_ASSERT(sizeof(struct kho_ledger_ecam) == 16, "ledger ecam");
