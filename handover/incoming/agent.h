@@ -30,6 +30,8 @@ struct kho_machine {
 	const void *(*map_bulk)(void *arg, uint64_t bytes, struct kho_err *err);
 	/* The ledger of our region, to read; NULL with err. */
 	const volatile struct kho_ledger *(*ledger)(void *arg, struct kho_err *err);
+	/* What the outgoing kernel writes when it ends, to read; NULL with err. May be NULL: none. */
+	const volatile struct kho_dmesg *(*dmesg)(void *arg, struct kho_err *err);
 	/* Does this kernel already know the memory block at base? */
 	bool (*block_present)(void *arg, uint64_t base);
 	uint64_t block_bytes;

@@ -109,6 +109,10 @@ kho_request_fn kho_agent_file_put, kho_agent_file_begin, kho_agent_file_chunk, k
 /* Drop all unfinished files. */
 void kho_agent_files_drop(struct kho_agent *a);
 
+/* agent_log.c */
+/* Keep the ended outgoing kernel's log as a file beside the journal; a failure is told. */
+void kho_agent_keep_log(struct kho_agent *a, uint32_t generation, const char *release);
+
 /* agent_retire.c */
 kho_request_fn kho_agent_retiring;
 /* Start waiting for the outgoing kernel's end and then take over; once. */

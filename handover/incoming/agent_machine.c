@@ -67,6 +67,13 @@ static const volatile struct kho_ledger *real_ledger(void *arg, struct kho_err *
 	return kho_dev_map(r->fd, r->base + KHO_OFF_LEDGER, KHO_LEDGER_BYTES, false, err);
 }
 
+static const volatile struct kho_dmesg *real_dmesg(void *arg, struct kho_err *err)
+{
+	struct real *r = arg;
+
+	return kho_dev_map(r->fd, r->base + KHO_OFF_DMESG, KHO_DMESG_BYTES, false, err);
+}
+
 /* --- memory blocks --- */
 
 static bool real_block_present(void *arg, uint64_t base)
@@ -210,6 +217,7 @@ int kho_machine_init(struct kho_machine *m, int dev_fd, struct kho_err *err)
 		.state = real_state,
 		.map_bulk = real_map_bulk,
 		.ledger = real_ledger,
+		.dmesg = real_dmesg,
 		.block_present = real_block_present,
 		.block_bytes = info.memory_block_bytes,
 		.grown = real_grown,

@@ -360,6 +360,8 @@ static void *take_over(void *arg)
 		a->conf->say("%s is %s: its CPUs and memory stay where they are", r.outgoing,
 			     r.how);
 	}
+	if (l)
+		kho_agent_keep_log(a, l->side[KHO_SIDE_OUTGOING].generation, r.outgoing);
 	write_status(a, &r);
 	run_after_commit(a);
 	a->conf->shared->settled = true;
