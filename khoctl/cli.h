@@ -36,7 +36,7 @@ enum kho_verb_id {
 struct kho_cli {
 	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec;
 	uint64_t memory;
-	bool dry_run, yes, follow, json, help;
+	bool dry_run, yes, follow, after_boot, json, help;
 	char **args; /* positional */
 	int nargs;
 };
@@ -87,6 +87,12 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c);
 
 /* A failure to make a plan or to begin: refused, unless khoctl itself is at fault. */
 enum kho_exit kho_cli_refusal(int rc);
+
+/*
+ * khoctl status --after-boot: when a reset of the machine has cut an upgrade, write that and what
+ * it has cost into the journal, and drop logs of kernels of long ago. An exit code.
+ */
+int kho_after_boot(const struct kho_cli *c);
 
 /* Outcome of an upgrade -> exit code. */
 enum kho_exit kho_cli_exit(enum kho_outcome o);

@@ -4,12 +4,12 @@ _khoctl()
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} opts=
 
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W "check upgrade status list console rollback image report version help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "check upgrade status list console rollback image report log version help" -- "$cur")
 		return
 	fi
 	case $prev in
 	--to)
-		mapfile -t COMPREPLY < <(compgen -W "latest" -- "$cur"; compgen -f -- "${cur:-/boot/vmlinuz}")
+		mapfile -t COMPREPLY < <(cd /boot && compgen -W "latest previous $(compgen -G 'vmlinuz-*' | sed s/vmlinuz-//)" -- "$cur"; compgen -f -- "$cur")
 		return ;;
 	--sysroot)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
@@ -24,12 +24,13 @@ _khoctl()
 	case ${COMP_WORDS[1]} in
 	check) opts=" --to --engine --memory --cmdline --sysroot --json --help" ;;
 	upgrade) opts=" --to --engine --memory --cmdline --dry-run --yes --hold-before --exec --sysroot --json --help" ;;
-	status) opts=" --follow --json --help" ;;
+	status) opts=" --follow --after-boot --json --help" ;;
 	list) opts=" --sysroot --json --help" ;;
 	console) opts=" --json --help" ;;
 	rollback) opts=" --yes --json --help" ;;
 	image) opts="show --json --help" ;;
 	report) opts=" --json --help" ;;
+	log) opts=" --sysroot --json --help" ;;
 	version) opts=" --json --help" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")

@@ -82,8 +82,9 @@ void kho_usage_completion(FILE *f)
 	for (int v = 0; v < KHO_NVERBS; v++)
 		fprintf(f, "%s ", kho_verbs[v].name);
 	fputs("help\" -- \"$cur\")\n\t\treturn\n\tfi\n\tcase $prev in\n\t--to)\n"
-	      "\t\tmapfile -t COMPREPLY < <(compgen -W \"latest\" -- \"$cur\"; compgen -f -- "
-	      "\"${cur:-/boot/vmlinuz}\")\n\t\treturn ;;\n"
+	      "\t\tmapfile -t COMPREPLY < <(cd /boot && compgen -W \"latest previous "
+	      "$(compgen -G 'vmlinuz-*' | sed s/vmlinuz-//)\" -- \"$cur\"; compgen -f -- "
+	      "\"$cur\")\n\t\treturn ;;\n"
 	      "\t--sysroot)\n\t\tmapfile -t COMPREPLY < <(compgen -d -- \"$cur\")\n\t\treturn ;;\n"
 	      "\tshow)\n\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n\t\treturn ;;\n"
 	      "\t--hold-before)\n\t\tmapfile -t COMPREPLY < <(compgen -W \"",

@@ -62,6 +62,8 @@ static pid_t scan(struct kho_past *p)
 			pid = (pid_t)kho_json_get_int(o, "pid");
 		else if (!strcmp(kind, "signed"))
 			p->is_signed = true;
+		else if (!strcmp(kind, "reset"))
+			p->lost = kho_json_get_str(o, "lost");
 		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "state"), "begin")) {
 			snprintf(p->step, sizeof(p->step), "%s", kho_json_get_str(o, "step"));
 			p->undoing = !strcmp(kho_json_get_str(o, "act"), "undo");
@@ -107,7 +109,7 @@ void kho_past_read(struct kho_past *p)
 {
 	char step[32];
 
-	*p = (struct kho_past){ .pid = kho_lock_holder(KHO_RUN_DIR, step) };
+	*p = (struct kho_past){ .pid = kho_lock_holder(KHO_RUN_DIR, step), .lost = "" };
 	if (kho_journal_read(KHO_RUN_DIR, KHO_STATE_DIR, &p->records, NULL, NULL) == 0) {
 		p->report = kho_report_of_journal(p->records);
 		p->author = scan(p);

@@ -33,6 +33,8 @@ static struct json_object *gather(const struct kho_past *p)
 	}
 	kho_json_str(o, "outcome", known && !running ? kho_json_get_str(p->report, "outcome") : "");
 	kho_json_str(o, "msg", known && !running ? kho_json_get_str(p->report, "msg") : "");
+	if (p->state == KHO_PAST_REBOOTED)
+		kho_json_str(o, "lost", p->lost);
 	kho_json_str(o, "next", kho_past_advice(p));
 	return o;
 }
@@ -50,7 +52,8 @@ static void print_state(const struct kho_past *p)
 	else if (p->state == KHO_PAST_HANDED)
 		printf("committed, and then khoctl died on this kernel");
 	else if (p->state == KHO_PAST_REBOOTED)
-		printf("interrupted by a restart of the machine; nothing is left to undo");
+		printf("interrupted by a restart of the machine; nothing is left to undo%s%s",
+		       *p->lost ? "; " : "", p->lost);
 	else
 		printf("%s%s%s", kho_json_get_str(p->report, "outcome"), *msg ? ": " : "", msg);
 }
@@ -115,6 +118,12 @@ int kho_verb_status(const struct kho_cli *c)
 	_cleanup_past_ struct kho_past p;
 	struct kho_watch w;
 
+	if (c->after_boot) {
+		int rc = kho_after_boot(c);
+
+		if (rc)
+			return rc;
+	}
 	kho_past_read(&p);
 	if (c->follow && p.state == KHO_PAST_RUNNING) {
 		kho_watch_init(&w, c);

@@ -188,7 +188,7 @@ int kho_verb_upgrade(const struct kho_cli *c)
 	int hold = c->hold_before ? kho_step_find(c->hold_before) : 0;
 
 	if (!c->to)
-		return usage(c, "--to FILE (or --to latest) is missing");
+		return usage(c, "--to KERNEL (latest, previous, a release or a file) is missing");
 	if (c->sysroot && !c->dry_run)
 		return usage(c, "--sysroot is for --dry-run only");
 	if (c->exec && !c->hold_before)

@@ -128,6 +128,10 @@ static int set_value(const struct place *at, const struct kho_conf_key *k, const
 		return kho_parse_size(value, field)
 			       ? 0
 			       : bad(at, k, value, "want a size like 512M or 2G", err);
+	case KHO_CONF_BOOL:
+		*(bool *)field = !strcmp(value, "yes");
+		return *(bool *)field || !strcmp(value, "no") ? 0
+							      : bad(at, k, value, "want yes or no", err);
 	case KHO_CONF_UINT:
 		errno = 0;
 		*(uint64_t *)field = strtoull(value, &end, 10);

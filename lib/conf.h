@@ -16,6 +16,7 @@ enum kho_conf_type {
 	KHO_CONF_DURATION, /* uint64_t: microseconds ("2s", "250ms") */
 	KHO_CONF_SIZE,	   /* uint64_t: bytes ("512M") */
 	KHO_CONF_UINT,	   /* uint64_t */
+	KHO_CONF_BOOL,	   /* bool: "yes" or "no" */
 	KHO_CONF_PATHS,	   /* char **: NULL-terminated; the key may be repeated */
 };
 

@@ -50,20 +50,32 @@ int kho_journal_create(const char *run_dir, const char *state_dir, struct kho_jo
 	return 0;
 }
 
+/* The record's bytes, malloc'd; *out_len of them. */
+static char *encode(struct json_object *record, size_t *out_len)
+{
+	size_t len;
+	const char *text = json_object_to_json_string_length(
+		record, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+	uint32_t head[2] = { htole32((uint32_t)len), htole32(kho_crc32(text, len)) };
+	char *buf = malloc(len + 8);
+
+	if (!buf)
+		return NULL;
+	memcpy(buf, head, 8);
+	memcpy(buf + 8, text, len);
+	*out_len = len + 8;
+	return buf;
+}
+
 int kho_journal_add(struct kho_journal *j, struct json_object *record, struct kho_err *err)
 {
 	_cleanup_json_ struct json_object *own = record;
-	size_t len;
-	const char *text = json_object_to_json_string_length(
-		own, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-	_cleanup_free_ char *buf = malloc(len + 8);
-	uint32_t head[2] = { htole32((uint32_t)len), htole32(kho_crc32(text, len)) };
+	size_t len = 0;
+	_cleanup_free_ char *buf = encode(own, &len);
 
 	if (!buf)
 		return kho_fail(err, -ENOMEM, "journal: out of memory");
-	memcpy(buf, head, 8);
-	memcpy(buf + 8, text, len);
-	return kho_logfile_append(j->file, buf, len + 8, true, err);
+	return kho_logfile_append(j->file, buf, len, true, err);
 }
 
 struct kho_logfile *kho_journal_file(struct kho_journal *j)
@@ -153,6 +165,29 @@ int kho_journal_resume(const char *run_dir, const char *state_dir, struct kho_jo
 	}
 	*out = j;
 	return 0;
+}
+
+int kho_journal_note(const char *state_dir, struct json_object *record, struct kho_err *err)
+{
+	_cleanup_json_ struct json_object *own = record, *records = NULL;
+	_cleanup_free_ char *path = NULL, *text = NULL, *more = NULL;
+	size_t len, good, add = 0;
+	_cleanup_free_ char *buf = encode(own, &add);
+	int rc;
+
+	if (!buf || asprintf(&path, "%s/%s", state_dir, KHO_JOURNAL_NAME) < 0)
+		return kho_fail(err, -ENOMEM, "journal: out of memory");
+	rc = kho_read_file(path, JOURNAL_MAX, &text, &len, err);
+	if (rc == 0)
+		rc = parse(text, len, &records, &good, err);
+	if (rc < 0)
+		return rc;
+	more = realloc(text, good + add);
+	if (!more)
+		return kho_fail(err, -ENOMEM, "journal: out of memory");
+	text = NULL;
+	memcpy(more + good, buf, add);
+	return kho_write_file(path, more, good + add, err);
 }
 
 int kho_journal_read(const char *run_dir, const char *state_dir, struct json_object **out,

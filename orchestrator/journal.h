@@ -24,6 +24,12 @@ int kho_journal_create(const char *run_dir, const char *state_dir, struct kho_jo
 /* Go on in the one in run_dir, whose process has died; a torn tail is cut off, the disk is away. */
 int kho_journal_resume(const char *run_dir, const char *state_dir, struct kho_journal **out,
 		       struct kho_err *err) __must_check;
+/*
+ * Append one record (takes the reference) to the copy in state_dir alone: what is learnt when the machine
+ * has restarted. A torn tail is cut off. -ENOENT: there is none.
+ */
+int kho_journal_note(const char *state_dir, struct json_object *record,
+		     struct kho_err *err) __must_check;
 /* Append a record (takes the reference) and sync it, unless the disk is away. Thread-safe. */
 int kho_journal_add(struct kho_journal *j, struct json_object *record,
 		    struct kho_err *err) __must_check;

@@ -5,7 +5,6 @@
  */
 #include "orchestrator/plan.h"
 
-#include <dirent.h>
 #include <string.h>
 
 #include "lib/cleanup.h"
@@ -29,6 +28,8 @@ static const struct kho_conf_key config_keys[] = {
 	K("memory", KHO_CONF_SIZE, memory),
 	K("precopy-rounds", KHO_CONF_UINT, precopy_rounds),
 	K("disk-store", KHO_CONF_SIZE, disk_store),
+	K("boot-default", KHO_CONF_BOOL, boot_default),
+	K("upgrade-on-install", KHO_CONF_BOOL, upgrade_on_install),
 	{ 0 },
 };
 
@@ -39,35 +40,6 @@ int kho_plan_running(const char *sysroot, char **out, struct kho_err *err)
 	if (!path)
 		return kho_fail(err, -ENOMEM, "running release: out of memory");
 	return kho_read_line(path, out, err);
-}
-
-int kho_plan_latest(const char *sysroot, const char *running, char **out, struct kho_err *err)
-{
-	_cleanup_free_ char *boot = kho_sysroot_path(sysroot, "/boot");
-	_cleanup_closedir_ DIR *dir = boot ? opendir(boot) : NULL;
-	_cleanup_free_ char *best = NULL;
-	struct dirent *d;
-
-	if (!dir)
-		return kho_fail_errno(err, "open %s", boot ? boot : "/boot");
-	while ((d = readdir(dir))) {
-		const char *release = d->d_name + strlen("vmlinuz-");
-
-		if (strncmp(d->d_name, "vmlinuz-", strlen("vmlinuz-")) || !strcmp(release, running))
-			continue;
-		if (best && kho_version_cmp(release, best) <= 0)
-			continue;
-		free(best);
-		best = strdup(release);
-	}
-	if (!best)
-		return kho_fail(err, -ENOENT,
-				"no other kernel in %s than the running %s; install one (apt "
-				"install linux-image-amd64) or name it with --to FILE",
-				boot, running);
-	if (asprintf(out, "%s/vmlinuz-%s", boot, best) < 0)
-		return kho_fail(err, -ENOMEM, "latest kernel: out of memory");
-	return 0;
 }
 
 static int load_config(struct kho_plan *p, struct kho_err *err)
@@ -90,24 +62,11 @@ static int load_config(struct kho_plan *p, struct kho_err *err)
 	return rc;
 }
 
-/* A target named by the operator is a path of this system; "latest" and all else lies below the
- * sysroot. */
 static int find_image(struct kho_plan *p, const char *to, struct kho_err *err)
 {
-	int rc;
+	int rc = kho_plan_target(&p->world, p->sysroot, p->from, to, &p->image_path, err);
 
-	if (!strcmp(to, "latest")) {
-		rc = kho_plan_latest(p->sysroot, p->from, &p->image_path, err);
-		if (rc < 0)
-			return rc;
-	} else {
-		_cleanup_free_ char *below = kho_sysroot_path(p->sysroot, to);
-
-		p->image_path = strdup(below && kho_exists(below) ? below : to);
-		if (!p->image_path)
-			return kho_fail(err, -ENOMEM, "find %s: out of memory", to);
-	}
-	return kho_bzimage_read(p->image_path, &p->image, err);
+	return rc < 0 ? rc : kho_bzimage_read(p->image_path, &p->image, err);
 }
 
 static int find_modules(struct kho_plan *p)

@@ -26,7 +26,7 @@ struct kho_world {
 /* argv; strings are borrowed until the plan is freed. */
 struct kho_plan_request {
 	const char *sysroot; /* "" or a recorded tree */
-	const char *to;	     /* image, or "latest" */
+	const char *to;	     /* what kho_plan_target understands */
 	const char *engine;  /* "auto" (or NULL) or a name */
 	const char *cmdline; /* more words for the incoming kernel, or NULL */
 	uint64_t memory;     /* bytes, instead of the configuration's; 0: as configured */
@@ -37,6 +37,7 @@ struct kho_config {
 	char *engine, *initrd, *cmdline, *after_commit;
 	char **extra_files;
 	uint64_t cpus_before_freeze, memory, precopy_rounds, disk_store;
+	bool boot_default, upgrade_on_install; /* for integration/, which reads them itself */
 };
 
 struct kho_plan {
@@ -80,7 +81,16 @@ int kho_plan_refusal(const struct kho_plan *p, struct kho_err *err) __must_check
 /* The plan as JSON object; the text form is made from this one, so both tell the same facts. */
 struct json_object *kho_plan_json(const struct kho_plan *p);
 
-/* Path (below sysroot) of the newest /boot/vmlinuz-* that is not the running release; malloc'd. */
+/*
+ * Path of the image that `to` means, malloc'd: "latest" (kho_plan_latest), "previous" (the one the
+ * running kernel came from, by the journal), a release in /boot, or a file, which may lie outside
+ * of the sysroot.
+ */
+int kho_plan_target(const struct kho_world *w, const char *sysroot, const char *running,
+		    const char *to, char **out, struct kho_err *err) __must_check;
+
+/* Path (below sysroot) of the newest /boot/vmlinuz-*, if it is newer than the running release;
+ * malloc'd. */
 int kho_plan_latest(const char *sysroot, const char *running, char **out,
 		    struct kho_err *err) __must_check;
 

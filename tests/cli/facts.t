@@ -63,6 +63,55 @@ exits 2 "dry run" "$khoctl" upgrade --sysroot "$root" --to latest --dry-run
 says '^freeze +60 s +yes' "dry run prints the steps"
 says '^engine +beside' "dry run prints the engine"
 
+# --to: a release in /boot, the newest one, the one before
+exits 2 "a release" "$khoctl" check --sysroot "$root" --to 7.3.4
+says '^no .*linux-image-7\.3\.4' "a release is found in /boot"
+exits 2 "no such release" "$khoctl" check --sysroot "$root" --to 7.3.5
+says '/boot/vmlinuz-7\.3\.5' "no such release: said"
+exits 2 "previous without a journal" "$khoctl" check --sysroot "$root" --to previous
+says 'no upgrade is recorded' "previous without a journal: said"
+running=$(cat "$root/proc/sys/kernel/osrelease")
+journal() { # one begin record: FROM TO
+	local t="{\"rec\":\"begin\",\"from\":\"$1\",\"to\":\"$2\",\"old_image\":\"/boot/vmlinuz-$1\"}"
+	mkdir -p "$root/var/lib/khoctl"
+	{ # length and CRC-32, both little endian; gzip knows how to make one
+		printf 'KHOJRNL1'
+		printf '%b' "\\0$(printf %o $((${#t} & 255)))\\0$(printf %o $((${#t} >> 8)))\\0\\0"
+		printf '%s' "$t" | gzip -c | tail -c 8 | head -c 4
+		printf '%s' "$t"
+	} > "$root/var/lib/khoctl/journal"
+}
+journal 6.1.9 "$running"
+exits 2 "previous" "$khoctl" check --sysroot "$root" --to previous
+says '^no .*linux-image-6\.1\.9' "previous is where the last upgrade came from"
+journal "$running" 7.3.4
+exits 2 "previous of a kernel that no upgrade led to" "$khoctl" check --sysroot "$root" --to previous
+says 'did not lead to the running' "previous of a kernel that no upgrade led to: said"
+rm -r "$root/var/lib/khoctl"
+mkdir "$root/boot/kept"
+mv "$root/boot/vmlinuz-7."* "$root/boot/kept/"
+exits 2 "the newest runs" "$khoctl" check --sysroot "$root" --to latest
+says "the running .* is the newest kernel in .*--to 6.1.9 takes the next older one" "the newest runs: said"
+mv "$root/boot/kept/"* "$root/boot/"
+rmdir "$root/boot/kept"
+
+# what was kept of kernels that have ended
+exits 2 "no log" "$khoctl" log --sysroot "$root"
+says 'no log of a retired kernel is kept' "no log: said"
+mkdir -p "$root/var/lib/khoctl"
+echo "one said" > "$root/var/lib/khoctl/dmesg-1-6.1.9.txt"
+echo "two said" > "$root/var/lib/khoctl/dmesg-2-7.3.4+x-cloud.txt"
+touch -d '1 hour ago' "$root/var/lib/khoctl/dmesg-1-6.1.9.txt"
+exits 0 "the last log" "$khoctl" log --sysroot "$root"
+says '^two said$' "the last log: its text"
+exits 0 "a log by generation" "$khoctl" log 1 --sysroot "$root"
+says '^one said$' "a log by generation: its text"
+exits 0 "a log in JSON" "$khoctl" log --sysroot "$root" --json
+says '"release":"7.3.4\+x-cloud"' "a log in JSON: release"
+exits 2 "a log that is not kept" "$khoctl" log 7 --sysroot "$root"
+exits 1 "no number" "$khoctl" log x --sysroot "$root"
+rm -r "$root/var/lib/khoctl"
+
 # the same verdicts in text and JSON
 "$khoctl" check --sysroot "$root" --to latest 2>&1 | grep -cE '^(ok|loss|unknown|no) ' > "$tmp/text"
 "$khoctl" check --sysroot "$root" --to latest --json | grep -c '"verdict":' > "$tmp/json"

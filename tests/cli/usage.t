@@ -16,7 +16,7 @@ exits 1 "no verb" "$khoctl"
 exits 1 "unknown verb" "$khoctl" teleport
 says "no verb 'teleport'" "unknown verb is named"
 exits 1 "upgrade without a target" "$khoctl" upgrade
-says "^khoctl: upgrade: --to FILE" "says what is missing"
+says "^khoctl: upgrade: --to KERNEL" "says what is missing"
 exits 1 "value missing" "$khoctl" upgrade --to
 exits 1 "an option is no value" "$khoctl" upgrade --to --dry-run
 exits 1 "flag with a value" "$khoctl" upgrade --dry-run=yes

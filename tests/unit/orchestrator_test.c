@@ -519,6 +519,31 @@ static void test_torn_journal(void **state)
 	assert_int_equal(kho_crc32("123456789", 9), 0xcbf43926);
 }
 
+/* What is learnt at the next boot goes behind the good records, a torn tail goes away. */
+static void test_note(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_upgrade_options o = options(NULL);
+	struct json_object *records, *rec = json_object_new_object();
+	size_t n;
+	bool torn;
+
+	(void)state;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_UPGRADED);
+	assert_int_equal(kho_journal_parse(fake.record, fake.record_len - 3, &records, &torn, &err), 0);
+	n = json_object_array_length(records);
+	assert_true(torn);
+	json_object_put(records);
+	put("state/journal", fake.record, fake.record_len - 3);
+	json_object_object_add(rec, "rec", json_object_new_string("reset"));
+	assert_int_equal(kho_journal_note(state_dir, rec, &err), 0);
+	assert_int_equal(kho_journal_read("/nonexistent", state_dir, &records, &torn, &err), 0);
+	assert_int_equal(json_object_array_length(records), n + 1);
+	assert_false(torn);
+	json_object_put(records);
+	assert_int_equal(kho_journal_note("/nonexistent", json_object_new_object(), &err), -ENOENT);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
@@ -528,7 +553,7 @@ int main(void)
 		T(test_peer_lost),  T(test_signal),	   T(test_after_commit),
 		T(test_busy),	    T(test_hold),	   T(test_torn_journal),
 		T(test_stuck),	    T(test_killed_undo),   T(test_killed_in_a_record),
-		T(test_undo_again),
+		T(test_undo_again), T(test_note),
 	};
 
 	return cmocka_run_group_tests_name("orchestrator", tests, NULL, NULL);
