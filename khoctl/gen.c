@@ -66,8 +66,13 @@ void kho_usage_man(FILE *f)
 	      "# "
 	      "FILES\n\n/etc/khoctl/khoctl.conf\n\tconfiguration\n\n/etc/khoctl/workloads.d/"
 	      "NAME.conf\n\twhat must not stop\n\n"
+	      "khoctl.service, khoctl-resume.service, khoctl-settled.service, khoctl-check.timer\n\t"
+	      "load the module; record what a reset has cut; let the boot loader's default follow; "
+	      "a daily *khoctl check*\n\n"
 	      "/var/lib/khoctl/journal, events.jsonl, report.json\n\tthe last upgrade; formats in "
 	      "docs/formats.md\n\n"
+	      "/var/lib/khoctl/dmesg-GENERATION-RELEASE.txt\n\tkernel logs that *khoctl log* "
+	      "prints\n\n"
 	      "/run/khoctl\n\tthe running upgrade\n\n# SEE ALSO\n\n*criu*(8)\n",
 	      f);
 }

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# integration/boot-default on recorded boot partitions: a grub.cfg as Debian's grub-mkconfig writes it, and systemd-boot's files.
+# shellcheck source=tests/cli/tap.sh
+. "$(dirname "$0")/tap.sh"
+boot_default=$top/integration/boot-default
+root=$tmp/root
+mkdir -p "$root/boot/grub" "$root/etc/khoctl" "$root/var/lib/khoctl"
+old=6.12.107+deb13-amd64 new=7.3.4+deb13-amd64 uuid=0f-1a
+ours_old="gnulinux-advanced-$uuid>gnulinux-$old-advanced-$uuid"
+
+entry() { # ID-SUFFIX RELEASE
+	printf "\tmenuentry 'Debian GNU/Linux, with Linux %s' --class debian \$menuentry_id_option 'gnulinux-%s-%s-%s' {\n" "$2" "$2" "$1" "$uuid"
+	printf "\t\tload_video\n\t\tif [ x\$feature_platform_search_hint = xy ]; then\n\t\t  search --no-floppy --fs-uuid --set=root %s\n\t\tfi\n" "$uuid"
+	printf "\t\techo\t'Loading Linux %s ...'\n\t\tlinux\t/boot/vmlinuz-%s root=UUID=%s ro quiet\n\t\tinitrd\t/boot/initrd.img-%s\n\t}\n" "$2" "$2" "$uuid" "$2"
+}
+grub_cfg() { # DEFAULT: 0 or ${saved_entry}; newest kernel first
+	printf 'if [ -s $prefix/grubenv ]; then\n  set have_grubenv=true\n  load_env\nfi\nif [ "${next_entry}" ] ; then\n   set default="${next_entry}"\nelse\n   set default="%s"\nfi\n' "$1"
+	printf 'function recordfail {\n  set recordfail=1\n}\n'
+	printf "menuentry 'Debian GNU/Linux' --class debian \$menuentry_id_option 'gnulinux-simple-%s' {\n\tlinux\t/boot/vmlinuz-%s root=UUID=%s ro quiet\n}\n" "$uuid" "$new" "$uuid"
+	printf "submenu 'Advanced options for Debian GNU/Linux' \$menuentry_id_option 'gnulinux-advanced-%s' {\n" "$uuid"
+	for r in "$new" "$old"; do entry advanced "$r"; entry recovery "$r"; done
+	printf "}\nmenuentry 'Memory test' {\n\tlinux16 /boot/memtest86+.bin\n}\n"
+}
+# saved ENTRY NAME: the default that grub will start ("": none is saved)
+saved() {
+	local now
+	now=$(grub-editenv "$root/boot/grub/grubenv" list 2>&1 | sed -n 's/^saved_entry=//p')
+	[ "$now" = "$1" ] || echo "# saved_entry=$now"
+	result "$([ "$now" = "$1" ]; echo $?)" "$2"
+}
+said() { result "$(grep -qF -- "$1" "$tmp/out"; echo $?)" "$2"; }
+
+export PATH=$PATH:/usr/sbin
+if command -v grub-editenv > /dev/null; then
+	grub_cfg '${saved_entry}' > "$root/boot/grub/grub.cfg"
+	exits 0 "the newest is the default already" "$boot_default" --root "$root" "$new"
+	said "starts $new already" "the newest is the default already: said"
+	exits 1 "nothing was written" test -e "$root/boot/grub/grubenv"
+	exits 0 "an older one won" "$boot_default" --root "$root" "$old"
+	saved "$ours_old" "its entry, not the one for recovery"
+	exits 0 "once more" "$boot_default" --root "$root" "$old"
+	said "starts $old already" "once more: nothing to do"
+	exits 0 "back to the newest" "$boot_default" --root "$root" "$new"
+	saved "" "what was before is back: nothing was saved"
+	exits 1 "and nothing is kept" test -e "$root/var/lib/khoctl/boot-default.before"
+
+	grub-editenv "$root/boot/grub/grubenv" set "saved_entry=gnulinux-$old-advanced-$uuid"
+	exits 0 "somebody's own choice, by id alone" "$boot_default" --root "$root" "$old"
+	said "starts $old already" "it is understood"
+	exits 0 "an upgrade away from it" "$boot_default" --root "$root" "$new"
+	saved "gnulinux-advanced-$uuid>gnulinux-$new-advanced-$uuid" "it follows"
+	exits 0 "and back" "$boot_default" --root "$root" "$old"
+	saved "gnulinux-$old-advanced-$uuid" "the choice is put back as it was"
+
+	rm "$root/boot/grub/grubenv"
+	grub_cfg 0 > "$root/boot/grub/grub.cfg"
+	cat > "$tmp/update-grub" <<-E
+		#!/bin/sh
+		grep -qx GRUB_DEFAULT=saved "$root/etc/default/grub.d/khoctl.cfg" && cp "$tmp/saved.cfg" "$root/boot/grub/grub.cfg"
+	E
+	chmod +x "$tmp/update-grub"
+	grub_cfg '${saved_entry}' > "$tmp/saved.cfg"
+	exits 0 "a fixed default" env UPDATE_GRUB="$tmp/update-grub" "$boot_default" --root "$root" "$old"
+	saved "$ours_old" "a fixed default: GRUB_DEFAULT=saved first"
+	exits 1 "no such kernel" "$boot_default" --root "$root" 9.9.9
+	says 'no entry that starts 9\.9\.9' "no such kernel: said"
+	echo 'boot-default = no' > "$root/etc/khoctl/khoctl.conf"
+	exits 0 "not wanted" "$boot_default" --root "$root" "$new"
+	saved "$ours_old" "not wanted: left alone"
+	rm "$root/etc/khoctl/khoctl.conf"
+else
+	echo "# grub-editenv is not installed: grub is skipped"
+	[ -z "${KHOCTL_MUST_WORK:-}" ] || exits 0 "grub-editenv is there" command -v grub-editenv
+fi
+
+rm -r "$root/boot/grub"
+esp=$root/boot/efi
+mkdir -p "$esp/loader/entries"
+printf 'timeout 3\ndefault %s\n' "debian-*" > "$esp/loader/loader.conf"
+for r in "$old" "$new"; do printf 'title Debian\nversion %s\nlinux /%s/linux\n' "$r" "$r" > "$esp/loader/entries/debian-$r+3.conf"; done
+exits 0 "systemd-boot" "$boot_default" --root "$root" "$old"
+exits 0 "systemd-boot: the entry without its boot counter" grep -qx "default debian-$old.conf" "$esp/loader/loader.conf"
+exits 0 "systemd-boot: other lines stay" grep -qx 'timeout 3' "$esp/loader/loader.conf"
+exits 1 "systemd-boot: no such kernel" "$boot_default" --root "$root" 9.9.9
+rm -r "$esp"
+exits 0 "another boot loader" "$boot_default" --root "$root" "$old"
+says "neither grub nor systemd-boot" "another boot loader: said"
+finish
