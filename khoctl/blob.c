@@ -14,6 +14,7 @@
 #include "state-serializers/host.pb-c.h"
 #include "state-serializers/netdev.pb-c.h"
 #include "state-serializers/proc.pb-c.h"
+#include "state-serializers/units.pb-c.h"
 
 #define DEPTH_MAX 64
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Programs and all the libraries they are linked with: interpreter and DT_NEEDED, followed to the
- * end.  Libraries are looked for as ld.so does: RUNPATH, then ld.so.cache, then the default
+ * end; and those they may load later and say so (.note.dlopen, https://systemd.io/ELF_DLOPEN_METADATA:
+ * libkmod's decompressors), if they are installed.  Libraries are looked for as ld.so does: RUNPATH, then ld.so.cache, then the default
  * folders.
  */
 #include "handover/beside/elf.h"
@@ -15,9 +16,11 @@
 #include "handover/beside/machine.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/json.h"
 
 #define CACHE_MAGIC  "glibc-ld.so.cache1.1"
 #define CACHE_X86_64 0x0303 /* libc6, x86-64 */
+#define NOTE_DLOPEN  0x407c0c0a
 
 struct cache_head {
 	char magic[20];
@@ -81,7 +84,7 @@ static const char *from_cache(const struct closure *c, const char *name)
 }
 
 /* runpath: "dir:dir", $ORIGIN not used by what we pack; may be NULL */
-static int resolve(struct closure *c, const char *name, const char *runpath)
+static int resolve(struct closure *c, const char *name, const char *runpath, bool must)
 {
 	static const char *const dirs[] = {
 		"/lib/x86_64-linux-gnu",
@@ -111,6 +114,8 @@ static int resolve(struct closure *c, const char *name, const char *runpath)
 		if (kho_exists(path))
 			return push(c, path);
 	}
+	if (!must)
+		return 0;
 	return kho_fail(c->err, -ENOENT, "library %s is not found: %s will not run; install it",
 			name, c->todo[c->done]);
 }
@@ -132,8 +137,49 @@ static int scan_dynamic(struct closure *c, Elf *elf, Elf_Scn *scn, const GElf_Sh
 					   : NULL;
 
 		if (name)
-			ret = resolve(c, name, runpath);
+			ret = resolve(c, name, runpath, true);
 	}
+	return ret;
+}
+
+/* [{"soname":["libzstd.so.1", ...], ...}, ...] */
+static int add_optional(struct closure *c, const char *text, size_t len)
+{
+	struct json_tokener *tok = json_tokener_new();
+	_cleanup_json_ struct json_object *all = tok ? json_tokener_parse_ex(tok, text, (int)len) : NULL;
+	int ret = 0;
+
+	if (tok)
+		json_tokener_free(tok);
+	if (!json_object_is_type(all, json_type_array))
+		return 0;
+	for (size_t i = 0; !ret && i < json_object_array_length(all); i++) {
+		struct json_object *names = kho_json_get(json_object_array_get_idx(all, i), "soname");
+
+		if (!json_object_is_type(names, json_type_array))
+			continue;
+		for (size_t k = 0; !ret && k < json_object_array_length(names); k++) {
+			const char *name = json_object_get_string(json_object_array_get_idx(names, k));
+
+			if (name && !strchr(name, '/'))
+				ret = resolve(c, name, NULL, false);
+		}
+	}
+	return ret;
+}
+
+static int scan_notes(struct closure *c, Elf_Scn *scn)
+{
+	Elf_Data *data = elf_getdata(scn, NULL);
+	size_t at = 0, name, desc;
+	GElf_Nhdr nh;
+	int ret = 0;
+
+	while (!ret && data && (at = gelf_getnote(data, at, &nh, &name, &desc)) > 0)
+		if (nh.n_type == NOTE_DLOPEN && nh.n_namesz == 4 && nh.n_descsz < 65536 &&
+		    !memcmp((char *)data->d_buf + name, "FDO", 4))
+			ret = add_optional(c, (char *)data->d_buf + desc,
+					   strnlen((char *)data->d_buf + desc, nh.n_descsz));
 	return ret;
 }
 
@@ -150,6 +196,8 @@ static int scan(struct closure *c, Elf *elf)
 			continue;
 		if (sh.sh_type == SHT_DYNAMIC) {
 			ret = scan_dynamic(c, elf, scn, &sh);
+		} else if (sh.sh_type == SHT_NOTE) {
+			ret = scan_notes(c, scn);
 		} else if (sh.sh_type == SHT_PROGBITS && sh.sh_size && sh.sh_size < 256) {
 			size_t strings;
 			const char *name = elf_getshdrstrndx(elf, &strings)

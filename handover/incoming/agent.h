@@ -62,6 +62,7 @@ struct kho_agent_conf {
 	bool faults;		 /* tests may ask this kernel to fail */
 	const char *journal_dir; /* "/var/lib/khoctl" */
 	struct kho_agent_shared *shared;
+	void (*enter_root)(void); /* tell PID 1 that the carried root is the root now; NULL: nobody to tell */
 	void (*say)(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* kernel log */
 };
 

@@ -365,7 +365,8 @@ static void *take_over(void *arg)
 	a->conf->shared->settled = true;
 	if (*kho_new_root(&a->env)) {
 		a->conf->shared->root_on_disk = true;
-		kill(1, SIGRTMIN + KHO_SIG_ENTER);
+		if (a->conf->enter_root)
+			a->conf->enter_root();
 	}
 	return NULL;
 }

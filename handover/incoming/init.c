@@ -50,6 +50,11 @@ static int boot(struct kho_err *err)
 
 /* --- the agent's process --- */
 
+static void enter_root(void)
+{
+	kill(1, SIGRTMIN + KHO_SIG_ENTER);
+}
+
 static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 {
 	static struct kho_machine machine;
@@ -60,6 +65,7 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 		.release = u.release,
 		.journal_dir = JOURNAL_DIR,
 		.shared = shared,
+		.enter_root = enter_root,
 		.say = kho_init_say,
 	};
 	struct kho_ioc_info info;

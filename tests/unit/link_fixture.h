@@ -294,6 +294,7 @@ static int setup_bare(void **state)
 	close(fd);
 	fx.setup = (struct kho_peer_setup){ .run_dir = fx.run,
 					    .images_dir = fx.images,
+					    .root_in_ram = true,
 					    .pid_floor = 5000,
 					    .phase = on_phase,
 					    .note = on_note };

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The verdict on each unit: it moves, it moves and loses something, it is started anew.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "state-serializers/units.h"
+
+static bool is(const char *shown, const char *key, const char *value)
+{
+	_cleanup_free_ char *v = kho_units_value(shown, key);
+
+	return v && !strcmp(v, value);
+}
+
+static long number(const char *shown, const char *key)
+{
+	_cleanup_free_ char *v = kho_units_value(shown, key);
+
+	return v ? strtol(v, NULL, 10) : 0;
+}
+
+static bool ends(const char *s, const char *with)
+{
+	size_t n = strlen(s), m = strlen(with);
+
+	return n >= m && !strcmp(s + n - m, with);
+}
+
+/* The first of "a.timer b.socket" that is a socket, malloc'd; NULL: none. */
+static char *socket_of(const char *shown)
+{
+	_cleanup_free_ char *by = kho_units_value(shown, "TriggeredBy");
+	char *save = NULL;
+
+	for (char *w = by ? strtok_r(by, " ", &save) : NULL; w; w = strtok_r(NULL, " ", &save))
+		if (ends(w, ".socket"))
+			return strdup(w);
+	return NULL;
+}
+
+static int judge(const struct kho_workload *w, const char *unit, const char *shown, struct kho_report *r)
+{
+	_cleanup_free_ char *type = kho_units_value(shown, "Type"), *sock = socket_of(shown);
+	long main_pid = number(shown, "MainPID"), kept = number(shown, "NFileDescriptorStore");
+
+	if (!is(shown, "ActiveState", "active") || !is(shown, "SubState", "running"))
+		return kho_report_add(r, KHO_V_NO, "unit", unit, "wait until it runs, or remove it from the workloads",
+				      "it is not running (or just starting, stopping or reloading)");
+	if (main_pid && main_pid != w->root)
+		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
+				      "moves; its main process is then pid %d, the root of its tree, instead of %ld", w->root, main_pid);
+	if (sock)
+		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
+				      "moves with its sockets; %s is not active afterwards until it is started again", sock);
+	if (kept > 0)
+		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
+				      "moves; %ld descriptors that systemd keeps for it are lost", kept);
+	return kho_report_add(r, KHO_V_OK, "unit", unit, NULL, "moves, pid %d (Type=%s)", w->root, type ? type : "?");
+}
+
+static bool is_carried(struct kho_env *env, const char *unit)
+{
+	char name[KHO_UNIT_MAX];
+
+	for (size_t i = 0; env->workloads && i < env->workloads->n; i++)
+		if (kho_unit_of(&env->workloads->w[i], name) && !strcmp(name, unit))
+			return true;
+	return false;
+}
+
+/* systemd's own are there again before anything else, and not worth a word. */
+static bool is_own(const char *unit)
+{
+	return !strncmp(unit, "systemd-", 8) || !strncmp(unit, "user@", 5) || !strncmp(unit, "getty@", 6) ||
+	       !strncmp(unit, "serial-getty@", 13);
+}
+
+static int others(struct kho_env *env, struct kho_report *r)
+{
+	_cleanup_free_ char *running = kho_units_running(env->sysroot);
+	char list[300] = "", *save = NULL;
+	size_t n = 0, len = 0;
+
+	for (char *u = running ? strtok_r(running, "\n", &save) : NULL; u; u = strtok_r(NULL, "\n", &save)) {
+		if (is_own(u) || is_carried(env, u))
+			continue;
+		if (++n && len + strlen(u) + 8 < sizeof(list))
+			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%.*s", len ? ", " : "",
+						(int)(strlen(u) - strlen(".service")), u);
+		else if (len + 5 < sizeof(list) && !ends(list, "..."))
+			len += (size_t)snprintf(list + len, sizeof(list) - len, " ...");
+	}
+	return n ? kho_report_add(r, KHO_V_LOSS, "unit", "others", "list them in /etc/khoctl/workloads.d: unit = NAME.service",
+				  "%zu running service%s no workload and %s started anew: %s", n, n == 1 ? " is" : "s are",
+				  n == 1 ? "is" : "are", list)
+		 : 0;
+}
+
+int kho_units_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
+{
+	int rc = 0;
+
+	if (!kho_units_systemd(env->sysroot))
+		return 0;
+	for (size_t i = 0; !rc && env->workloads && i < env->workloads->n; i++) {
+		const struct kho_workload *w = &env->workloads->w[i];
+		_cleanup_free_ char *shown = NULL;
+		char name[KHO_UNIT_MAX];
+
+		if (!kho_unit_of(w, name)) {
+			if (!w->container)
+				rc = kho_report_add(r, KHO_V_LOSS, "unit", w->name, "run it as a service",
+						    "moves; it is no service, and the new systemd does not know it");
+			continue;
+		}
+		shown = kho_units_show(env->sysroot, name);
+		rc = shown ? judge(w, name, shown, r)
+			   : kho_report_add(r, KHO_V_NO, "unit", name, "systemctl daemon-reload, or restart it as a unit that has a file",
+					    "systemd knows no such unit");
+	}
+	if (!rc)
+		rc = others(env, r);
+	return rc ? kho_fail(err, rc, "report: out of memory") : 0;
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The units serializer below a directory: what it asks and says, and what it leaves for the new systemd.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <ftw.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "lib/json.h"
+#include "state-serializers/units.h"
+#include "tests/unit/tree.h"
+
+static char dir[64], run[96];
+
+static int remove_one(const char *p, const struct stat *st, int type, struct FTW *f)
+{
+	(void)st;
+	(void)type;
+	(void)f;
+	return remove(p);
+}
+
+static void put(const char *name, const char *text)
+{
+	test_put(dir, name, text, strlen(text));
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	snprintf(dir, sizeof(dir), "/dev/shm/kho-units.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(run, sizeof(run), "%s/run/khoctl", dir);
+	put("/run/systemd/system/.keep", "");
+	put("/proc/1/comm", "systemd\n");
+	put("/proc/sys/kernel/random/boot_id", "01234567-89ab-cdef-0123-456789abcdef\n");
+	put(KHO_UNITS_SHOWN,
+	    "Type=notify\nMainPID=700\nId=redis-server.service\nLoadState=loaded\nActiveState=active\nSubState=running\n"
+	    "NotifyAccess=main\nTriggeredBy=\nFragmentPath=/usr/lib/systemd/system/redis-server.service\nPrivateTmp=yes\n"
+	    "InvocationID=f00d\nActiveEnterTimestamp=@1700000000\nNFileDescriptorStore=0\n\n"
+	    "Type=forking\nMainPID=800\nId=postgresql@17-main.service\nLoadState=loaded\nActiveState=active\nSubState=running\n"
+	    "NotifyAccess=none\nTriggeredBy=\nFragmentPath=/usr/lib/systemd/system/postgresql@.service\nPrivateTmp=no\n"
+	    "InvocationID=beef\nActiveEnterTimestamp=@1700000001\nNFileDescriptorStore=0\n\n"
+	    "Type=simple\nMainPID=900\nId=web.service\nLoadState=loaded\nActiveState=active\nSubState=running\n"
+	    "NotifyAccess=none\nTriggeredBy=web.timer web.socket\nFragmentPath=/etc/systemd/system/web.service\nPrivateTmp=no\n"
+	    "InvocationID=cafe\nActiveEnterTimestamp=@1700000002\nNFileDescriptorStore=0\n\n"
+	    "Type=simple\nMainPID=0\nId=stopping.service\nLoadState=loaded\nActiveState=deactivating\nSubState=stop\n");
+	put(KHO_UNITS_RUNNING, "cron.service loaded active running Regular background\n"
+			       "redis-server.service loaded active running Store\n"
+			       "ssh.service loaded active running Shell\n"
+			       "systemd-journald.service loaded active running Journal\n");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return 0;
+}
+
+static struct kho_workload all[] = {
+	{ .name = (char *)"redis", .unit = (char *)"redis-server.service", .root = 700 },
+	/* by a pidfile, but it is a service */
+	{ .name = (char *)"pg",
+	  .pidfile = (char *)"/run/pg.pid",
+	  .cg = (char *)"/system.slice/system-postgresql.slice/postgresql@17-main.service/sub",
+	  .root = 801 },
+	{ .name = (char *)"web", .unit = (char *)"web.service", .root = 900 },
+	{ .name = (char *)"stopping", .unit = (char *)"stopping.service", .root = 1000 },
+	{ .name = (char *)"none", .unit = (char *)"none.service", .root = 1001 },
+	{ .name = (char *)"loose", .pidfile = (char *)"/run/x.pid", .cg = (char *)"/user.slice/session-1.scope", .root = 1002 },
+};
+static const struct kho_workload_list list = { all, 6 }, good = { all, 3 };
+
+static void said(const struct kho_report *r, enum kho_verdict v, const char *subject, const char *what)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (!strcmp(r->items[i].subject, subject)) {
+			assert_int_equal(r->items[i].verdict, v);
+			assert_non_null(strstr(r->items[i].what, what));
+			return;
+		}
+	fail_msg("nothing is said of %s", subject);
+}
+
+static void verdicts(void **state)
+{
+	struct kho_env env = { .sysroot = dir, .workloads = &list, .run_dir = run };
+	struct kho_report r = KHO_REPORT_INIT;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_units_probe(&env, &r, &err), 0);
+	assert_int_equal(r.n, 7);
+	said(&r, KHO_V_OK, "redis-server.service", "moves, pid 700 (Type=notify)");
+	said(&r, KHO_V_LOSS, "postgresql@17-main.service", "its main process is then pid 801");
+	said(&r, KHO_V_LOSS, "web.service", "web.socket is not active");
+	said(&r, KHO_V_NO, "stopping.service", "not running");
+	said(&r, KHO_V_NO, "none.service", "no such unit");
+	said(&r, KHO_V_LOSS, "loose", "no service");
+	said(&r, KHO_V_LOSS, "others", "2 running services are no workload and are started anew: cron, ssh");
+	kho_report_done(&r);
+	put("/proc/1/comm", "init\n");
+	r = (struct kho_report)KHO_REPORT_INIT;
+	assert_int_equal(kho_units_probe(&env, &r, &err), 0);
+	assert_int_equal(r.n, 0);
+}
+
+static char *text_of(const char *name)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(dir, name);
+	char *text = NULL;
+
+	if (kho_read_file(path, 1 << 16, &text, NULL, NULL))
+		return NULL;
+	return text;
+}
+
+static void has(const char *name, const char *what)
+{
+	_cleanup_free_ char *text = text_of(name);
+
+	if (!text || !strstr(text, what))
+		fail_msg("%s does not say '%s':\n%s", name, what, text ? text : "(not there)");
+}
+
+static void adoption(void **state)
+{
+	struct kho_env env = { .sysroot = dir, .workloads = &good, .run_dir = run };
+	_cleanup_free_ char *conf = NULL, *link = kho_sysroot_path(dir, "/run/systemd/system/multi-user.target.wants/postgresql@17-main.service");
+	struct kho_err err = KHO_ERR_INIT;
+	Kho__Units *u = NULL;
+	char target[PATH_MAX] = "";
+	struct stat st;
+
+	(void)state;
+	put("/sysroot/usr/lib/tmpfiles.d/systemd-tmp.conf", "# x\nx /tmp/systemd-private-%b-*\nR! /tmp/systemd-private-*\n"
+							     "R! /var/tmp/systemd-private-*\nr! /var/lib/x\n");
+	assert_int_equal(kho_units_read(&env, dir, &u, &err), 0);
+	assert_int_equal(u->n_unit, 3);
+	assert_true(u->systemd);
+	assert_int_equal(u->unit[0]->active_since, 1700000000);
+	assert_int_equal(u->unit[1]->main_pid, 801);
+	assert_int_equal(u->unit[2]->n_triggered_by, 2);
+	conf = kho_sysroot_path(dir, "/sysroot");
+	assert_int_equal(kho_units_write(dir, conf, "/run/khoctl", u, "7.3", &err), 0);
+
+	has("/run/khoctl/adopt/redis-server.service.pid", "700\n");
+	has("/run/systemd/system/redis-server.service.d/khoctl.conf", "PIDFile=/run/khoctl/adopt/redis-server.service.pid\n");
+	has("/run/systemd/system/redis-server.service.d/khoctl.conf", "ExecStart=\nExecStart=+/usr/bin/true\n");
+	has("/run/systemd/system/redis-server.service.d/khoctl.conf", "NotifyAccess=main\n");
+	has("/run/systemd/system/postgresql@17-main.service.d/khoctl.conf", "Type=forking\n");
+	has("/run/systemd/system/web.socket.d/khoctl.conf", "ConditionPathExists=!/run/khoctl/adopt/web.service.pid\n");
+	assert_null(text_of("/run/systemd/system/web.timer.d/khoctl.conf"));
+	has("/run/systemd/system/khoctl-adopt.service", "After=postgresql@17-main.service\n");
+	has("/run/systemd/system/khoctl-adopt.service", "web.socket.d/khoctl.conf");
+	assert_true(readlink(link, target, sizeof(target) - 1) > 0);
+	assert_string_equal(target, "/usr/lib/systemd/system/postgresql@.service");
+	has("/run/tmpfiles.d/systemd-tmp.conf", "x /var/tmp/systemd-private-0123456789abcdef0123456789abcdef-*\n");
+	has("/run/tmpfiles.d/systemd-tmp.conf", "r! /var/lib/x\n");
+	free(conf);
+	conf = text_of("/run/tmpfiles.d/systemd-tmp.conf");
+	assert_null(strstr(conf, "R!"));
+	free(conf);
+	/* what systemd and others have to pass through is open to them */
+	conf = kho_sysroot_path(dir, "/run/systemd/system/web.socket.d");
+	assert_int_equal(stat(conf, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0755);
+	kho__units__free_unpacked(u, NULL);
+}
+
+/* The next upgrade knows since when it really runs. */
+static void story(void **state)
+{
+	struct kho_env env = { .sysroot = dir, .workloads = &good, .run_dir = run };
+	struct kho_err err = KHO_ERR_INIT;
+	Kho__Units *u = NULL;
+
+	(void)state;
+	put("/run/khoctl/units.json", "{\"units\":[{\"unit\":\"redis-server.service\",\"pid\":700,\"active_since\":1500000000,"
+				      "\"first_kernel\":\"6.1\",\"upgrades\":2},"
+				      "{\"unit\":\"web.service\",\"pid\":1,\"active_since\":1,\"upgrades\":9}]}");
+	assert_int_equal(kho_units_read(&env, dir, &u, &err), 0);
+	assert_int_equal(u->unit[0]->active_since, 1500000000);
+	assert_int_equal(u->unit[0]->upgrades, 2);
+	assert_string_equal(u->unit[0]->first_kernel, "6.1");
+	/* another process: it was restarted since */
+	assert_int_equal(u->unit[2]->active_since, 1700000002);
+	assert_int_equal(u->unit[2]->upgrades, 0);
+	assert_int_equal(kho_units_write(dir, "", "/run/khoctl", u, "7.3", &err), 0);
+	has("/run/khoctl/units.json", "\"active_since\":1500000000,\"first_kernel\":\"6.1\",\"upgrades\":3");
+	free(u->unit[0]->name);
+	u->unit[0]->name = strdup("../x.service");
+	assert_int_equal(kho_units_write(dir, "", "/run/khoctl", u, "7.3", &err), -EPROTO);
+	kho__units__free_unpacked(u, NULL);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = { T(verdicts), T(adoption), T(story) };
+
+	return cmocka_run_group_tests_name("units", tests, NULL, NULL);
+}
