@@ -6,11 +6,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "khoctl/cli.h"
 #include "khoctl/past.h"
+#include "khoctl/recover.h"
 #include "khoctl/watch.h"
 #include "lib/json.h"
 #include "orchestrator/lock.h"
@@ -84,41 +84,15 @@ static void show_line(void *arg, const char *line, size_t len)
 	kho_progress_line(arg, line, len - 1);
 }
 
-/* Nothing may stop it half-way, and no page of it may have to come from a frozen disk. */
-static void steady(void)
-{
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
-	(void)!mlockall(MCL_CURRENT | MCL_FUTURE);
-}
-
 /* khoctl died in the middle: undo from its journal. */
 static int recover(const struct kho_cli *c, const struct kho_past *past)
 {
 	struct kho_progress progress = { .f = c->json ? stderr : stdout };
 	struct kho_err err = KHO_ERR_INIT;
-	struct kho_plan *p = NULL;
-	struct kho_engine *e = NULL;
 	int rc;
 
-	steady();
-	rc = kho_plan_for_undo(kho_cli_world(), past->records, &p, &e, &err);
-	if (rc == 0) {
-		struct kho_upgrade_options o = {
-			.plan = p,
-			.engine = e,
-			.stop_fd = -1,
-			.lock_fd = -1,
-			.on_event = show_line,
-			.event_arg = &progress,
-		};
-
-		rc = kho_upgrade_recover(&o, &err);
-		e->ops->free(e);
-	}
-	kho_plan_free(p);
+	kho_recover_steady();
+	rc = kho_recover(past, show_line, &progress, &err);
 	if (rc == -EBUSY || rc == -ENOENT)
 		return kho_cli_error(c, KHO_EXIT_BUSY, &err);
 	return rc < 0 ? kho_cli_error(c, KHO_EXIT_PERSON, &err)

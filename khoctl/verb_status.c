@@ -4,20 +4,72 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "khoctl/cli.h"
 #include "khoctl/past.h"
 #include "khoctl/watch.h"
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "lib/json.h"
 #include "orchestrator/lock.h"
 
 #define TICK_US 100000
 
+/*
+ * The units that came from a former kernel, as the upgrade's serializer of units has kept them, and
+ * whether each still runs as the process that it was. NULL: there are none.
+ */
+static struct json_object *carried_units(void)
+{
+	_cleanup_free_ char *text = NULL;
+	_cleanup_json_ struct json_object *o = NULL;
+	struct json_object *list;
+	size_t len;
+
+	if (kho_read_file(KHO_RUN_DIR "/units.json", 4u << 20, &text, &len, NULL) ||
+	    kho_json_parse(text, len, &o, NULL))
+		return NULL;
+	list = kho_json_get(o, "units");
+	if (!json_object_is_type(list, json_type_array))
+		return NULL;
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *u = json_object_array_get_idx(list, i);
+		_cleanup_free_ char *cgroup = NULL;
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)kho_json_get_int(u, "pid"));
+		kho_json_bool(u, "running", !kho_read_file(path, 65536, &cgroup, NULL, NULL) &&
+						    strstr(cgroup, kho_json_get_str(u, "unit")));
+	}
+	return json_object_get(list);
+}
+
+static void print_units(void)
+{
+	_cleanup_json_ struct json_object *list = carried_units();
+
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *u = json_object_array_get_idx(list, i);
+		time_t since = (time_t)kho_json_get_int(u, "active_since");
+		bool running = json_object_get_boolean(kho_json_get(u, "running"));
+		int n = (int)kho_json_get_int(u, "upgrades");
+		char at[32] = "";
+		struct tm tm;
+
+		if (gmtime_r(&since, &tm))
+			strftime(at, sizeof(at), "%F %T UTC", &tm);
+		printf("%s: %s pid %d, active since %s (started on %s, %d upgrade%s)\n",
+		       kho_json_get_str(u, "unit"), running ? "still" : "no longer",
+		       (int)kho_json_get_int(u, "pid"), at, kho_json_get_str(u, "first_kernel"), n,
+		       n == 1 ? "" : "s");
+	}
+}
+
 static struct json_object *gather(const struct kho_past *p)
 {
-	struct json_object *o = json_object_new_object();
+	struct json_object *o = json_object_new_object(), *units;
 	bool known = p->report && !p->planning, running = p->state == KHO_PAST_RUNNING;
 
 	kho_json_str(o, "state", kho_past_name(p->state));
@@ -36,6 +88,9 @@ static struct json_object *gather(const struct kho_past *p)
 	if (p->state == KHO_PAST_REBOOTED)
 		kho_json_str(o, "lost", p->lost);
 	kho_json_str(o, "next", kho_past_advice(p));
+	units = carried_units();
+	if (units)
+		json_object_object_add(o, "units", units);
 	return o;
 }
 
@@ -133,10 +188,12 @@ int kho_verb_status(const struct kho_cli *c)
 		kho_past_done(&p);
 		kho_past_read(&p);
 	}
-	if (c->json)
+	if (c->json) {
 		kho_cli_json(gather(&p));
-	else
+	} else {
 		print(&p);
+		print_units();
+	}
 	if (!c->follow)
 		return KHO_EXIT_OK;
 	return p.state == KHO_PAST_INTERRUPTED ? KHO_EXIT_PERSON : KHO_EXIT_OK;

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "khoctl/guard.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
@@ -213,6 +214,8 @@ int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipe
 
 	catch_signals(pipes->stop_write);
 	if (settle_down(c, &err) < 0)
+		return send_result(pipes->events, KHO_OUT_INTERNAL, &err);
+	if (kho_guard_start(&err) < 0)
 		return send_result(pipes->events, KHO_OUT_INTERNAL, &err);
 	out = begin(&lock, &err);
 	if (out != KHO_OUT_UPGRADED)

@@ -106,6 +106,12 @@ static int hold(struct kho_upgrade *u, const char *step, struct kho_err *err)
 			u->opt->hold_exec[0], WIFEXITED(st) ? WEXITSTATUS(st) : -1);
 }
 
+/* Committed, and our root went with it: a write to it would wait for ever. The incoming kernel has the journal. */
+static bool disk_is_gone(const struct kho_upgrade *u)
+{
+	return atomic_load(&u->committed) && !u->engine->env.root_in_ram;
+}
+
 static void finish_result(struct kho_upgrade *u, enum kho_outcome out, const struct kho_err *err)
 {
 	struct json_object *rec = kho_record_new("end"), *ev = kho_event_new("result"), *report;
@@ -122,7 +128,7 @@ static void finish_result(struct kho_upgrade *u, enum kho_outcome out, const str
 	    kho_journal_parse(bytes.data, bytes.len, &records, NULL, NULL) == 0) {
 		report = kho_report_of_journal(records);
 		json_object_object_add(ev, "report", report);
-		if (out == KHO_OUT_UPGRADED)
+		if (out == KHO_OUT_UPGRADED && !disk_is_gone(u))
 			(void)!kho_report_save(u->plan->world.state_dir, report, NULL);
 		json_object_put(records);
 	}
@@ -153,13 +159,15 @@ static enum kho_outcome go(struct kho_runner *r, struct kho_err *err)
 {
 	struct kho_upgrade *u = r->u;
 	size_t last = (size_t)kho_step_find("retire");
+	enum kho_outcome out = KHO_OUT_UPGRADED;
+	struct kho_err late = KHO_ERR_INIT;
 
 	for (size_t i = 0; i < kho_nsteps; i++) {
 		int rc = 0;
 
 		/* told before the last CPU goes: nobody is left to tell it afterwards */
 		if (i == last)
-			finish_result(u, KHO_OUT_UPGRADED, err);
+			finish_result(u, out, out == KHO_OUT_UPGRADED ? err : &late);
 		if (u->opt->hold_before && !strcmp(u->opt->hold_before, kho_steps[i].name)) {
 			rc = hold(u, kho_steps[i].name, err);
 			if (rc < 0 && i > 0)
@@ -171,10 +179,20 @@ static enum kho_outcome go(struct kho_runner *r, struct kho_err *err)
 			continue;
 		if (!atomic_load(&u->committed))
 			return unwind(r, i, err);
-		(void)!kho_context_disk_back(u, NULL);
+		if (disk_is_gone(u) && i < last) {
+			/* nothing can be done from here without a root; the other kernel is the machine now */
+			late = *err;
+			*err = (struct kho_err)KHO_ERR_INIT;
+			out = KHO_OUT_PERSON;
+			continue;
+		}
+		if (!disk_is_gone(u))
+			(void)!kho_context_disk_back(u, NULL);
 		return KHO_OUT_PERSON;
 	}
-	return KHO_OUT_UPGRADED;
+	if (out != KHO_OUT_UPGRADED)
+		*err = late;
+	return out;
 }
 
 /* How far a dead upgrade got. */

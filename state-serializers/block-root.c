@@ -24,21 +24,17 @@ int kho_make_dir_tree(const char *path, struct kho_err *err)
 
 	if (snprintf(part, sizeof(part), "%s", path) >= (int)sizeof(part))
 		return kho_fail(err, -ENAMETOOLONG, "make %s", path);
-	for (char *p = part + 1; p; p = strchr(p + 1, '/')) {
-		char *slash = strchr(p, '/');
-
+	for (char *p = part + 1, *slash = p; slash; p = slash + 1) {
+		slash = strchr(p, '/');
 		if (slash)
 			*slash = '\0';
-		if (mkdir(part, 0755) < 0 && errno != EEXIST)
+		if (*p && mkdir(part, 0755) < 0 && errno != EEXIST)
 			return kho_fail_errno(err, "make mount point %s", path);
-		if (!slash)
-			break;
-		*slash = '/';
-		p = slash;
+		if (slash)
+			*slash = '/';
 	}
 	return 0;
 }
-
 
 static bool is_below_shared(const char *path)
 {

@@ -1,9 +1,9 @@
 # make demo | test | bench: the whole thing, from a fresh machine. (Parts: make check, make lab.)
-.PHONY: demo test bench test-vm test-undo
+.PHONY: demo test bench test-vm test-undo test-host
 demo:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory all modules vm-cache
-	tests/vm/demo.sh
+	tests/vm/demo$(if $(DEMO),_$(DEMO)).sh
 
 test:
 	@$(MAKE) --no-print-directory deps
@@ -16,6 +16,9 @@ test-vm: all modules vm-cache
 # every way to fail, not only those of make test
 test-undo: all modules vm-cache
 	UNDO=all tests/vm/t-undo.sh
+
+test-host: all modules vm-cache
+	HOST=all tests/vm/t-host.sh
 
 bench: all modules vm-cache
 	tests/bench/bench.sh

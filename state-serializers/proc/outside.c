@@ -164,7 +164,7 @@ static int add_stream(const char *sysroot, const char *run_dir, const struct kho
 	out->streams[out->n_streams++] = j;
 	j->inode = s->ino;
 	priority = text ? value_of(text, "PRIORITY") : NULL;
-	j->priority = priority ? atoi(priority) & 7 : 6;
+	j->priority = priority ? atoi(priority) & KHO_OUTSIDE_PRIORITY : 6;
 	j->level_prefix = !text || is_set(text, "LEVEL_PREFIX", true);
 	j->to_syslog = text && is_set(text, "FORWARD_TO_SYSLOG", false);
 	j->to_kmsg = text && is_set(text, "FORWARD_TO_KMSG", false);

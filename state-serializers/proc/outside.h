@@ -16,6 +16,7 @@
 #include "state-serializers/proc.pb-c.h"
 
 #define KHO_OUTSIDE_MAX 16 /* of one workload */
+#define KHO_OUTSIDE_PRIORITY 0x3ff /* facility and level of syslog */
 
 /* What a socket's other end, known by its name, is to us. */
 enum kho_outside {

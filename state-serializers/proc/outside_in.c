@@ -142,7 +142,7 @@ static int keep(const char *run_dir, const char *workload, size_t i, const KhoPr
 			       "PRIORITY=%u\nLEVEL_PREFIX=%d\nFORWARD_TO_SYSLOG=%d\n"
 			       "FORWARD_TO_KMSG=%d\nFORWARD_TO_CONSOLE=%d\nIDENTIFIER=%s\n"
 			       "UNIT=%s\nTARGET=%s\n",
-			       s->priority & 7, s->level_prefix, s->to_syslog, s->to_kmsg,
+			       s->priority & KHO_OUTSIDE_PRIORITY, s->level_prefix, s->to_syslog, s->to_kmsg,
 			       s->to_console, s->identifier, s->unit, s->target);
 
 	if (len < 0 || asprintf(&dir, "%s/journal/%s", run_dir, workload) < 0 ||
@@ -173,7 +173,7 @@ static int start_stream(struct kho_outside_in *j, const char *run_dir, int contr
 		return kho_fail(err, -EPROTO, "journal stream %zu of %s is not understood", i,
 				w->name);
 	if (asprintf(&greeting, "%s\n%s\n%u\n%d\n%d\n%d\n%d\n", s->identifier, s->unit,
-		     s->priority & 7, s->level_prefix, s->to_syslog, s->to_kmsg,
+		     s->priority & KHO_OUTSIDE_PRIORITY, s->level_prefix, s->to_syslog, s->to_kmsg,
 		     s->to_console) < 0)
 		return kho_fail(err, -ENOMEM, "journal streams: out of memory");
 	rc = connected(w->name, i, pair, err);

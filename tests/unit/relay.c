@@ -290,7 +290,7 @@ static void record(void)
 	put_link("/proc/100/fd/3", "socket:[13]");
 	put_link("/proc/100/fd/4", "socket:[15]");
 	put_link("/proc/100/fd/5", "socket:[17]");
-	put("/run/systemd/journal/streams/9:12", "# private\nPRIORITY=5\nLEVEL_PREFIX=0\n"
+	put("/run/systemd/journal/streams/9:12", "# private\nPRIORITY=30\nLEVEL_PREFIX=0\n"
 						 "FORWARD_TO_SYSLOG=1\nIDENTIFIER=redis\\x20x\n"
 						 "UNIT=redis-server.service\n");
 	put("/run/khoctl/journal/redis/1",
@@ -319,7 +319,7 @@ static void collects(void **state)
 	assert_string_equal(s->identifier, "redis x");
 	assert_string_equal(s->unit, "redis-server.service");
 	assert_string_equal(s->target, "/run/systemd/journal/stdout");
-	assert_int_equal(s->priority, 5);
+	assert_int_equal(s->priority, 30);
 	assert_false(s->level_prefix);
 	assert_true(s->to_syslog);
 	assert_false(s->to_kmsg);

@@ -4,6 +4,7 @@
 #   host/tree/       the machine's files, as Debian's packages and their scripts leave them, then tests/vm/host/ over them
 #   host/root.img    a disk: GPT, an ext4 root partition made of that (sparse)
 #   host/boot/       kernels and their initrds, to boot from
+#   host/snap/       the machine up and running, made by `lab up --host`
 #   host/env         HOST_OFFSET (bytes before the file system), HOST_UUID
 # Nothing of khoctl is in it: `lab up --host` puts that into its copy.
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The client outside of the VM: ONE TCP connection to a Redis, numbered INCRs without pause, every reply must be the next
+ * The client outside of the VM: ONE TCP connection to a server, numbered requests without pause, every reply must be the next
  * number. It never connects again: what it counts is what a real client would have seen.
- *   client [--interval-us N] [--window N] [--key K] ADDRESS PORT
+ *   client [--protocol redis|http|postgres] [--interval-us N] [--window N] [--key K] ADDRESS [PORT]
  * SIGTERM: sends no more, waits up to 60 s for the replies that are owed, prints the result (JSON, stdout), exit 0 only if all is
  * well. SIGUSR1: the same numbers so far, to stderr, and goes on. A gap is the time from when a reply was owed and
  * none came until the next one came.
@@ -23,6 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/vm/client.h"
+
 enum { GAP_US = 100000, DRAIN_US = 60000000 };
 
 struct gap {
@@ -40,6 +42,7 @@ static struct {
 static volatile sig_atomic_t stop, report;
 static uint64_t interval_us = 5000, window = 32;
 static const char *key = "ctr";
+static const struct client_protocol *protocol = &client_redis;
 static int64_t last_number = -1;	/* of the last reply, -1: none yet */
 static uint64_t owed_since;		/* 0: nothing is owed */
 
@@ -82,8 +85,15 @@ static bool bad(uint64_t *counter, const char *what, const char *detail)
 	return false;
 }
 
-static bool broken(int err)
+bool client_error(const char *what, const char *detail)
 {
+	return bad(&seen.errors, what, detail);
+}
+
+bool client_broken(int err)
+{
+	if (!err)
+		return bad(&seen.errors, "connection:", "closed by the server");
 	if (err == ECONNRESET || err == EPIPE)
 		return bad(&seen.resets, "connection:", strerror(err));
 	return bad(&seen.errors, "connection:", strerror(err));
@@ -107,66 +117,59 @@ static void replied(uint64_t t)
 	owed_since = seen.sent > seen.acked ? t : 0;
 }
 
-static bool line(const char *l)
+void client_number(int64_t n)
 {
-	char *end;
-	int64_t n;
+	char b[80];
 
-	if (l[0] == '-')
-		return bad(&seen.errors, "reply:", l);
-	n = strtoll(l + 1, &end, 10);
-	if (l[0] != ':' || *end)
-		return bad(&seen.errors, "not a number:", l);
 	seen.acked++;
 	if (last_number >= 0 && n != last_number + 1) {
-		char b[80];
-
 		snprintf(b, sizeof(b), "%lld after %lld", (long long)n, (long long)last_number);
 		bad(&seen.out_of_order, "reply:", b);
 	}
-	if (seen.acked > seen.sent)
-		bad(&seen.out_of_order, "reply that nobody asked for:", l);
-	last_number = n;
-	return true;
-}
-
-/* Returns false when the connection is of no more use. */
-static bool receive(int fd)
-{
-	static char buf[65536];
-	static size_t n;
-	char *p = buf, *end;
-	ssize_t got = recv(fd, buf + n, sizeof(buf) - 1 - n, MSG_DONTWAIT);
-
-	if (got < 0)
-		return errno == EAGAIN || errno == EINTR || broken(errno);
-	if (!got)
-		return bad(&seen.errors, "connection:", "closed by the server");
-	n += (size_t)got;
-	buf[n] = 0;
-	while ((end = strstr(p, "\r\n"))) {
-		*end = 0;
-		if (!line(p))
-			return false;
-		p = end + 2;
+	if (seen.acked > seen.sent) {
+		snprintf(b, sizeof(b), "%lld", (long long)n);
+		bad(&seen.out_of_order, "reply that nobody asked for:", b);
 	}
-	n -= (size_t)(p - buf);
-	memmove(buf, p, n);
-	replied(now_us(CLOCK_MONOTONIC));
+	last_number = n;
+}
+
+bool client_recv(int fd, char *buf, unsigned long room, unsigned long *n)
+{
+	ssize_t got = recv(fd, buf + *n, room - 1 - *n, MSG_DONTWAIT);
+
+	if (got <= 0)
+		return got < 0 && (errno == EAGAIN || errno == EINTR) ? true : client_broken(got ? errno : 0);
+	*n += (unsigned long)got;
+	buf[*n] = 0;
 	return true;
 }
 
-static bool ask(int fd, uint64_t t)
+bool client_send(int fd, const char *request, int n)
 {
-	char b[128];
-	int n = snprintf(b, sizeof(b), "INCR %s\r\n", key);
 	ssize_t w;
 
 	do
-		w = send(fd, b, (size_t)n, MSG_NOSIGNAL);
+		w = send(fd, request, (size_t)n, MSG_NOSIGNAL);
 	while (w < 0 && errno == EINTR);
-	if (w != n)
-		return broken(w < 0 ? errno : EIO);
+	return w == n || client_broken(w < 0 ? errno : EIO);
+}
+
+/* Returns false when the connection is of no more use. */
+static bool receive(void)
+{
+	uint64_t acked = seen.acked;
+
+	if (!protocol->receive())
+		return false;
+	if (seen.acked != acked)
+		replied(now_us(CLOCK_MONOTONIC));
+	return true;
+}
+
+static bool ask(uint64_t t)
+{
+	if (!protocol->ask(seen.sent + 1))
+		return false;
 	seen.sent++;
 	if (!owed_since)
 		owed_since = t;
@@ -190,41 +193,55 @@ static void run(int fd)
 		if (until && (seen.acked == seen.sent || t > until))
 			return;
 		if (!until && t >= next && seen.sent - seen.acked < window) {
-			if (!ask(fd, t))
+			if (!ask(t))
 				return;
 			next = t + interval_us;
 		}
 		wait_us = !until && seen.sent - seen.acked < window ? next - t : 100000;
 		if (wait_us > interval_us && !until)
 			wait_us = interval_us;
-		if (ppoll(&p, 1, &(struct timespec){ 0, (long)(wait_us % 1000000) * 1000 }, NULL) > 0 && !receive(fd))
+		if (ppoll(&p, 1, &(struct timespec){ 0, (long)(wait_us % 1000000) * 1000 }, NULL) > 0 && !receive())
 			return;
 	}
 }
 
-static int dial(const char *address, const char *port)
+int client_dial(const char *address, const char *port, const char **why)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
 
 	if (fd < 0 || inet_pton(AF_INET, address, &a.sin_addr) != 1 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
-		fprintf(stderr, "client: %s:%s: %s\n", address, port, strerror(errno));
-		exit(2);
+		*why = strerror(errno);
+		return -1;
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	return fd;
 }
 
+static bool choose(const char *name)
+{
+	static const struct client_protocol *const all[] = { &client_redis, &client_http, &client_postgres };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (!strcmp(all[i]->name, name)) {
+			protocol = all[i];
+			return true;
+		}
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
+		{ "protocol", required_argument, NULL, 'p' },
 		{ "interval-us", required_argument, NULL, 'i' },
 		{ "window", required_argument, NULL, 'w' },
 		{ "key", required_argument, NULL, 'k' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct sigaction sa = { .sa_handler = on_signal };
-	int c;
+	const char *why = "", *port;
+	int c, fd;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'i')
@@ -233,17 +250,23 @@ int main(int argc, char **argv)
 			window = strtoull(optarg, NULL, 10);
 		else if (c == 'k')
 			key = optarg;
-		else
+		else if (c != 'p' || !choose(optarg))
 			return 2;
 	}
-	if (argc - optind != 2 || !window || interval_us >= 1000000 || strlen(key) > 64) {
-		fprintf(stderr, "usage: client [--interval-us N] [--window N] [--key K] ADDRESS PORT\n");
+	if (argc - optind < 1 || argc - optind > 2 || !window || interval_us >= 1000000 || strlen(key) > 64) {
+		fprintf(stderr, "usage: client [--protocol redis|http|postgres] [--interval-us N] [--window N] [--key K] ADDRESS [PORT]\n");
 		return 2;
 	}
+	port = argc - optind == 2 ? argv[optind + 1] : protocol->port;
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGUSR1, &sa, NULL);
-	run(dial(argv[optind], argv[optind + 1]));
+	fd = protocol->open(argv[optind], port, key, &why);
+	if (fd < 0) {
+		fprintf(stderr, "client: %s:%s: %s\n", argv[optind], port, why);
+		return 2;
+	}
+	run(fd);
 	print(stdout);
 	return seen.errors || seen.resets || seen.out_of_order || seen.sent != seen.acked;
 }

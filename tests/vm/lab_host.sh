@@ -5,10 +5,10 @@
 
 root_serial=khoctl-lab-root
 
-# host_disk RELEASE...: $disk, and that each release can be booted from it
-host_disk() {
-	local rel tree=$dir/put
-	need debugfs cpio
+# host_prepare RELEASE...: what was built here is in $dir/put; each release can be booted from the disk
+host_prepare() {
+	local rel
+	need debugfs cpio socat
 	"$vmdir/cache.sh" host
 	# shellcheck disable=SC1091
 	. "$cache/host/env"
@@ -16,12 +16,79 @@ host_disk() {
 	for rel in "$@"; do
 		[ -f "$cache/host/boot/initrd.img-$rel" ] || fail "up --host: $rel is not installed on that machine"
 	done
-	"$vmdir/image.sh" --tree "$tree" "$@"
-	[ -z "$disk" ] || return 0
-	disk=$dir/root.img
+	"$vmdir/image.sh" --tree "$dir/put" "$@"
 	rm -f "$dir"/{data,extra}.img "$dir/initrd"
+	! has_hardware functions || fresh=1
+	if [ "$disk" ]; then fresh=1; return; fi
+	disk=$dir/root.img
+	[ ! "$fresh" ] || host_disk "$dir/put"
+}
+
+# host_disk TREE: a copy of the cache's disk with TREE written into it
+host_disk() {
 	cp --sparse=always "$cache/host/root.img" "$disk"
-	host_write "$tree"
+	host_write "$1"
+}
+
+# The machine goes on from its snapshot, which is made if there is none yet. Fails where it has to be booted.
+host_resume() {
+	local key snap
+	[ ! "$fresh" ] || return 1
+	key=$({ cat "$cache/stamp/host-image" "$vmdir"/{vmagent.c,frame.c,frame.h}; "$QEMU" --version
+		echo "$outgoing $cpus $mem $cpu $hardware $append ${extra[*]} ${LAB_ACCEL:-}"; } | sha256sum | cut -c1-16)
+	snap=$cache/host/snap/$key
+	[ -f "$snap/state" ] || host_snapshot "$snap" || { note "lab: no snapshot: $why"; fresh=1; host_disk "$dir/put"; return 1; }
+	host_load "$snap" && host_install && return 0
+	note "lab: the snapshot cannot be used ($why), booting"
+	stop_vm
+	rm -rf "$snap"
+	load=() fresh=1
+	host_disk "$dir/put"
+	return 1
+}
+
+# host_snapshot DIR: boots the machine with nothing of khoctl in it and saves memory and disk
+host_snapshot() {
+	local t=$dir/put.agent new=$1.new.$$ out
+	rm -rf "$t"
+	install -D -m 755 "$dir/put/usr/lib/khoctl-lab/vmagent" "$t/usr/lib/khoctl-lab/vmagent"
+	host_disk "$t"
+	start_qemu
+	wait_ready || { cp "$dir/outgoing.log" "$dir/outgoing.failed.snapshot.log"; stop_vm; return 1; }
+	LAB_WAIT=60 labc exec sync || true
+	rm -rf "$1".new.*
+	mkdir -p "$new"
+	# (not stopped before: it would be stopped after it was loaded, too)
+	out=$(printf '%s\n' 'migrate_set_parameter max-bandwidth 8G' "migrate file:$new/state" 'info migrate' quit |
+		socat -t 300 - "UNIX-CONNECT:$run/monitor" 2>&1) || true
+	stop_vm
+	grep -q 'completed' <<< "$out" || { why="it could not be saved"; rm -rf "$new"; return 1; }
+	cp --sparse=always "$disk" "$new/root.img"
+	cp "$dir/outgoing.log" "$new/"
+	mv -T "$new" "$1" 2> /dev/null || rm -rf "$new" # another lab was faster
+	# the newest three
+	find "$cache/host/snap" -mindepth 1 -maxdepth 1 -type d ! -name '*.new.*' -printf '%T@ %p\n' | sort -rn | sed -e 1,3d -e 's/^[^ ]* //' |
+		xargs -r rm -rf
+}
+
+host_load() {
+	cp --sparse=always "$1/root.img" "$disk"
+	load=(-incoming "file:$1/state")
+	start_qemu
+	cp "$1/outgoing.log" "$dir/outgoing.boot.log"
+	LAB_WAIT=60 labc exec true && return 0
+	why="the agent does not answer"
+	return 1
+}
+
+# What was built here into the running machine, and the time that has passed since the snapshot.
+host_install() {
+	(cd "$dir/put" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0) | gzip -1 > "$dir/put.cpio.gz"
+	why="khoctl could not be put in"
+	cmd_put "$dir/put.cpio.gz" /run/put.cpio.gz || return 1
+	# shellcheck disable=SC2016
+	labc exec sh -ec 'date -s "@$1" > /dev/null; cd /; zcat /run/put.cpio.gz | cpio -idmu --quiet; rm /run/put.cpio.gz
+		systemctl daemon-reload; sync' sh "$(date +%s)"
 }
 
 # host_write TREE: its files into the disk, with their modes; folders that are there already stay as they are
@@ -36,6 +103,7 @@ host_write() {
 	) > "$dir/put.cmds"
 	debugfs -w -f "$dir/put.cmds" "$disk?offset=$HOST_OFFSET" > "$out" 2>&1 || { tail -n 5 "$out" >&2; fail "debugfs"; }
 	for f in usr/sbin/khoctl usr/lib/khoctl-lab/vmagent; do
+		[ -f "$1/$f" ] || continue
 		debugfs -R "dump /$f $dir/put.check" "$disk?offset=$HOST_OFFSET" > /dev/null 2>&1
 		cmp -s "$1/$f" "$dir/put.check" || fail "up --host: $f is not on the disk: see $out"
 	done

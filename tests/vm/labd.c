@@ -180,8 +180,11 @@ static void loop(int listener)
 				p[n++] = (struct pollfd){ .fd = c->fd,
 					.events = (short)((line.n < LINE_FULL ? POLLIN : 0) | (c->out.n ? POLLOUT : 0)) };
 			}
-		if (poll(p, n, -1) < 0 && errno != EINTR)
+		/* an agent that was there before us is asked until it answers: a VM that goes on from a snapshot loses the first bytes */
+		if (poll(p, n, epoch ? -1 : 500) < 0 && errno != EINTR)
 			return;
+		if (!epoch && !line.n)
+			push_frame(&line, 0, 0, LAB_HELLO, NULL, 0);
 		if ((p[0].revents & POLLOUT) && flush(vm, &line) < 0)
 			return;
 		if ((p[0].revents & (POLLIN | POLLHUP)) && fill(vm, &rx) < 0)
@@ -235,7 +238,6 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	push_frame(&line, 0, 0, LAB_HELLO, NULL, 0);	/* is there an agent already? */
 	loop(listener);
 	unlink(argv[2]);
 	return 0;

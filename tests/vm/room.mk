@@ -5,9 +5,11 @@ UNIT += lab_frame
 all: $(LAB_PROGS)
 $(LAB)/labd: $(LAB)/labd.o $(LAB)/frame.o
 $(LAB)/labc: $(LAB)/labc.o $(LAB)/frame.o
-$(LAB)/client: $(LAB)/client.o
+$(LAB)/client: $(addprefix $(LAB)/,client.o client_redis.o client_http.o client_postgres.o)
+$(LAB)/client: LAB_LIBS := $(shell pkg-config --libs libpq)
+$(LAB)/client_postgres.o: PKG_CFLAGS += $(shell pkg-config --cflags libpq)
 $(LAB)/labd $(LAB)/labc $(LAB)/client:
-	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(SAN) -o $@ $^
+	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(SAN) -o $@ $^ $(LAB_LIBS)
 # these run in the VM where nothing else may be there
 $(LAB)/vmagent: tests/vm/vmagent.c tests/vm/frame.c tests/vm/frame.h
 $(LAB)/init: tests/vm/init.c

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Undo from the journal.  See khoctl/recover.h. */
+#include "khoctl/recover.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "khoctl/cli.h"
+
+void kho_recover_steady(void)
+{
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	(void)!mlockall(MCL_CURRENT | MCL_FUTURE);
+}
+
+int kho_recover(const struct kho_past *past, void (*on_event)(void *arg, const char *line, size_t len),
+		void *arg, struct kho_err *err)
+{
+	struct kho_plan *p = NULL;
+	struct kho_engine *e = NULL;
+	int rc = kho_plan_for_undo(kho_cli_world(), past->records, &p, &e, err);
+
+	if (rc == 0) {
+		struct kho_upgrade_options o = {
+			.plan = p,
+			.engine = e,
+			.stop_fd = -1,
+			.lock_fd = -1,
+			.on_event = on_event,
+			.event_arg = arg,
+		};
+
+		rc = kho_upgrade_recover(&o, err);
+		e->ops->free(e);
+	}
+	kho_plan_free(p);
+	return rc;
+}

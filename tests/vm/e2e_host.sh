@@ -1,0 +1,212 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+# What the demo and the tests of the Debian machine share: its services as workloads, one client outside for each, one upgrade with
+# all that must be seen after it, and the end of the machine. Sourced after e2e.sh (common words, lab, wait_alone).
+
+# service -> its unit, the client's protocol, microseconds between requests; $SERVICES: those that are listed (web: the container)
+declare -A UNIT=([redis]=redis-server.service [nginx]=nginx.service [postgres]=postgresql@17-main.service [web]=web.service)
+declare -A PROTOCOL=([redis]=redis [nginx]=http [postgres]=postgres [web]=redis)
+declare -A PORT=([redis]=6379 [nginx]=8080 [postgres]=5432 [web]=8000)
+declare -A EVERY_US=([redis]=10000 [nginx]=10000 [postgres]=50000 [web]=20000)
+SERVICES=${SERVICES:-redis nginx postgres}
+declare -A client=()
+
+listed() { printf '%s\n' "${!UNIT[@]}" | grep -qx "$1" || die "no service '$1'"; }
+unit_of() { vm systemctl show -P "$2" "${UNIT[$1]}" | tr -d '\r\n'; }
+
+# A file in workloads.d for each service: all that an operator does.
+host_list() {
+	local s root
+	for s in $SERVICES; do
+		listed "$s"
+		[ "$s" != web ] || vm systemctl start web
+		root="unit = ${UNIT[$s]}"
+		[ "$s" != web ] || root="container = web"
+		printf '%s\n' "$root" "health-tcp = 127.0.0.1:${PORT[$s]}" > "$out/$s.conf"
+		[ "$s" != redis ] || printf '%s\n' 'health-send = PING\r\n' 'health-expect = +PONG' >> "$out/$s.conf"
+		lab put "$out/$s.conf" "/etc/khoctl/workloads.d/$s.conf"
+	done
+}
+
+host_clients_start() {
+	local s
+	for s in $SERVICES; do
+		# not by netns(): the pid must be the client's own
+		ip netns exec "khoctl-lab-$LAB_NAME" "$top/build/tests/vm/client" --protocol "${PROTOCOL[$s]}" --interval-us "${EVERY_US[$s]}" \
+			"$(lab status --address)" "${PORT[$s]}" > "$out/client.$s.json" 2> "$out/client.$s.err" &
+		client[$s]=$!
+	done
+	sleep 3
+	host_clients_alive
+}
+host_clients_alive() {
+	local s
+	for s in $SERVICES; do
+		kill -0 "${client[$s]}" 2> /dev/null || die "the client of $s ended: $(jq -c 'del(.gaps)' "$out/client.$s.json") $(cat "$out/client.$s.err")"
+	done
+}
+# client_acked SERVICE: replies so far
+client_acked() {
+	local n
+	n=$(wc -l < "$out/client.$1.err")
+	kill -USR1 "${client[$1]}"
+	for _ in $(seq 50); do
+		[ "$(wc -l < "$out/client.$1.err")" -gt "$n" ] && break
+		sleep 0.1
+	done
+	tail -n 1 "$out/client.$1.err" | jq '.acked'
+}
+# Every client gets replies, and has seen no error.
+host_clients_served() {
+	local s a i
+	for s in $SERVICES; do
+		a=$(client_acked "$s")
+		for i in $(seq 60); do
+			[ "$(client_acked "$s")" -le "$a" ] || break
+			[ "$i" != 60 ] || die "the client of $s gets no reply any more"
+			sleep 0.5
+		done
+		[ "$(tail -n 1 "$out/client.$s.err" | jq '.errors + .resets + .out_of_order')" = 0 ] ||
+			die "the client of $s saw $(tail -n 1 "$out/client.$s.err" | jq -c 'del(.gaps)')"
+	done
+}
+# Stops them; each has seen no error and no reply is missing; what was acknowledged is in the database.
+host_clients_stop() {
+	local s c
+	host_clients_alive
+	for s in $SERVICES; do
+		kill -TERM "${client[$s]}"
+		wait "${client[$s]}" || true
+		client[$s]=
+		c=$(jq -c '{sent, acked, errors, resets, out_of_order, max_gap_us, why}' "$out/client.$s.json") || die "the client of $s gave no result"
+		echo "$s: $c"
+		[ "$(jq '.errors + .resets + .out_of_order' <<< "$c")" = 0 ] || die "the client of $s saw errors"
+		[ "$(jq '.sent == .acked and .acked > 0' <<< "$c")" = true ] || die "$s: replies are missing"
+		case $s in
+		redis) c=$(vm redis-cli get ctr) ;;
+		postgres) c=$(vm runuser -u postgres -- psql -d postgres -Atqc 'SELECT count(*) FROM ctr_seen') ;;
+		*) continue ;;
+		esac
+		c=$(tr -d '"\r\n' <<< "$c")
+		[ "$c" = "$(jq .acked "$out/client.$s.json")" ] || die "$s holds $c, its client has $(jq .acked "$out/client.$s.json") acknowledged"
+	done
+}
+host_clients_kill() {
+	local s
+	for s in "${!client[@]}"; do [ -z "${client[$s]}" ] || kill "${client[$s]}" 2> /dev/null || true; done
+}
+
+# The units as systemd tells them, one line each: name, state, restarts, main process, its start (in clock ticks, as ps shows it).
+host_units() {
+	local s pid
+	for s in $SERVICES; do
+		pid=$(unit_of "$s" MainPID)
+		echo "$s ${UNIT[$s]} $(unit_of "$s" ActiveState) $(unit_of "$s" NRestarts) $pid $(vm cat "/proc/$pid/comm" | tr -d '\r\n')"
+	done
+}
+units_json() { jq -R 'split(" ") | {service: .[0], unit: .[1], state: .[2], restarts: (.[3] | tonumber), main_pid: (.[4] | tonumber)}' | jq -s .; }
+
+# The state of the machine that must be the same after something that failed.
+host_machine() {
+	# shellcheck disable=SC2016
+	vm sh -c 'exec 2>&1
+		systemctl list-units --all --plain --no-legend --type=service,socket,mount,target,timer | awk "{ print \$1, \$2, \$3, \$4 }" | grep -v -e "^run-credentials" -e "^systemd-tmpfiles-clean.service" -e ^user -e ^session | sort
+		for u in '"$(for s in $SERVICES; do printf '%s ' "${UNIT[$s]}"; done)"'; do systemctl show -p MainPID,NRestarts,ActiveEnterTimestamp,ControlGroup "$u"; done
+		findmnt -rn -o TARGET,SOURCE,FSTYPE,OPTIONS | sort; ip -o addr | sed "s/valid_lft.*//"; ip route; ip -6 route; ip rule; tc qdisc show
+		nft list ruleset; lsblk -rn -o NAME,TYPE,SIZE,RO,MOUNTPOINTS | sort; lsmod | cut -d" " -f1 | sort; cat /sys/devices/system/cpu/online
+		for d in /sys/bus/pci/devices/*; do echo "${d##*/} $(basename "$(readlink "$d/driver" || echo none)")"; done; uname -r; hostname; id -un' | tr -d '\r'
+}
+
+running_state() { vm timeout 300 systemctl is-system-running --wait 2> /dev/null | tr -d '\r\n'; }
+
+# ssh answers from outside
+ssh_banner() {
+	ip netns exec "khoctl-lab-$LAB_NAME" timeout 60 bash -c 'exec 3<> "/dev/tcp/$0/22"; head -c 7 <&3' "$(lab status --address)" 2> /dev/null
+}
+
+# observe N RELEASE: the machine runs RELEASE as the same machine; $out/units.before and $out/boots.N-1 tell what it was. Prints each.
+observe() {
+	local n=$1 rel=$2 s a d boot
+	[ "$(vm_release)" = "$rel" ] || die "$(vm_release) runs, not $rel"
+	echo "ok    kernel $rel"
+	s=$(running_state) || true
+	[ "$s" = running ] || { vm systemctl --failed --no-legend --no-pager || true; vm systemctl list-jobs --no-pager || true; die "systemctl is-system-running: $s"; }
+	[ "$(vm cat /proc/1/comm | tr -d '\r\n')" = systemd ] || die "process 1 is not systemd"
+	echo "ok    systemd is process 1, the system is running"
+	s=$(vm findmnt -rn -o UUID,FSTYPE / | tr -d '\r\n')
+	[ "$s" = "$(cat "$out/root")" ] || die "the root file system is $s, it was $(cat "$out/root")"
+	case $(vm findmnt -rn -o OPTIONS / | tr -d '\r\n') in rw*) ;; *) die "the root file system is not writable" ;; esac
+	echo "ok    root disk: $s"
+	host_units > "$out/units.$n"
+	diff -u "$out/units.before" "$out/units.$n" || die "units are not as they were"
+	! grep -v ' active 0 ' "$out/units.$n" || die "a unit is not active, or was restarted"
+	echo "ok    units never restarted:" $(awk '{ print $2 "=" $5 }' "$out/units.$n")
+	case " $SERVICES " in *" web "*)
+		s=$(vm podman ps --filter name=^web$ --format '{{.State}}' | tr -d '\r\n')
+		[ "$s" = running ] || die "podman says of the container web: '$s'"
+		echo "ok    podman ps: web is running"
+		;;
+	esac
+	host_clients_alive; host_clients_served
+	echo "ok    clients: each on its one connection, no error"
+	s=$(ssh_banner) || true
+	[ "$s" = SSH-2.0 ] || die "ssh does not answer: '$s'"
+	echo "ok    ssh answers"
+	boot=$(vm cat /proc/sys/kernel/random/boot_id | tr -d '\r\n-')
+	echo "$boot" > "$out/boot.$n"
+	for a in $(seq 0 "$n"); do
+		s=$(vm sh -c "journalctl --no-pager -o json -n 3 _BOOT_ID=$(cat "$out/boot.$a") 2> /dev/null | wc -l" | tr -d '\r\n')
+		[ "${s:-0}" -ge 1 ] || die "the journal has nothing of kernel $a ($(cat "$out/boot.$a"))"
+	done
+	echo "ok    the journal has entries of all $((n + 1)) kernels"
+	a=$(vm date +%s | tr -d '\r\n') d=$(($(date +%s) - a))
+	[ "${d#-}" -le 10 ] || die "the clock is $d s off"
+	echo "ok    date: $d s off"
+}
+
+# Before the first upgrade: what the machine is.
+host_remember() {
+	vm findmnt -rn -o UUID,FSTYPE / | tr -d '\r\n' > "$out/root"
+	vm cat /proc/sys/kernel/random/boot_id | tr -d '\r\n-' > "$out/boot.0"
+	host_units > "$out/units.before"
+	cat "$out/units.before"
+	! grep -v ' active 0 ' "$out/units.before" || die "a unit does not run"
+}
+
+# host_upgrade N TO: check, upgrade, observe; $out/upgrade.N.json is the report with the predicted blackout and the units
+host_upgrade() {
+	local n=$1 to=$2 from image rc=0
+	from=$(vm_release) image=$(other_image)
+	say "upgrade $n: $from -> ${image#/boot/vmlinuz-}"
+	echo "# khoctl check --to $to"
+	vm khoctl check --to "$to" || die "check"
+	vm khoctl check --to "$to" --json > "$out/check.$n.json" || die "check --json"
+	echo "# khoctl upgrade --to $to"
+	vm khoctl upgrade --to "$to" || rc=$?
+	[ "$rc" = 0 ] || die "upgrade $n: exit code $rc"
+	host_clients_alive
+	wait_alone "${image#/boot/vmlinuz-}"
+	observe "$n" "${image#/boot/vmlinuz-}"
+	vm khoctl report --json > "$out/report.$n.json" || die "report"
+	jq --slurpfile c "$out/check.$n.json" --slurpfile u <(units_json < "$out/units.$n") \
+		'. + {predicted_blackout_us: ($c[0] | [.. | objects | .blackout_us? // .predicted_blackout_us? // empty] | first // null), units: $u[0]}' \
+		"$out/report.$n.json" > "$out/upgrade.$n.json"
+	[ "$(jq -r .to "$out/upgrade.$n.json")" = "${image#/boot/vmlinuz-}" ] || die "report names another kernel"
+}
+
+# The machine is told to power off, and does; its root file system is clean then.
+host_end() {
+	local disk=$top/build/lab/$LAB_NAME/root.img i rc=0
+	vm systemctl poweroff > /dev/null 2>&1 || true
+	for i in $(seq 240); do
+		lab status > /dev/null 2>&1 || break
+		[ "$i" != 240 ] || die "the machine does not power off"
+		sleep 0.5
+	done
+	lab down
+	# shellcheck disable=SC1091
+	. "${XDG_CACHE_HOME:-$HOME/.cache}/khoctl/host/env"
+	e2fsck -fn "$disk?offset=$HOST_OFFSET" > "$out/fsck.txt" 2>&1 || rc=$?
+	[ "$rc" = 0 ] || die "the root file system is not clean: $(tail -n 3 "$out/fsck.txt")"
+	echo "ok    powered off; root file system clean"
+}
