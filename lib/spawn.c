@@ -8,18 +8,19 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <unistd.h>
 
-/* fd3 first: it may lie at 0, 1 or 2. A dup2 onto itself clears close-on-exec here (POSIX 2024). */
-static int set_files(posix_spawn_file_actions_t *fa, int fd3)
+/* The copies lie above all numbers that they go to, and are in nobody's way. */
+static int set_files(posix_spawn_file_actions_t *fa, const int *copies, size_t n)
 {
-	int rc = fd3 >= 0 ? posix_spawn_file_actions_adddup2(fa, fd3, KHO_SPAWN_FD) : 0;
+	int rc = posix_spawn_file_actions_addopen(fa, 0, "/dev/null", O_RDWR, 0);
 
-	if (!rc)
-		rc = posix_spawn_file_actions_addopen(fa, 0, "/dev/null", O_RDWR, 0);
 	for (int fd = 1; !rc && fd <= 2; fd++)
 		rc = posix_spawn_file_actions_adddup2(fa, 0, fd);
+	for (size_t i = 0; !rc && i < n; i++)
+		rc = posix_spawn_file_actions_adddup2(fa, copies[i], KHO_SPAWN_FD + (int)i);
 	if (!rc)
-		rc = posix_spawn_file_actions_addclosefrom_np(fa, KHO_SPAWN_FD + (fd3 >= 0));
+		rc = posix_spawn_file_actions_addclosefrom_np(fa, KHO_SPAWN_FD + (int)n);
 	return rc;
 }
 
@@ -39,8 +40,8 @@ static int set_attributes(posix_spawnattr_t *at)
 	return rc;
 }
 
-int kho_spawn(const char *path, char *const argv[], char *const envp[], int fd3, pid_t *out,
-	      struct kho_err *err)
+static int start(const char *path, char *const argv[], char *const envp[], const int *copies,
+		 size_t n, pid_t *out, struct kho_err *err)
 {
 	static char *const nothing[] = { NULL };
 	posix_spawn_file_actions_t fa;
@@ -49,7 +50,7 @@ int kho_spawn(const char *path, char *const argv[], char *const envp[], int fd3,
 
 	posix_spawn_file_actions_init(&fa);
 	posix_spawnattr_init(&at);
-	rc = set_files(&fa, fd3);
+	rc = set_files(&fa, copies, n);
 	if (!rc)
 		rc = set_attributes(&at);
 	if (!rc)
@@ -57,4 +58,32 @@ int kho_spawn(const char *path, char *const argv[], char *const envp[], int fd3,
 	posix_spawn_file_actions_destroy(&fa);
 	posix_spawnattr_destroy(&at);
 	return rc ? kho_fail(err, -rc, "start %s: %s", path, strerror(rc)) : 0;
+}
+
+int kho_spawn_fds(const char *path, char *const argv[], char *const envp[], const int *fds,
+		  size_t n, pid_t *out, struct kho_err *err)
+{
+	int copies[KHO_SPAWN_FDS_MAX], rc = 0;
+	size_t made = 0;
+
+	if (n > KHO_SPAWN_FDS_MAX)
+		return kho_fail(err, -E2BIG, "start %s: %zu descriptors", path, n);
+	while (!rc && made < n) {
+		copies[made] = fcntl(fds[made], F_DUPFD_CLOEXEC, KHO_SPAWN_FD + (int)n);
+		rc = copies[made] < 0 ? kho_fail_errno(err, "start %s: descriptor %d", path,
+						       fds[made])
+				      : 0;
+		made += !rc;
+	}
+	if (!rc)
+		rc = start(path, argv, envp, copies, n, out, err);
+	while (made)
+		close(copies[--made]);
+	return rc;
+}
+
+int kho_spawn(const char *path, char *const argv[], char *const envp[], int fd3, pid_t *out,
+	      struct kho_err *err)
+{
+	return kho_spawn_fds(path, argv, envp, &fd3, fd3 >= 0, out, err);
 }

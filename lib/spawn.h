@@ -6,12 +6,14 @@
 #ifndef KHO_LIB_SPAWN_H
 #define KHO_LIB_SPAWN_H
 
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "lib/err.h"
 
 /* The descriptor under which the child finds what kho_spawn() was given as fd3. */
-#define KHO_SPAWN_FD 3
+#define KHO_SPAWN_FD	  3
+#define KHO_SPAWN_FDS_MAX 64
 
 /*
  * Start path with argv and envp (NULL: an empty environment), by posix_spawn: no copy of the page
@@ -26,5 +28,9 @@
  */
 int kho_spawn(const char *path, char *const argv[], char *const envp[], int fd3, pid_t *out,
 	      struct kho_err *err) __must_check;
+
+/* The same with n (up to KHO_SPAWN_FDS_MAX) descriptors: fds[i] is KHO_SPAWN_FD + i in the child. */
+int kho_spawn_fds(const char *path, char *const argv[], char *const envp[], const int *fds,
+		  size_t n, pid_t *out, struct kho_err *err) __must_check;
 
 #endif

@@ -64,6 +64,16 @@ static int plan_one(struct kho_env *env, const struct kho_workload *w, KhoProc__
 	return kho_outside_collect("", env->run_dir, w, p, err);
 }
 
+/* The outgoing side keeps what it has found out; the message only borrows it. */
+static void lend_namespaces(const struct kho_proc_out_wl *from, KhoProc__PlanWorkload *p)
+{
+	p->mount_ns = from->namespaces.mount_ns;
+	p->uts_ns = from->namespaces.uts_ns;
+	p->user_ns = from->namespaces.user_ns;
+	p->inherit = from->namespaces.inherit;
+	p->n_inherit = from->namespaces.n_inherit;
+}
+
 int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
 {
 	size_t n = env->workloads->n;
@@ -76,6 +86,8 @@ int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err
 	for (size_t i = 0; !rc && i < n; i++) {
 		p[i] = &w[i];
 		rc = plan_one(env, &env->workloads->w[i], &w[i], err);
+		if (i < kho_proc_out.n)
+			lend_namespaces(&kho_proc_out.w[i], &w[i]);
 		plan.n_workloads++;
 	}
 	plan.revision = 1;
@@ -101,6 +113,9 @@ struct state_one {
 
 static void state_one_done(struct state_one *s)
 {
+	for (size_t i = 0; s->tasks && i < s->msg.n_tasks; i++)
+		if (s->tasks[i].cgroup != protobuf_c_empty_string)
+			free(s->tasks[i].cgroup);
 	free(s->tasks);
 	free(s->ptasks);
 	free(s->listeners);
@@ -120,6 +135,9 @@ static int describe(const struct kho_img_tree *t, struct state_one *s)
 		s->tasks[i].pid = t->tasks[i].pid;
 		s->tasks[i].zombie = t->tasks[i].state == 2;
 		s->tasks[i].stopped = t->tasks[i].state == 3;
+		s->tasks[i].cgroup = kho_cgroup_of(t->tasks[i].pid);
+		if (!s->tasks[i].cgroup)
+			s->tasks[i].cgroup = (char *)protobuf_c_empty_string;
 		s->ptasks[i] = &s->tasks[i];
 	}
 	for (size_t i = 0; i < t->ntcp; i++) {

@@ -48,6 +48,20 @@ int kho_criu_find(char **out_path, struct kho_err *err)
 	return *out_path ? 0 : kho_fail(err, -ENOMEM, "find criu: out of memory");
 }
 
+/* Plugins serve devices that no workload of ours may have; loading them costs time in the blackout. */
+int kho_criu_plugins(const char *run_dir, char **out, struct kho_err *err)
+{
+	_cleanup_free_ char *path = NULL;
+	int rc;
+
+	if (asprintf(&path, "%s/no-plugins", run_dir) < 0)
+		return kho_fail(err, -ENOMEM, "start criu: out of memory");
+	rc = kho_mkdir(path, err);
+	if (!rc)
+		*out = steal_ptr(path);
+	return rc;
+}
+
 int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
 {
 	_cleanup_free_ char *path = NULL, *plugins = NULL, *env_plugins = NULL;
@@ -57,14 +71,11 @@ int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
 
 	if (kho_criu_find(&path, err))
 		return err ? err->code : -ENOENT;
-	/* Plugins serve devices that no workload of ours may have; loading them costs time in the
-	 * blackout. */
-	if (asprintf(&plugins, "%s/no-plugins", run_dir) < 0 ||
-	    asprintf(&env_plugins, "CRIU_LIBS_DIR=%s", plugins) < 0)
-		return kho_fail(err, -ENOMEM, "start criu: out of memory");
-	rc = kho_mkdir(plugins, err);
+	rc = kho_criu_plugins(run_dir, &plugins, err);
 	if (rc)
 		return rc;
+	if (asprintf(&env_plugins, "CRIU_LIBS_DIR=%s", plugins) < 0)
+		return kho_fail(err, -ENOMEM, "start criu: out of memory");
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
 		return kho_fail_errno(err, "start criu: socketpair");
 	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", env_plugins, NULL };

@@ -27,6 +27,9 @@ struct kho_criu {
 /* Path of the criu to use: PATH, /usr/sbin/criu, /usr/lib/khoctl/criu; -ENOENT with the fix. */
 int kho_criu_find(char **out_path, struct kho_err *err) __must_check;
 
+/* The empty directory that CRIU takes its plugins from, made if missing; malloc'd path. */
+int kho_criu_plugins(const char *run_dir, char **out, struct kho_err *err) __must_check;
+
 /*
  * Start a worker. run_dir holds an empty plugin directory for it (it is made). The worker waits for
  * a request, has no descriptors of ours and default signals.

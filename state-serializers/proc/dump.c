@@ -30,12 +30,12 @@ struct kho_proc_out kho_proc_out = {
 	.stream = { .inotify = -1, .stop_fd = -1 },
 };
 
-static void options(CriuRpc__Opts *o, const struct kho_proc_out_wl *w, const char *images,
+static void options(CriuRpc__Opts *o, const struct kho_proc_out_wl *w, const char *images, int fd,
 		    const char *parent)
 {
 	*o = (CriuRpc__Opts)CRIU_RPC__OPTS__INIT;
-	o->images_dir_fd = -1;
-	o->images_dir = (char *)images;
+	o->images_dir_fd = fd;
+	o->images_dir = fd < 0 ? (char *)images : NULL;
 	o->has_work_dir_fd = o->has_pid = o->has_tcp_established = o->has_file_locks =
 		o->has_log_level = 1;
 	o->work_dir_fd = w->work_fd;
@@ -48,6 +48,9 @@ static void options(CriuRpc__Opts *o, const struct kho_proc_out_wl *w, const cha
 	o->ghost_limit = 64u << 20;
 	o->network_lock = CRIU_RPC__NETWORK_LOCK__LOCK_SKIP; /* the frozen NIC is the lock */
 	o->timeout = SEIZE_S;
+	o->external = w->external;
+	o->n_external = w->nexternal;
+	o->has_ext_unix_sk = o->ext_unix_sk = 1;
 }
 
 static int refused(const struct kho_proc_out_wl *w, const CriuRpc__Resp *resp, const char *what,
@@ -91,7 +94,8 @@ static int setup_one(struct kho_env *env, const struct kho_workload *src, struct
 	w->work_fd = open(work, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (w->work_fd < 0)
 		return kho_fail_errno(err, "open %s", work);
-	return kho_criu_spawn(&w->criu, env->run_dir, err);
+	rc = kho_proc_place_out(env, src, w, err);
+	return rc ? rc : kho_proc_spawn(env, w, err);
 }
 
 static int setup(struct kho_env *env, struct kho_err *err)
@@ -155,13 +159,16 @@ static int pre_dump(struct kho_env *env, struct kho_proc_out_wl *w, uint64_t *ou
 	char dir[PATH_MAX], parent[32], prefix[PATH_MAX];
 	CriuRpc__Opts opts;
 	uint64_t begin = kho_clock_us();
+	_cleanup_close_ int images = -1;
 	int rc = sub_dir(w, (int)w->rounds, dir, err);
 
+	if (!rc)
+		rc = kho_proc_open_images(w, dir, &images, err);
 	if (rc)
 		return rc;
 	snprintf(parent, sizeof(parent), "../pre.%u", w->rounds - 1);
 	snprintf(prefix, sizeof(prefix), "%s/pre.%u", w->name, w->rounds);
-	options(&opts, w, dir, w->rounds ? parent : NULL);
+	options(&opts, w, dir, images, w->rounds ? parent : NULL);
 	opts.has_track_mem = opts.track_mem = 1;
 	opts.log_file = (char *)"pre-dump.log";
 	req.type = CRIU_RPC__TYPE__PRE_DUMP;
@@ -209,12 +216,15 @@ static int arm(struct kho_proc_out_wl *w, struct kho_err *err)
 	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
 	char dir[PATH_MAX], parent[32];
 	CriuRpc__Opts opts;
+	_cleanup_close_ int images = -1;
 	int rc = sub_dir(w, -1, dir, err);
 
+	if (!rc)
+		rc = kho_proc_open_images(w, dir, &images, err);
 	if (rc)
 		return rc;
 	snprintf(parent, sizeof(parent), "../pre.%u", w->rounds - 1);
-	options(&opts, w, dir, w->rounds ? parent : NULL);
+	options(&opts, w, dir, images, w->rounds ? parent : NULL);
 	opts.has_track_mem = opts.track_mem = w->rounds > 0;
 	opts.has_leave_stopped = opts.leave_stopped = 1;
 	opts.has_notify_scripts = opts.notify_scripts = 1;
@@ -262,7 +272,7 @@ static int disarm_all(struct kho_env *env, struct kho_err *err)
 			continue;
 		o->w[i].armed = false;
 		kho_criu_finish(&o->w[i].criu, ARM_US);
-		rc = kho_criu_spawn(&o->w[i].criu, env->run_dir, err);
+		rc = kho_proc_spawn(env, &o->w[i], err);
 	}
 	return rc;
 }
@@ -409,16 +419,6 @@ static bool is_dumped(const struct kho_proc_out_wl *w)
 	return w->dumped;
 }
 
-/* What somebody who finds only the directories needs to know: this tree may be stopped. */
-static int mark_frozen(const struct kho_proc_out_wl *w, struct kho_err *err)
-{
-	char path[PATH_MAX], text[32];
-
-	snprintf(path, sizeof(path), "%s/frozen", w->dir);
-	return kho_write_file(path, text, (size_t)snprintf(text, sizeof(text), "%d\n", w->root),
-			      err);
-}
-
 int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_proc_out *o = &kho_proc_out;
@@ -428,7 +428,7 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	for (size_t i = 0; !rc && i < o->n; i++) {
 		if (!o->w[i].armed)
 			return kho_fail(err, -EINVAL, "freeze %s: not prepared", o->w[i].name);
-		rc = mark_frozen(&o->w[i], err);
+		rc = kho_proc_mark_frozen(&o->w[i], err);
 		if (rc)
 			return rc;
 		o->w[i].released_us = kho_clock_us();

@@ -267,8 +267,9 @@ void kho_map_classify(const char *path, uint64_t bytes, struct kho_fd_verdict *o
 		    "%llu KiB of reserved huge pages, which the incoming kernel does not have",
 		    (unsigned long long)bytes >> 10);
 	else if (starts(path, "/SYSV"))
-		say(out, KHO_V_NO, "use POSIX shared memory",
-		    "System V shared memory is not carried");
+		say(out, KHO_V_LOSS, NULL,
+		    "its System V shared memory is in an IPC namespace of its own afterwards, "
+		    "which programs outside of the workload do not see");
 	else if (starts(path, "anon_inode:[io_uring]"))
 		say(out, KHO_V_NO, io_uring_fix, "io_uring cannot be checkpointed");
 	else if (starts(path, "anon_inode:"))

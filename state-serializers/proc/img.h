@@ -84,4 +84,10 @@ struct kho_lazy_sum {
 int kho_pagemap_mark(const char *dir, const struct kho_img_task *t, uint64_t eager_max,
 		     struct kho_lazy_sum *sum, struct kho_err *err) __must_check;
 
+/*
+ * Make CRIU restore the root process in the user namespace that CRIU itself is in: its images (in
+ * dir) are told that it had been so, too.
+ */
+int kho_img_same_user_ns(const char *dir, pid_t root, struct kho_err *err) __must_check;
+
 #endif

@@ -7,6 +7,7 @@
 
 #include "state-serializers/proc/criu.h"
 #include "state-serializers/proc/lazy.h"
+#include "state-serializers/proc/outside.h"
 #include "state-serializers/proc.pb-c.h"
 #include "state-serializers/serializer.h"
 
@@ -19,6 +20,9 @@ struct kho_proc_in_wl {
 	struct kho_criu criu;
 	struct kho_lazy lazy;
 	int work_fd;
+	int final_fd; /* the images, for a CRIU that is elsewhere; -1 before retrieve */
+	struct kho_outside_in streams;
+	CriuRpc__InheritFd *inherit, **pinherit;
 };
 
 struct kho_proc_in {
@@ -26,6 +30,7 @@ struct kho_proc_in {
 	KhoProc__State *state;
 	struct kho_proc_in_wl *w;
 	size_t n;
+	pid_t names; /* relay of datagram sockets, 0: none */
 };
 
 extern struct kho_proc_in kho_proc_in;
@@ -36,6 +41,18 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 int kho_proc_discard(struct kho_env *env, struct kho_err *err);
 int kho_proc_finish(struct kho_env *env, struct kho_err *err);
+
+/* Start the worker for a workload, at its place. */
+int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
+	__must_check;
+
+/* What CRIU cannot know and is to be told with a restore. */
+int kho_proc_place_options(struct kho_proc_in_wl *w, CriuRpc__Opts *o,
+			   struct kho_err *err) __must_check;
+
+/* Each restored process into the cgroup that it had. */
+int kho_proc_place_cgroups(const struct kho_proc_in_wl *w, struct kho_err *err) __must_check;
+void kho_proc_place_in_done(struct kho_proc_in_wl *w);
 
 /* Kernel modules that CRIU would load with modprobe in the middle of its work; missing ones are
  * fine (built in). */

@@ -12,6 +12,8 @@
 
 #include "state-serializers/proc/criu.h"
 #include "state-serializers/proc/img.h"
+#include "state-serializers/proc/outside.h"
+#include "state-serializers/proc/place.h"
 #include "state-serializers/serializer.h"
 
 #define KHO_PROC_ROUNDS_MAX 8
@@ -23,6 +25,11 @@ struct kho_proc_out_wl {
 	char *name, *dir; /* images_dir/name */
 	pid_t root;
 	struct kho_criu criu;
+	KhoProc__Place place;		 /* where CRIU works */
+	KhoProc__PlanWorkload namespaces; /* what the plan says of them; the rest is empty */
+	struct kho_outside_external streams;
+	char **external; /* all that CRIU is to leave out, by its names */
+	size_t nexternal;
 	int work_fd;
 	unsigned rounds;
 	bool armed; /* the dump waits one step before seizing */
@@ -78,6 +85,21 @@ void kho_proc_out_reset(void);
 /* The blobs: preserve's (who will come, how to check it) and drain's (who was frozen). */
 int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err) __must_check;
 int kho_proc_state_pack(struct kho_blob *out, struct kho_err *err) __must_check;
+
+/* Find out where CRIU has to work for this workload, and what the peer must know of it. */
+int kho_proc_place_out(struct kho_env *env, const struct kho_workload *src,
+		       struct kho_proc_out_wl *w, struct kho_err *err) __must_check;
+void kho_proc_place_out_done(struct kho_proc_out_wl *w);
+
+/* Start its worker there. */
+int kho_proc_spawn(struct kho_env *env, struct kho_proc_out_wl *w, struct kho_err *err) __must_check;
+
+/* The descriptor through which CRIU reaches its images; it has no path to them elsewhere. Else -1. */
+int kho_proc_open_images(const struct kho_proc_out_wl *w, const char *images, int *out,
+			 struct kho_err *err) __must_check;
+
+/* What somebody who finds only the directories needs to know: this tree may be stopped. */
+int kho_proc_mark_frozen(const struct kho_proc_out_wl *w, struct kho_err *err) __must_check;
 
 /*
  * Send files of the watched directories as they are closed. Page maps are marked

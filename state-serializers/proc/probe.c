@@ -140,6 +140,7 @@ int kho_proc_probe(struct kho_env *env, struct kho_report *r, struct kho_err *er
 	}
 	for (size_t i = 0; !rc && i < env->workloads->n; i++) {
 		struct kho_probe p = { .sysroot = env->sysroot,
+				       .run_dir = env->run_dir,
 				       .w = &env->workloads->w[i],
 				       .r = r };
 

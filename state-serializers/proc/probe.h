@@ -46,7 +46,7 @@ void kho_socks_done(struct kho_socks *s);
 
 /* One workload under examination. */
 struct kho_probe {
-	const char *sysroot;
+	const char *sysroot, *run_dir;
 	const struct kho_workload *w;
 	struct kho_report *r;
 	struct kho_socks socks;

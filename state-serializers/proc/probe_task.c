@@ -12,6 +12,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "state-serializers/proc/place.h"
 #include "state-serializers/proc/probe.h"
 
 struct task {
@@ -111,32 +112,94 @@ static void check_status(struct task *t)
 			     atoi(tracer + strlen("\nTracerPid:")));
 }
 
+/* Does a namespace of the process differ from that of `of` ("self": the system, also on a recorded tree)? */
+static bool ns_differs(const struct task *t, const char *kind, const char *of)
+{
+	_cleanup_free_ char *his = NULL, *other = NULL;
+	char a[64], b[64];
+	ssize_t n, m;
+
+	if (asprintf(&his, "%s/proc/%d/ns/%s", t->p->sysroot, t->pid, kind) < 0 ||
+	    asprintf(&other, "%s/proc/%s/ns/%s", t->p->sysroot, of, kind) < 0)
+		return false;
+	n = readlink(his, a, sizeof(a));
+	m = readlink(other, b, sizeof(b));
+	return n > 0 && m > 0 && (n != m || memcmp(a, b, (size_t)n));
+}
+
+/* One that is made again before CRIU starts; whether it can be, only the live system tells. */
+static void check_mount_ns(struct task *t)
+{
+	static const char fix[] = "turn off what the unit asks for (systemctl cat) that leads to it";
+	KhoProc__Namespace *ns = NULL;
+	KhoProc__Inherit **files = NULL;
+	struct kho_err why = KHO_ERR_INIT;
+	size_t n = 0;
+	char root[16];
+
+	if (*t->p->sysroot)
+		return;
+	snprintf(root, sizeof(root), "%d", t->p->w->root);
+	if (ns_differs(t, "mnt", root))
+		task_trouble(t, KHO_V_NO, fix,
+			     "its mount namespace is another one than that of pid %s", root);
+	else if (!ns_differs(t, "mnt", "self"))
+		return;
+	else if ((t->pid == t->p->w->root && kho_ns_read(t->pid, t->p->run_dir, &ns, &why)) ||
+		 kho_ns_outside(t->pid, &files, &n, &why))
+		task_trouble(t, KHO_V_NO, fix, "%s", why.msg);
+	if (ns)
+		kho_proc__namespace__free_unpacked(ns, NULL);
+	while (n)
+		kho_proc__inherit__free_unpacked(files[--n], NULL);
+	free(files);
+}
+
+/* Numbers mean the same inside and outside. */
+static bool is_identity(const char *map)
+{
+	unsigned inside, outside;
+
+	for (; map && *map; map = strchr(map, '\n')) {
+		map += *map == '\n';
+		if (*map && (sscanf(map, "%u %u", &inside, &outside) != 2 || inside != outside))
+			return false;
+	}
+	return true;
+}
+
+static void check_user_ns(struct task *t)
+{
+	_cleanup_free_ char *uids = task_file(t, "uid_map"), *gids = task_file(t, "gid_map");
+
+	if (!ns_differs(t, "user", "self"))
+		return;
+	if (uids && gids && is_identity(uids) && is_identity(gids))
+		task_trouble(t, KHO_V_LOSS, NULL,
+			     "its user namespace (PrivateUsers=) is not carried: it goes on in the "
+			     "system's, with the same user and capabilities");
+	else
+		task_trouble(t, KHO_V_NO, "run it without a user namespace",
+			     "it has a user namespace of its own, which is not carried");
+}
+
 /*
- * Namespaces of its own would have to be built anew; "self" is the system, also on a recorded tree.
- * Not so the time namespace: CRIU makes one on each restore, so that CLOCK_MONOTONIC goes on, and
- * carries it.
+ * CRIU carries IPC and UTS namespaces, and makes a time namespace on each restore, so that
+ * CLOCK_MONOTONIC goes on.
  */
 static void check_namespaces(struct task *t)
 {
-	static const char *const names[] = { "mnt", "pid", "net", "user", "ipc", "uts", "cgroup" };
+	static const char *const never[] = { "pid", "net", "cgroup" };
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		_cleanup_free_ char *his = NULL, *ours = NULL;
-		char a[64], b[64];
-		ssize_t n, m;
-
-		if (asprintf(&his, "%s/proc/%d/ns/%s", t->p->sysroot, t->pid, names[i]) < 0 ||
-		    asprintf(&ours, "%s/proc/self/ns/%s", t->p->sysroot, names[i]) < 0)
-			return;
-		n = readlink(his, a, sizeof(a));
-		m = readlink(ours, b, sizeof(b));
-		if (n > 0 && m > 0 && (n != m || memcmp(a, b, (size_t)n)))
+	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+		if (ns_differs(t, never[i], "self"))
 			task_trouble(t, KHO_V_NO,
 				     "run it outside of a container, or turn the unit's sandboxing "
 				     "off",
 				     "it has a %s namespace of its own, which is not carried",
-				     names[i]);
-	}
+				     never[i]);
+	check_user_ns(t);
+	check_mount_ns(t);
 }
 
 static void check_maps(struct task *t)
@@ -156,7 +219,8 @@ static void check_maps(struct task *t)
 		    !path || !line[path])
 			continue;
 		kho_map_classify(line + path, end - start, &v);
-		if (v.verdict == KHO_V_OK || !strcmp(v.what, last))
+		if (v.verdict == KHO_V_OK || !strcmp(v.what, last) ||
+		    (v.verdict == KHO_V_LOSS && ns_differs(t, "ipc", "self")))
 			continue;
 		snprintf(last, sizeof(last), "%s", v.what);
 		trouble(t, "memory", &v);

@@ -30,6 +30,7 @@ static void reset(void)
 		kho_criu_finish(&in->w[i].criu, 1000000);
 		if (in->w[i].work_fd >= 0)
 			close(in->w[i].work_fd);
+		kho_proc_place_in_done(&in->w[i]);
 		free(in->w[i].dir);
 	}
 	free(in->w);
@@ -119,7 +120,7 @@ static int prepare_one(struct kho_env *env, struct kho_proc_in_wl *w, bool lazy,
 		return kho_fail_errno(err, "open %s", path);
 	if (lazy && w->plan->rss_bytes >= KHO_PROC_LAZY_MIN)
 		rc = start_lazy(env, w, err);
-	return rc ? rc : kho_criu_spawn(&w->criu, env->run_dir, err);
+	return rc ? rc : kho_proc_place_in(env, w, err);
 }
 
 /* A CRIU that cannot, on this kernel, is found out here and not in the blackout. */
@@ -161,10 +162,12 @@ int kho_proc_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_
 	p->w = calloc(p->plan->n_workloads, sizeof(*p->w));
 	if (!p->w)
 		return kho_fail(err, -ENOMEM, "prepare: out of memory");
+	rc = kho_outside_bind_names(p->plan, &p->names, err);
 	for (size_t i = 0; !rc && i < p->plan->n_workloads; i++) {
 		p->w[i] = (struct kho_proc_in_wl){ .plan = p->plan->workloads[i],
 						   .criu = KHO_CRIU_INIT,
-						   .work_fd = -1 };
+						   .work_fd = -1,
+						   .final_fd = -1 };
 		p->n++;
 		rc = prepare_one(env, &p->w[i], facts.lazy_pages, err);
 	}
@@ -185,6 +188,8 @@ int kho_proc_unprepare(struct kho_env *env, struct kho_err *err)
 		rc = p->w[i].dir ? kho_tree_remove(p->w[i].dir, first ? NULL : err) : 0;
 		first = first ? first : rc;
 	}
+	if (p->names > 0)
+		kill(p->names, SIGKILL); /* reaped by who waits for it */
 	reset();
 	return first;
 }
@@ -220,14 +225,12 @@ static int ask_restore(struct kho_proc_in_wl *w, struct kho_err *err)
 {
 	CriuRpc__Opts o = CRIU_RPC__OPTS__INIT;
 	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
-	char final[PATH_MAX];
 	int rc = link_chain(w, err);
 
+	if (!rc)
+		rc = kho_proc_place_options(w, &o, err);
 	if (rc)
 		return rc;
-	snprintf(final, sizeof(final), "%s/final", w->dir);
-	o.images_dir_fd = -1;
-	o.images_dir = final;
 	o.has_work_dir_fd = o.has_tcp_established = o.has_file_locks = o.has_log_level =
 		o.has_manage_cgroups_mode = 1;
 	o.work_dir_fd = w->work_fd;
@@ -285,6 +288,8 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 	}
 	for (size_t i = 0; !rc && i < p->n; i++) {
 		rc = p->w[i].state ? hear_restore(&p->w[i], err) : 0;
+		if (!rc && p->w[i].state)
+			rc = kho_proc_place_cgroups(&p->w[i], err);
 		if (rc)
 			kho_wrap(err, "workload %s", p->w[i].plan->name);
 	}

@@ -47,12 +47,22 @@ void kho_proc_out_reset(void)
 		kho_criu_finish(&o->w[i].criu, END_US);
 		if (o->w[i].work_fd >= 0)
 			close(o->w[i].work_fd);
+		kho_proc_place_out_done(&o->w[i]);
 		free(o->w[i].name);
 		free(o->w[i].dir);
 	}
 	free(o->w);
 	o->w = NULL;
 	o->n = 0;
+}
+
+int kho_proc_mark_frozen(const struct kho_proc_out_wl *w, struct kho_err *err)
+{
+	char path[PATH_MAX], text[32];
+
+	snprintf(path, sizeof(path), "%s/frozen", w->dir);
+	return kho_write_file(path, text, (size_t)snprintf(text, sizeof(text), "%d\n", w->root),
+			      err);
 }
 
 /* Wait for CRIU's last word of each dump that had been let go: then the trees are stopped or run

@@ -2,7 +2,9 @@
 /*
  * The process serializer alone, both halves on one kernel: what it costs and that its undo works.
  *
- *   proc-bench probe PID | selftest | undo PID | move PID [ADDRESS:PORT] | discard PID
+ *   proc-bench probe PID | selftest | undo PID | move PID [ADDRESS:PORT] | discard PID | namespace PID
+ *
+ * PID and its descendants are the workload. $BENCH_ROOT: restored below that directory. $BENCH_CGROUP: and put there.
  *
  * Works below /run/khoctl-bench; prints one line for each phase and "frozen US" for the whole.
  */
@@ -16,6 +18,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "state-serializers/proc/place.h"
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 #include "state-serializers/proc.pb-c.h"
@@ -120,7 +123,11 @@ static int prepare(struct both *b, struct kho_err *err)
 		return kho_fail(err, -EPROTO, "plan");
 	for (size_t i = 0; i < plan->n_workloads; i++)
 		plan->workloads[i]->n_pids = 0;
-	b->plan.len = kho_proc__plan__pack(plan, b->plan.data);
+	kho_blob_done(&b->plan);
+	b->plan.len = kho_proc__plan__get_packed_size(plan);
+	b->plan.data = malloc(b->plan.len + 1);
+	if (b->plan.data)
+		kho_proc__plan__pack(plan, b->plan.data);
 	kho_proc__plan__free_unpacked(plan, NULL);
 	return kho_ser_proc.prepare(&b->in, &b->plan, err);
 }
@@ -179,8 +186,76 @@ static int move(struct both *b, struct kho_err *err)
 	return rc ? rc : kho_ser_proc.finish(&b->in, err);
 }
 
+/*
+ * Make the mount namespace of pid again, in this process, and compare what is mounted there: place, directory of the file
+ * system, type, options.
+ */
+static int rebuild(pid_t pid, struct kho_err *err)
+{
+	KhoProc__Namespace *was, *is;
+	uint64_t begin;
+	size_t differ = 0;
+	int rc = kho_ns_read(pid, RUN, &was, err);
+
+	if (!rc)
+		rc = kho_mkdir(RUN "/stage", err);
+	begin = kho_clock_us();
+	if (!rc)
+		rc = kho_ns_build(was, getenv("BENCH_ROOT") ? getenv("BENCH_ROOT") : "", RUN "/stage", err);
+	printf("%zu mounts in %llu us\n", rc ? 0 : was->n_mounts, (unsigned long long)(kho_clock_us() - begin));
+	if (!rc)
+		rc = kho_ns_read(getpid(), RUN, &is, err);
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < was->n_mounts || i < is->n_mounts; i++) {
+		KhoProc__Mount none = KHO_PROC__MOUNT__INIT;
+		const KhoProc__Mount *a = i < was->n_mounts ? was->mounts[i] : &none;
+		const KhoProc__Mount *b = i < is->n_mounts ? is->mounts[i] : &none;
+
+		if (!strcmp(a->target, b->target) && !strcmp(a->root, b->root) && !strcmp(a->type, b->type) &&
+		    !strcmp(a->options, b->options) && !strcmp(a->super, b->super) && a->shared == b->shared)
+			continue;
+		printf("- %s %s %s %s %s %d\n+ %s %s %s %s %s %d\n", a->target, a->root, a->type, a->options,
+		       a->super, a->shared, b->target, b->root, b->type, b->options, b->super, b->shared);
+		differ++;
+	}
+	return differ ? kho_fail(err, -EINVAL, "%zu mounts differ", differ) : 0;
+}
+
+static pid_t parent_of(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	const char *close;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (kho_read_file(path, 65536, &text, NULL, NULL) || !(close = strrchr(text, ')')))
+		return 0;
+	return atoi(close + 4);
+}
+
+/* The root first, then whoever descends from it. */
+static size_t tree_of(pid_t root, pid_t *out, size_t room)
+{
+	_cleanup_closedir_ DIR *d = opendir("/proc");
+	struct dirent *e;
+	size_t n = 1;
+
+	out[0] = root;
+	while (d && (e = readdir(d)) && n < room) {
+		pid_t pid = atoi(e->d_name), up = pid > 0 ? parent_of(pid) : 0;
+
+		while (up > 1 && up != root)
+			up = parent_of(up);
+		if (pid > 0 && up == root)
+			out[n++] = pid;
+	}
+	return n;
+}
+
 int main(int argc, char **argv)
 {
+	pid_t pids[512];
 	struct kho_workload w = { .name = (char *)"bench", .health_timeout_us = 5000000 };
 	struct kho_workload_list l = { .w = &w, .n = 1 };
 	struct kho_report r = KHO_REPORT_INIT;
@@ -198,7 +273,6 @@ int main(int argc, char **argv)
 			.images_dir = RUN "/in",
 			.sysroot = "" },
 	};
-	pid_t pid;
 	int rc;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -214,15 +288,20 @@ int main(int argc, char **argv)
 		show(&r);
 		return rc ? fail("selftest", &err) : kho_report_worst(&r) == KHO_V_NO;
 	}
-	pid = atoi(argv[2]);
-	w.root = pid;
-	w.pids = &pid;
-	w.npids = 1;
+	w.root = atoi(argv[2]);
+	w.pids = pids;
+	w.npids = tree_of(w.root, pids, sizeof(pids) / sizeof(pids[0]));
+	w.cg = getenv("BENCH_CGROUP");
+	b.in.new_root = getenv("BENCH_ROOT");
 	w.rss_bytes = 1ull << 30;
 	if (argc > 3) {
 		w.health_tcp = argv[3];
 		w.health_send = (char *)"PING\r\n";
 		w.health_expect = (char *)"+PONG";
+	}
+	if (!strcmp(argv[1], "namespace")) {
+		rc = rebuild(w.root, &err);
+		return rc ? fail("namespace", &err) : 0;
 	}
 	rc = !strcmp(argv[1], "undo")	? undo(&b, &err)
 	     : !strcmp(argv[1], "move") ? move(&b, &err)

@@ -37,26 +37,36 @@ host_resume() {
 	key=$({ cat "$cache/stamp/host-image" "$vmdir"/{vmagent.c,frame.c,frame.h}; "$QEMU" --version
 		echo "$outgoing $cpus $mem $cpu $hardware $append ${extra[*]} ${LAB_ACCEL:-}"; } | sha256sum | cut -c1-16)
 	snap=$cache/host/snap/$key
-	[ -f "$snap/state" ] || host_snapshot "$snap" || { note "lab: no snapshot: $why"; fresh=1; host_disk "$dir/put"; return 1; }
+	mkdir -p "$cache/host/snap"
+	exec 6> "$snap.lock" # one lab makes it, the others wait
+	flock 6
+	if [ ! -f "$snap/state" ] && ! host_snapshot "$snap"; then
+		exec 6>&-
+		note "lab: no snapshot: $why"
+		host_disk "$dir/put"
+		return 1
+	fi
+	exec 6>&-
 	host_load "$snap" && host_install && return 0
 	note "lab: the snapshot cannot be used ($why), booting"
 	stop_vm
 	rm -rf "$snap"
-	load=() fresh=1
+	load=()
 	host_disk "$dir/put"
 	return 1
 }
 
 # host_snapshot DIR: boots the machine with nothing of khoctl in it and saves memory and disk
 host_snapshot() {
-	local t=$dir/put.agent new=$1.new.$$ out
+	local t=$dir/put.agent new=$1.new out
 	rm -rf "$t"
 	install -D -m 755 "$dir/put/usr/lib/khoctl-lab/vmagent" "$t/usr/lib/khoctl-lab/vmagent"
 	host_disk "$t"
 	start_qemu
 	wait_ready || { cp "$dir/outgoing.log" "$dir/outgoing.failed.snapshot.log"; stop_vm; return 1; }
+	grep -q '^LAB-READY .* running' "$dir/outgoing.log" || { why="the machine is not well: see $dir/outgoing.log"; stop_vm; return 1; }
 	LAB_WAIT=60 labc exec sync || true
-	rm -rf "$1".new.*
+	rm -rf "$new" "$1"
 	mkdir -p "$new"
 	# (not stopped before: it would be stopped after it was loaded, too)
 	out=$(printf '%s\n' 'migrate_set_parameter max-bandwidth 8G' "migrate file:$new/state" 'info migrate' quit |
@@ -65,9 +75,9 @@ host_snapshot() {
 	grep -q 'completed' <<< "$out" || { why="it could not be saved"; rm -rf "$new"; return 1; }
 	cp --sparse=always "$disk" "$new/root.img"
 	cp "$dir/outgoing.log" "$new/"
-	mv -T "$new" "$1" 2> /dev/null || rm -rf "$new" # another lab was faster
+	mv "$new" "$1"
 	# the newest three
-	find "$cache/host/snap" -mindepth 1 -maxdepth 1 -type d ! -name '*.new.*' -printf '%T@ %p\n' | sort -rn | sed -e 1,3d -e 's/^[^ ]* //' |
+	find "$cache/host/snap" -mindepth 1 -maxdepth 1 -type d ! -name '*.new' -printf '%T@ %p\n' | sort -rn | sed -e 1,3d -e 's/^[^ ]* //' |
 		xargs -r rm -rf
 }
 

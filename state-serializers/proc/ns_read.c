@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A mount namespace as its processes see it, in words with which it can be made again: which of its
+ * mounts show what the system has mounted elsewhere (nearly all of a sandboxed unit), and which are
+ * file systems of its own (a private /dev, empty ones that hide something).
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <libmount.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "state-serializers/common.h"
+#include "state-serializers/proc/place.h"
+
+#define DEEP	   8		/* directories inside each other in a file system of its own */
+#define NODES_MAX  4096
+#define BYTES_MAX  (1u << 20)	/* contents of one such file system */
+#define MOUNTS_MAX 4096
+
+static void table_unrefp(struct libmnt_table **t)
+{
+	mnt_unref_table(*t);
+}
+
+static void iter_freep(struct libmnt_iter **i)
+{
+	mnt_free_iter(*i);
+}
+
+struct reader {
+	pid_t pid;
+	const char *run_dir;
+	struct libmnt_table *his, *ours;
+	KhoProc__Namespace *ns;
+	dev_t own[256]; /* devices of file systems of its own: instance - 1 */
+	uint32_t n_own;
+	int root; /* its root directory */
+};
+
+static bool is_below(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
+}
+
+/* What only the system itself makes, and what is ours. */
+static bool is_left_out(const struct reader *r, struct libmnt_fs *fs)
+{
+	const char *type = mnt_fs_get_fstype(fs);
+
+	return !strcmp(type, "autofs") || !strcmp(type, "nsfs") ||
+	       is_below(mnt_fs_get_target(fs), r->run_dir);
+}
+
+/* --- what is in a file system of its own --- */
+
+static int add_node(KhoProc__Mount *m, const char *path, const struct stat *st, const void *data,
+		    size_t len)
+{
+	KhoProc__Node *n = malloc(sizeof(*n));
+
+	if (!n)
+		return -ENOMEM;
+	kho_proc__node__init(n);
+	n->mode = st->st_mode;
+	n->uid = st->st_uid;
+	n->gid = st->st_gid;
+	n->rdev = st->st_rdev;
+	if (kho_pb_set(&n->path, path))
+		return -ENOMEM;
+	if (len) {
+		n->data.data = malloc(len);
+		if (!n->data.data)
+			return -ENOMEM;
+		memcpy(n->data.data, data, len);
+		n->data.len = len;
+	}
+	return kho_pb_append(&m->nodes, &m->n_nodes, n);
+}
+
+static int take_file(KhoProc__Mount *m, int dir, const char *name, const char *path,
+		     const struct stat *st, size_t *room)
+{
+	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_free_ char *data = NULL;
+	ssize_t n = 0;
+
+	if (fd < 0)
+		return -errno;
+	if ((uint64_t)st->st_size > *room)
+		return -EFBIG;
+	data = malloc((size_t)st->st_size + 1);
+	if (!data)
+		return -ENOMEM;
+	n = pread(fd, data, (size_t)st->st_size, 0);
+	if (n < 0)
+		return -errno;
+	*room -= (size_t)n;
+	return add_node(m, path, st, data, (size_t)n);
+}
+
+static int take_dir(KhoProc__Mount *m, int dir, const char *prefix, size_t *room, int deep);
+
+static int take_entry(KhoProc__Mount *m, int dir, const char *name, const char *prefix, dev_t dev,
+		      size_t *room, int deep)
+{
+	char path[PATH_MAX], target[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+	int rc;
+
+	snprintf(path, sizeof(path), "%s%s%s", prefix, *prefix ? "/" : "", name);
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
+		return errno == ENOENT ? 0 : -errno;
+	if (m->n_nodes >= NODES_MAX || deep > DEEP)
+		return -EFBIG;
+	if (S_ISREG(st.st_mode) && st.st_dev == dev)
+		return take_file(m, dir, name, path, &st, room);
+	if (S_ISLNK(st.st_mode)) {
+		n = readlinkat(dir, name, target, sizeof(target));
+		return n < 0 ? -errno : add_node(m, path, &st, target, (size_t)n);
+	}
+	rc = add_node(m, path, &st, NULL, 0);
+	/* where something is mounted, the place is enough */
+	if (rc || !S_ISDIR(st.st_mode) || st.st_dev != dev)
+		return rc;
+	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : take_dir(m, fd, path, room, deep + 1);
+}
+
+static int take_dir(KhoProc__Mount *m, int dir, const char *prefix, size_t *room, int deep)
+{
+	_cleanup_closedir_ DIR *d = fdopendir(dup(dir));
+	struct dirent *e;
+	struct stat st;
+	int rc = 0;
+
+	if (!d || fstat(dir, &st))
+		return -errno;
+	while (!rc && (e = readdir(d)))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			rc = take_entry(m, dir, e->d_name, prefix, st.st_dev, room, deep);
+	return rc;
+}
+
+static int take_contents(struct reader *r, KhoProc__Mount *m, struct kho_err *err)
+{
+	_cleanup_close_ int dir = -1;
+	size_t room = BYTES_MAX;
+	struct stat st;
+	int rc;
+
+	dir = openat(r->root, m->target[1] ? m->target + 1 : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 || fstat(dir, &st))
+		return kho_fail_errno(err, "its mount namespace: open %s", m->target);
+	rc = add_node(m, ".", &st, NULL, 0);
+	if (!rc)
+		rc = take_dir(m, dir, "", &room, 0);
+	return rc ? kho_fail(err, rc, "its mount namespace: what is in %s cannot be carried: %s",
+			     m->target, strerror(-rc))
+		  : 0;
+}
+
+/* --- one mount --- */
+
+/* The place in our own namespace where the same directory of the same file system is; false: none */
+static bool find_from(struct reader *r, struct libmnt_fs *fs, char from[PATH_MAX])
+{
+	_cleanup_(iter_freep) struct libmnt_iter *it = mnt_new_iter(MNT_ITER_FORWARD);
+	const char *root = mnt_fs_get_root(fs);
+	struct libmnt_fs *ours;
+	struct stat st;
+
+	while (it && !mnt_table_next_fs(r->ours, it, &ours)) {
+		const char *base = mnt_fs_get_root(ours), *at = mnt_fs_get_target(ours);
+		size_t n = strcmp(base, "/") ? strlen(base) : 0;
+
+		if (mnt_fs_get_devno(ours) != mnt_fs_get_devno(fs) || is_below(at, r->run_dir) ||
+		    strcmp(mnt_fs_get_fstype(ours), mnt_fs_get_fstype(fs)) ||
+		    (n && !is_below(root, base)))
+			continue;
+		snprintf(from, PATH_MAX, "%s%s", strcmp(at, "/") ? at : "", root + n);
+		if (from[0] && from[1] && from[strlen(from) - 1] == '/')
+			from[strlen(from) - 1] = '\0';
+		if (!*from)
+			strcpy(from, "/");
+		if (!lstat(from, &st))
+			return true;
+	}
+	return false;
+}
+
+static int take_from(KhoProc__Mount *m, const char *from)
+{
+	struct stat st;
+
+	if (kho_pb_set(&m->from, from) || lstat(from, &st))
+		return -ENOMEM;
+	m->node = malloc(sizeof(*m->node));
+	if (!m->node)
+		return -ENOMEM;
+	kho_proc__node__init(m->node);
+	m->node->mode = st.st_mode;
+	m->node->uid = st.st_uid;
+	m->node->gid = st.st_gid;
+	m->node->rdev = st.st_rdev;
+	return kho_pb_set(&m->node->path, from);
+}
+
+static bool can_be_made(const char *type)
+{
+	static const char *const types[] = { "tmpfs", "ramfs",	"proc",	  "sysfs",
+					     "mqueue", "cgroup2", "devpts" };
+
+	for (size_t i = 0; i < KHO_ARRAY_SIZE(types); i++)
+		if (!strcmp(type, types[i]))
+			return true;
+	return false;
+}
+
+static int take_own(struct reader *r, struct libmnt_fs *fs, KhoProc__Mount *m, struct kho_err *err)
+{
+	dev_t dev = mnt_fs_get_devno(fs);
+
+	for (uint32_t i = 0; i < r->n_own; i++)
+		if (r->own[i] == dev) {
+			m->instance = i + 1;
+			return 0;
+		}
+	if (!can_be_made(m->type) || strcmp(m->root, "/") || r->n_own == KHO_ARRAY_SIZE(r->own))
+		return kho_fail(err, -ENOTSUP,
+				"its mount namespace has a file system (%s at %s) that the system "
+				"has not mounted",
+				m->type, m->target);
+	r->own[r->n_own++] = dev;
+	m->instance = r->n_own;
+	return strcmp(m->type, "tmpfs") && strcmp(m->type, "ramfs") ? 0 : take_contents(r, m, err);
+}
+
+static int take_mount(struct reader *r, struct libmnt_fs *fs, struct kho_err *err)
+{
+	const char *optional = mnt_fs_get_optional_fields(fs), *super = mnt_fs_get_fs_options(fs);
+	KhoProc__Mount *m = malloc(sizeof(*m));
+	char from[PATH_MAX];
+	int rc;
+
+	if (!m)
+		return kho_fail(err, -ENOMEM, "its mount namespace: out of memory");
+	kho_proc__mount__init(m);
+	rc = kho_pb_append(&r->ns->mounts, &r->ns->n_mounts, m);
+	if (!rc && (kho_pb_set(&m->target, mnt_fs_get_target(fs)) ||
+		    kho_pb_set(&m->root, mnt_fs_get_root(fs)) ||
+		    kho_pb_set(&m->type, mnt_fs_get_fstype(fs)) ||
+		    kho_pb_set(&m->options, mnt_fs_get_vfs_options(fs)) ||
+		    kho_pb_set(&m->super, super ? super : "")))
+		rc = -ENOMEM;
+	m->shared = optional && strstr(optional, "shared:");
+	if (!rc && find_from(r, fs, from))
+		rc = take_from(m, from);
+	else if (!rc)
+		return take_own(r, fs, m, err);
+	return rc ? kho_fail(err, rc, "its mount namespace: out of memory") : 0;
+}
+
+/* Something else is mounted on a directory that leads to it: nobody sees it. */
+static bool is_covered(struct reader *r, struct libmnt_fs *fs)
+{
+	_cleanup_(iter_freep) struct libmnt_iter *it = mnt_new_iter(MNT_ITER_FORWARD);
+	const char *target = mnt_fs_get_target(fs);
+	struct libmnt_fs *o;
+
+	while (it && !mnt_table_next_fs(r->his, it, &o))
+		if (mnt_fs_get_parent_id(o) == mnt_fs_get_parent_id(fs) && o != fs &&
+		    strcmp(mnt_fs_get_target(o), "/") && strcmp(mnt_fs_get_target(o), target) &&
+		    is_below(target, mnt_fs_get_target(o)))
+			return true;
+	return false;
+}
+
+/* A mount comes behind what it is mounted on; the kernel's order is that of their making. */
+static int take_children(struct reader *r, struct libmnt_fs *parent, int deep, struct kho_err *err)
+{
+	_cleanup_(iter_freep) struct libmnt_iter *it = mnt_new_iter(MNT_ITER_FORWARD);
+	struct libmnt_fs *fs;
+	int rc = 0;
+
+	if (deep > 64 || r->ns->n_mounts > MOUNTS_MAX)
+		return kho_fail(err, -ENOTSUP, "its mount namespace: too many mounts");
+	while (!rc && it && !mnt_table_next_fs(r->his, it, &fs)) {
+		if (mnt_fs_get_parent_id(fs) != mnt_fs_get_id(parent) || fs == parent ||
+		    is_left_out(r, fs) || is_covered(r, fs))
+			continue;
+		rc = take_mount(r, fs, err);
+		if (!rc)
+			rc = take_children(r, fs, deep + 1, err);
+	}
+	return rc;
+}
+
+static int read_all(struct reader *r, struct kho_err *err)
+{
+	struct libmnt_fs *root = NULL;
+	int rc;
+
+	r->ns = malloc(sizeof(*r->ns));
+	if (!r->ns)
+		return kho_fail(err, -ENOMEM, "its mount namespace: out of memory");
+	kho_proc__namespace__init(r->ns);
+	if (mnt_table_get_root_fs(r->his, &root) || strcmp(mnt_fs_get_target(root), "/"))
+		return kho_fail(err, -ENOTSUP, "its mount namespace has no root that is a mount");
+	rc = take_mount(r, root, err);
+	if (!rc && !*r->ns->mounts[0]->from)
+		return kho_fail(err, -ENOTSUP, "its mount namespace has a root of its own");
+	return rc ? rc : take_children(r, root, 0, err);
+}
+
+int kho_ns_read(pid_t pid, const char *run_dir, KhoProc__Namespace **out, struct kho_err *err)
+{
+	char path[64];
+	_cleanup_(table_unrefp) struct libmnt_table *his = NULL, *ours = NULL;
+	struct reader r = { .pid = pid, .run_dir = run_dir };
+	int rc;
+
+	snprintf(path, sizeof(path), "/proc/%d/mountinfo", pid);
+	r.his = his = mnt_new_table_from_file(path);
+	r.ours = ours = mnt_new_table_from_file("/proc/self/mountinfo");
+	if (!his || !ours)
+		return kho_fail(err, -EIO, "read %s", his ? "/proc/self/mountinfo" : path);
+	snprintf(path, sizeof(path), "/proc/%d/root", pid);
+	_cleanup_close_ int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (root < 0)
+		return kho_fail_errno(err, "open %s", path);
+	r.root = root;
+	rc = read_all(&r, err);
+	if (rc && r.ns)
+		kho_proc__namespace__free_unpacked(r.ns, NULL);
+	else
+		*out = r.ns;
+	return rc;
+}

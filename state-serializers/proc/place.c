@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Starting a worker that becomes CRIU somewhere else: see place.h.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/spawn.h"
+#include "state-serializers/common.h"
+#include "state-serializers/proc/place.h"
+
+bool kho_place_is_elsewhere(const KhoProc__Place *p)
+{
+	return p->ns_of || p->new_ipc || p->new_uts || *p->new_root || p->mount_ns ||
+	       (*p->cgroup && strcmp(p->cgroup, "/"));
+}
+
+bool kho_ns_differs(pid_t pid, const char *kind)
+{
+	char path[64];
+	struct stat his, ours;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, kind);
+	if (stat(path, &his))
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/ns/%s", kind);
+	return !stat(path, &ours) && (his.st_ino != ours.st_ino || his.st_dev != ours.st_dev);
+}
+
+/* The message as a file: it may be longer than a datagram can be. */
+static int as_file(const KhoProc__Place *place, struct kho_err *err)
+{
+	struct kho_blob b = { 0 };
+	_cleanup_close_ int fd = -1;
+	int rc = kho_pb_pack(&place->base, &b, err);
+
+	if (rc)
+		return rc;
+	fd = memfd_create("khoctl-place", MFD_CLOEXEC);
+	if (fd < 0 || kho_write_all(fd, b.data, b.len) || lseek(fd, 0, SEEK_SET))
+		rc = kho_fail_errno(err, "start criu: memory for its place");
+	kho_blob_done(&b);
+	return rc ? rc : steal_fd(fd);
+}
+
+int kho_place_spawn(struct kho_criu *c, const char *run_dir, KhoProc__Place *place, const int *fds,
+		    size_t n, struct kho_err *err)
+{
+	char *argv[] = { (char *)KHO_ROLE_CRIU, NULL, NULL };
+	_cleanup_free_ char *criu = NULL, *plugins = NULL;
+	int all[KHO_SPAWN_FDS_MAX], sv[2], rc;
+	_cleanup_close_ int file = -1;
+	char number[16];
+
+	if (n + 2 > KHO_SPAWN_FDS_MAX)
+		return kho_fail(err, -E2BIG, "start criu: %zu files to inherit", n);
+	rc = kho_criu_find(&criu, err);
+	if (!rc)
+		rc = kho_criu_plugins(run_dir, &plugins, err);
+	if (rc)
+		return rc;
+	place->criu = criu;
+	place->plugins = plugins;
+	file = as_file(place, err);
+	place->criu = place->plugins = (char *)protobuf_c_empty_string;
+	if (file < 0)
+		return file;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
+		return kho_fail_errno(err, "start criu: socketpair");
+	all[0] = sv[1];
+	if (n)
+		memcpy(&all[1], fds, n * sizeof(*fds));
+	all[n + 1] = file;
+	snprintf(number, sizeof(number), "%zu", n);
+	argv[1] = number;
+	rc = kho_spawn_fds("/proc/self/exe", argv, NULL, all, n + 2, &c->pid, err);
+	close(sv[1]);
+	if (rc) {
+		close(sv[0]);
+		c->pid = 0;
+		return rc;
+	}
+	c->sk = sv[0];
+	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
+	return 0;
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Incoming side: the place where a workload's CRIU restores it. What can be done before the root is
+ * there is done when the worker starts; the rest when it gets its request.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/spawn.h"
+#include "state-serializers/common.h"
+#include "state-serializers/proc/img.h"
+#include "state-serializers/proc/in.h"
+#include "state-serializers/proc/place.h"
+
+static const char *cgroup_of(const struct kho_env *env, const char *name)
+{
+	for (size_t i = 0; env->workloads && i < env->workloads->n; i++)
+		if (!strcmp(env->workloads->w[i].name, name) && env->workloads->w[i].cg)
+			return env->workloads->w[i].cg;
+	return "";
+}
+
+/* Absolute, and nowhere else than it says. */
+static int check_paths(const KhoProc__PlanWorkload *p, struct kho_err *err)
+{
+	for (size_t i = 0; i < p->n_inherit; i++) {
+		const char *s = p->inherit[i]->path;
+
+		if (s[0] != '/' || strstr(s, "/../") || strlen(s) >= PATH_MAX / 2)
+			return kho_fail(err, -EINVAL, "%s: a file that cannot be opened for it",
+					p->name);
+	}
+	return 0;
+}
+
+int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	KhoProc__Place place = KHO_PROC__PLACE__INIT;
+	char stage[PATH_MAX];
+	int rc = check_paths(w->plan, err);
+
+	snprintf(stage, sizeof(stage), "%s/stage", env->run_dir);
+	if (!rc && w->plan->mount_ns)
+		rc = kho_mkdir(stage, err);
+	if (rc)
+		return rc;
+	place.cgroup = (char *)cgroup_of(env, w->plan->name);
+	place.new_root = (char *)kho_new_root(env);
+	place.new_uts = w->plan->uts_ns;
+	place.mount_ns = w->plan->mount_ns;
+	place.stage = stage;
+	place.inherit = w->plan->inherit;
+	place.n_inherit = w->plan->n_inherit;
+	place.wait = *place.new_root || place.mount_ns;
+	rc = kho_outside_start(&w->streams, env->run_dir, w->plan,
+			       *place.cgroup ? place.cgroup : NULL, err);
+	if (!rc && (kho_place_is_elsewhere(&place) || w->streams.n))
+		rc = kho_place_spawn(&w->criu, env->run_dir, &place, w->streams.fds, w->streams.n,
+				     err);
+	else if (!rc)
+		rc = kho_criu_spawn(&w->criu, env->run_dir, err);
+	kho_outside_close(&w->streams);
+	return rc;
+}
+
+static void give(struct kho_proc_in_wl *w, size_t i, char *key)
+{
+	w->inherit[i] = (CriuRpc__InheritFd)CRIU_RPC__INHERIT_FD__INIT;
+	w->inherit[i].key = key;
+	w->inherit[i].fd = KHO_SPAWN_FD + 1 + (int)i;
+	w->pinherit[i] = &w->inherit[i];
+}
+
+int kho_proc_place_options(struct kho_proc_in_wl *w, CriuRpc__Opts *o, struct kho_err *err)
+{
+	size_t n = w->streams.n + w->plan->n_inherit;
+	char final[PATH_MAX];
+
+	snprintf(final, sizeof(final), "%s/final", w->dir);
+	if (w->plan->user_ns && kho_img_same_user_ns(final, w->state->root, err))
+		return err ? err->code : -EIO;
+	w->final_fd = open(final, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (w->final_fd < 0)
+		return kho_fail_errno(err, "open %s", final);
+	o->images_dir_fd = w->final_fd; /* where CRIU is, it may have no path */
+	w->inherit = calloc(n + 1, sizeof(*w->inherit));
+	w->pinherit = calloc(n + 1, sizeof(*w->pinherit));
+	if (!w->inherit || !w->pinherit)
+		return kho_fail(err, -ENOMEM, "restore: out of memory");
+	/* in the order in which the worker has them */
+	for (size_t i = 0; i < w->streams.n; i++)
+		give(w, i, w->streams.keys[i]);
+	for (size_t i = 0; i < w->plan->n_inherit; i++)
+		give(w, w->streams.n + i, w->plan->inherit[i]->key);
+	o->has_ext_unix_sk = o->ext_unix_sk = 1;
+	o->inherit_fd = w->pinherit;
+	o->n_inherit_fd = n;
+	return 0;
+}
+
+int kho_proc_place_cgroups(const struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < w->state->n_tasks; i++) {
+		const KhoProc__Task *t = w->state->tasks[i];
+		_cleanup_free_ char *is = NULL;
+
+		if (t->zombie || !*t->cgroup || !(is = kho_cgroup_of(t->pid)) ||
+		    !strcmp(is, t->cgroup))
+			continue;
+		rc = kho_cgroup_enter(t->cgroup, t->pid, err);
+	}
+	return rc;
+}
+
+void kho_proc_place_in_done(struct kho_proc_in_wl *w)
+{
+	if (w->final_fd >= 0)
+		close(w->final_fd);
+	w->final_fd = -1;
+	free(w->inherit);
+	free(w->pinherit);
+	w->inherit = NULL;
+	w->pinherit = NULL;
+}

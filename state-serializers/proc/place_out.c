@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Outgoing side: in which namespaces CRIU has to be, so that it sees none that it would have to
+ * carry itself, and the one kind that it is to carry (System V IPC).
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "state-serializers/common.h"
+#include "state-serializers/proc/out.h"
+
+/* A line of maps that shows a System V segment. */
+static bool has_sysv(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	return !kho_read_file(path, 256u << 20, &text, NULL, NULL) && strstr(text, " /SYSV");
+}
+
+/* What CRIU is not to dump: somebody else gives it to the restored processes. */
+static int name_external(struct kho_proc_out_wl *w, struct kho_err *err)
+{
+	const KhoProc__PlanWorkload *n = &w->namespaces;
+
+	w->external = calloc(n->n_inherit + w->streams.n + 1, sizeof(*w->external));
+	if (!w->external)
+		return kho_fail(err, -ENOMEM, "pre-copy: out of memory");
+	for (size_t i = 0; i < n->n_inherit; i++)
+		w->external[w->nexternal++] = n->inherit[i]->key;
+	for (size_t i = 0; i < w->streams.n; i++)
+		w->external[w->nexternal++] = w->streams.id[i];
+	return 0;
+}
+
+int kho_proc_place_out(struct kho_env *env, const struct kho_workload *src,
+		       struct kho_proc_out_wl *w, struct kho_err *err)
+{
+	KhoProc__PlanWorkload *n = &w->namespaces;
+	int rc = 0;
+
+	kho_proc__place__init(&w->place);
+	kho_proc__plan_workload__init(n);
+	n->uts_ns = kho_ns_differs(src->root, "uts");
+	n->user_ns = kho_ns_differs(src->root, "user");
+	if (kho_ns_differs(src->root, "mnt"))
+		rc = kho_ns_read(src->root, env->run_dir, &n->mount_ns, err);
+	for (size_t i = 0; !rc && n->mount_ns && i < src->npids; i++)
+		rc = kho_ns_outside(src->pids[i], &n->inherit, &n->n_inherit, err);
+	if (n->mount_ns || n->uts_ns)
+		w->place.ns_of = src->root;
+	for (size_t i = 0; !w->place.new_ipc && i < src->npids; i++)
+		w->place.new_ipc = has_sysv(src->pids[i]) && !kho_ns_differs(src->root, "ipc");
+	if (!rc)
+		rc = kho_outside_external(env->run_dir, src, &w->streams, err);
+	return rc ? rc : name_external(w, err);
+}
+
+void kho_proc_place_out_done(struct kho_proc_out_wl *w)
+{
+	if (w->namespaces.mount_ns)
+		kho_proc__namespace__free_unpacked(w->namespaces.mount_ns, NULL);
+	for (size_t i = 0; i < w->namespaces.n_inherit; i++)
+		kho_proc__inherit__free_unpacked(w->namespaces.inherit[i], NULL);
+	free(w->namespaces.inherit);
+	free(w->external);
+	w->external = NULL;
+	w->nexternal = 0;
+	kho_proc__plan_workload__init(&w->namespaces);
+}
+
+int kho_proc_open_images(const struct kho_proc_out_wl *w, const char *images, int *out,
+			 struct kho_err *err)
+{
+	if (!kho_place_is_elsewhere(&w->place))
+		return 0;
+	*out = open(images, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *out < 0 ? kho_fail_errno(err, "open %s", images) : 0;
+}
+
+int kho_proc_spawn(struct kho_env *env, struct kho_proc_out_wl *w, struct kho_err *err)
+{
+	if (kho_place_is_elsewhere(&w->place))
+		return kho_place_spawn(&w->criu, env->run_dir, &w->place, NULL, 0, err);
+	return kho_criu_spawn(&w->criu, env->run_dir, err);
+}
