@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -132,6 +133,23 @@ int kho_units_journal_send(struct kho_env *env, Kho__Units *out, struct kho_err 
 	return rc;
 }
 
+/* Another file system: it cannot be renamed there. */
+static int move(const char *from, const char *to, struct kho_err *err)
+{
+	_cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_close_ int out = in < 0 ? -1 : open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+	ssize_t n;
+
+	if (out < 0)
+		return kho_fail_errno(err, "copy %s to %s", from, to);
+	do
+		n = sendfile(out, in, NULL, 1 << 20);
+	while (n > 0);
+	if (n < 0 || unlink(from) < 0)
+		return kho_fail_errno(err, "copy %s to %s", from, to);
+	return 0;
+}
+
 int kho_units_journal_place(struct kho_env *env, const Kho__Units *u, struct kho_err *err)
 {
 	struct kho_err one = KHO_ERR_INIT;
@@ -149,8 +167,7 @@ int kho_units_journal_place(struct kho_env *env, const Kho__Units *u, struct kho
 		snprintf(to, sizeof(to), RUNTIME "/%s", u->journal[i]->directory);
 		mkdir(to, 0755);
 		snprintf(to, sizeof(to), RUNTIME "/%s/khoctl@%zu.journal", u->journal[i]->directory, i);
-		if (chmod(from, 0640) < 0 || rename(from, to) < 0)
-			kho_first_failure(kho_fail_errno(&one, "move %s to %s", from, to), &one, &first, err);
+		kho_first_failure(move(from, to, &one), &one, &first, err);
 	}
 	return first;
 }
