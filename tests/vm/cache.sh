@@ -316,7 +316,7 @@ cd "$cache"
 umask 022
 if [ "${1:-}" = --refresh ]; then
 	shift
-	rm -f stamp/apt stamp/user stamp/kernel-*
+	rm -f stamp/apt stamp/user stamp/host-* stamp/kernel-*
 fi
 part apt make_apt "$(mirror)" "$STABLE $BACKPORTS $TESTING"
 part build make_build "${BUILD_PKGS[@]}"

@@ -34,7 +34,7 @@ host_disk() {
 host_resume() {
 	local key snap
 	[ ! "$fresh" ] || return 1
-	key=$({ cat "$cache/stamp/host-image" "$vmdir"/{vmagent.c,frame.c,frame.h}; "$QEMU" --version
+	key=$({ stat -c %Y "$cache/host/root.img"; cat "$cache/stamp/host-image" "$vmdir"/{vmagent.c,frame.c,frame.h}; "$QEMU" --version
 		echo "$outgoing $cpus $mem $cpu $hardware $append ${extra[*]} ${LAB_ACCEL:-}"; } | sha256sum | cut -c1-16)
 	snap=$cache/host/snap/$key
 	mkdir -p "$cache/host/snap"
