@@ -2,7 +2,7 @@
 /*
  * The incoming side: connected sockets for CRIU to give to restored processes, and the relay at
  * their other ends. The relay's end has a name, "@khoctl-journal/WORKLOAD/N", by which the next
- * upgrade knows it; what journald is told of the stream is kept in run_dir/journal/WORKLOAD/N, in the
+ * upgrade knows it; what journald is told of the stream is kept in run_dir/streams/WORKLOAD/N, in the
  * form of journald's own files.
  */
 #include <fcntl.h>
@@ -145,7 +145,7 @@ static int keep(const char *run_dir, const char *workload, size_t i, const KhoPr
 			       s->priority & KHO_OUTSIDE_PRIORITY, s->level_prefix, s->to_syslog, s->to_kmsg,
 			       s->to_console, s->identifier, s->unit, s->target);
 
-	if (len < 0 || asprintf(&dir, "%s/journal/%s", run_dir, workload) < 0 ||
+	if (len < 0 || asprintf(&dir, "%s/streams/%s", run_dir, workload) < 0 ||
 	    asprintf(&path, "%s/%zu", dir, i) < 0)
 		return kho_fail(err, -ENOMEM, "journal streams: out of memory");
 	rc = kho_mkdir(dir, err);
