@@ -2,7 +2,7 @@
 /*
  * The outgoing side: which sockets of a workload lead to the journal, and what journald knows of
  * each. It keeps that in a file per stream, named after the device and inode of its own end; for a
- * stream through our relay, kho_outside_start() has written the same into run_dir/journal.
+ * stream through our relay, kho_outside_start() has written the same into run_dir/streams.
  */
 #include "state-serializers/proc/outside.h"
 
@@ -120,7 +120,7 @@ static char *stream_text(const char *sysroot, const char *run_dir, const struct 
 	if (starts(dir, RELAY_NAME)) {
 		const char *rest = dir + strlen(RELAY_NAME);
 
-		if (strstr(rest, "..") || asprintf(&path, "%s%s/journal/%s", sysroot, run_dir, rest) < 0)
+		if (strstr(rest, "..") || asprintf(&path, "%s%s/streams/%s", sysroot, run_dir, rest) < 0)
 			return NULL;
 	} else {
 		*strrchr(dir, '/') = '\0';

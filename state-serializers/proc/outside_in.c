@@ -2,7 +2,7 @@
 /*
  * The incoming side: connected sockets for CRIU to give to restored processes, and the relay at
  * their other ends. The relay's end has a name, "@khoctl-journal/WORKLOAD/N", by which the next
- * upgrade knows it; what journald is told of the stream is kept in run_dir/journal/WORKLOAD/N, in the
+ * upgrade knows it; what journald is told of the stream is kept in run_dir/streams/WORKLOAD/N, in the
  * form of journald's own files.
  */
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "state-serializers/proc/outside.h"
+#include "state-serializers/proc/place.h"
 #include "state-serializers/proc/relay.h"
 #include "state-serializers/proc/role.h"
 
@@ -84,32 +85,6 @@ static int tell_relay(int control, char kind, const char *target, const char *gr
 	return 0;
 }
 
-/* The relay is part of the unit: journald asks the cgroup, systemd ends it with the unit. */
-static int enter_cgroup(pid_t pid, const char *cg, struct kho_err *err)
-{
-	_cleanup_free_ char *path = NULL, *procs = NULL;
-	char text[16];
-
-	if (!cg || !*cg)
-		return 0;
-	if (!kho_cgroup_path_is_valid(cg))
-		return kho_fail(err, -EINVAL, "journal relay: no cgroup can be called %s", cg);
-	if (asprintf(&path, "/sys/fs/cgroup%s", cg) < 0 ||
-	    asprintf(&procs, "%s/cgroup.procs", path) < 0)
-		return kho_fail(err, -ENOMEM, "journal relay: out of memory");
-	for (char *p = path + strlen("/sys/fs/cgroup"); p; p = strchr(p + 1, '/')) {
-		char c = *p;
-
-		*p = '\0';
-		mkdir(path, 0755);
-		*p = c;
-	}
-	if (mkdir(path, 0755) && errno != EEXIST)
-		return kho_fail_errno(err, "make cgroup %s", path);
-	snprintf(text, sizeof(text), "%d", pid);
-	return kho_write_existing(procs, text, err);
-}
-
 /* A connected pair: ours[0] for the workload, ours[1], which has the name, for the relay. */
 static int connected(const char *workload, size_t i, int ours[2], struct kho_err *err)
 {
@@ -145,7 +120,7 @@ static int keep(const char *run_dir, const char *workload, size_t i, const KhoPr
 			       s->priority & KHO_OUTSIDE_PRIORITY, s->level_prefix, s->to_syslog, s->to_kmsg,
 			       s->to_console, s->identifier, s->unit, s->target);
 
-	if (len < 0 || asprintf(&dir, "%s/journal/%s", run_dir, workload) < 0 ||
+	if (len < 0 || asprintf(&dir, "%s/streams/%s", run_dir, workload) < 0 ||
 	    asprintf(&path, "%s/%zu", dir, i) < 0)
 		return kho_fail(err, -ENOMEM, "journal streams: out of memory");
 	rc = kho_mkdir(dir, err);
@@ -200,8 +175,9 @@ int kho_outside_start(struct kho_outside_in *j, const char *run_dir, const KhoPr
 	if (w->n_streams > KHO_OUTSIDE_MAX)
 		return kho_fail(err, -E2BIG, "%s has %zu journal streams", w->name, w->n_streams);
 	rc = start_relay(w->name, &control, &pid, err);
-	if (!rc)
-		rc = enter_cgroup(pid, cg, err);
+	/* it is part of the unit: journald asks the cgroup, systemd ends it with the unit */
+	if (!rc && cg)
+		rc = kho_cgroup_enter(cg, pid, err);
 	for (size_t i = 0; !rc && i < w->n_streams; i++)
 		rc = start_stream(j, run_dir, control, w, i, err);
 	return rc;

@@ -293,7 +293,7 @@ static void record(void)
 	put("/run/systemd/journal/streams/9:12", "# private\nPRIORITY=30\nLEVEL_PREFIX=0\n"
 						 "FORWARD_TO_SYSLOG=1\nIDENTIFIER=redis\\x20x\n"
 						 "UNIT=redis-server.service\n");
-	put("/run/khoctl/journal/redis/1",
+	put("/run/khoctl/streams/redis/1",
 	    "PRIORITY=3\nLEVEL_PREFIX=1\nIDENTIFIER=r\nUNIT=r.service\n"
 	    "TARGET=/run/systemd/journal.tenant/stdout\n");
 	put("/run/systemd/notify", "");

@@ -202,10 +202,43 @@ static void story(void **state)
 	kho__units__free_unpacked(u, NULL);
 }
 
+/* The lab's Debian machine, as systemctl described it. */
+static void recorded(void **state)
+{
+	struct kho_workload w[] = {
+		{ .name = (char *)"redis", .unit = (char *)"redis-server.service", .root = 675 },
+		{ .name = (char *)"pg", .unit = (char *)"postgresql@17-main.service", .root = 400 },
+		{ .name = (char *)"nginx", .unit = (char *)"nginx.service", .root = 381 },
+		{ .name = (char *)"flush", .unit = (char *)"systemd-journal-flush.service", .root = 1 },
+	};
+	const struct kho_workload_list l = { w, 4 };
+	struct kho_env env = { .sysroot = "tests/sysroots/host-units", .workloads = &l, .run_dir = run };
+	struct kho_report r = KHO_REPORT_INIT;
+	struct kho_err err = KHO_ERR_INIT;
+	Kho__Units *u = NULL;
+
+	(void)state;
+	assert_int_equal(kho_units_probe(&env, &r, &err), 0);
+	assert_int_equal(r.n, 5);
+	said(&r, KHO_V_OK, "redis-server.service", "moves, pid 675 (Type=notify)");
+	said(&r, KHO_V_OK, "postgresql@17-main.service", "moves, pid 400 (Type=forking)");
+	said(&r, KHO_V_OK, "nginx.service", "moves");
+	said(&r, KHO_V_NO, "systemd-journal-flush.service", "not running");
+	said(&r, KHO_V_LOSS, "others", "started anew: cron, dbus, lab-agent, ssh");
+	kho_report_done(&r);
+	assert_int_equal(kho_units_read(&env, env.sysroot, &u, &err), 0);
+	assert_int_equal(u->n_unit, 4);
+	assert_string_equal(u->unit[1]->fragment, "/usr/lib/systemd/system/postgresql@.service");
+	assert_true(u->unit[0]->private_tmp);
+	assert_false(u->unit[1]->private_tmp);
+	assert_string_equal(u->unit[0]->notify_access, "main");
+	kho__units__free_unpacked(u, NULL);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(verdicts), T(adoption), T(story) };
+	const struct CMUnitTest tests[] = { T(verdicts), T(adoption), T(story), T(recorded) };
 
 	return cmocka_run_group_tests_name("units", tests, NULL, NULL);
 }
