@@ -295,14 +295,15 @@ int kho_block_retrieve(struct kho_env *env, const struct kho_blob *blob, struct 
 		ret = kho_mount_at(dir, m->root, target, m->options, m->propagation, err);
 		in.mounted[i] = !ret;
 	}
-	if (!ret && *kho_new_root(env))
-		ret = kho_root_furnish(env, in.b, err);
 	for (size_t i = 0; !ret && i < in.b->n_source; i++) {
 		hidden_dir(env, i, dir);
 		(void)!umount2(dir, 0);
 		(void)!rmdir(dir);
 		in.s[i].hidden = false;
 	}
+	/* last: the hidden places are below /run, which is bound with all that is mounted there */
+	if (!ret && *kho_new_root(env))
+		ret = kho_root_furnish(env, in.b, err);
 	kho_phase(env, "mount", begin);
 	return ret;
 }

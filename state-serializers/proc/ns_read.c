@@ -218,7 +218,7 @@ static int take_from(KhoProc__Mount *m, const char *from)
 static bool can_be_made(const char *type)
 {
 	static const char *const types[] = { "tmpfs", "ramfs",	"proc",	  "sysfs",
-					     "mqueue", "cgroup2", "devpts" };
+					     "mqueue", "cgroup2", "devpts", "hugetlbfs" };
 
 	for (size_t i = 0; i < KHO_ARRAY_SIZE(types); i++)
 		if (!strcmp(type, types[i]))

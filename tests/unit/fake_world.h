@@ -312,6 +312,7 @@ static inline int fake_new(const struct kho_engine_request *req, struct kho_engi
 	e->ops = &fake_ops;
 	e->req = req;
 	e->env.ops = &fake_env_ops;
+	e->env.root_in_ram = true;
 	*out = e;
 	return 0;
 }
