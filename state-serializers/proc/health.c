@@ -7,7 +7,6 @@
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,6 +17,7 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 #include "state-serializers/proc/in.h"
+#include "state-serializers/proc/role.h"
 #include "state-serializers/proc/tree.h"
 
 /* Wait for events on fd until end_us: 1, or 0 when time is up. */
@@ -116,14 +116,15 @@ static int check_tcp(const KhoProc__PlanWorkload *w, uint64_t end_us, const char
 	return expect(fd, &w->health_expect, end_us, why);
 }
 
-static int check_command(const KhoProc__PlanWorkload *w, uint64_t end_us, const char **why)
+/* The command is one of the carried machine: below the root that it will have. */
+static int check_command(const KhoProc__PlanWorkload *w, const char *new_root, uint64_t end_us,
+			 const char **why)
 {
-	char *argv[] = { w->health_command, NULL };
-	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	const char *args[] = { *new_root ? new_root : "/", w->health_command, NULL };
 	int status = 0;
 	pid_t pid;
 
-	if (posix_spawn(&pid, w->health_command, NULL, NULL, argv, envp)) {
+	if (kho_role_spawn(KHO_ROLE_HEALTH, args, -1, &pid, NULL)) {
 		*why = "cannot be started";
 		return -ENOEXEC;
 	}
@@ -141,7 +142,20 @@ static int check_command(const KhoProc__PlanWorkload *w, uint64_t end_us, const 
 	return ended ? -EIO : -ETIMEDOUT;
 }
 
-int kho_proc_health(const KhoProc__PlanWorkload *w, struct kho_report *r, struct kho_err *err)
+/* The role; args: root, command. */
+int kho_health_main(int argc, char **argv)
+{
+	char *command[] = { argc == 3 ? argv[2] : NULL, NULL };
+	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+
+	if (argc != 3 || chroot(argv[1]) || chdir("/"))
+		return 127;
+	execve(command[0], command, envp);
+	return 127;
+}
+
+int kho_proc_health(const KhoProc__PlanWorkload *w, const char *new_root, struct kho_report *r,
+		    struct kho_err *err)
 {
 	uint64_t end = kho_clock_us() + w->health_timeout_us;
 	const char *why = "";
@@ -156,7 +170,7 @@ int kho_proc_health(const KhoProc__PlanWorkload *w, struct kho_report *r, struct
 			       w->health_tcp);
 	}
 	if (*w->health_command) {
-		rc = check_command(w, end, &why);
+		rc = check_command(w, new_root, end, &why);
 		if (rc)
 			return kho_fail(err, rc, "workload %s: health command %s: %s", w->name,
 					w->health_command, why);
@@ -234,7 +248,7 @@ int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *e
 		if (!rc)
 			rc = check_listeners(w->state, err);
 		if (!rc)
-			rc = kho_proc_health(w->plan, r, err);
+			rc = kho_proc_health(w->plan, kho_new_root(env), r, err);
 		env->ops->phase(env, "health", begin, kho_clock_us());
 		if (rc)
 			return rc;

@@ -58,7 +58,8 @@ void kho_proc_place_in_done(struct kho_proc_in_wl *w);
  * fine (built in). */
 void kho_proc_load_modules(void);
 
-/* The health checks of a workload, within its timeout; adds one item for each. */
-int kho_proc_health(const KhoProc__PlanWorkload *w, struct kho_report *r, struct kho_err *err);
+/* The health checks of a workload, within its timeout; adds one item for each. Commands run below new_root. */
+int kho_proc_health(const KhoProc__PlanWorkload *w, const char *new_root, struct kho_report *r,
+		    struct kho_err *err);
 
 #endif

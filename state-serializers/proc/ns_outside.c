@@ -7,9 +7,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -68,19 +70,39 @@ static int check(pid_t pid, const char *num, const char *target, const struct st
 	return 0;
 }
 
+/*
+ * A file in RAM that only the namespace shows under this name (a private /tmp, mostly): nobody carries what is in it. The
+ * deleted ones are in CRIU's images.
+ */
+static int check_ram(pid_t pid, const char *num, const char *link, const char *target,
+		     const struct stat *st, struct kho_err *err)
+{
+	struct statfs fs;
+	struct stat here;
+
+	if (!S_ISREG(st->st_mode) || !st->st_nlink || statfs(link, &fs) ||
+	    (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC) ||
+	    (!stat(target, &here) && here.st_dev == st->st_dev && here.st_ino == st->st_ino))
+		return 0;
+	return kho_fail(err, -ENOTSUP,
+			"pid %d fd %s: %.200s is a file in RAM that only its mount namespace has, "
+			"and is not carried",
+			pid, num, target);
+}
+
 static int look(pid_t pid, const char *num, const char *mountinfo, KhoProc__Inherit ***array,
 		size_t *n, struct kho_err *err)
 {
-	char path[64], target[PATH_MAX], key[96];
+	char path[64], link[64], target[PATH_MAX], key[96];
 	_cleanup_free_ char *info = NULL;
 	const char *id, *flags;
 	struct stat st;
 	ssize_t len;
 	int rc;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd/%s", pid, num);
-	len = readlink(path, target, sizeof(target) - 1);
-	if (len <= 0 || target[0] != '/' || stat(path, &st))
+	snprintf(link, sizeof(link), "/proc/%d/fd/%s", pid, num);
+	len = readlink(link, target, sizeof(target) - 1);
+	if (len <= 0 || target[0] != '/' || stat(link, &st))
 		return 0;
 	target[len] = '\0';
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%s", pid, num);
@@ -89,9 +111,10 @@ static int look(pid_t pid, const char *num, const char *mountinfo, KhoProc__Inhe
 	id = strstr(info, "mnt_id:");
 	flags = strstr(info, "flags:");
 	/* a memfd lies on a mount that nobody sees */
-	if (!id || !flags || !strncmp(target, "/memfd:", 7) ||
-	    is_mount_of(mountinfo, atol(id + 7)))
+	if (!id || !flags || !strncmp(target, "/memfd:", 7))
 		return 0;
+	if (is_mount_of(mountinfo, atol(id + 7)))
+		return check_ram(pid, num, link, target, &st, err);
 	rc = check(pid, num, target, &st, err);
 	if (rc)
 		return rc;

@@ -16,6 +16,7 @@ static const struct {
 	int (*main)(int argc, char **argv);
 } roles[] = {
 	{ KHO_ROLE_LAZY, kho_lazy_main },
+	{ KHO_ROLE_HEALTH, kho_health_main },
 	{ KHO_ROLE_SELFTEST, kho_selftest_main },
 	{ KHO_ROLE_RELAY, kho_relay_main },
 	{ KHO_ROLE_CRIU, kho_place_main },

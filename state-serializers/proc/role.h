@@ -13,6 +13,7 @@
 #define KHO_ROLE_LAZY                                                                         \
 	"khoctl-lazy-pages" /* args: directory of the workload's images, progress file; fd 3: \
 			       socket */
+#define KHO_ROLE_HEALTH	  "khoctl-health" /* args: root directory, command in it */
 #define KHO_ROLE_SELFTEST "khoctl-self-test" /* args: scratch directory */
 
 /*
@@ -25,5 +26,6 @@ int kho_role_spawn(const char *role, const char *const *args, int fd3, pid_t *ou
 /* What the roles do; the result is the exit status. */
 int kho_lazy_main(int argc, char **argv);
 int kho_selftest_main(int argc, char **argv);
+int kho_health_main(int argc, char **argv);
 
 #endif
