@@ -52,7 +52,7 @@ jq -r '.upgrades[] | "\n\(.from) -> \(.to)   generation \(.generation), engine \
 	(.phases[] | "  \(.us | tostring | (" " * (9 - length)) + .)  \(.name)"),
 	"  \(.blackout_us | tostring | (" " * (9 - length)) + .)  BLACKOUT; floor \(.floor_us), ratio \(.ratio); pre-copied \(.precopy.bytes) bytes in \(.precopy.rounds) rounds"' "$out/report.json"
 lab down
-e2fsck -fn "$top/build/lab/demo/data.img" > "$out/fsck.txt" 2>&1 || die "the data disk is not clean: $(tail -3 "$out/fsck.txt")"
+disk_is_clean "$top/build/lab/demo/data.img" "$out/fsck.txt"
 echo "data disk: clean"
 echo "$((UPGRADES + 3)) passed, 0 failed"
 say "PASS: $UPGRADES upgrades, one connection, $(jq .client.acked "$out/report.json") replies in order; build/demo/report.json"

@@ -144,6 +144,12 @@ upgrade() {
 	[ "$(jq -r .to "$out/upgrade.$n.json")" = "$to" ] || die "report names another kernel"
 }
 
+# disk_is_clean IMAGE LOG: after the VM was cut off as by a power loss: what its journal holds is replayed, then nothing may be wrong
+disk_is_clean() {
+	e2fsck -p -E journal_only "$1" > "$2" 2>&1 || [ $? = 1 ] || die "the journal of ${1##*/} cannot be replayed: $(tail -3 "$2")"
+	e2fsck -fn "$1" >> "$2" 2>&1 || die "${1##*/} is not clean: $(tail -3 "$2")"
+}
+
 # The AOF on disk holds every acknowledged INCR: a second redis loads a copy of it. $1: the last acknowledged number
 aof_complete() {
 	vm sh -c 'sleep 2; rm -rf /data/copy; mkdir /data/copy; cp -a /data/appendonlydir /data/copy/ &&

@@ -76,7 +76,7 @@ aof_complete "$(jq .acked "$out/client.json")"
 ok "the AOF on NVMe is complete"
 lab down
 for f in data extra; do
-	e2fsck -fn "$top/build/lab/$LAB_NAME/$f.img" > "$out/fsck.$f.txt" 2>&1 || die "$f is not clean: $(tail -3 "$out/fsck.$f.txt")"
+	disk_is_clean "$top/build/lab/$LAB_NAME/$f.img" "$out/fsck.$f.txt"
 done
 ok "both disks are clean"
 echo "$passed passed, 0 failed"
