@@ -12,11 +12,14 @@ set -euo pipefail
 tree=
 [ "${1:-}" != --tree ] || { tree=1; shift; }
 [ $# -ge 2 ] || fail "usage: image.sh [--tree] OUT RELEASE..."
-need cpio
+need cpio flock
 out=$1
 shift
 work=$builddir/vm/image
 mkdir -p "$work" "$(dirname "$out")"
+# labs of one checkout that come up at the same time share the folder
+exec 7> "$work/lock"
+flock 7
 
 # modules RELEASE: archive with our module and the lists that depmod makes; kept until the module changes
 modules() {
