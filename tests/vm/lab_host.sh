@@ -64,7 +64,7 @@ host_snapshot() {
 	host_disk "$t"
 	start_qemu
 	wait_ready || { cp "$dir/outgoing.log" "$dir/outgoing.failed.snapshot.log"; stop_vm; return 1; }
-	grep -q '^LAB-READY .* running' "$dir/outgoing.log" || { why="the machine is not well: see $dir/outgoing.log"; stop_vm; return 1; }
+	grep -aq 'LAB-READY .* running' "$dir/outgoing.log" || { why="the machine is not well: see $dir/outgoing.log"; stop_vm; return 1; }
 	LAB_WAIT=60 labc exec sync || true
 	rm -rf "$new" "$1"
 	mkdir -p "$new"
