@@ -21,7 +21,6 @@
 #include <linux/reboot.h>
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
-#include <linux/version.h>
 #include <asm/apic.h>
 #include <asm/special_insns.h>
 
@@ -217,7 +216,7 @@ static struct notifier_block reboot_nb = { .notifier_call = on_reboot, .priority
 static struct notifier_block panic_nb = { .notifier_call = on_panic, .priority = INT_MAX };
 static struct kmsg_dumper dumper = { .dump = on_dump, .max_reason = KMSG_DUMP_EMERG };
 
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+#ifdef KHO_HAVE_SYSCORE
 static void syscore_last_cpu(void *data)
 {
 	last_cpu();

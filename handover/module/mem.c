@@ -14,7 +14,6 @@
 #include <linux/notifier.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/version.h>
 
 struct kho_range {
 	struct list_head node;
@@ -84,7 +83,7 @@ static void release(u64 base, u64 bytes)
 
 static int take_piece(u64 base, u64 bytes)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
+#ifdef ACR_FLAGS_NONE
 	acr_flags_t how = ACR_FLAGS_NONE;
 #else
 	unsigned int how = MIGRATE_MOVABLE;
