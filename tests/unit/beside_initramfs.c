@@ -119,6 +119,8 @@ static char *list_of(const struct buffer *b)
 
 		if (archive_entry_size(e) && archive_entry_filetype(e) == AE_IFREG)
 			assert_int_equal(archive_read_data(a, &first, 1), 1);
+		if (!first) /* it would end the text */
+			first = '0';
 		fprintf(f, "%s %o %lld %s %c\n", archive_entry_pathname(e), archive_entry_mode(e),
 			(long long)archive_entry_size(e),
 			archive_entry_symlink(e) ? archive_entry_symlink(e) : "", first);
