@@ -53,16 +53,7 @@ static int note_reset(const struct kho_past *p, struct kho_err *err)
 /* Is this kernel one that khoctl has started? Then nothing was reset. */
 static bool is_incoming(void)
 {
-	struct kho_instance_info *list = NULL;
-	bool yes = kho_exists(KHO_RUN_DIR "/instance.json");
-	size_t n = 0;
-
-	if (kho_instances("", &list, &n, NULL) < 0)
-		return yes;
-	for (size_t i = 0; i < n; i++)
-		yes |= list[i].self && list[i].generation > 1;
-	kho_instances_free(list, n);
-	return yes;
+	return kho_exists(KHO_RUN_DIR "/instance.json") || kho_own_generation() > 1;
 }
 
 /* Half-written files, and logs of kernels that ended long ago. */

@@ -2,12 +2,10 @@
 /* The process that undoes when khoctl was killed.  See khoctl/guard.h. */
 #include "khoctl/guard.h"
 
-#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -15,13 +13,7 @@
 #include "khoctl/past.h"
 #include "khoctl/recover.h"
 #include "lib/cleanup.h"
-
-static bool root_in_ram(void)
-{
-	struct statfs fs;
-
-	return !statfs("/", &fs) && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
-}
+#include "lib/io.h"
 
 static void wait_for(int pidfd)
 {
@@ -58,7 +50,7 @@ int kho_guard_start(struct kho_err *err)
 	_cleanup_close_ int pidfd = -1;
 	pid_t pid;
 
-	if (root_in_ram())
+	if (kho_is_in_ram("/"))
 		return 0;
 	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	pid = pidfd < 0 ? -1 : fork();

@@ -72,21 +72,28 @@ static pid_t scan(struct kho_past *p)
 	return pid;
 }
 
+int64_t kho_own_generation(void)
+{
+	struct kho_instance_info *list = NULL;
+	int64_t generation = 0;
+	size_t n = 0;
+
+	if (kho_instances("", &list, &n, NULL) < 0)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		if (list[i].self)
+			generation = list[i].generation;
+	kho_instances_free(list, n);
+	return generation;
+}
+
 /* Did this kernel become what that upgrade made? Its journal ends before the commit if the outgoing
  * one fell then. */
 static bool is_outcome(const struct json_object *report)
 {
-	struct kho_instance_info *list = NULL;
-	bool yes = false;
-	size_t n = 0;
+	int64_t own = kho_own_generation();
 
-	if (kho_instances("", &list, &n, NULL) < 0)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		yes |= list[i].self && list[i].generation > 1 &&
-		       list[i].generation == kho_json_get_int(report, "generation");
-	kho_instances_free(list, n);
-	return yes;
+	return own > 1 && own == kho_json_get_int(report, "generation");
 }
 
 static enum kho_past_state state_of(const struct kho_past *p)

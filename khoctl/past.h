@@ -8,6 +8,7 @@
 
 #include <json-c/json.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum kho_past_state {
@@ -33,6 +34,9 @@ struct kho_past {
 /* Look; kho_past_done afterwards. */
 void kho_past_read(struct kho_past *p);
 void kho_past_done(struct kho_past *p);
+
+/* Of the running kernel; 1: firmware booted it; 0: not known. */
+int64_t kho_own_generation(void);
 
 /* "none", "running", ... as in `khoctl status --json`. */
 const char *kho_past_name(enum kho_past_state state);

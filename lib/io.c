@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 #include "lib/cleanup.h"
 
@@ -137,10 +139,9 @@ int kho_write_file(const char *path, const void *data, size_t len, struct kho_er
 	return sync_parent(path, err);
 }
 
-int kho_mkdir(const char *path, struct kho_err *err)
+int kho_make_dirs(const char *path, unsigned mode, struct kho_err *err)
 {
 	_cleanup_free_ char *copy = strdup(path);
-	struct stat st;
 	char *p;
 
 	if (!copy)
@@ -151,10 +152,20 @@ int kho_mkdir(const char *path, struct kho_err *err)
 		if (keep != '/' && keep != '\0')
 			continue;
 		*p = '\0';
-		if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+		if (mkdir(copy, mode) < 0 && errno != EEXIST)
 			return kho_fail_errno(err, "mkdir %s", copy);
 		*p = keep;
 	}
+	return 0;
+}
+
+int kho_mkdir(const char *path, struct kho_err *err)
+{
+	struct stat st;
+	int rc = kho_make_dirs(path, 0700, err);
+
+	if (rc < 0)
+		return rc;
 	if (stat(path, &st) < 0)
 		return kho_fail_errno(err, "mkdir %s", path);
 	if (!S_ISDIR(st.st_mode))
@@ -166,6 +177,32 @@ int kho_mkdir(const char *path, struct kho_err *err)
 bool kho_exists(const char *path)
 {
 	return access(path, F_OK) == 0;
+}
+
+bool kho_is_in_ram(const char *path)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+bool kho_is_mount_point(const char *path)
+{
+	struct stat st, up;
+	char parent[PATH_MAX];
+
+	snprintf(parent, sizeof(parent), "%s/..", path);
+	return !stat(path, &st) && !stat(parent, &up) && st.st_dev != up.st_dev;
+}
+
+bool kho_path_is_plain(const char *path)
+{
+	if (path[0] != '/' || strlen(path) >= PATH_MAX)
+		return false;
+	for (const char *p = path; p; p = strchr(p + 1, '/'))
+		if (!strncmp(p, "/..", 3) && (!p[3] || p[3] == '/'))
+			return false;
+	return true;
 }
 
 static bool number_and_unit(const char *text, uint64_t *out, const char **out_unit)

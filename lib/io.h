@@ -37,8 +37,20 @@ int kho_write_file(const char *path, const void *data, size_t len,
 /* Make a directory and its missing parents, each new one 0700; an existing directory is fine. */
 int kho_mkdir(const char *path, struct kho_err *err) __must_check;
 
+/* The same with another mode; the last part is not looked at (it may be a file that is there already). */
+int kho_make_dirs(const char *path, unsigned mode, struct kho_err *err) __must_check;
+
 /* Is there something at path? */
 bool kho_exists(const char *path);
+
+/* Does path lie on tmpfs, ramfs or rootfs? */
+bool kho_is_in_ram(const char *path);
+
+/* Is something mounted at path (bind mounts within one file system do not count)? */
+bool kho_is_mount_point(const char *path);
+
+/* Absolute, shorter than PATH_MAX, and without "..": what a path from the other kernel must be. */
+bool kho_path_is_plain(const char *path);
 
 /* "12", "64K", "512M", "2G" -> bytes; false when it is none of these or too large. */
 bool kho_parse_size(const char *text, uint64_t *out_bytes);

@@ -59,6 +59,9 @@ bool kho_unit_name_is_valid(const char *s);
 /* An absolute path without "..", "." and empty components ("/" is fine), as the kernel writes a cgroup. */
 bool kho_cgroup_path_is_valid(const char *s);
 
+/* The cgroup v2 path of a process ("0::/path"), malloc'd; NULL: not known. */
+char *kho_cgroup_of(const char *sysroot, pid_t pid);
+
 /* "unit = ", "cgroup = " ...: what the declaration names the workload by; never NULL once loaded. */
 const char *kho_workload_declared(const struct kho_workload *w);
 

@@ -140,8 +140,7 @@ static bool exe_is(const char *sysroot, pid_t pid, const char *exe)
 	return !strcmp(target, exe);
 }
 
-/* The path in the cgroup v2 line "0::/path", malloc'd; NULL when there is none. */
-static char *cgroup_of(const char *sysroot, pid_t pid)
+char *kho_cgroup_of(const char *sysroot, pid_t pid)
 {
 	_cleanup_free_ char *text = NULL;
 
@@ -189,7 +188,7 @@ static bool fits_workload(const char *sysroot, const struct proc *p, const struc
 		return exe_is(sysroot, p->pid, w->match);
 	if (!strcmp(p->comm, KHO_JOURNAL_COMM))
 		return false;
-	path = cgroup_of(sysroot, p->pid);
+	path = kho_cgroup_of(sysroot, p->pid);
 	return path && (w->unit ? in_unit(path, w->unit) : in_cgroup(path, w->cgroup));
 }
 
@@ -294,7 +293,7 @@ int kho_workloads_resolve(const char *sysroot, struct kho_workload_list *l, stru
 		if (rc < 0)
 			return rc;
 		free(w->cg);
-		w->cg = cgroup_of(sysroot, w->root);
+		w->cg = kho_cgroup_of(sysroot, w->root);
 		rc = collect_tree(&t, w, err);
 	}
 	return rc;

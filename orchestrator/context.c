@@ -162,6 +162,21 @@ int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s,
 	return rc < 0 && u->engine->ops->peer_alive(u->engine, &why) ? rc : 0;
 }
 
+size_t kho_context_thaw(const struct kho_upgrade *u, size_t turn)
+{
+	size_t n = 0, i = 0;
+
+	while (u->serializers[n])
+		n++;
+	for (unsigned thaw = KHO_SER_THAW;; thaw = 0) {
+		for (i = n; i-- > 0;)
+			if ((u->serializers[i]->flags & KHO_SER_THAW) == thaw && turn-- == 0)
+				return i;
+		if (!thaw)
+			return 0;
+	}
+}
+
 void kho_context_disk_away(struct kho_upgrade *u)
 {
 	kho_logfile_away(kho_journal_file(u->journal));

@@ -351,13 +351,10 @@ int kho_lanes_unfreeze(struct kho_lanes *l, struct kho_err *err)
 	int first = 0;
 
 	kho_first_failure(kho_lanes_discard(l, false, &one), &one, &first, err);
-	for (unsigned thaw = KHO_SER_THAW; ; thaw = 0) {
-		for (size_t i = l->n; i-- > 0;)
-			if ((l->lane[i].s->flags & KHO_SER_THAW) == thaw)
-				kho_first_failure(unfreeze_one(&l->lane[i], &one), &one, &first, err);
-		if (!thaw)
-			return first;
-	}
+	for (size_t turn = 0; turn < l->n; turn++)
+		kho_first_failure(unfreeze_one(&l->lane[kho_context_thaw(l->u, turn)], &one), &one,
+				  &first, err);
+	return first;
 }
 
 bool kho_lanes_free(struct kho_lanes *l)

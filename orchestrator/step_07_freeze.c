@@ -30,21 +30,14 @@ static int unfreeze_by_table(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct kho_err one = KHO_ERR_INIT;
 	int first = 0;
-	size_t n = 0;
 
-	while (u->serializers[n])
-		n++;
-	for (unsigned thaw = KHO_SER_THAW; ; thaw = 0) {
-		for (size_t i = n; i-- > 0;) {
-			const struct kho_serializer *s = u->serializers[i];
+	for (size_t turn = 0; u->serializers[turn]; turn++) {
+		const struct kho_serializer *s = u->serializers[kho_context_thaw(u, turn)];
 
-			if ((s->flags & KHO_SER_THAW) == thaw && s->unfreeze)
-				kho_first_failure(s->unfreeze(&u->engine->env, &one), &one, &first,
-						  err);
-		}
-		if (!thaw)
-			return first;
+		if (s->unfreeze)
+			kho_first_failure(s->unfreeze(&u->engine->env, &one), &one, &first, err);
 	}
+	return first;
 }
 
 int kho_undo_freeze(struct kho_upgrade *u, struct kho_err *err)

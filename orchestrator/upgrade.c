@@ -167,7 +167,7 @@ static enum kho_outcome go(struct kho_runner *r, struct kho_err *err)
 
 		/* told before the last CPU goes: nobody is left to tell it afterwards */
 		if (i == last)
-			finish_result(u, out, out == KHO_OUT_UPGRADED ? err : &late);
+			finish_result(u, out, &late);
 		if (u->opt->hold_before && !strcmp(u->opt->hold_before, kho_steps[i].name)) {
 			rc = hold(u, kho_steps[i].name, err);
 			if (rc < 0 && i > 0)
@@ -179,16 +179,14 @@ static enum kho_outcome go(struct kho_runner *r, struct kho_err *err)
 			continue;
 		if (!atomic_load(&u->committed))
 			return unwind(r, i, err);
-		if (disk_is_gone(u) && i < last) {
-			/* nothing can be done from here without a root; the other kernel is the machine now */
-			late = *err;
-			*err = (struct kho_err)KHO_ERR_INIT;
-			out = KHO_OUT_PERSON;
-			continue;
-		}
 		if (!disk_is_gone(u))
 			(void)!kho_context_disk_back(u, NULL);
-		return KHO_OUT_PERSON;
+		if (!disk_is_gone(u) || i == last)
+			return KHO_OUT_PERSON;
+		/* nothing can be done from here without a root; the other kernel is the machine now */
+		late = *err;
+		*err = (struct kho_err)KHO_ERR_INIT;
+		out = KHO_OUT_PERSON;
 	}
 	if (out != KHO_OUT_UPGRADED)
 		*err = late;

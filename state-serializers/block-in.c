@@ -48,10 +48,10 @@ static void in_done(void)
 	memset(&in, 0, sizeof(in));
 }
 
-static bool is_plain(const char *path)
+/* With room for what it is put below. */
+static bool is_target(const char *path)
 {
-	return path[0] == '/' && strlen(path) < PATH_MAX / 2 && !strstr(path, "/../") &&
-	       (strlen(path) < 3 || strcmp(path + strlen(path) - 3, "/.."));
+	return kho_path_is_plain(path) && strlen(path) < PATH_MAX / 2;
 }
 
 static int check(const Kho__Block *b, struct kho_err *err)
@@ -64,9 +64,9 @@ static int check(const Kho__Block *b, struct kho_err *err)
 	for (size_t i = 0; i < b->n_source; i++)
 		ok = ok && b->source[i]->disk < b->n_disk;
 	for (size_t i = 0; i < b->n_mount; i++)
-		ok = ok && b->mount[i]->source < b->n_source && is_plain(b->mount[i]->target);
+		ok = ok && b->mount[i]->source < b->n_source && is_target(b->mount[i]->target);
 	for (size_t i = 0; i < b->n_ram; i++)
-		ok = ok && is_plain(b->ram[i]->target);
+		ok = ok && is_target(b->ram[i]->target);
 	return ok ? 0 : kho_fail(err, -EBADMSG, "state of block devices: does not fit together");
 }
 
@@ -149,7 +149,7 @@ int kho_block_prepare(struct kho_env *env, const struct kho_blob *blob, struct k
 	if (!ret && *kho_new_root(env))
 		return kho_root_prepare(env, in.b, err);
 	for (size_t i = 0; !ret && i < in.b->n_mount; i++)
-		ret = kho_make_dir_tree(in.b->mount[i]->target, err);
+		ret = kho_make_dirs(in.b->mount[i]->target, 0755, err);
 	return ret;
 }
 

@@ -11,30 +11,12 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "lib/cleanup.h"
+#include "lib/io.h"
 #include "state-serializers/block.h"
 #include "state-serializers/common.h"
 
 /* With all that is mounted below them. */
 static const char *const shared[] = { "/proc", "/sys", "/dev", "/run" };
-
-int kho_make_dir_tree(const char *path, struct kho_err *err)
-{
-	char part[PATH_MAX];
-
-	if (snprintf(part, sizeof(part), "%s", path) >= (int)sizeof(part))
-		return kho_fail(err, -ENAMETOOLONG, "make %s", path);
-	for (char *p = part + 1, *slash = p; slash; p = slash + 1) {
-		slash = strchr(p, '/');
-		if (slash)
-			*slash = '\0';
-		if (*p && mkdir(part, 0755) < 0 && errno != EEXIST)
-			return kho_fail_errno(err, "make mount point %s", path);
-		if (slash)
-			*slash = '/';
-	}
-	return 0;
-}
 
 static bool is_below_shared(const char *path)
 {
@@ -47,24 +29,15 @@ static bool is_below_shared(const char *path)
 	return false;
 }
 
-static bool is_mount_point(const char *path)
-{
-	struct stat st, up;
-	char parent[PATH_MAX];
-
-	snprintf(parent, sizeof(parent), "%s/..", path);
-	return !stat(path, &st) && !stat(parent, &up) && st.st_dev != up.st_dev;
-}
-
 int kho_root_prepare(struct kho_env *env, const Kho__Block *b, struct kho_err *err)
 {
-	int ret = kho_make_dir_tree(kho_new_root(env), err);
+	int ret = kho_make_dirs(kho_new_root(env), 0755, err);
 
 	for (size_t i = 0; !ret && i < b->n_ram; i++) {
 		const Kho__BlockRam *r = b->ram[i];
 
-		ret = kho_make_dir_tree(r->target, err);
-		if (ret < 0 || is_mount_point(r->target))
+		ret = kho_make_dirs(r->target, 0755, err);
+		if (ret < 0 || kho_is_mount_point(r->target))
 			continue;
 		if (mount("tmpfs", r->target, "tmpfs", MS_NOSUID | MS_NODEV, r->options) < 0)
 			ret = kho_fail_errno(err, "mount tmpfs (%s) at %s", r->options, r->target);

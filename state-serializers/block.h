@@ -51,8 +51,6 @@ int kho_dev_drop_cache(dev_t dev, struct kho_err *err);
 int kho_dev_clear(dev_t dev, struct kho_err *err);
 
 /* --- a carried root (block-root.c), incoming side with a new root only --- */
-/* A directory and its parents, 0755. */
-int kho_make_dir_tree(const char *path, struct kho_err *err);
 /* Before the blackout: the place for the new root, and the tmpfs mounts that the outgoing side has, empty. */
 int kho_root_prepare(struct kho_env *env, const Kho__Block *b, struct kho_err *err);
 /* /proc, /sys, /dev, /run and the tmpfs mounts below the mounted new root. */

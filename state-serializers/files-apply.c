@@ -15,18 +15,9 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "state-serializers/common.h"
 #include "state-serializers/files.h"
-
-static bool is_sane(const char *path)
-{
-	if (path[0] != '/')
-		return false;
-	for (const char *p = path; p; p = strchr(p + 1, '/'))
-		if (!strncmp(p, "/..", 3) && (!p[3] || p[3] == '/'))
-			return false;
-	return true;
-}
 
 static int set_meta(const Kho__FileEntry *e, const char *full, struct kho_err *err)
 {
@@ -111,7 +102,7 @@ static int apply_one(struct kho_env *env, const char *root, const Kho__FileEntry
 	char full[PATH_MAX - 8], tmp[PATH_MAX];
 	int ret = 0;
 
-	if (!is_sane(e->path) ||
+	if (!kho_path_is_plain(e->path) ||
 	    snprintf(full, sizeof(full), "%s%s", root, e->path) >= (int)sizeof(full))
 		return kho_fail(err, -EBADMSG, "state of files: bad path");
 	make_room(full, e->mode);
@@ -158,7 +149,7 @@ int kho_ramroot_apply(struct kho_env *env, const char *root, const Kho__Files *l
 		char full[PATH_MAX];
 
 		snprintf(full, sizeof(full), "%s%s", root, list->entry[i]->path);
-		if (S_ISDIR(list->entry[i]->mode) && is_sane(list->entry[i]->path))
+		if (S_ISDIR(list->entry[i]->mode) && kho_path_is_plain(list->entry[i]->path))
 			(void)!set_meta(list->entry[i], full, NULL);
 	}
 	return first;

@@ -10,11 +10,9 @@
 #include <glob.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statfs.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -41,11 +39,7 @@ static bool has_entry(const struct kho_ramroot *f, const char *path)
 /* tmpfs, or the root itself; not /proc, not a disk (the block serializer's). */
 static bool is_in_ram(const struct look *l, const char *path, const struct stat *st)
 {
-	struct statfs fs;
-
-	if (st->st_dev == l->root_dev)
-		return true;
-	return !statfs(path, &fs) && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+	return st->st_dev == l->root_dev || kho_is_in_ram(path);
 }
 
 static int take(struct look *l, const char *path, bool written, struct kho_err *err)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Programs and all the libraries they are linked with: interpreter and DT_NEEDED, followed to the
- * end; and those they may load later and say so (.note.dlopen, https://systemd.io/ELF_DLOPEN_METADATA:
- * libkmod's decompressors), if they are installed.  Libraries are looked for as ld.so does: RUNPATH, then ld.so.cache, then the default
- * folders.
+ * end; and those they may load later and say so (.note.dlopen,
+ * https://systemd.io/ELF_DLOPEN_METADATA: libkmod's decompressors), if they are installed.
+ * Libraries are looked for as ld.so does: RUNPATH, then ld.so.cache, then the default folders.
  */
 #include "handover/beside/elf.h"
 

@@ -76,7 +76,6 @@ int kho_beside_facts(struct kho_beside *b, struct kho_err *err)
 		return ret;
 	b->have_machine = true;
 	b->e.env.root_in_ram = b->m.root_in_ram;
-	b->e.env.new_root = "";
 	return b->dev >= 0 ? add_ledger_facts(b, err) : 0;
 }
 

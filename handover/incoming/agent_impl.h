@@ -97,6 +97,9 @@ void kho_agent_told_free(struct kho_agent_told *t);
 kho_request_fn kho_agent_op, kho_agent_cpu, kho_agent_mem, kho_agent_commit, kho_agent_abandon,
 	kho_agent_echo;
 
+/* Where the journal goes, made if missing: of the carried root where there is one. malloc'd. */
+int kho_agent_state_dir(const struct kho_agent *a, char **out, struct kho_err *err) __must_check;
+
 /* agent_fault.c */
 kho_request_fn kho_agent_fault;
 

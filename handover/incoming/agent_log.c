@@ -57,12 +57,13 @@ void kho_agent_keep_log(struct kho_agent *a, uint32_t generation, const char *re
 	for (char *p = name; p && (p = strchr(p, '/'));)
 		*p = '?';
 	text = malloc(n);
-	if (!name || !text || asprintf(&dir, "%s%s", kho_new_root(&a->env), a->conf->journal_dir) < 0 ||
-	    asprintf(&path, "%s/dmesg-%" PRIu32 "-%s.txt", dir, generation, name) < 0) {
+	if (!name || !text) {
 		a->conf->say("the log of %s is not kept: no memory", release);
 		return;
 	}
 	copy(text, d->data, n);
-	if (kho_mkdir(dir, &err) < 0 || kho_write_file(path, text, n, &err) < 0)
+	if (kho_agent_state_dir(a, &dir, &err) < 0 ||
+	    asprintf(&path, "%s/dmesg-%" PRIu32 "-%s.txt", dir, generation, name) < 0 ||
+	    kho_write_file(path, text, n, &err) < 0)
 		a->conf->say("the log of %s is not kept: %s", release, err.msg);
 }

@@ -177,6 +177,19 @@ int kho_agent_mem(struct kho_agent *a, struct kho_request *rq, struct kho_err *e
 	return ret;
 }
 
+int kho_agent_state_dir(const struct kho_agent *a, char **out, struct kho_err *err)
+{
+	_cleanup_free_ char *dir = NULL;
+	int ret;
+
+	if (asprintf(&dir, "%s%s", kho_new_root(&a->env), a->conf->journal_dir) < 0)
+		return kho_fail(err, -ENOMEM, "%s", a->conf->journal_dir);
+	ret = kho_mkdir(dir, err);
+	if (!ret)
+		*out = steal_ptr(dir);
+	return ret;
+}
+
 int kho_agent_commit(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
 {
 	const struct kho_machine *m = a->conf->machine;
@@ -184,12 +197,11 @@ int kho_agent_commit(struct kho_agent *a, struct kho_request *rq, struct kho_err
 	_cleanup_free_ char *dir = NULL, *path = NULL;
 	int ret;
 
-	if (asprintf(&dir, "%s%s", kho_new_root(&a->env), a->conf->journal_dir) < 0 ||
-	    asprintf(&path, "%s/journal", dir) < 0)
-		return kho_fail(err, -ENOMEM, "journal");
-	ret = kho_mkdir(dir, err);
+	ret = kho_agent_state_dir(a, &dir, err);
 	if (ret < 0)
 		return ret;
+	if (asprintf(&path, "%s/journal", dir) < 0)
+		return kho_fail(err, -ENOMEM, "journal");
 	/*
 	 * the record first: whoever finds COMMITTED must find it, too. It may come again, more
 	 * complete

@@ -4,10 +4,11 @@
  * machine's init system, which adopts the restored processes (they are its children already).  The
  * agent keeps the old root; /proc, /sys, /dev and /run are bound below the new one and seen from both.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -16,38 +17,21 @@
 #include <unistd.h>
 
 #include "handover/incoming/init.h"
-#include "lib/cleanup.h"
 
-/* Everything on the file system dev below dir_fd, which is closed. What is open or mapped lives on. */
-static void remove_below(int dir_fd, dev_t dev)
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
-	_cleanup_closedir_ DIR *d = fdopendir(dir_fd);
-
-	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
-		struct stat st;
-
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
-		    fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != dev)
-			continue;
-		if (S_ISDIR(st.st_mode)) {
-			int fd = openat(dirfd(d), e->d_name,
-					O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-			if (fd >= 0)
-				remove_below(fd, dev);
-		}
-		/* a mount point stays */
-		(void)unlinkat(dirfd(d), e->d_name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0);
-	}
+	(void)st, (void)type, (void)ftw;
+	(void)!remove(path);
+	return 0;
 }
 
-static void free_old(int old, const struct stat *new_root)
+/* Only a root in RAM, and never the new one; no other file system. What is open or mapped lives on. */
+static void free_old(const struct stat *new_root)
 {
 	struct stat st;
 
-	/* only a root in RAM, and never the new one */
-	if (old >= 0 && !fstat(old, &st) && !major(st.st_dev) && st.st_dev != new_root->st_dev)
-		remove_below(dup(old), st.st_dev);
+	if (!stat("/", &st) && !major(st.st_dev) && st.st_dev != new_root->st_dev)
+		nftw("/", remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
 static void fresh_process(void)
@@ -80,7 +64,6 @@ static void streams(void)
 void kho_init_enter(const char *root)
 {
 	static const char *const inits[] = { "/sbin/init", "/lib/systemd/systemd" };
-	_cleanup_close_ int old = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
 
 	if (chdir(root) < 0 || stat(".", &st) < 0) {
@@ -92,7 +75,7 @@ void kho_init_enter(const char *root)
 		return;
 	}
 	kho_init_say("enters the carried root");
-	free_old(old, &st);
+	free_old(&st);
 	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0) {
 		kho_init_say("make %s the root: %s", root, strerror(errno));
 		return;

@@ -89,13 +89,10 @@ static int mount_with(const struct mnt *m, bool extra)
 static int mount_one(const struct mnt *m, struct kho_err *err)
 {
 	struct kho_err why = KHO_ERR_INIT;
-	struct stat st, up;
-	char parent[512];
 
 	if (kho_mkdir(m->dir, &why) < 0)
 		return m->must ? kho_fail(err, why.code, "%s", why.msg) : 0;
-	snprintf(parent, sizeof(parent), "%s/..", m->dir);
-	if (!stat(m->dir, &st) && !stat(parent, &up) && st.st_dev != up.st_dev)
+	if (kho_is_mount_point(m->dir))
 		return 0;
 	if (mount_with(m, true) < 0 && (errno != EINVAL || mount_with(m, false) < 0) &&
 	    errno != EBUSY) {

@@ -40,7 +40,6 @@
 #define KHO_ACPI_BYTES		0x10000
 #define KHO_OFF_BOOT_PARAMS	0x40000	/* struct boot_params (4 KiB) */
 #define KHO_OFF_CMDLINE		0x41000	/* command line (4 KiB) */
-#define KHO_OFF_SETUP_DATA	0x42000	/* struct setup_data: the seed of its random numbers (4 KiB) */
 #define KHO_OFF_CONSOLE		0x50000	/* struct kho_console_ring: incoming kernel's messages */
 #define KHO_CONSOLE_BYTES	0x20000
 #define KHO_OFF_RECORD		0x70000	/* error record: what a kernel says when it ends before its module is loaded */

@@ -39,8 +39,7 @@ static int all_numbers(const struct kho_workload *w, KhoProc__PlanWorkload *p)
 	return 0;
 }
 
-static int plan_one(struct kho_env *env, const struct kho_workload *w, KhoProc__PlanWorkload *p,
-		    struct kho_err *err)
+static int plan_one(const struct kho_workload *w, KhoProc__PlanWorkload *p)
 {
 	static char empty[] = "";
 
@@ -59,19 +58,19 @@ static int plan_one(struct kho_env *env, const struct kho_workload *w, KhoProc__
 		p->health_expect.data = (uint8_t *)w->health_expect;
 		p->health_expect.len = strlen(w->health_expect);
 	}
-	if (all_numbers(w, p))
-		return kho_fail(err, -ENOMEM, "describe processes: out of memory");
-	return kho_outside_collect("", env->run_dir, w, p, err);
+	return all_numbers(w, p);
 }
 
 /* The outgoing side keeps what it has found out; the message only borrows it. */
-static void lend_namespaces(const struct kho_proc_out_wl *from, KhoProc__PlanWorkload *p)
+static void lend(const struct kho_proc_out_wl *from, KhoProc__PlanWorkload *p)
 {
-	p->mount_ns = from->namespaces.mount_ns;
-	p->uts_ns = from->namespaces.uts_ns;
-	p->user_ns = from->namespaces.user_ns;
-	p->inherit = from->namespaces.inherit;
-	p->n_inherit = from->namespaces.n_inherit;
+	p->mount_ns = from->around.mount_ns;
+	p->uts_ns = from->around.uts_ns;
+	p->user_ns = from->around.user_ns;
+	p->inherit = from->around.inherit;
+	p->n_inherit = from->around.n_inherit;
+	p->streams = from->around.streams;
+	p->n_streams = from->around.n_streams;
 }
 
 int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
@@ -85,9 +84,9 @@ int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err
 
 	for (size_t i = 0; !rc && i < n; i++) {
 		p[i] = &w[i];
-		rc = plan_one(env, &env->workloads->w[i], &w[i], err);
-		if (i < kho_proc_out.n)
-			lend_namespaces(&kho_proc_out.w[i], &w[i]);
+		if (plan_one(&env->workloads->w[i], &w[i]))
+			rc = kho_fail(err, -ENOMEM, "describe processes: out of memory");
+		lend(&kho_proc_out.w[i], &w[i]);
 		plan.n_workloads++;
 	}
 	plan.revision = 1;
@@ -95,10 +94,8 @@ int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err
 	plan.pid_max = (uint32_t)kho_kernel_number("pid_max");
 	if (!rc)
 		rc = pack(&plan.base, out, err);
-	for (size_t i = 0; i < plan.n_workloads; i++) {
+	for (size_t i = 0; i < plan.n_workloads; i++)
 		free(w[i].pids);
-		kho_outside_plan_done(&w[i]);
-	}
 	kho_outside_names_done(&plan);
 	return rc;
 }
@@ -135,7 +132,7 @@ static int describe(const struct kho_img_tree *t, struct state_one *s)
 		s->tasks[i].pid = t->tasks[i].pid;
 		s->tasks[i].zombie = t->tasks[i].state == 2;
 		s->tasks[i].stopped = t->tasks[i].state == 3;
-		s->tasks[i].cgroup = kho_cgroup_of(t->tasks[i].pid);
+		s->tasks[i].cgroup = kho_cgroup_of("", t->tasks[i].pid);
 		if (!s->tasks[i].cgroup)
 			s->tasks[i].cgroup = (char *)protobuf_c_empty_string;
 		s->ptasks[i] = &s->tasks[i];

@@ -62,26 +62,19 @@ int kho_criu_plugins(const char *run_dir, char **out, struct kho_err *err)
 	return rc;
 }
 
-int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
+int kho_criu_start(struct kho_criu *c, const char *path, char *const argv[], char *const envp[],
+		   const int *fds, size_t n, struct kho_err *err)
 {
-	_cleanup_free_ char *path = NULL, *plugins = NULL, *env_plugins = NULL;
-	char *argv[] = { (char *)"criu", (char *)"--no-default-config", (char *)"swrk", (char *)"3",
-			 NULL };
-	int sv[2], rc;
+	int all[KHO_SPAWN_FDS_MAX], sv[2], rc;
 
-	if (kho_criu_find(&path, err))
-		return err ? err->code : -ENOENT;
-	rc = kho_criu_plugins(run_dir, &plugins, err);
-	if (rc)
-		return rc;
-	if (asprintf(&env_plugins, "CRIU_LIBS_DIR=%s", plugins) < 0)
-		return kho_fail(err, -ENOMEM, "start criu: out of memory");
+	if (n + 1 > KHO_SPAWN_FDS_MAX)
+		return kho_fail(err, -E2BIG, "start criu: %zu files to inherit", n);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
 		return kho_fail_errno(err, "start criu: socketpair");
-	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", env_plugins, NULL };
-
-	static_assert(KHO_SPAWN_FD == 3, "the worker's descriptor, in argv");
-	rc = kho_spawn(path, argv, envp, sv[1], &c->pid, err);
+	all[0] = sv[1];
+	for (size_t i = 0; i < n; i++)
+		all[i + 1] = fds[i];
+	rc = kho_spawn_fds(path, argv, envp, all, n + 1, &c->pid, err);
 	close(sv[1]);
 	if (rc) {
 		close(sv[0]);
@@ -91,6 +84,26 @@ int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
 	c->sk = sv[0];
 	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
 	return 0;
+}
+
+int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
+{
+	_cleanup_free_ char *path = NULL, *plugins = NULL, *env_plugins = NULL;
+	char *argv[] = { (char *)"criu", (char *)"--no-default-config", (char *)"swrk", (char *)"3",
+			 NULL };
+	int rc;
+
+	static_assert(KHO_SPAWN_FD == 3, "the worker's descriptor, in argv");
+	if (kho_criu_find(&path, err))
+		return err ? err->code : -ENOENT;
+	rc = kho_criu_plugins(run_dir, &plugins, err);
+	if (rc)
+		return rc;
+	if (asprintf(&env_plugins, "CRIU_LIBS_DIR=%s", plugins) < 0)
+		return kho_fail(err, -ENOMEM, "start criu: out of memory");
+	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", env_plugins, NULL };
+
+	return kho_criu_start(c, path, argv, envp, NULL, 0, err);
 }
 
 bool kho_pidfd_wait(int pidfd, uint64_t timeout_us)

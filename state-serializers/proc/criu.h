@@ -31,6 +31,13 @@ int kho_criu_find(char **out_path, struct kho_err *err) __must_check;
 int kho_criu_plugins(const char *run_dir, char **out, struct kho_err *err) __must_check;
 
 /*
+ * Start the program at path as a worker: its end of the socket is KHO_SPAWN_FD, fds[0] the
+ * descriptor after it, and so on.
+ */
+int kho_criu_start(struct kho_criu *c, const char *path, char *const argv[], char *const envp[],
+		   const int *fds, size_t n, struct kho_err *err) __must_check;
+
+/*
  * Start a worker. run_dir holds an empty plugin directory for it (it is made). The worker waits for
  * a request, has no descriptors of ours and default signals.
  */

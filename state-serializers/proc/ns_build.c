@@ -17,6 +17,7 @@
 #include <sys/vfs.h>
 
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/place.h"
 
@@ -55,12 +56,6 @@ static int find_kind(const char *type)
 		if (!strcmp(kinds[i].type, type))
 			return i;
 	return -1;
-}
-
-static bool is_path(const char *p)
-{
-	return p[0] == '/' && !strstr(p, "/../") && strlen(p) < PATH_MAX &&
-	       (strlen(p) < 3 || strcmp(p + strlen(p) - 3, "/.."));
 }
 
 static int open_in(int root, const char *path)
@@ -173,7 +168,7 @@ static int add_mount(const struct build *b, size_t i, struct kho_err *err)
 	struct mount_attr attr;
 	int kind = find_kind(m->type), rc;
 
-	if (!is_path(m->target) || (*m->from && !is_path(m->from)) || !is_path(m->root))
+	if (!kho_path_is_plain(m->target) || (*m->from && !kho_path_is_plain(m->from)) || !kho_path_is_plain(m->root))
 		return kho_fail(err, -EINVAL, "mount namespace: a path that cannot be");
 	tree = get_tree(b, i, err);
 	if (tree < 0)
@@ -198,7 +193,7 @@ static int add_root(struct build *b, struct kho_err *err)
 	_cleanup_close_ int tree = -1;
 	struct mount_attr attr;
 
-	if (strcmp(m->target, "/") || !is_path(m->from))
+	if (strcmp(m->target, "/") || !kho_path_is_plain(m->from))
 		return kho_fail(err, -EINVAL, "mount namespace: its first mount is no root");
 	tree = clone_from(b, m, err);
 	if (tree < 0)

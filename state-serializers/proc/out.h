@@ -26,8 +26,8 @@ struct kho_proc_out_wl {
 	pid_t root;
 	struct kho_criu criu;
 	KhoProc__Place place;		 /* where CRIU works */
-	KhoProc__PlanWorkload namespaces; /* what the plan says of them; the rest is empty */
-	struct kho_outside_external streams;
+	KhoProc__PlanWorkload around;	 /* what the plan says of its namespaces and journal streams; the rest is empty */
+	char stream_id[KHO_OUTSIDE_MAX][32]; /* what CRIU calls the streams: "unix[INODE]" */
 	char **external; /* all that CRIU is to leave out, by its names */
 	size_t nexternal;
 	int work_fd;

@@ -284,17 +284,3 @@ void kho_outside_names_done(KhoProc__Plan *p)
 	p->names = NULL;
 	p->n_names = 0;
 }
-
-int kho_outside_external(const char *run_dir, const struct kho_workload *w,
-			 struct kho_outside_external *out, struct kho_err *err)
-{
-	KhoProc__PlanWorkload p = KHO_PROC__PLAN_WORKLOAD__INIT;
-	int rc = kho_outside_collect("", run_dir, w, &p, err);
-
-	out->n = 0;
-	for (size_t i = 0; !rc && i < p.n_streams; i++)
-		snprintf(out->id[out->n++], sizeof(out->id[0]), "unix[%llu]",
-			 (unsigned long long)p.streams[i]->inode);
-	kho_outside_plan_done(&p);
-	return rc;
-}

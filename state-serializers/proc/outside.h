@@ -41,14 +41,6 @@ int kho_outside_names(const char *sysroot, KhoProc__Plan *out, struct kho_err *e
 void kho_outside_plan_done(KhoProc__PlanWorkload *w);
 void kho_outside_names_done(KhoProc__Plan *p);
 
-/* For CRIU's dump of a running workload: its names of what is external, "unix[INODE]". */
-struct kho_outside_external {
-	char id[KHO_OUTSIDE_MAX][32];
-	size_t n;
-};
-int kho_outside_external(const char *run_dir, const struct kho_workload *w,
-			 struct kho_outside_external *out, struct kho_err *err) __must_check;
-
 /* The incoming side of one workload: sockets for CRIU's worker, and what CRIU calls them ("socket:[INODE]"). */
 struct kho_outside_in {
 	int fds[KHO_OUTSIDE_MAX];

@@ -6,9 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -55,7 +53,7 @@ int kho_place_spawn(struct kho_criu *c, const char *run_dir, KhoProc__Place *pla
 {
 	char *argv[] = { (char *)KHO_ROLE_CRIU, NULL, NULL };
 	_cleanup_free_ char *criu = NULL, *plugins = NULL;
-	int all[KHO_SPAWN_FDS_MAX], sv[2], rc;
+	int all[KHO_SPAWN_FDS_MAX], rc;
 	_cleanup_close_ int file = -1;
 	char number[16];
 
@@ -72,22 +70,10 @@ int kho_place_spawn(struct kho_criu *c, const char *run_dir, KhoProc__Place *pla
 	place->criu = place->plugins = (char *)protobuf_c_empty_string;
 	if (file < 0)
 		return file;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
-		return kho_fail_errno(err, "start criu: socketpair");
-	all[0] = sv[1];
 	if (n)
-		memcpy(&all[1], fds, n * sizeof(*fds));
-	all[n + 1] = file;
+		memcpy(all, fds, n * sizeof(*fds));
+	all[n] = file;
 	snprintf(number, sizeof(number), "%zu", n);
 	argv[1] = number;
-	rc = kho_spawn_fds("/proc/self/exe", argv, NULL, all, n + 2, &c->pid, err);
-	close(sv[1]);
-	if (rc) {
-		close(sv[0]);
-		c->pid = 0;
-		return rc;
-	}
-	c->sk = sv[0];
-	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
-	return 0;
+	return kho_criu_start(c, "/proc/self/exe", argv, NULL, all, n + 1, err);
 }

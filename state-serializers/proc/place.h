@@ -64,7 +64,4 @@ int kho_cgroup_make(const char *cg, struct kho_err *err) __must_check;
 /* Put a process (0: the caller) there. */
 int kho_cgroup_enter(const char *cg, pid_t pid, struct kho_err *err) __must_check;
 
-/* The cgroup of a process, malloc'd; NULL: not known. */
-char *kho_cgroup_of(pid_t pid);
-
 #endif

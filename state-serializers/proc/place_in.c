@@ -30,7 +30,7 @@ static int check_paths(const KhoProc__PlanWorkload *p, struct kho_err *err)
 	for (size_t i = 0; i < p->n_inherit; i++) {
 		const char *s = p->inherit[i]->path;
 
-		if (s[0] != '/' || strstr(s, "/../") || strlen(s) >= PATH_MAX / 2)
+		if (!kho_path_is_plain(s) || strlen(s) >= PATH_MAX / 2)
 			return kho_fail(err, -EINVAL, "%s: a file that cannot be opened for it",
 					p->name);
 	}
@@ -110,7 +110,7 @@ int kho_proc_place_cgroups(const struct kho_proc_in_wl *w, struct kho_err *err)
 		const KhoProc__Task *t = w->state->tasks[i];
 		_cleanup_free_ char *is = NULL;
 
-		if (t->zombie || !*t->cgroup || !(is = kho_cgroup_of(t->pid)) ||
+		if (t->zombie || !*t->cgroup || !(is = kho_cgroup_of("", t->pid)) ||
 		    !strcmp(is, t->cgroup))
 			continue;
 		rc = kho_cgroup_enter(t->cgroup, t->pid, err);

@@ -25,22 +25,25 @@ static bool has_sysv(pid_t pid)
 /* What CRIU is not to dump: somebody else gives it to the restored processes. */
 static int name_external(struct kho_proc_out_wl *w, struct kho_err *err)
 {
-	const KhoProc__PlanWorkload *n = &w->namespaces;
+	const KhoProc__PlanWorkload *n = &w->around;
 
-	w->external = calloc(n->n_inherit + w->streams.n + 1, sizeof(*w->external));
+	w->external = calloc(n->n_inherit + n->n_streams + 1, sizeof(*w->external));
 	if (!w->external)
 		return kho_fail(err, -ENOMEM, "pre-copy: out of memory");
 	for (size_t i = 0; i < n->n_inherit; i++)
 		w->external[w->nexternal++] = n->inherit[i]->key;
-	for (size_t i = 0; i < w->streams.n; i++)
-		w->external[w->nexternal++] = w->streams.id[i];
+	for (size_t i = 0; i < n->n_streams; i++) {
+		snprintf(w->stream_id[i], sizeof(w->stream_id[i]), "unix[%llu]",
+			 (unsigned long long)n->streams[i]->inode);
+		w->external[w->nexternal++] = w->stream_id[i];
+	}
 	return 0;
 }
 
 int kho_proc_place_out(struct kho_env *env, const struct kho_workload *src,
 		       struct kho_proc_out_wl *w, struct kho_err *err)
 {
-	KhoProc__PlanWorkload *n = &w->namespaces;
+	KhoProc__PlanWorkload *n = &w->around;
 	int rc = 0;
 
 	kho_proc__place__init(&w->place);
@@ -56,21 +59,22 @@ int kho_proc_place_out(struct kho_env *env, const struct kho_workload *src,
 	for (size_t i = 0; !w->place.new_ipc && i < src->npids; i++)
 		w->place.new_ipc = has_sysv(src->pids[i]) && !kho_ns_differs(src->root, "ipc");
 	if (!rc)
-		rc = kho_outside_external(env->run_dir, src, &w->streams, err);
+		rc = kho_outside_collect("", env->run_dir, src, n, err);
 	return rc ? rc : name_external(w, err);
 }
 
 void kho_proc_place_out_done(struct kho_proc_out_wl *w)
 {
-	if (w->namespaces.mount_ns)
-		kho_proc__namespace__free_unpacked(w->namespaces.mount_ns, NULL);
-	for (size_t i = 0; i < w->namespaces.n_inherit; i++)
-		kho_proc__inherit__free_unpacked(w->namespaces.inherit[i], NULL);
-	free(w->namespaces.inherit);
+	if (w->around.mount_ns)
+		kho_proc__namespace__free_unpacked(w->around.mount_ns, NULL);
+	for (size_t i = 0; i < w->around.n_inherit; i++)
+		kho_proc__inherit__free_unpacked(w->around.inherit[i], NULL);
+	free(w->around.inherit);
+	kho_outside_plan_done(&w->around);
 	free(w->external);
 	w->external = NULL;
 	w->nexternal = 0;
-	kho_proc__plan_workload__init(&w->namespaces);
+	kho_proc__plan_workload__init(&w->around);
 }
 
 int kho_proc_open_images(const struct kho_proc_out_wl *w, const char *images, int *out,
