@@ -71,6 +71,8 @@ static void lend(const struct kho_proc_out_wl *from, KhoProc__PlanWorkload *p)
 	p->n_inherit = from->around.n_inherit;
 	p->streams = from->around.streams;
 	p->n_streams = from->around.n_streams;
+	p->cgroups = from->around.cgroups;
+	p->n_cgroups = from->around.n_cgroups;
 }
 
 int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
@@ -117,6 +119,9 @@ static void state_one_done(struct state_one *s)
 	free(s->ptasks);
 	free(s->listeners);
 	free(s->plisteners);
+	for (size_t i = 0; i < s->msg.n_own; i++)
+		kho_proc__mount__free_unpacked(s->msg.own[i], NULL);
+	free(s->msg.own);
 }
 
 static int describe(const struct kho_img_tree *t, struct state_one *s)
@@ -171,6 +176,8 @@ static int state_one(const struct kho_proc_out_wl *w, struct state_one *s, struc
 	if (describe(&t, s))
 		rc = kho_fail(err, -ENOMEM, "describe processes: out of memory");
 	kho_img_tree_done(&t);
+	if (!rc && w->around.mount_ns)
+		rc = kho_ns_read_own(w->root, w->around.mount_ns, &s->msg.own, &s->msg.n_own, err);
 	return rc;
 }
 

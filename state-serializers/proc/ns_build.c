@@ -48,6 +48,8 @@ struct build {
 	const KhoProc__Namespace *ns;
 	const char *stage;
 	int old, new; /* roots */
+	int *hidden;  /* by instance - 1: a file system whose root is nowhere in the new tree; -1: none */
+	size_t nhidden;
 };
 
 static int find_kind(const char *type)
@@ -123,6 +125,62 @@ static int clone_own(const struct build *b, const KhoProc__Mount *m, const KhoPr
 	return tree < 0 ? kho_fail_errno(err, "mount %s: clone %s", m->target, path) : tree;
 }
 
+/*
+ * A file system of which only directories are to be seen: its root is mounted where only the old tree
+ * shows it, because a part can be cloned only of what is mounted somewhere.
+ */
+static int make_hidden(struct build *b, size_t i, struct kho_err *err)
+{
+	const KhoProc__Mount *m = b->ns->mounts[i];
+	_cleanup_close_ int fs = kho_ns_make_fs(m, err);
+	int rc = 0;
+
+	for (size_t k = i + 1; fs >= 0 && !rc && k < b->ns->n_mounts; k++)
+		if (b->ns->mounts[k]->instance == m->instance && b->ns->mounts[k]->n_nodes)
+			rc = kho_ns_make_nodes(fs, b->ns->mounts[k], err);
+	if (fs < 0 || rc)
+		return fs < 0 ? fs : rc;
+	if (syscall(SYS_move_mount, fs, "", AT_FDCWD, b->stage, MOVE_MOUNT_F_EMPTY_PATH))
+		return kho_fail_errno(err, "mount %s: at the stage", m->target);
+	b->hidden[m->instance - 1] = steal_fd(fs);
+	return 0;
+}
+
+static int clone_hidden(const struct build *b, const KhoProc__Mount *m, struct kho_err *err)
+{
+	_cleanup_close_ int at = open_in(b->hidden[m->instance - 1], m->root);
+	int tree = at < 0 ? -1
+			  : (int)syscall(SYS_open_tree, at, "",
+					 AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	return tree < 0 ? kho_fail_errno(err, "mount %s: clone %s", m->target, m->root) : tree;
+}
+
+/* Those come first: afterwards the stage is covered by the new root. */
+static int make_all_hidden(struct build *b, struct kho_err *err)
+{
+	int rc = 0;
+
+	b->nhidden = b->ns->n_mounts;
+	b->hidden = malloc((b->nhidden + 1) * sizeof(*b->hidden));
+	if (!b->hidden)
+		return kho_fail(err, -ENOMEM, "mount namespace: out of memory");
+	for (size_t i = 0; i < b->nhidden; i++)
+		b->hidden[i] = -1;
+	for (size_t i = 1; !rc && i < b->ns->n_mounts; i++) {
+		const KhoProc__Mount *m = b->ns->mounts[i];
+		bool first = m->instance > 0 && !*m->from;
+
+		if (m->instance > b->nhidden || !kho_path_is_plain(m->root))
+			return kho_fail(err, -EINVAL, "mount namespace: a number or path that cannot be");
+		for (size_t k = 1; first && k < i; k++)
+			first = b->ns->mounts[k]->instance != m->instance;
+		if (first && strcmp(m->root, "/"))
+			rc = make_hidden(b, i, err);
+	}
+	return rc;
+}
+
 static int get_tree(const struct build *b, size_t i, struct kho_err *err)
 {
 	const KhoProc__Mount *m = b->ns->mounts[i];
@@ -134,6 +192,8 @@ static int get_tree(const struct build *b, size_t i, struct kho_err *err)
 			tree = kho_ns_make_fs(m, err);
 		return tree;
 	}
+	if (m->instance && m->instance <= b->nhidden && b->hidden[m->instance - 1] >= 0)
+		return clone_hidden(b, m, err);
 	for (size_t k = 0; k < i; k++)
 		if (b->ns->mounts[k]->instance == m->instance)
 			return clone_own(b, m, b->ns->mounts[k], err);
@@ -247,7 +307,9 @@ int kho_ns_build(const KhoProc__Namespace *ns, const char *new_root, const char 
 	b.old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (b.old < 0)
 		return kho_fail_errno(err, "open /");
-	rc = add_root(&b, err);
+	rc = make_all_hidden(&b, err);
+	if (!rc)
+		rc = add_root(&b, err);
 	for (size_t i = 1; !rc && i < ns->n_mounts; i++)
 		rc = add_mount(&b, i, err);
 	if (!rc)
@@ -255,5 +317,9 @@ int kho_ns_build(const KhoProc__Namespace *ns, const char *new_root, const char 
 	close(b.old);
 	if (b.new >= 0)
 		close(b.new);
+	for (size_t i = 0; b.hidden && i < b.nhidden; i++)
+		if (b.hidden[i] >= 0)
+			close(b.hidden[i]);
+	free(b.hidden);
 	return rc;
 }

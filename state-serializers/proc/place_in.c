@@ -16,6 +16,8 @@
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/place.h"
 
+#define FRESH "own"
+
 static const char *cgroup_of(const struct kho_env *env, const char *name)
 {
 	for (size_t i = 0; env->workloads && i < env->workloads->n; i++)
@@ -40,7 +42,7 @@ static int check_paths(const KhoProc__PlanWorkload *p, struct kho_err *err)
 int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
 {
 	KhoProc__Place place = KHO_PROC__PLACE__INIT;
-	char stage[PATH_MAX];
+	char stage[PATH_MAX], fresh[PATH_MAX];
 	int rc = check_paths(w->plan, err);
 
 	snprintf(stage, sizeof(stage), "%s/stage", env->run_dir);
@@ -53,10 +55,14 @@ int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_
 	place.new_uts = w->plan->uts_ns;
 	place.mount_ns = w->plan->mount_ns;
 	place.stage = stage;
+	snprintf(fresh, sizeof(fresh), "%s/" FRESH, w->dir);
+	place.fresh = fresh;
 	place.inherit = w->plan->inherit;
 	place.n_inherit = w->plan->n_inherit;
 	place.wait = *place.new_root || place.mount_ns;
-	rc = kho_outside_start(&w->streams, env->run_dir, w->plan,
+	rc = kho_cgroup_prepare(w->plan, err);
+	if (!rc)
+		rc = kho_outside_start(&w->streams, env->run_dir, w->plan,
 			       *place.cgroup ? place.cgroup : NULL, err);
 	if (!rc && (kho_place_is_elsewhere(&place) || w->streams.n))
 		rc = kho_place_spawn(&w->criu, env->run_dir, &place, w->streams.fds, w->streams.n,
@@ -64,6 +70,26 @@ int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_
 	else if (!rc)
 		rc = kho_criu_spawn(&w->criu, env->run_dir, err);
 	kho_outside_close(&w->streams);
+	return rc;
+}
+
+/* What is in file systems of its own, for the worker, which will make them. */
+static int write_fresh(const struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	KhoProc__Namespace ns = KHO_PROC__NAMESPACE__INIT;
+	struct kho_blob b = { 0 };
+	char path[PATH_MAX];
+	int rc;
+
+	if (!w->state->n_own)
+		return 0;
+	snprintf(path, sizeof(path), "%s/" FRESH, w->dir);
+	ns.mounts = w->state->own;
+	ns.n_mounts = w->state->n_own;
+	rc = kho_pb_pack(&ns.base, &b, err);
+	if (!rc)
+		rc = kho_write_file(path, b.data, b.len, err);
+	kho_blob_done(&b);
 	return rc;
 }
 
@@ -82,6 +108,8 @@ int kho_proc_place_options(struct kho_proc_in_wl *w, CriuRpc__Opts *o, struct kh
 
 	snprintf(final, sizeof(final), "%s/final", w->dir);
 	if (w->plan->user_ns && kho_img_same_user_ns(final, w->state->root, err))
+		return err ? err->code : -EIO;
+	if (write_fresh(w, err))
 		return err ? err->code : -EIO;
 	w->final_fd = open(final, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (w->final_fd < 0)

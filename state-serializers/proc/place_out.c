@@ -60,6 +60,8 @@ int kho_proc_place_out(struct kho_env *env, const struct kho_workload *src,
 		w->place.new_ipc = has_sysv(src->pids[i]) && !kho_ns_differs(src->root, "ipc");
 	if (!rc)
 		rc = kho_outside_collect("", env->run_dir, src, n, err);
+	if (!rc)
+		rc = kho_cgroup_read("", src, n, err);
 	return rc ? rc : name_external(w, err);
 }
 
@@ -71,6 +73,7 @@ void kho_proc_place_out_done(struct kho_proc_out_wl *w)
 		kho_proc__inherit__free_unpacked(w->around.inherit[i], NULL);
 	free(w->around.inherit);
 	kho_outside_plan_done(&w->around);
+	kho_cgroup_plan_done(&w->around);
 	free(w->external);
 	w->external = NULL;
 	w->nexternal = 0;

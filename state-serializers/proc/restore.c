@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 #include "state-serializers/proc/in.h"
+#include "state-serializers/proc/place.h"
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 
@@ -268,6 +269,15 @@ static struct kho_proc_in_wl *prepared(const char *name)
 	return NULL;
 }
 
+/* A limit that this kernel does not take is told, and no reason to go back. */
+static void limit(struct kho_env *env, const struct kho_proc_in_wl *w)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	if (kho_cgroup_limit(w->plan, &err))
+		env->ops->note(env, "workload %s: %s", w->plan->name, err.msg);
+}
+
 int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)
 {
 	struct kho_proc_in *p = &kho_proc_in;
@@ -290,6 +300,8 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 		rc = p->w[i].state ? hear_restore(&p->w[i], err) : 0;
 		if (!rc && p->w[i].state)
 			rc = kho_proc_place_cgroups(&p->w[i], err);
+		if (!rc && p->w[i].state)
+			limit(env, &p->w[i]);
 		if (rc)
 			kho_wrap(err, "workload %s", p->w[i].plan->name);
 	}

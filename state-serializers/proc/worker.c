@@ -125,6 +125,40 @@ static int enter(pid_t pid, struct kho_err *err)
 	return 0;
 }
 
+/* What has changed in its own file systems since they were described; each of them once. */
+static int refresh(KhoProc__Place *p, struct kho_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	KhoProc__Namespace *ns;
+	size_t len = 0;
+
+	if (!p->mount_ns || !*p->fresh || !kho_exists(p->fresh))
+		return 0;
+	if (kho_read_file(p->fresh, PLACE_MAX, &text, &len, err))
+		return err->code;
+	ns = kho_pb_unpack(&kho_proc__namespace__descriptor,
+			   &(struct kho_blob){ .data = text, .len = len }, err);
+	if (!ns)
+		return -EBADMSG;
+	for (size_t i = 0; i < ns->n_mounts; i++)
+		for (size_t k = 0; k < p->mount_ns->n_mounts; k++) {
+			KhoProc__Mount *from = ns->mounts[i], *to = p->mount_ns->mounts[k];
+			KhoProc__Node **nodes = to->nodes;
+			size_t n = to->n_nodes;
+
+			/* of several at one place the one with something in it is meant */
+			if (strcmp(from->target, to->target) || !n)
+				continue;
+			to->nodes = from->nodes;
+			to->n_nodes = from->n_nodes;
+			from->nodes = nodes;
+			from->n_nodes = n;
+			break;
+		}
+	kho_proc__namespace__free_unpacked(ns, NULL);
+	return 0;
+}
+
 /* What CRIU is to pass on, from number `at` on. */
 static int open_inherited(const KhoProc__Place *p, int at, struct kho_err *err)
 {
@@ -222,6 +256,8 @@ int kho_place_main(int argc, char **argv)
 		rc = kho_cgroup_enter(p->cgroup, 0, &err);
 	if (!rc && p->wait && !asked())
 		return 0;
+	if (!rc)
+		rc = refresh(p, &err);
 	if (!rc)
 		rc = open_inherited(p, KHO_SPAWN_FD + 1 + atoi(argv[1]), &err);
 	if (!rc)
