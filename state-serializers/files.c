@@ -3,7 +3,8 @@
  * The files serializer, for files in RAM.  A root in RAM: the incoming kernel has a copy of it, packed at a
  * certain moment (run_dir/packed holds it); what has changed since is sent while everything runs, and in
  * the blackout what workloads may have written since the last look.  A root on a disk: what lies on tmpfs,
- * of /run only what workloads use (the rest is the init system's, and made anew by it).
+ * of /run only what workloads use and the directories that systemd has made for them (the rest is the init
+ * system's, and made anew by it).
  *
  * Not carried: deletions outside /var, /home, /root, /srv, /opt, /tmp, /run, /mnt (the incoming kernel's root has
  * files of its own), hard links between files (each becomes a file of its own), changes that others
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <time.h>
 
@@ -22,11 +24,13 @@
 #include "lib/io.h"
 #include "state-serializers/common.h"
 #include "state-serializers/files.h"
+#include "state-serializers/units.h"
 
 static struct {
 	Kho__Files *list;	/* found and sent, not yet told */
 	int64_t since_ns;	/* everything up to here has been looked at */
 	unsigned next_image;
+	char *dirs; /* RuntimeDirectory= of carried units, one per line: carried whole */
 } out;
 
 static void list_clear(void)
@@ -67,17 +71,40 @@ static int packed_at(struct kho_env *env, int64_t *out_ns, struct kho_err *err)
 	return *text && !*end ? 0 : kho_fail(err, -EINVAL, "%s: not a time", path);
 }
 
-/* tmpfs mounts that are carried whole when the root is on a disk. */
-static const char *const whole[] = { "/tmp", "/var/tmp", "/dev/shm", "/run/lock" };
-
 static int scan_whole(struct kho_ramroot *f, int64_t since_ns, struct kho_err *err)
 {
 	struct statfs fs;
 	int ret = 0;
 
-	for (size_t i = 0; !ret && i < KHO_ARRAY_SIZE(whole); i++)
-		if (!statfs(whole[i], &fs) && fs.f_type == TMPFS_MAGIC)
-			ret = kho_ramroot_scan(f, whole[i], since_ns, false, err);
+	for (const char *const *p = kho_ram_whole; !ret && *p; p++)
+		if (!statfs(*p, &fs) && fs.f_type == TMPFS_MAGIC)
+			ret = kho_ramroot_scan(f, *p, since_ns, false, err);
+	return ret;
+}
+
+static int64_t changed_ns(const struct stat *st)
+{
+	return st->st_ctim.tv_sec * 1000000000ll + st->st_ctim.tv_nsec;
+}
+
+/* What is in them, whether or not somebody has it open. */
+static int scan_dirs(struct kho_ramroot *f, int64_t since_ns, struct kho_err *err)
+{
+	char dir[PATH_MAX];
+	struct stat st;
+	int ret = 0;
+
+	for (const char *p = out.dirs; !ret && p && *p; p = strchr(p, '\n') + 1) {
+		snprintf(dir, sizeof(dir), "%.*s", (int)strcspn(p, "\n"), p);
+		if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || !kho_is_in_ram(dir))
+			continue;
+		if (!since_ns)
+			ret = kho_ramroot_add_parents(f, dir, err);
+		if (!ret && changed_ns(&st) > since_ns)
+			ret = kho_ramroot_add(f, dir, &st, true, err);
+		if (!ret)
+			ret = kho_ramroot_scan(f, dir, since_ns, false, err);
+	}
 	return ret;
 }
 
@@ -110,6 +137,8 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 			ret = packed_at(env, &out.since_ns, err);
 		if (!ret)
 			ret = list_new(err);
+		free(out.dirs);
+		out.dirs = env->root_in_ram || !kho_units_systemd("") ? NULL : kho_units_runtime_dirs(env->workloads);
 	}
 	if (ret < 0)
 		return ret;
@@ -119,6 +148,8 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 	ret = scan(&f, out.since_ns, err);
 	if (!ret && !round)
 		ret = kho_ramroot_of_workloads(&f, 0, false, err);
+	if (!ret && !env->root_in_ram)
+		ret = scan_dirs(&f, round ? out.since_ns : 0, err);
 	out.next_image = f.next_image;
 	out.since_ns = now;
 	kho_phase(env, "file scan", begin);
@@ -149,6 +180,8 @@ static int freeze(struct kho_env *env, struct kho_err *err)
 
 	if (!ret && !env->root_in_ram)
 		ret = scan_whole(&f, out.since_ns, err);
+	if (!ret && !env->root_in_ram)
+		ret = scan_dirs(&f, out.since_ns, err);
 	out.next_image = f.next_image;
 	kho_phase(env, "written files", begin);
 	return ret;

@@ -21,7 +21,10 @@
 #define OUTPUT_MAX (4u << 20)
 #define PROPERTIES                                                                                                                 \
 	"Id,LoadState,ActiveState,SubState,Type,MainPID,NotifyAccess,TriggeredBy,FragmentPath,PrivateTmp,InvocationID,"             \
-	"ActiveEnterTimestamp,NFileDescriptorStore,WatchdogUSec"
+	"ActiveEnterTimestamp,NFileDescriptorStore,WatchdogUSec,Result,NRestarts,ControlGroup,StatusText,UID,GID,User,"             \
+	"DynamicUser,BindsTo,ActiveExitTimestamp,InactiveExitTimestamp,InactiveEnterTimestamp,StateChangeTimestamp,"                \
+	"ConditionTimestamp,ConditionResult,AssertTimestamp,AssertResult,ExecMainStartTimestamp,Listen,Accept,NAccepted,"          \
+	"NRefused,TimersMonotonic,TimersCalendar,LastTriggerUSec"
 
 static void unitsp(Kho__Units **u)
 {
@@ -59,10 +62,10 @@ bool kho_unit_of(const struct kho_workload *w, char out[KHO_UNIT_MAX])
 	return true;
 }
 
-/* What systemctl prints, malloc'd, or NULL. It writes to descriptor 3: nothing else of ours is open there. */
-static char *systemctl(const char *const *args)
+/* It writes to descriptor 3: nothing else of ours is open there. */
+char *kho_units_ask(const char *const *args)
 {
-	char *argv[16] = { (char *)"sh", (char *)"-c", (char *)"exec systemctl \"$@\" >&3 2>/dev/null", (char *)"systemctl" };
+	char *argv[16] = { (char *)"sh", (char *)"-c", (char *)"exec \"$@\" >&3 2>/dev/null", (char *)"sh" };
 	char *const envp[] = { (char *)"PATH=/usr/bin:/bin:/usr/sbin:/sbin", (char *)"LC_ALL=C", NULL };
 	char *text = malloc(OUTPUT_MAX + 1);
 	size_t n = 0, len = 0;
@@ -124,14 +127,14 @@ char *kho_units_value(const char *shown, const char *key)
 
 char *kho_units_show(const char *sysroot, const char *unit)
 {
-	const char *args[] = { "show", "--no-pager", "--timestamp=unix", "-p", PROPERTIES, "--", unit, NULL };
+	const char *args[] = { "systemctl", "show", "--no-pager", "--timestamp=us+utc", "-p", PROPERTIES, "--", unit, NULL };
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, KHO_UNITS_SHOWN), *text = NULL, *load = NULL;
 	char *shown;
 
 	if (sysroot && *sysroot)
 		shown = path && !kho_read_file(path, OUTPUT_MAX, &text, NULL, NULL) ? block_of(text, unit) : NULL;
 	else
-		shown = systemctl(args);
+		shown = kho_units_ask(args);
 	load = kho_units_value(shown, "LoadState");
 	if (load && !strcmp(load, "loaded"))
 		return shown;
@@ -139,16 +142,27 @@ char *kho_units_show(const char *sysroot, const char *unit)
 	return NULL;
 }
 
+char *kho_units_show_all(const char *sysroot, const char *pattern)
+{
+	const char *args[] = { "systemctl", "show", "--no-pager", "--timestamp=us+utc", "-p", PROPERTIES, "--", pattern, NULL };
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, KHO_UNITS_SHOWN);
+	char *text = NULL;
+
+	if (!sysroot || !*sysroot)
+		return kho_units_ask(args);
+	return path && !kho_read_file(path, OUTPUT_MAX, &text, NULL, NULL) ? text : NULL;
+}
+
 char *kho_units_running(const char *sysroot)
 {
-	const char *args[] = { "list-units", "--no-pager", "--plain", "--no-legend", "--full", "--type=service", "--state=running", NULL };
+	const char *args[] = { "systemctl", "list-units", "--no-pager", "--plain", "--no-legend", "--full", "--type=service", "--state=running", NULL };
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, KHO_UNITS_RUNNING);
 	char *text = NULL, *to;
 
 	if (sysroot && *sysroot)
 		text = path && !kho_read_file(path, OUTPUT_MAX, &text, NULL, NULL) ? text : NULL;
 	else
-		text = systemctl(args);
+		text = kho_units_ask(args);
 	to = text;
 	/* the first word of each line */
 	for (const char *from = text; from && *from; from += *from == '\n') {
@@ -162,6 +176,50 @@ char *kho_units_running(const char *sysroot)
 	if (to)
 		*to = '\0';
 	return text;
+}
+
+/* systemd's own version; the number in front is all of it that counts. */
+static char *version(const char *sysroot)
+{
+	const char *args[] = { "systemctl", "show", "--no-pager", "-p", "Version", NULL };
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, KHO_UNITS_MANAGER), *shown = NULL;
+	char *v;
+
+	if (!sysroot || !*sysroot)
+		shown = kho_units_ask(args);
+	else if (!path || kho_read_file(path, OUTPUT_MAX, &shown, NULL, NULL))
+		shown = NULL;
+	v = kho_units_value(shown, "Version");
+	return v ? v : strdup("");
+}
+
+char *kho_units_runtime_dirs(const struct kho_workload_list *l)
+{
+	char *all = strdup(""), *more, name[KHO_UNIT_MAX];
+
+	for (size_t i = 0; all && l && i < l->n; i++) {
+		const char *args[] = { "systemctl", "show", "--no-pager", "-p", "RuntimeDirectory", "--value", "--", name, NULL };
+		_cleanup_free_ char *dirs = kho_unit_of(&l->w[i], name) ? kho_units_ask(args) : NULL;
+		char *save = NULL;
+
+		for (char *d = dirs ? strtok_r(dirs, " \n", &save) : NULL; all && d; d = strtok_r(NULL, " \n", &save)) {
+			d[strcspn(d, ":")] = '\0'; /* a link to it */
+			if (!*d || strstr(d, ".."))
+				continue;
+			if (asprintf(&more, "%s/run/%s\n", all, d) < 0)
+				more = NULL;
+			free(all);
+			all = more;
+		}
+	}
+	return all;
+}
+
+bool kho_units_version_is_told(const char *sysroot)
+{
+	_cleanup_free_ char *v = version(sysroot);
+
+	return v && kho_units_is_told(v);
 }
 
 /* "a.socket b.timer" -> a list */
@@ -221,7 +279,7 @@ static Kho__Unit *read_unit(const char *run_dir, const char *name, const char *s
 		return NULL;
 	kho__unit__init(u);
 	u->main_pid = w->root;
-	u->active_since = since && *since == '@' ? strtoull(since + 1, NULL, 10) : 0;
+	u->active_since = kho_units_moment(since) / 1000000;
 	u->private_tmp = tmp && strcmp(tmp, "no") && *tmp;
 	if (kho_pb_set(&u->name, name) || kho_pb_set(&u->first_kernel, release) || set_value(&u->type, shown, "Type") ||
 	    set_value(&u->invocation, shown, "InvocationID") || set_value(&u->notify_access, shown, "NotifyAccess") ||
@@ -245,7 +303,8 @@ static int read_all(struct kho_env *env, const char *sysroot, Kho__Units *u, con
 			continue;
 		shown = kho_units_show(sysroot, name);
 		one = shown ? read_unit(env->run_dir, name, shown, w, release) : NULL;
-		if (shown && (!one || kho_pb_append(&u->unit, &u->n_unit, one)))
+		if (shown && (!one || kho_pb_append(&u->unit, &u->n_unit, one) || kho_units_state_read(sysroot, w, one, shown, u) ||
+			      (!*sysroot && kho_units_credentials_read(name, u))))
 			return -ENOMEM;
 	}
 	return 0;
@@ -253,7 +312,7 @@ static int read_all(struct kho_env *env, const char *sysroot, Kho__Units *u, con
 
 int kho_units_read(struct kho_env *env, const char *sysroot, Kho__Units **out, struct kho_err *err)
 {
-	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/sys/kernel/random/boot_id"), *id = NULL;
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/sys/kernel/random/boot_id"), *id = NULL, *v = NULL;
 	_cleanup_(unitsp) Kho__Units *u = malloc(sizeof(*u));
 	struct utsname un;
 	char *to;
@@ -271,8 +330,9 @@ int kho_units_read(struct kho_env *env, const char *sysroot, Kho__Units **out, s
 	if (to)
 		*to = '\0';
 	u->systemd = kho_units_systemd(sysroot);
-	if (kho_pb_set(&u->boot_id, id ? id : "") || kho_pb_set(&u->release, un.release) ||
-	    (u->systemd && read_all(env, sysroot, u, un.release)))
+	v = u->systemd ? version(sysroot) : NULL;
+	if (kho_pb_set(&u->version, v ? v : "") || kho_pb_set(&u->boot_id, id ? id : "") || kho_pb_set(&u->release, un.release) ||
+	    (u->systemd && (read_all(env, sysroot, u, un.release) || kho_units_timers_read(sysroot, u))))
 		return kho_fail(err, -ENOMEM, "units: out of memory");
 	*out = steal_ptr(u);
 	return 0;
