@@ -17,6 +17,7 @@
 #include "state-serializers/units.h"
 
 #define EXPORTED "/run/systemd/units"
+#define GRACE_US 300000000ull
 
 struct text {
 	struct kho_env *env;
@@ -136,10 +137,21 @@ static void kept(struct text *t, const Kho__State *s)
 	}
 }
 
+/* WatchdogSec=: its time begins again with its next sign of life, which waits until the new systemd hears it. */
+static bool is_watched(const Kho__State *s)
+{
+	for (size_t i = 0; i < s->n_line; i++)
+		if (!strncmp(s->line[i], "watchdog-original-usec=", 23))
+			return true;
+	return false;
+}
+
 static void service(struct text *t, const Kho__State *s)
 {
 	lines(t, s);
-	fprintf(t->f, "watchdog-timestamp=%llu %llu\n", (unsigned long long)t->real, (unsigned long long)t->mono);
+	if (is_watched(s))
+		fprintf(t->f, "watchdog-timestamp=%llu %llu\n", (unsigned long long)t->real,
+			(unsigned long long)t->mono + GRACE_US);
 	export(t, s);
 	kept(t, s);
 	fputc('\n', t->f);

@@ -10,7 +10,7 @@ LABNAME=${LAB_NAME:-units}
 # shellcheck source=tests/vm/e2e_host.sh
 . "$(dirname "$0")/e2e_host.sh"
 export CPUS=4 SERVICES=
-trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
+[ "${KEEP:-}" ] || trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
 passed=0
 ok() { echo "ok    $*"; passed=$((passed + 1)); }
 PROTOCOL=([dyn]=redis [tmp]=redis [own]=redis [act]=http [tpl]=redis)

@@ -112,6 +112,9 @@ static int serve(int fd)
 
 int main(void)
 {
+	const char *watchdog = getenv("WATCHDOG_USEC");
+	int ms = watchdog ? atoi(watchdog) / 2000 : -1;
+
 	receive();
 	if (kept < 0) {
 		kept = store("kept");
@@ -120,7 +123,9 @@ int main(void)
 			tell("FDSTORE=1\nFDNAME=listener\nFDPOLL=0", p[0].fd);
 	}
 	tell("READY=1", -1);
-	while (poll(p, (nfds_t)used, -1) > 0)
+	while (poll(p, (nfds_t)used, ms) >= 0) {
+		if (watchdog)
+			tell("WATCHDOG=1", -1);
 		for (int i = 0; i < used; i++) {
 			int fd;
 
@@ -136,5 +141,6 @@ int main(void)
 					close(fd);
 			}
 		}
+	}
 	return 0;
 }
