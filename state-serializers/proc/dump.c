@@ -267,6 +267,8 @@ static int disarm_all(struct kho_env *env, struct kho_err *err)
 	struct kho_proc_out *o = &kho_proc_out;
 	int rc = 0;
 
+	if (o->n)
+		kho_proc_wait_accepted(env);
 	for (size_t i = 0; !rc && i < o->n; i++) {
 		if (!o->w[i].armed)
 			continue;
@@ -425,6 +427,8 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	uint64_t begin = kho_clock_us();
 	int rc = 0;
 
+	if (o->n)
+		kho_proc_wait_accepted(env);
 	for (size_t i = 0; !rc && i < o->n; i++) {
 		if (!o->w[i].armed)
 			return kho_fail(err, -EINVAL, "freeze %s: not prepared", o->w[i].name);
