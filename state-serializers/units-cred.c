@@ -132,6 +132,7 @@ static int make_fs(struct kho_err *err)
 
 	if (fs < 0)
 		return kho_fail_errno(err, "credentials: a tmpfs");
+	fsconfig(fs, FSCONFIG_SET_STRING, "source", "tmpfs", 0);
 	fsconfig(fs, FSCONFIG_SET_STRING, "size", "1024k", 0);
 	fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "1024", 0);
 	fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0700", 0);
@@ -167,7 +168,7 @@ int kho_units_credentials_mount(const Kho__Credentials *c, struct kho_err *err)
 	if (!kho_unit_name_is_valid(c->unit))
 		return kho_fail(err, -EPROTO, "credentials: a unit that cannot be");
 	snprintf(path, sizeof(path), DIR_OF_ALL "/%s", c->unit);
-	if (kho_make_dirs(path, 0755, err))
+	if (kho_make_dirs(DIR_OF_ALL, 0755, err))
 		return err ? err->code : -EIO;
 	mkdir(path, 0700);
 	mnt = make_fs(err);

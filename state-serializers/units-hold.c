@@ -142,7 +142,7 @@ static int lock_file(uint32_t uid, const char *name, struct kho_err *err)
 	_cleanup_close_ int fd = -1;
 	int n;
 
-	if (kho_make_dirs(USERS "/x", 0755, err))
+	if (kho_make_dirs(USERS, 0755, err))
 		return err ? err->code : -EIO;
 	snprintf(path, sizeof(path), USERS "/%u", uid);
 	n = snprintf(line, sizeof(line), "%s\n", name);

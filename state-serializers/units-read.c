@@ -24,7 +24,7 @@
 	"ActiveEnterTimestamp,NFileDescriptorStore,WatchdogUSec,Result,NRestarts,ControlGroup,StatusText,UID,GID,User,"             \
 	"DynamicUser,BindsTo,ActiveExitTimestamp,InactiveExitTimestamp,InactiveEnterTimestamp,StateChangeTimestamp,"                \
 	"ConditionTimestamp,ConditionResult,AssertTimestamp,AssertResult,ExecMainStartTimestamp,Listen,Accept,NAccepted,"          \
-	"NRefused,TimersMonotonic,TimersCalendar,LastTriggerUSec"
+	"NRefused,TimersMonotonic,TimersCalendar,LastTriggerUSec,ExecMainPID,ExecMainExitTimestamp,ExecMainCode,ExecMainStatus"
 
 static void unitsp(Kho__Units **u)
 {

@@ -115,29 +115,44 @@ static bool in_tree(const struct kho_workload *w, long pid)
 	return pid == w->root;
 }
 
-static int main_process(Kho__State *s, const struct kho_workload *w, const char *shown)
+/* The process that it has, or the one that it had. */
+static int exec_status(Kho__State *s, const char *shown, const char *pid)
 {
-	_cleanup_free_ char *v = kho_units_value(shown, "MainPID");
-	long pid = v ? strtol(v, NULL, 10) : 0;
-	char text[16];
-
-	if (pid <= 0) /* it has none, and needs none */
-		return kho_units_line(s, "main-pid-known", "no");
-	snprintf(text, sizeof(text), "%ld", in_tree(w, pid) ? pid : w->root);
-	return kho_units_line(s, "main-pid", text) || kho_units_line(s, "main-pid-known", "yes") ||
-			       kho_units_line(s, "main-exec-status-pid", text) ||
-			       stamp(s, shown, "ExecMainStartTimestamp", "main-exec-status-start")
+	if (!*pid || !strcmp(pid, "0"))
+		return 0;
+	if (kho_units_line(s, "main-exec-status-pid", pid) || stamp(s, shown, "ExecMainStartTimestamp", "main-exec-status-start"))
+		return -ENOMEM;
+	if (!is_set(shown, "ExecMainExitTimestamp"))
+		return 0;
+	return stamp(s, shown, "ExecMainExitTimestamp", "main-exec-status-exit") ||
+			       tell(s, shown, "ExecMainCode", "main-exec-status-code") ||
+			       tell(s, shown, "ExecMainStatus", "main-exec-status-status")
 		       ? -ENOMEM
 		       : 0;
 }
 
+static int main_process(Kho__State *s, const struct kho_workload *w, const char *shown)
+{
+	_cleanup_free_ char *v = kho_units_value(shown, "MainPID"), *last = kho_units_value(shown, "ExecMainPID");
+	long pid = v ? strtol(v, NULL, 10) : 0;
+	char text[16];
+
+	if (pid <= 0) /* it has none, and needs none */
+		return kho_units_line(s, "main-pid-known", "no") || exec_status(s, shown, last ? last : "") ? -ENOMEM : 0;
+	snprintf(text, sizeof(text), "%ld", in_tree(w, pid) ? pid : w->root);
+	return kho_units_line(s, "main-pid", text) || kho_units_line(s, "main-pid-known", "yes") || exec_status(s, shown, text)
+		       ? -ENOMEM
+		       : 0;
+}
+
+/* 0: none, which is told, too. */
 static int watchdog(Kho__State *s, const char *shown)
 {
 	_cleanup_free_ char *v = kho_units_value(shown, "WatchdogUSec");
 	char text[24];
 	uint64_t us;
 
-	if (!v || !kho_units_span(v, &us) || !us)
+	if (!v || !kho_units_span(v, &us))
 		return 0;
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)us);
 	return kho_units_line(s, "watchdog-original-usec", text);

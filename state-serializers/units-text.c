@@ -112,7 +112,7 @@ static void export(struct text *t, const Kho__State *s)
 			    strncmp(known[k].name, s->exported[i], strlen(known[k].name)))
 				continue;
 			snprintf(path, sizeof(path), EXPORTED "/%s:%s", known[k].name, s->unit);
-			(void)!kho_make_dirs(path, 0755, NULL);
+			(void)!kho_make_dirs(EXPORTED, 0755, NULL);
 			unlink(path);
 			if (!symlink(eq + 1, path))
 				fprintf(t->f, "%s=yes\n", known[k].key);
@@ -142,7 +142,7 @@ static bool is_watched(const Kho__State *s)
 {
 	for (size_t i = 0; i < s->n_line; i++)
 		if (!strncmp(s->line[i], "watchdog-original-usec=", 23))
-			return true;
+			return s->line[i][23] != '0';
 	return false;
 }
 

@@ -36,7 +36,7 @@ install_units() {
 unitd() {
 	# shellcheck disable=SC2016
 	vm timeout 20 perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new(Peer => "/run/khotest-act.sock") or die;
-		syswrite $s, "GET $ARGV[0] HTTP/1.1\r\n\r\n"; sysread $s, $_, 1000 while !/\r\n\r\n.+\n/; print /\r\n\r\n(.+)\n/' "$1" | tr -d '\r\n'
+		syswrite $s, "GET $ARGV[0] HTTP/1.1\r\n\r\n"; $_ = ""; sysread $s, $_, 1000, length while !/\r\n\r\n.+\n/; print /\r\n\r\n(.+)\n/' "$1" | tr -d '\r\n'
 }
 
 # go N: the machine to its other kernel, and the story is the same

@@ -4,8 +4,10 @@
  * given, and leaves descriptors with systemd: a memfd that it closes itself ("closed"), one that it keeps ("kept"), and the
  * listening socket ("listener"). GET /closed and /kept answer what is in them; of "closed" after systemd has given it back.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,7 @@
 static struct pollfd p[MOST];
 static int listeners, used, kept = -1, closed = -1;
 
-static void tell(const char *text, int fd)
+static bool tell(const char *text, int fd)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -44,9 +46,10 @@ static void tell(const char *text, int fd)
 		c.h.cmsg_len = CMSG_LEN(sizeof(fd));
 		memcpy(CMSG_DATA(&c.h), &fd, sizeof(fd));
 	}
-	if (sendmsg(s, &m, 0) < 0)
-		exit(1);
+	bool heard = sendmsg(s, &m, 0) >= 0;
+
 	close(s);
+	return heard;
 }
 
 static int store(const char *name)
@@ -57,7 +60,8 @@ static int store(const char *name)
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
 	if (fd < 0 || dprintf(fd, "what is in %s\n", name) < 0)
 		exit(1);
-	tell(text, fd);
+	if (!tell(text, fd))
+		exit(1);
 	return fd;
 }
 
@@ -123,7 +127,8 @@ int main(void)
 			tell("FDSTORE=1\nFDNAME=listener\nFDPOLL=0", p[0].fd);
 	}
 	tell("READY=1", -1);
-	while (poll(p, (nfds_t)used, ms) >= 0) {
+	/* a process that is carried has its system call interrupted */
+	while (poll(p, (nfds_t)used, ms) >= 0 || errno == EINTR) {
 		if (watchdog)
 			tell("WATCHDOG=1", -1);
 		for (int i = 0; i < used; i++) {
