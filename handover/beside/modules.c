@@ -39,6 +39,7 @@ static const char *const wanted[] = {
 	"dm_snapshot",
 	"dm_crypt",
 	"md_mod",
+	"nfnetlink",
 	"nf_tables",
 	"nft_ct",
 	"nft_reject",
