@@ -191,6 +191,9 @@ static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct 
 		rc = find_generation(p, err);
 	if (rc == 0)
 		rc = find_old_image(p) < 0 ? kho_fail(err, -ENOMEM, "plan: out of memory") : 0;
+	/* for the journal: if this upgrade is undone, there is still a way back from the running kernel */
+	if (rc == 0 && kho_plan_target(&p->world, p->sysroot, p->from, "previous", &p->previous_image, NULL) < 0)
+		p->previous_image = NULL;
 	return rc;
 }
 
@@ -312,6 +315,7 @@ void kho_plan_free(struct kho_plan *p)
 	free(p->modules_dir);
 	free(p->from);
 	free(p->old_image);
+	free(p->previous_image);
 	free(p->engine_name);
 	free(p->engine_reason);
 	free(p);

@@ -45,6 +45,7 @@ struct kho_plan {
 	struct kho_config config;
 	struct kho_bzimage image;
 	char *sysroot, *image_path, *modules_dir, *from, *old_image;
+	char *previous_image; /* what the running kernel came from; NULL: not known */
 	uint32_t generation; /* of the incoming kernel */
 	struct kho_workload_list workloads;
 	char *engine_name, *engine_reason;
@@ -83,7 +84,7 @@ struct json_object *kho_plan_json(const struct kho_plan *p);
 
 /*
  * Path of the image that `to` means, malloc'd: "latest" (kho_plan_latest), "previous" (the one the
- * running kernel came from, by the journal), a release in /boot, or a file, which may lie outside
+ * running kernel came from, by the journal; an upgrade that was undone since does not matter), a release in /boot, or a file, which may lie outside
  * of the sysroot.
  */
 int kho_plan_target(const struct kho_world *w, const char *sysroot, const char *running,

@@ -68,6 +68,8 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 	kho_json_str(rec, "engine", p->engine_name);
 	kho_json_str(rec, "image", p->image_path);
 	kho_json_str(rec, "old_image", p->old_image);
+	if (p->previous_image)
+		kho_json_str(rec, "previous_image", p->previous_image);
 	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
 	kho_json_str(ev, "from", p->from);
 	kho_json_str(ev, "to", p->image.release);

@@ -71,8 +71,8 @@ says '/boot/vmlinuz-7\.3\.5' "no such release: said"
 exits 2 "previous without a journal" "$khoctl" check --sysroot "$root" --to previous
 says 'no upgrade is recorded' "previous without a journal: said"
 running=$(cat "$root/proc/sys/kernel/osrelease")
-journal() { # one begin record: FROM TO
-	local t="{\"rec\":\"begin\",\"from\":\"$1\",\"to\":\"$2\",\"old_image\":\"/boot/vmlinuz-$1\"}"
+journal() { # one begin record: FROM TO [PREVIOUS]
+	local t="{\"rec\":\"begin\",\"from\":\"$1\",\"to\":\"$2\",\"old_image\":\"/boot/vmlinuz-$1\"${3:+,\"previous_image\":\"/boot/vmlinuz-$3\"}}"
 	mkdir -p "$root/var/lib/khoctl"
 	{ # length and CRC-32, both little endian; gzip knows how to make one
 		printf 'KHOJRNL1'
@@ -87,6 +87,9 @@ says '^no .*linux-image-6\.1\.9' "previous is where the last upgrade came from"
 journal "$running" 7.3.4
 exits 2 "previous of a kernel that no upgrade led to" "$khoctl" check --sysroot "$root" --to previous
 says 'did not lead to the running' "previous of a kernel that no upgrade led to: said"
+journal "$running" 7.3.4 6.1.9
+exits 2 "previous after an upgrade that was undone" "$khoctl" check --sysroot "$root" --to previous
+says '^no .*linux-image-6\.1\.9' "previous after an upgrade that was undone: still where the running one came from"
 rm -r "$root/var/lib/khoctl"
 mkdir "$root/boot/kept"
 mv "$root/boot/vmlinuz-7."* "$root/boot/kept/"
