@@ -181,6 +181,18 @@ host_restart() {
 	echo "ok    restarted units are as before khoctl"
 }
 
+# A data disk in the machine's fstab (lab up --hardware functions), with a writer that is no workload and a file.
+host_data_disk() {
+	vm sh -ec 'echo "/dev/disk/by-id/virtio-khoctl-lab-extra /extra ext4 defaults 0 2" >> /etc/fstab; mkdir -p /extra
+		systemctl daemon-reload; systemctl start extra.mount; echo before > /extra/file; sync' || die "the data disk cannot be mounted"
+}
+host_data_disk_is_there() {
+	local s
+	s=$(vm sh -c 'cat /extra/file; systemctl is-active extra.mount; findmnt -rn -o FSTYPE,OPTIONS /extra | cut -d, -f1; touch /extra/again && echo written' | tr '\r\n' '  ' | tr -s ' ')
+	[ "$s" = "before active ext4 rw written " ] || die "the data disk: $s"
+	echo "ok    data disk: mounted, its unit active, written to"
+}
+
 running_state() { vm timeout 300 systemctl is-system-running --wait 2> /dev/null | tr -d '\r\n'; }
 
 # ssh answers from outside
