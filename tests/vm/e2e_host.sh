@@ -4,15 +4,24 @@
 # all that must be seen after it, and the end of the machine. Sourced after e2e.sh (common words, lab, wait_alone).
 
 # service -> its unit, the client's protocol, microseconds between requests; $SERVICES: those that are listed (web: the container)
-declare -A UNIT=([redis]=redis-server.service [nginx]=nginx.service [postgres]=postgresql@17-main.service [web]=web.service)
-declare -A PROTOCOL=([redis]=redis [nginx]=http [postgres]=postgres [web]=redis)
-declare -A PORT=([redis]=6379 [nginx]=8080 [postgres]=5432 [web]=8000)
-declare -A EVERY_US=([redis]=10000 [nginx]=10000 [postgres]=50000 [web]=20000)
+declare -A UNIT=([redis]=redis-server.service [nginx]=nginx.service [postgres]=postgresql@17-main.service [web]=web.service
+	[proxy]=proxy.service)
+declare -A PROTOCOL=([redis]=redis [nginx]=http [postgres]=postgres [web]=redis [proxy]=http)
+declare -A PORT=([redis]=6379 [nginx]=8080 [postgres]=5432 [web]=8000 [proxy]=7000)
+declare -A EVERY_US=([redis]=10000 [nginx]=10000 [postgres]=50000 [web]=20000 [proxy]=30000)
 SERVICES=${SERVICES:-redis nginx postgres}
 declare -A client=()
 
 listed() { printf '%s\n' "${!UNIT[@]}" | grep -qx "$1" || die "no service '$1'"; }
 unit_of() { vm systemctl show -P "$2" "${UNIT[$1]}" | tr -d '\r\n'; }
+
+# A service that a socket unit starts, and whose connections lead to another one of this machine: systemd's own proxy before nginx.
+host_proxy() {
+	vm sh -ec 'd=/etc/systemd/system
+		printf "[Socket]\nListenStream=7000\n[Install]\nWantedBy=sockets.target\n" > $d/proxy.socket
+		printf "[Unit]\nRequires=proxy.socket\nAfter=proxy.socket\n[Service]\nExecStart=/usr/lib/systemd/systemd-socket-proxyd 127.0.0.1:8080\n" > $d/proxy.service
+		systemctl daemon-reload; systemctl enable --now proxy.socket; systemctl start proxy.service' || die "the proxy does not start"
+}
 
 # A file in workloads.d for each service: all that an operator does.
 host_list() {
@@ -20,6 +29,7 @@ host_list() {
 	for s in $SERVICES; do
 		listed "$s"
 		[ "$s" != web ] || vm systemctl start web
+		[ "$s" != proxy ] || host_proxy
 		root="unit = ${UNIT[$s]}"
 		[ "$s" != web ] || root="container = web"
 		printf '%s\n' "$root" "health-tcp = 127.0.0.1:${PORT[$s]}" > "$out/$s.conf"

@@ -68,6 +68,7 @@ up_and_back 1 $more
 end
 
 if [ "${HOST:-}" = all ]; then
+	SERVICES="$SERVICES proxy"
 	begin --hardware nvme,functions
 	host_data_disk
 	up_and_back 1
