@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 #include "state-serializers/proc/in.h"
+#include "state-serializers/proc/phase.h"
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 
@@ -268,6 +270,52 @@ static struct kho_proc_in_wl *prepared(const char *name)
 	return NULL;
 }
 
+static int hear_one(struct kho_env *env, struct kho_proc_in_wl *w, uint64_t begin,
+		    struct kho_err *err)
+{
+	int rc = hear_restore(w, err);
+
+	if (!rc) {
+		kho_proc_resumed(env, w->plan->name, begin, kho_clock_us());
+		rc = kho_proc_place_cgroups(w, err);
+	}
+	return rc ? kho_wrap(err, "workload %s", w->plan->name) : 0;
+}
+
+/* Each when it is through: the moment in which it runs again is one of its own. */
+static int hear_all(struct kho_env *env, uint64_t begin, struct kho_err *err)
+{
+	struct kho_proc_in *p = &kho_proc_in;
+	_cleanup_free_ struct pollfd *f = calloc(p->n + 1, sizeof(*f));
+	size_t left = 0;
+	int rc = 0;
+
+	if (!f)
+		return kho_fail(err, -ENOMEM, "restore: out of memory");
+	for (size_t i = 0; i < p->n; i++) {
+		f[i] = (struct pollfd){ .fd = p->w[i].state ? p->w[i].criu.sk : -1,
+					.events = POLLIN };
+		left += p->w[i].state != NULL;
+	}
+	while (!rc && left) {
+		int n = poll(f, p->n, (int)(RESTORE_US / 1000));
+
+		if (n == 0)
+			return kho_fail(err, -ETIMEDOUT, "restore: not done within %llu s",
+					RESTORE_US / 1000000);
+		if (n < 0 && errno != EINTR)
+			return kho_fail_errno(err, "restore: wait");
+		for (size_t i = 0; n > 0 && !rc && i < p->n; i++) {
+			if (f[i].fd < 0 || !f[i].revents)
+				continue;
+			rc = hear_one(env, &p->w[i], begin, err);
+			f[i].fd = -1;
+			left--;
+		}
+	}
+	return rc;
+}
+
 int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)
 {
 	struct kho_proc_in *p = &kho_proc_in;
@@ -286,13 +334,8 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 		w->state = p->state->workloads[i];
 		rc = ask_restore(w, err);
 	}
-	for (size_t i = 0; !rc && i < p->n; i++) {
-		rc = p->w[i].state ? hear_restore(&p->w[i], err) : 0;
-		if (!rc && p->w[i].state)
-			rc = kho_proc_place_cgroups(&p->w[i], err);
-		if (rc)
-			kho_wrap(err, "workload %s", p->w[i].plan->name);
-	}
+	if (!rc)
+		rc = hear_all(env, begin, err);
 	if (!rc && p->n)
 		env->ops->phase(env, "criu restore", begin, kho_clock_us());
 	return rc;
