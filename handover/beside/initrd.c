@@ -325,7 +325,7 @@ int kho_initrd_open(const char *path, struct kho_initrd *out, struct kho_err *er
 	*out = (struct kho_initrd){ 0 };
 	if (kho_read_file(path, FILE_MAX, &data, &len, err) < 0)
 		return err ? err->code : -EIO;
-	return kho_initrd_parse((uint8_t *)data, len, out, err) < 0 ? kho_wrap(err, "%s is damaged", path) : 0;
+	return kho_initrd_parse((uint8_t *)data, len, out, err) < 0 ? kho_wrap(err, "damaged") : 0;
 }
 
 int kho_initrd_write(const struct kho_initrd *in, kho_sink_fn sink, void *arg, struct kho_err *err)

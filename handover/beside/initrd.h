@@ -44,7 +44,7 @@ char *kho_initrd_find(const char *sysroot, const char *release);
 
 /*
  * Read the file, unpack all of it in memory and look at each entry. -EBADMSG: it is damaged, the
- * message says where. Names the file.
+ * message says where.
  */
 int kho_initrd_open(const char *path, struct kho_initrd *out, struct kho_err *err) __must_check;
 /* The same with bytes that are there already (for tests); takes them. */

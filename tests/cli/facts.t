@@ -142,7 +142,7 @@ exits 2 "no initrd" "$khoctl" check --sysroot "$root" --to 7.3.4
 says '^no +initramfs +host +no initrd of 7.3.4 in /boot; fix: ' "no initrd: said, with the fix"
 head -c 500 "$root/boot/vmlinuz-7.3.4" > "$root/boot/initrd.img-7.3.4"
 exits 2 "damaged initrd" "$khoctl" check --sysroot "$root" --to 7.3.4
-says '^no +initramfs .*/boot/initrd.img-7.3.4 is damaged: ' "damaged initrd: said"
+says '^no +initramfs .*/boot/initrd.img-7.3.4 +damaged: ' "damaged initrd: said"
 printf 'initramfs = auto\n' > "$root/etc/khoctl/khoctl.conf"
 exits 2 "damaged initrd, auto" "$khoctl" check --sysroot "$root" --to 7.3.4 --json
 rm "$root/boot/initrd.img-7.3.4"

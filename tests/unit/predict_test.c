@@ -116,11 +116,123 @@ static void test_estimated(void **state)
 	assert_true(f[nall / 2] < 1.5);
 }
 
+/* From the upgrades of the same machine before it. */
+static void test_from_past(void **state)
+{
+	struct kho_prediction p;
+	size_t seen = 0;
+
+	(void)state;
+	for (size_t i = 0; i < nall; i++) {
+		struct kho_sample past[64];
+		size_t n = 0;
+
+		for (size_t k = 0; k < nall; k++)
+			if (!strcmp(all[k].series, all[i].series) && all[k].number < all[i].number)
+				past[n++] = all[k].sample;
+		if (!n)
+			continue;
+		kho_predict(&all[i].sample.facts, past, n, &p);
+		print_message("%s.%d: %.2f s, from %zu: %.2f s\n", all[i].series, all[i].number, (double)all[i].blackout / 1e6, n,
+			      (double)p.us / 1e6);
+		assert_int_equal(p.upgrades, n < 4 ? n : 4);
+		assert_true(off(p.us, all[i].blackout) < 4);
+		seen++;
+	}
+	assert_true(seen > 0);
+}
+
+/* What was seen is predicted again, part by part; and more of anything takes no less. */
+static void test_model(void **state)
+{
+	struct kho_prediction p, q;
+	struct kho_sample s = all[0].sample, odd = s;
+	struct kho_facts more;
+
+	(void)state;
+	kho_predict(&s.facts, &s, 1, &p);
+	for (int k = 0; k < KHO_NPARTS; k++)
+		assert_true(off(p.part_us[k], (int64_t)s.us[k]) < 1.001);
+	for (int f = KHO_FACT_PROCESSES; f < KHO_NFACTS; f++) {
+		more = s.facts;
+		more.n[f] = more.n[f] * 3 + (64 << 20) * (f == KHO_FACT_RESIDENT) + 1;
+		kho_predict(&more, &s, 1, &q);
+		assert_true(q.us > p.us);
+	}
+	/* one that was far off does not count: the median of three */
+	odd.us[KHO_PART_SHIFT] *= 100;
+	kho_predict(&s.facts, (struct kho_sample[]){ odd, s, s }, 3, &q);
+	assert_true(off(q.us, (int64_t)p.us) < 1.001);
+	/* nor one of long ago */
+	kho_predict(&s.facts, (struct kho_sample[]){ odd, odd, odd, s, s, s, s }, 7, &q);
+	assert_true(off(q.us, (int64_t)p.us) < 1.001);
+	assert_int_equal(q.upgrades, 4);
+}
+
+static void test_basis(void **state)
+{
+	struct kho_prediction p = { .us = 1, .upgrades = 1 };
+	struct kho_facts f = { .n = { 250000, 3, 5 << 20, 2, 4 } };
+	char buf[200];
+
+	(void)state;
+	assert_string_equal(kho_prediction_basis(&p, &f, buf, sizeof(buf)), "from the last upgrade");
+	p.upgrades = 2;
+	assert_string_equal(kho_prediction_basis(&p, &f, buf, sizeof(buf)), "from the last 2 upgrades");
+	p.upgrades = 0;
+	assert_string_equal(kho_prediction_basis(&p, &f, buf, sizeof(buf)),
+			    "estimated; self-test: 250.0 ms, processes: 3 with 5.0 MiB, PCI functions: 2, mounts: 4");
+	p.us = 0;
+	assert_non_null(strstr(kho_prediction_basis(&p, &f, buf, sizeof(buf)), "not known"));
+}
+
+static void put(const char *dir, const char *name, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	assert_int_equal(kho_write_file(path, text, strlen(text), NULL), 0);
+}
+
+/* What somebody has damaged does not count; the good lines do. */
+static void test_history(void **state)
+{
+	struct kho_sample out[KHO_SAMPLES_MAX];
+	char dir[] = "/tmp/khoctl-predict.XXXXXX", command[64], *text = NULL;
+	struct json_object *o = read_json(REPORTS "light-64m.1.json");
+	const char *good = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(kho_samples_load(dir, out), 0);
+	assert_true(asprintf(&text, "{\n\n%s\nnonsense\n{\"outcome\":\"upgraded\",\"blackout_us\":5}\n%.200s", good, good) > 0);
+	put(dir, "history.jsonl", text);
+	assert_int_equal(kho_samples_load(dir, out), 1);
+	assert_true(out[0].us[KHO_PART_FREEZE] > 0 && out[0].facts.n[KHO_FACT_PROCESSES] == 1);
+	/* no journal: nothing is kept, nothing is lost */
+	kho_samples_keep(dir);
+	assert_int_equal(kho_samples_load(dir, out), 1);
+	free(text);
+	/* an upgrade that was undone, or one of a khoctl that did not count yet */
+	kho_json_str(o, "outcome", "rolled back");
+	assert_false(kho_sample_of_report(o, out));
+	kho_json_str(o, "outcome", "upgraded");
+	assert_true(kho_sample_of_report(o, out));
+	kho_json_int(o, "blackout_us", 1000);
+	assert_false(kho_sample_of_report(o, out));
+	json_object_object_del(o, "facts");
+	assert_false(kho_sample_of_report(o, out));
+	json_object_put(o);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_samples),
-		cmocka_unit_test(test_estimated),
+		cmocka_unit_test(test_estimated), cmocka_unit_test(test_from_past), cmocka_unit_test(test_model),
+		cmocka_unit_test(test_basis),	  cmocka_unit_test(test_history),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
