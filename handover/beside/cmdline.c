@@ -72,6 +72,8 @@ static const char *const carried[] = {
 	"lockdown",
 	"module.sig_enforce",
 	"zswap.enabled",
+	"random.trust_cpu",
+	"random.trust_bootloader",
 };
 
 static bool is_carried(const char *word, size_t len)
