@@ -35,6 +35,7 @@ struct kho_engine_request {
 	uint64_t memory_bytes;		/* 0: engine chooses */
 	const char *sysroot;		/* "" or a recorded tree (probe only) */
 	const char *run_dir;		/* "/run/khoctl" */
+	const char *state_dir;		/* "/var/lib/khoctl" */
 };
 
 /* What the engine chose and will do; filled by probe, printed by --dry-run. */

@@ -182,6 +182,7 @@ static void fill_request(struct kho_plan *p)
 		.memory_bytes = p->config.memory,
 		.sysroot = p->sysroot,
 		.run_dir = p->world.run_dir,
+		.state_dir = p->world.state_dir,
 	};
 }
 

@@ -77,6 +77,10 @@ int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct k
 int kho_beside_reserve(struct kho_engine *e, const struct kho_engine_plan *p, struct kho_err *err);
 int kho_beside_unreserve(struct kho_engine *e, struct kho_err *err);
 
+/* keeplog.c: what the incoming kernel said into state_dir, before its region goes; nothing when it
+ * never started or said nothing. */
+int kho_beside_keep_log(const struct kho_beside *b, struct kho_err *err);
+
 /* held.c: memory that is held, and its record */
 int kho_beside_held_save(const struct kho_beside *b, struct kho_err *err);
 int kho_beside_held_load(struct kho_beside *b, struct kho_err *err);

@@ -72,6 +72,8 @@ static const char *const carried[] = {
 	"lockdown",
 	"module.sig_enforce",
 	"zswap.enabled",
+	"random.trust_cpu",
+	"random.trust_bootloader",
 };
 
 /* MODULE.OPTION of those that the way to a disk or a wire goes through; whoever loads one looks there, too. */

@@ -246,6 +246,8 @@ int kho_beside_unreserve(struct kho_engine *e, struct kho_err *err)
 	kho_first_failure(kho_beside_held_load(b, &one), &one, &first, err);
 	kho_first_failure(kho_beside_map_head(b, &one), &one, &first, err);
 	take_back(b, &first, err);
+	if (kho_beside_keep_log(b, &one) < 0) /* no reason to call the machine not undone */
+		kho_beside_note(b, "%s", one.msg);
 	if (b->bulk)
 		munmap(b->bulk, b->layout.bulk_bytes);
 	if (b->head)
