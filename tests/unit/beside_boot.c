@@ -380,7 +380,7 @@ static void test_cmdline(void **state)
 		.tsc_khz = 2100000,
 		.hz = 250,
 		.running = "BOOT_IMAGE=/vmlinuz root=/dev/vda console=ttyS0 mitigations=off quiet "
-			   "-- x",
+			   "nvme-core.multipath=N nvme_x.y=1 i915.modeset=0 virtio_net.napi_tx=0 -- loop.max_loop=3",
 		.extra = "khoctl.test=1",
 		.max = 2047,
 	};
@@ -391,7 +391,7 @@ static void test_cmdline(void **state)
 	assert_int_equal(kho_cmdline_make(&in, &text, &err), 0);
 	assert_non_null(strstr(text, "maxcpus=1 cpuhp.parallel=0 pci=off"));
 	assert_non_null(strstr(text, " tsc_early_khz=2100000 lpj=8400000 mitigations=off "
-				     "khoctl.test=1"));
+				     "nvme-core.multipath=N virtio_net.napi_tx=0 khoctl.test=1"));
 	assert_null(strstr(text, "root="));
 	assert_null(strstr(text, "console=ttyS"));
 	free(text);
