@@ -12,9 +12,32 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/io.h"
 #include "serializer_check.h"
 #include "state-serializers/common.h"
 #include "state-serializers/netdev.h"
+#include "state-serializers/netfilter.h"
+
+/* What the unit tests load elsewhere: rule set and tracked connections of this machine. */
+void record_filter(const char *dir)
+{
+	Kho__NetConntrack c = KHO__NET_CONNTRACK__INIT;
+	struct kho_blob b = { 0 };
+	struct kho_err e = KHO_ERR_INIT;
+	Kho__NetRuleset *r;
+	char path[512];
+
+	must(kho_nft_read(&r, &e), &e, "read rule set");
+	must(kho_pb_pack(&r->base, &b, &e), &e, "pack rule set");
+	snprintf(path, sizeof(path), "%s/ruleset", dir);
+	must(kho_write_file(path, b.data, b.len, &e), &e, path);
+	fact(r->n_table > 0, "%zu tables, %zu rules", r->n_table, r->n_rule);
+	must(kho_ct_read(&c, &e), &e, "read connections");
+	must(kho_pb_pack(&c.base, &b, &e), &e, "pack connections");
+	snprintf(path, sizeof(path), "%s/conntrack", dir);
+	must(kho_write_file(path, b.data, b.len, &e), &e, path);
+	fact(c.n_entry > 0, "%zu connections", c.n_entry);
+}
 
 static int ping(const char *ip, unsigned timeout_ms)
 {
