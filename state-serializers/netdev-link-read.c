@@ -44,6 +44,13 @@ int kho_netdev_read_kind(Kho__NetLink *l, const struct nlmsghdr *nlh)
 		l->lower = 0;
 	if (set_bytes(&l->port, kho_nl_nested(info, IFLA_INFO_SLAVE_DATA)))
 		return -ENOMEM;
+	/* a bond gives its ports its own address: theirs is what it will give back */
+	if (!strcmp(kho_nl_text(kho_nl_nested(info, IFLA_INFO_SLAVE_KIND)), "bond")) {
+		const struct nlattr *mac = kho_nl_attr(&l->port, 0, IFLA_BOND_SLAVE_PERM_HWADDR);
+
+		if (mac && mnl_attr_get_payload_len(mac) == l->mac.len)
+			memcpy(l->mac.data, mnl_attr_get_payload(mac), l->mac.len);
+	}
 	return kho_link_is_virtual(l) ? set_bytes(&l->info, kho_nl_nested(info, IFLA_INFO_DATA)) : 0;
 }
 

@@ -177,9 +177,15 @@ static int probe_virtual(const Kho__Netdev *cfg, const char *name, bool is_up, b
 {
 	const Kho__NetLink *l = carried(cfg, name);
 	const char *why = l ? kho_link_refused(l) : NULL;
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+	char qdisc[16] = "";
+	bool clsact;
 
 	if (why)
 		return kho_report_add(r, KHO_V_NO, "device", name, NULL, "%s: %s", l->kind, why);
+	if (l && kho_nl_open(&nl, NULL) == 0 && !kho_root_qdisc(&nl, (int)if_nametoindex(name), qdisc, &clsact, NULL) && *qdisc)
+		return kho_report_add(r, KHO_V_LOSS, "device", name, "tc qdisc add, afterwards", "%s: moves without its queueing discipline %s",
+				      l->kind, qdisc);
 	if (l)
 		return kho_report_add(r, KHO_V_OK, "device", name, NULL, "%s: moves", l->kind);
 	if (!is_up)

@@ -388,6 +388,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void files_of_services(void **state)
 {
+	static const char unit[] = "[Unit]\nDescription=nftables\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+				   "ExecStart=/usr/sbin/nft -f /etc/nftables.conf\nExecReload=/usr/sbin/nft -f /etc/nftables.conf\n";
 	char root[] = "/tmp/khoctl-files.XXXXXX", path[128];
 	Kho__NetRuleset rules = KHO__NET_RULESET__INIT;
 	Kho__Netdev c = KHO__NETDEV__INIT;
@@ -406,9 +408,19 @@ static void files_of_services(void **state)
 	assert_int_equal(symlink("../run/systemd/resolve/stub-resolv.conf", path), 0);
 	add(&c, "eth0", "")->index = 3;
 	add(&c, "eth1", "")->index = 4;
+	/* Debian's, but for comments */
+	snprintf(path, sizeof(path), "%s/usr/lib/systemd/system", root);
+	must(kho_make_dirs(path, 0755, &e), &e);
+	strcat(path, "/nftables.service");
+	must(kho_write_file(path, unit, strlen(unit), &e), &e);
 	c.ruleset = &rules;
 	must(kho_netdev_files_collect(&c, root, &e), &e);
-	assert_int_equal(c.n_file, 3);
+	assert_int_equal(c.n_file, 3); /* no rules: nothing to leave as it is */
+	rules.n_table = 1;
+	must(kho_netdev_files_collect(&c, root, &e), &e);
+	assert_int_equal(c.n_file, 8);
+	assert_non_null(strstr(file(&c, "/run/systemd/system/nftables.service.d/khoctl.conf"), "exec /usr/sbin/nft -f /etc/nftables.conf'\n"));
+	assert_non_null(file(&c, "/run/khoctl/ruleset-carried"));
 	assert_string_equal(file(&c, "/run/systemd/resolve/stub-resolv.conf"), "nameserver 127.0.0.53\n");
 	assert_string_equal(file(&c, "/run/systemd/resolve/resolv.conf"), "nameserver 10.0.0.1\n");
 	assert_non_null(strstr(file(&c, "/run/systemd/network/10-lan.network.d/khoctl.conf"), "KeepConfiguration=dhcp\n"));

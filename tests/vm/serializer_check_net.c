@@ -107,6 +107,9 @@ void check_net(const char *peer)
 	fact(ping(peer, 3000) == 0, "ping before");
 	Kho__Netdev *was = snapshot();
 
+	Kho__NetRuleset *rules_were = NULL, *rules_are = NULL;
+
+	must(kho_nft_read(&rules_were, &e), &e, "read rule set");
 	must(kho_netdev_preserve(&check_env, 0, &b0, &more, &e), &e, "preserve");
 	fact(ping(peer, 3000) == 0, "ping while preserved");
 	must(kho_netdev_freeze(&check_env, &e), &e, "freeze");
@@ -141,9 +144,15 @@ void check_net(const char *peer)
 		fact(!strcmp(was->link[i]->name, is->link[i]->name) &&
 			     was->link[i]->mtu == is->link[i]->mtu &&
 			     was->link[i]->n_address == is->link[i]->n_address &&
-			     was->link[i]->n_sysctl == is->link[i]->n_sysctl,
+			     was->link[i]->n_sysctl == is->link[i]->n_sysctl &&
+			     was->link[i]->n_vlan == is->link[i]->n_vlan && was->link[i]->info.len == is->link[i]->info.len &&
+			     !was->link[i]->master == !is->link[i]->master,
 		     "%s: mtu %u, %zu addresses, %zu sysctls as before (%zu, %zu)",
 		     is->link[i]->name, is->link[i]->mtu, is->link[i]->n_address,
 		     is->link[i]->n_sysctl, was->link[i]->n_address, was->link[i]->n_sysctl);
+	must(kho_nft_read(&rules_are, &e), &e, "read rule set");
+	fact(rules_were->n_table > 0 && rules_were->n_table == rules_are->n_table && rules_were->n_rule == rules_are->n_rule &&
+		     rules_were->n_element == rules_are->n_element,
+	     "%zu tables, %zu rules as before", rules_are->n_table, rules_are->n_rule);
 	must(kho_netdev_unpreserve(&check_env, &e), &e, "unpreserve");
 }
