@@ -218,7 +218,21 @@ int kho_netdev_filter_prepare(struct kho_env *env, const Kho__Netdev *cfg, struc
 	return load(cfg->ruleset, false, err);
 }
 
-int kho_netdev_filter_take(struct kho_env *env, const Kho__Netdev *cfg, struct kho_err *err)
+/* Rules that know interfaces by their indexes must find the same ones: otherwise they would let in what they should keep out. */
+static int check_indexes(struct kho_env *env, const Kho__Netdev *cfg, const int *index, struct kho_err *err)
+{
+	for (size_t i = 0; i < cfg->n_link; i++) {
+		if (!index[i] || index[i] == (int)cfg->link[i]->index)
+			continue;
+		if (cfg->ruleset && kho_nft_knows_indexes(cfg->ruleset))
+			return kho_fail(err, -ENOTSUP, "%s has index %d here and had %u, and firewall rules know it by that; use its name "
+				"in them (iifname, oifname)", cfg->link[i]->name, index[i], cfg->link[i]->index);
+		kho_note(env, "%s has index %d, it had %u", cfg->link[i]->name, index[i], cfg->link[i]->index);
+	}
+	return 0;
+}
+
+int kho_netdev_filter_take(struct kho_env *env, const Kho__Netdev *cfg, const int *index, struct kho_err *err)
 {
 	_cleanup_free_ char *data = NULL;
 	uint64_t begin = kho_clock_us();
@@ -226,8 +240,10 @@ int kho_netdev_filter_take(struct kho_env *env, const Kho__Netdev *cfg, struct k
 	Kho__NetConntrack *c;
 	char path[PATH_MAX];
 	size_t refused = 0;
-	int ret = load(cfg->ruleset, true, err);
+	int ret = check_indexes(env, cfg, index, err);
 
+	if (!ret)
+		ret = load(cfg->ruleset, true, err);
 	if (!ret && *cfg->conntrack) {
 		snprintf(path, sizeof(path), "%s/" CONNECTIONS, env->images_dir);
 		ret = kho_read_file(path, ENTRIES_MAX, &data, &b.len, err);

@@ -24,6 +24,7 @@
 #include "state-serializers/netdev.h"
 
 #define FIND_TIMEOUT_US (5 * 1000000u)
+#define OUR_INDEXES	0x20000000
 
 static struct {
 	Kho__Netdev *cfg;
@@ -55,8 +56,9 @@ static int make_ifbs(struct kho_nl *nl, size_t i, struct kho_err *err)
 	int ret;
 
 	ifb_names(i, a, b);
-	ret = kho_ifb_add(nl, a, &in.l[i].ifb_in, err);
-	return ret ? ret : kho_ifb_add(nl, b, &in.l[i].ifb_out, err);
+	/* out of the way of the indexes that interfaces had and shall have again */
+	ret = kho_ifb_add(nl, a, OUR_INDEXES + 2 * (int)i, &in.l[i].ifb_in, err);
+	return ret ? ret : kho_ifb_add(nl, b, OUR_INDEXES + 2 * (int)i + 1, &in.l[i].ifb_out, err);
 }
 
 static int delete_ifbs(struct kho_nl *nl, size_t i, struct kho_err *err)
@@ -130,6 +132,8 @@ int kho_netdev_prepare(struct kho_env *env, const struct kho_blob *blob, struct 
 	for (size_t i = 0; !ret && i < in.cfg->n_link; i++)
 		if (*in.cfg->link[i]->pci)
 			ret = make_ifbs(&nl, i, err);
+	if (!ret)
+		kho_netdev_reserve_indexes(&nl, in.cfg);
 	return ret;
 }
 
@@ -150,6 +154,8 @@ int kho_netdev_unprepare(struct kho_env *env, struct kho_err *err)
 	}
 	struct kho_err e = KHO_ERR_INIT;
 
+	if (nl.s)
+		kho_netdev_release_indexes(&nl, in.cfg);
 	kho_first_failure(kho_netdev_filter_drop(&e), &e, &first, err);
 	in_done();
 	return first;
@@ -256,7 +262,7 @@ int kho_netdev_retrieve(struct kho_env *env, const struct kho_blob *blob, struct
 	if (!ret)
 		ret = make_links(env, &nl, index, err);
 	if (!ret)
-		ret = kho_netdev_filter_take(env, in.cfg, err);
+		ret = kho_netdev_filter_take(env, in.cfg, index, err);
 	for (size_t i = 0; !ret && i < in.cfg->n_link; i++)
 		if (index[i] && kho_netdev_apply_up(&nl, in.cfg->link[i], index[i], err) < 0)
 			return kho_wrap(err, "%s", in.cfg->link[i]->name);
@@ -390,6 +396,8 @@ int kho_netdev_tidy(struct kho_env *env, struct kho_err *err)
 			kho_first_failure(finish_one(&nl, i, &e), &e, &first, err);
 		kho_netdev_addrgen(in.cfg->link[i]->name, true, in.cfg->link[i]);
 	}
+	if (nl.s)
+		kho_netdev_release_indexes(&nl, in.cfg);
 	kho_netdev_filter_keep();
 	in_done();
 	return first;

@@ -98,9 +98,9 @@ static void set_each(struct kho_nl *nl, int ifindex, const char *kind, bool port
 	}
 }
 
-static int create(struct kho_nl *nl, const Kho__NetLink *l, int lower, uint64_t mask, struct kho_err *err)
+static int create(struct kho_nl *nl, const Kho__NetLink *l, int index, int lower, uint64_t mask, struct kho_err *err)
 {
-	struct nlmsghdr *nlh = link_request(nl, NLM_F_CREATE | NLM_F_EXCL, 0);
+	struct nlmsghdr *nlh = link_request(nl, NLM_F_CREATE | NLM_F_EXCL, index);
 
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, l->name);
 	if (lower)
@@ -123,10 +123,18 @@ int kho_netdev_make(struct kho_nl *nl, const Kho__Netdev *cfg, size_t i, const i
 		return 0;
 	uint64_t all = ~k->other;
 	bool there = if_nametoindex(l->name);
+	char holder[IF_NAMESIZE];
+	int index = (int)l->index;
 
-	ret = there ? 0 : create(nl, l, lower, all, NULL);
+	/* the index it had, unless another one has it here */
+	if (!there && if_indextoname(l->index, holder)) {
+		if (!strncmp(holder, KHO_INDEX_HOLDER, strlen(KHO_INDEX_HOLDER)))
+			(void)!kho_link_del(nl, holder, NULL);
+		index = if_indextoname(l->index, holder) ? 0 : index;
+	}
+	ret = there ? 0 : create(nl, l, index, lower, all, NULL);
 	if (ret < 0) {
-		ret = create(nl, l, lower, k->needed, err);
+		ret = create(nl, l, index, lower, k->needed, err);
 		there = true;
 	}
 	if (ret < 0)

@@ -31,6 +31,16 @@ int kho_netdev_read_kind(Kho__NetLink *l, const struct nlmsghdr *nlh);
 /* VLANs of bridges and their ports, and what they have learnt. cfg's links have been read. */
 int kho_netdev_read_bridges(struct kho_nl *nl, Kho__Netdev *cfg, struct kho_err *err);
 
+/*
+ * Interfaces get the indexes they had: rules of the firewall, sockets and files know them by these. A virtual one is made
+ * with its index; a NIC gets the lowest one that is free, so NICs come in the order of their indexes (after
+ * kho_netdev_sort()), and all others below are taken by placeholders until then.
+ */
+#define KHO_INDEX_HOLDER "kho-idx"
+void kho_netdev_sort(Kho__Netdev *cfg);
+void kho_netdev_reserve_indexes(struct kho_nl *nl, const Kho__Netdev *cfg);
+void kho_netdev_release_indexes(struct kho_nl *nl, const Kho__Netdev *cfg);
+
 /* Index in this kernel of the link that had index `old` in the outgoing one; 0: not here. ifindex[i] is of cfg->link[i]. */
 int kho_netdev_map_index(const Kho__Netdev *cfg, const int *ifindex, uint32_t old);
 /* Make cfg->link[i], down; one of its name that is there is used. Its index; 0: what it lies on is not here. */

@@ -83,8 +83,10 @@ bool kho_plug_is_there(struct kho_nl *nl, int ifindex);
 int kho_root_qdisc(struct kho_nl *nl, int ifindex, char kind[16], bool *out_clsact, struct kho_err *err);
 int kho_queue_stat(struct kho_nl *nl, int ifindex, struct kho_queue_stat *out, struct kho_err *err);
 
-/* A new ifb of that name, up, with a holding plug; one that is there already is deleted first. */
-int kho_ifb_add(struct kho_nl *nl, const char *name, int *out_ifindex, struct kho_err *err);
+/* A new ifb of that name, up, with a holding plug; one that is there already is deleted first. want: its index, 0: any. */
+int kho_ifb_add(struct kho_nl *nl, const char *name, int want, int *out_ifindex, struct kho_err *err);
+/* An interface that does nothing but have this index. */
+int kho_link_placeholder(struct kho_nl *nl, const char *name, int index, struct kho_err *err);
 int kho_link_del(struct kho_nl *nl, const char *name, struct kho_err *err);
 
 /* clsact on the interface, and everything but ARP and neighbour discovery redirected to the ifb. */

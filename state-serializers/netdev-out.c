@@ -12,6 +12,7 @@
 
 #include "lib/clock.h"
 #include "state-serializers/common.h"
+#include "state-serializers/netdev-link.h"
 #include "state-serializers/netdev.h"
 
 #define STATE "netdev-out"
@@ -85,6 +86,8 @@ int kho_netdev_preserve(struct kho_env *env, unsigned round, struct kho_blob *ou
 	ret = kho_nl_open(&nl, err);
 	if (!ret)
 		ret = kho_netdev_read(&nl, out_cfg, true, err);
+	if (!ret)
+		kho_netdev_sort(out_cfg);
 	if (!ret && out_cfg->n_link > 1)
 		ret = kho_modules_load(modules, KHO_ARRAY_SIZE(modules), err);
 	if (!ret)

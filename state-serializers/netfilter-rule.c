@@ -68,6 +68,53 @@ bool kho_nft_rule_protocol(const ProtobufCBinaryData *rule, uint32_t *out_protoc
 	return found && extension;
 }
 
+/* Whether the expression brings an index. */
+static bool loads_index(const struct nlattr *expr)
+{
+	const char *kind = kho_nl_text(kho_nl_nested(expr, NFTA_EXPR_NAME));
+	const struct nlattr *data = kho_nl_nested(expr, NFTA_EXPR_DATA);
+	uint32_t key = kho_nl_be32(kho_nl_nested(data, NFTA_META_KEY));
+
+	if (!strcmp(kind, "meta"))
+		return kho_nl_nested(data, NFTA_META_DREG) && (key == NFT_META_IIF || key == NFT_META_OIF);
+	if (!strcmp(kind, "fib"))
+		return kho_nl_be32(kho_nl_nested(data, NFTA_FIB_RESULT)) == NFT_FIB_RESULT_OIF &&
+		       !(kho_nl_be32(kho_nl_nested(data, NFTA_FIB_FLAGS)) & NFTA_FIB_F_PRESENT);
+	return !strcmp(kind, "dup") || !strcmp(kind, "fwd");
+}
+
+/* Compared with none or with the loopback interface, which are 0 and 1 everywhere. */
+static bool compares_lo(const struct nlattr *expr)
+{
+	const struct nlattr *v = kho_nl_nested(kho_nl_nested(kho_nl_nested(expr, NFTA_EXPR_DATA), NFTA_CMP_DATA), NFTA_DATA_VALUE);
+
+	return !strcmp(kho_nl_text(kho_nl_nested(expr, NFTA_EXPR_NAME)), "cmp") && v && mnl_attr_get_payload_len(v) == 4 &&
+	       mnl_attr_get_u32(v) <= 1;
+}
+
+static bool knows_index(const ProtobufCBinaryData *rule)
+{
+	const struct nlattr *e, *list = kho_nl_attr(rule, GEN, NFTA_RULE_EXPRESSIONS);
+	bool loaded = false;
+
+	if (!list)
+		return false;
+	mnl_attr_for_each_nested(e, list) {
+		if (loaded && !compares_lo(e))
+			return true;
+		loaded = loads_index(e);
+	}
+	return loaded;
+}
+
+bool kho_nft_knows_indexes(const Kho__NetRuleset *r)
+{
+	for (size_t i = 0; i < r->n_rule; i++)
+		if (knows_index(&r->rule[i]))
+			return true;
+	return false;
+}
+
 /* --- attributes that are dumped but not taken --- */
 
 /* An expression that writes a TCP option, or removes one (it has neither source nor destination). */

@@ -19,6 +19,8 @@ int kho_nft_read(Kho__NetRuleset **out, struct kho_err *err);
 int kho_nft_load(const Kho__NetRuleset *r, bool devices, struct kho_err *err);
 /* Some table names an interface in a hook or a flowtable. */
 bool kho_nft_names_devices(const Kho__NetRuleset *r);
+/* Some rule compares an interface's index, or sends to one. */
+bool kho_nft_knows_indexes(const Kho__NetRuleset *r);
 /* Expressions (and what extensions of iptables need besides) of a kept rule into the message that makes it. */
 void kho_nft_put_rule(struct nlmsghdr *nlh, const ProtobufCBinaryData *rule);
 /* The protocol that a rule's own expressions ask for, which extensions of iptables want to be told; false: none. */

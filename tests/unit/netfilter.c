@@ -181,6 +181,27 @@ static void all_or_nothing(void **state)
 	kho__net_ruleset__free_unpacked(r, NULL);
 }
 
+/* `iif "lo"` becomes the interface with index 5. */
+static void make_it_another(Kho__NetRuleset *r)
+{
+	for (size_t i = 0; i < r->n_rule; i++) {
+		const struct nlattr *e, *list = kho_nl_attr(&r->rule[i], sizeof(struct nfgenmsg), NFTA_RULE_EXPRESSIONS), *v;
+		bool iif = false;
+
+		if (!list)
+			continue;
+		mnl_attr_for_each_nested(e, list) {
+			const struct nlattr *data = kho_nl_nested(e, NFTA_EXPR_DATA);
+
+			v = kho_nl_nested(kho_nl_nested(data, NFTA_CMP_DATA), NFTA_DATA_VALUE);
+			if (iif && v && mnl_attr_get_payload_len(v) == 4)
+				*(uint32_t *)mnl_attr_get_payload(v) = 5;
+			iif = !strcmp(kho_nl_text(kho_nl_nested(e, NFTA_EXPR_NAME)), "meta") &&
+			      kho_nl_be32(kho_nl_nested(data, NFTA_META_KEY)) == NFT_META_IIF;
+		}
+	}
+}
+
 /* iptables-nft was given: -p tcp -m multiport (IPv4, IPv6), ! -p tcp -m comment. */
 static void protocols_of_extensions(void **state)
 {
@@ -202,6 +223,10 @@ static void protocols_of_extensions(void **state)
 	assert_int_equal(tcp, 2);
 	assert_int_equal(not_tcp, 1);
 	assert_true(none > 20);
+	/* all the recorded set asks for by index is lo */
+	assert_false(kho_nft_knows_indexes(r));
+	make_it_another(r);
+	assert_true(kho_nft_knows_indexes(r));
 	kho__net_ruleset__free_unpacked(r, NULL);
 }
 
