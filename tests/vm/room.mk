@@ -1,6 +1,6 @@
 # The VM lab: its programs, and the targets that need a VM. The programs use nothing of khoctl's library.
 LAB := $(B)/tests/vm
-LAB_PROGS := $(LAB)/labd $(LAB)/labc $(LAB)/client $(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/clockline $(LAB)/many
+LAB_PROGS := $(LAB)/labd $(LAB)/labc $(LAB)/client $(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/clockline $(LAB)/many $(LAB)/writer
 UNIT += lab_frame
 all: $(LAB_PROGS)
 $(LAB)/labd: $(LAB)/labd.o $(LAB)/frame.o
@@ -14,10 +14,11 @@ $(LAB)/labd $(LAB)/labc $(LAB)/client:
 $(LAB)/vmagent: tests/vm/vmagent.c tests/vm/frame.c tests/vm/frame.h
 $(LAB)/init: tests/vm/init.c
 $(LAB)/holder: tests/vm/holder.c
+$(LAB)/writer: tests/vm/writer.c
 $(LAB)/hang_init: tests/vm/hang_init.c
 $(LAB)/clockline: tests/vm/clockline.c
 $(LAB)/many: tests/vm/many.c
-$(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/clockline $(LAB)/many:
+$(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/clockline $(LAB)/many $(LAB)/writer:
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(WARN) -O2 -D_GNU_SOURCE -I. -static -o $@ $(filter %.c,$^)
 
 .PHONY: deps vm-cache modules lab
