@@ -1,6 +1,6 @@
 # The VM lab: its programs, and the targets that need a VM. The programs use nothing of khoctl's library.
 LAB := $(B)/tests/vm
-LAB_PROGS := $(LAB)/labd $(LAB)/labc $(LAB)/client $(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/sleepers
+LAB_PROGS := $(LAB)/labd $(LAB)/labc $(LAB)/client $(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/clockline $(LAB)/sleepers
 UNIT += lab_frame
 all: $(LAB_PROGS)
 $(LAB)/labd: $(LAB)/labd.o $(LAB)/frame.o
@@ -16,7 +16,8 @@ $(LAB)/init: tests/vm/init.c
 $(LAB)/holder: tests/vm/holder.c
 $(LAB)/hang_init: tests/vm/hang_init.c
 $(LAB)/sleepers: tests/vm/sleepers.c
-$(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/sleepers:
+$(LAB)/clockline: tests/vm/clockline.c
+$(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/clockline $(LAB)/sleepers:
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(WARN) -O2 -D_GNU_SOURCE -I. -static -o $@ $(filter %.c,$^)
 
 .PHONY: deps vm-cache modules lab
