@@ -181,22 +181,28 @@ int kho_link_del(struct kho_nl *nl, const char *name, struct kho_err *err)
 	return ret == -ENODEV ? 0 : ret;
 }
 
-int kho_ifb_add(struct kho_nl *nl, const char *name, int *out_ifindex, struct kho_err *err)
+int kho_link_placeholder(struct kho_nl *nl, const char *name, int index, struct kho_err *err)
 {
-	/* a used plug may be released already: never use one twice */
-	int ret = kho_link_del(nl, name, err);
-
-	if (ret < 0)
-		return ret;
 	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
 					      sizeof(struct ifinfomsg));
 
+	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = index;
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, name);
 	struct nlattr *info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
 
 	mnl_attr_put_strz(nlh, IFLA_INFO_KIND, "ifb");
 	mnl_attr_nest_end(nlh, info);
-	ret = kho_nl_do(nl, nlh, err, "add %s", name);
+	return kho_nl_do(nl, nlh, err, "add %s", name);
+}
+
+int kho_ifb_add(struct kho_nl *nl, const char *name, int want, int *out_ifindex,
+		struct kho_err *err)
+{
+	/* a used plug may be released already: never use one twice */
+	int ret = kho_link_del(nl, name, err);
+
+	if (!ret)
+		ret = kho_link_placeholder(nl, name, want, err);
 	if (ret < 0)
 		return ret;
 	*out_ifindex = if_nametoindex(name);

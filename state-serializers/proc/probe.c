@@ -179,7 +179,9 @@ int kho_proc_probe(struct kho_env *env, struct kho_report *r, struct kho_err *er
 				       .all_inodes = all,
 				       .nall_inodes = nall };
 
+		r->workload = p.w->name;
 		rc = probe_workload(&p, err);
 	}
+	r->workload = NULL;
 	return rc;
 }

@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 #include "state-serializers/proc/in.h"
+#include "state-serializers/proc/phase.h"
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 
@@ -278,8 +279,9 @@ static int hear_restore(struct kho_proc_in_wl *w, bool at_gate, struct kho_err *
  * Sockets of two workloads may be connected with each other: the first that speaks must find the other
  * one there, or the kernel answers it with a reset. So no one's leave repair mode before all are made.
  */
-static int hear_all(struct kho_proc_in *p, struct kho_err *err)
+static int hear_all(struct kho_env *env, uint64_t begin, struct kho_err *err)
 {
+	struct kho_proc_in *p = &kho_proc_in;
 	int rc = 0;
 
 	for (size_t pass = 0; pass < 3; pass++) {
@@ -292,8 +294,10 @@ static int hear_all(struct kho_proc_in *p, struct kho_err *err)
 				rc = kho_criu_answer(&w->criu, true, err);
 			else
 				rc = hear_restore(w, pass == 0, err);
-			if (!rc && pass == 2)
+			if (!rc && pass == 2) {
+				kho_proc_resumed(env, w->plan->name, begin, kho_clock_us());
 				rc = kho_proc_place_cgroups(w, err);
+			}
 			if (rc)
 				kho_wrap(err, "workload %s", w->plan->name);
 		}
@@ -328,7 +332,7 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 		rc = ask_restore(w, err);
 	}
 	if (!rc)
-		rc = hear_all(p, err);
+		rc = hear_all(env, begin, err);
 	if (!rc && p->n)
 		env->ops->phase(env, "criu restore", begin, kho_clock_us());
 	return rc;

@@ -137,6 +137,21 @@ printf 'pidfile = /run/web.pid\n' > "$root/etc/khoctl/workloads.d/web.conf"
 exits 2 "workload that does not run" "$khoctl" check --sysroot "$root" --to latest
 says "^no +workload.*web .*does not run" "workload that does not run: named"
 rm "$root/etc/khoctl/workloads.d/web.conf"
+# whose initramfs, what was predicted, what is started anew
+exits 2 "check" "$khoctl" check --sysroot "$root" --to 7.3.4 --all
+says '^predicted blackout: - \(not known: ' "check: nothing to predict from"
+printf 'initramfs = host\n' > "$root/etc/khoctl/khoctl.conf"
+exits 2 "no initrd" "$khoctl" check --sysroot "$root" --to 7.3.4
+says '^no +initramfs +host +no initrd of 7.3.4 in /boot; fix: ' "no initrd: said, with the fix"
+head -c 500 "$root/boot/vmlinuz-7.3.4" > "$root/boot/initrd.img-7.3.4"
+exits 2 "damaged initrd" "$khoctl" check --sysroot "$root" --to 7.3.4
+says '^no +initramfs .*/boot/initrd.img-7.3.4 +damaged: ' "damaged initrd: said"
+printf 'initramfs = auto\n' > "$root/etc/khoctl/khoctl.conf"
+exits 2 "damaged initrd, auto" "$khoctl" check --sysroot "$root" --to 7.3.4 --json
+rm "$root/boot/initrd.img-7.3.4"
+printf 'initramfs = mine\n' > "$root/etc/khoctl/khoctl.conf"
+exits 2 "unknown initramfs" "$khoctl" check --sysroot "$root" --to 7.3.4
+says 'initramfs = mine: want auto, khoctl or host' "unknown initramfs: said"
 printf 'memory = plenty\n' > "$root/etc/khoctl/khoctl.conf"
 exits 2 "bad configuration" "$khoctl" check --sysroot "$root" --to latest
 says "khoctl.conf:1: memory = plenty" "bad configuration: file and line"

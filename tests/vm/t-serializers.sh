@@ -48,7 +48,12 @@ for kernel in linux-image-cloud-amd64/trixie linux-image-cloud-amd64/trixie-back
 	vm sh -c 'n=$(grep -l 52:54:00:99:00:01 /sys/class/net/*/address | cut -d/ -f5); echo 0 > /proc/sys/net/ipv6/conf/$n/accept_ra; ip link set $n mtu 1400 up
 		ip addr add 10.0.2.15/24 dev $n; ip addr add fd99::5/64 dev $n nodad; ip route add 10.7.0.0/16 via 10.0.2.3 metric 7
 		ip -6 route add fd07::/64 via fd99::2; ip rule add from 10.0.2.15 table 77; ip route add 10.8.0.0/16 via 10.0.2.2 table 77
-		ip route add blackhole 10.66.0.0/16'
+		ip route add blackhole 10.66.0.0/16
+		modprobe 8021q; modprobe bridge; modprobe dummy numdummies=0
+		ip link add link $n name v5 type vlan id 5; ip addr add 10.5.0.1/24 dev v5; ip link set v5 up; ip route add 10.6.0.0/16 dev v5
+		ip link add d0 type dummy; ip link add b0 type bridge vlan_filtering 1; ip link set d0 master b0 up; ip link set b0 up; ip addr add fd98::1/64 dev b0 nodad
+		bridge vlan add dev d0 vid 9
+		nft "add table inet f; add chain inet f i { type filter hook input priority 0; }; add rule inet f i ct state established,related counter accept; add rule inet f i tcp dport { 1, 5-9 } drop"'
 	check "$v-net" /run/serializer-check net 10.0.2.2
 	lab down
 	e2fsck -fn "$out/disk0.img" > "$out/$v-fsck.txt" 2>&1 || die "$v: $(tail -n 3 "$out/$v-fsck.txt")"
