@@ -205,8 +205,10 @@ static int probe_one(struct kho_env *env, const Kho__Netdev *cfg, const char *na
 		return 0;
 	if (kho_pci_of_sysfs(env->sysroot, path, pci) != 0)
 		return probe_virtual(cfg, name, flags & IFF_UP, live, r);
-	if (flags & IFF_UP)
+	if (flags & IFF_UP) {
+		r->facts[KHO_FACT_FUNCTIONS]++;
 		return probe_pci(env->sysroot, cfg, name, pci, live, r);
+	}
 	return kho_report_add(r, KHO_V_LOSS, "device", name, NULL, "is down: its configuration is not carried");
 }
 

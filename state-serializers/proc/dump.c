@@ -17,6 +17,7 @@
 #include "lib/io.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/img.h"
+#include "state-serializers/proc/phase.h"
 #include "state-serializers/proc/tree.h"
 
 #define PRECOPY_US 120000000ull
@@ -314,6 +315,7 @@ static void on_message(struct kho_proc_out_wl *w, const CriuRpc__Resp *resp)
 	}
 	if (!strcmp(script, "query-ext-files")) {
 		w->seized = true;
+		w->seized_us = kho_clock_us();
 		return; /* answered by kho_proc_drain() */
 	} else if (!strcmp(script, "post-dump")) {
 		w->dumped = true;
@@ -445,6 +447,8 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	pthread_mutex_lock(&o->lock);
 	rc = wait_all(is_seized, (SEIZE_S + 1) * 1000000ull, "freeze", err);
 	pthread_mutex_unlock(&o->lock);
+	for (size_t i = 0; !rc && i < o->n; i++)
+		kho_proc_stopped(env, o->w[i].name, o->w[i].released_us, o->w[i].seized_us);
 	if (!rc)
 		env->ops->phase(env, "criu seize", begin, kho_clock_us());
 	return rc;
