@@ -4,7 +4,7 @@ _khoctl()
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} opts=
 
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W "check upgrade status list console rollback image report log version help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "check upgrade status list console rollback image report log unlock version help" -- "$cur")
 		return
 	fi
 	case $prev in
@@ -22,7 +22,7 @@ _khoctl()
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	check) opts=" --to --engine --memory --cmdline --sysroot --json --help" ;;
+	check) opts=" --to --engine --memory --cmdline --all --sysroot --json --help" ;;
 	upgrade) opts=" --to --engine --memory --cmdline --dry-run --yes --hold-before --exec --sysroot --json --help" ;;
 	status) opts=" --follow --after-boot --json --help" ;;
 	list) opts=" --sysroot --json --help" ;;
@@ -31,6 +31,7 @@ _khoctl()
 	image) opts="show --json --help" ;;
 	report) opts=" --json --help" ;;
 	log) opts=" --sysroot --json --help" ;;
+	unlock) opts=" --json --help" ;;
 	version) opts=" --json --help" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")

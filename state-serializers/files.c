@@ -3,8 +3,8 @@
  * The files serializer, for files in RAM.  A root in RAM: the incoming kernel has a copy of it, packed at a
  * certain moment (run_dir/packed holds it); what has changed since is sent while everything runs, and in
  * the blackout what workloads may have written since the last look.  A root on a disk: what lies on tmpfs,
- * of /run only what workloads use and the directories that systemd has made for them (the rest is the init
- * system's, and made anew by it).
+ * of /run only what workloads use and the directories of their units (the rest is the init system's, and made
+ * anew by it).
  *
  * Not carried: deletions outside /var, /home, /root, /srv, /opt, /tmp, /run, /mnt (the incoming kernel's root has
  * files of its own), hard links between files (each becomes a file of its own), changes that others
@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <time.h>
 
@@ -24,14 +23,23 @@
 #include "lib/io.h"
 #include "state-serializers/common.h"
 #include "state-serializers/files.h"
-#include "state-serializers/units.h"
 
 static struct {
 	Kho__Files *list;	/* found and sent, not yet told */
 	int64_t since_ns;	/* everything up to here has been looked at */
 	unsigned next_image;
-	char *dirs; /* RuntimeDirectory= of carried units, one per line: carried whole */
+	char **dirs;		/* carried whole, beside those of everybody */
+	size_t ndirs;
 } out;
+
+static void dirs_clear(void)
+{
+	for (size_t i = 0; i < out.ndirs; i++)
+		free(out.dirs[i]);
+	free(out.dirs);
+	out.dirs = NULL;
+	out.ndirs = 0;
+}
 
 static void list_clear(void)
 {
@@ -79,31 +87,25 @@ static int scan_whole(struct kho_ramroot *f, int64_t since_ns, struct kho_err *e
 	for (const char *const *p = kho_ram_whole; !ret && *p; p++)
 		if (!statfs(*p, &fs) && fs.f_type == TMPFS_MAGIC)
 			ret = kho_ramroot_scan(f, *p, since_ns, false, err);
+	for (size_t i = 0; !ret && i < out.ndirs; i++)
+		ret = kho_ramroot_scan(f, out.dirs[i], since_ns, false, err);
 	return ret;
 }
 
-static int64_t changed_ns(const struct stat *st)
+/* The directories of carried units, themselves; what is in them is scanned like the others. */
+static int begin_dirs(struct kho_ramroot *f, struct kho_err *err)
 {
-	return st->st_ctim.tv_sec * 1000000000ll + st->st_ctim.tv_nsec;
-}
-
-/* What is in them, whether or not somebody has it open. */
-static int scan_dirs(struct kho_ramroot *f, int64_t since_ns, struct kho_err *err)
-{
-	char dir[PATH_MAX];
 	struct stat st;
-	int ret = 0;
+	int ret;
 
-	for (const char *p = out.dirs; !ret && p && *p; p = strchr(p, '\n') + 1) {
-		snprintf(dir, sizeof(dir), "%.*s", (int)strcspn(p, "\n"), p);
-		if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || !kho_is_in_ram(dir))
+	dirs_clear();
+	ret = kho_ramroot_runtime_dirs("", f->env->workloads, &out.dirs, &out.ndirs, err);
+	for (size_t i = 0; !ret && i < out.ndirs; i++) {
+		if (lstat(out.dirs[i], &st) < 0 || !S_ISDIR(st.st_mode))
 			continue;
-		if (!since_ns)
-			ret = kho_ramroot_add_parents(f, dir, err);
-		if (!ret && changed_ns(&st) > since_ns)
-			ret = kho_ramroot_add(f, dir, &st, true, err);
+		ret = kho_ramroot_add_parents(f, out.dirs[i], err);
 		if (!ret)
-			ret = kho_ramroot_scan(f, dir, since_ns, false, err);
+			ret = kho_ramroot_add(f, out.dirs[i], &st, false, err);
 	}
 	return ret;
 }
@@ -137,19 +139,18 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 			ret = packed_at(env, &out.since_ns, err);
 		if (!ret)
 			ret = list_new(err);
-		free(out.dirs);
-		out.dirs = env->root_in_ram || !kho_units_systemd("") ? NULL : kho_units_runtime_dirs(env->workloads);
 	}
 	if (ret < 0)
 		return ret;
 	struct kho_ramroot f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
 	int64_t now = now_ns();
 
-	ret = scan(&f, out.since_ns, err);
+	if (!round && !env->root_in_ram)
+		ret = begin_dirs(&f, err);
+	if (!ret)
+		ret = scan(&f, out.since_ns, err);
 	if (!ret && !round)
 		ret = kho_ramroot_of_workloads(&f, 0, false, err);
-	if (!ret && !env->root_in_ram)
-		ret = scan_dirs(&f, round ? out.since_ns : 0, err);
 	out.next_image = f.next_image;
 	out.since_ns = now;
 	kho_phase(env, "file scan", begin);
@@ -166,6 +167,7 @@ static int unpreserve(struct kho_env *env, struct kho_err *err)
 	(void)env;
 	(void)err;
 	list_clear();
+	dirs_clear();
 	return 0;
 }
 
@@ -180,8 +182,6 @@ static int freeze(struct kho_env *env, struct kho_err *err)
 
 	if (!ret && !env->root_in_ram)
 		ret = scan_whole(&f, out.since_ns, err);
-	if (!ret && !env->root_in_ram)
-		ret = scan_dirs(&f, out.since_ns, err);
 	out.next_image = f.next_image;
 	kho_phase(env, "written files", begin);
 	return ret;

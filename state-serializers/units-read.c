@@ -20,11 +20,12 @@
 
 #define OUTPUT_MAX (4u << 20)
 #define PROPERTIES                                                                                                                 \
-	"Id,LoadState,ActiveState,SubState,Type,MainPID,NotifyAccess,TriggeredBy,FragmentPath,PrivateTmp,InvocationID,"             \
+	"Id,LoadState,ActiveState,SubState,Type,MainPID,NotifyAccess,TriggeredBy,FragmentPath,InvocationID,"                        \
 	"ActiveEnterTimestamp,NFileDescriptorStore,WatchdogUSec,Result,NRestarts,ControlGroup,StatusText,UID,GID,User,"             \
 	"DynamicUser,BindsTo,ActiveExitTimestamp,InactiveExitTimestamp,InactiveEnterTimestamp,StateChangeTimestamp,"                \
 	"ConditionTimestamp,ConditionResult,AssertTimestamp,AssertResult,ExecMainStartTimestamp,Listen,Accept,NAccepted,"          \
-	"NRefused,TimersMonotonic,TimersCalendar,LastTriggerUSec,ExecMainPID,ExecMainExitTimestamp,ExecMainCode,ExecMainStatus"
+	"NRefused,TimersMonotonic,TimersCalendar,LastTriggerUSec,ExecMainPID,ExecMainExitTimestamp,ExecMainCode,ExecMainStatus,"            \
+	"RuntimeDirectory"
 
 static void unitsp(Kho__Units **u)
 {
@@ -193,28 +194,6 @@ static char *version(const char *sysroot)
 	return v ? v : strdup("");
 }
 
-char *kho_units_runtime_dirs(const struct kho_workload_list *l)
-{
-	char *all = strdup(""), *more, name[KHO_UNIT_MAX];
-
-	for (size_t i = 0; all && l && i < l->n; i++) {
-		const char *args[] = { "systemctl", "show", "--no-pager", "-p", "RuntimeDirectory", "--value", "--", name, NULL };
-		_cleanup_free_ char *dirs = kho_unit_of(&l->w[i], name) ? kho_units_ask(args) : NULL;
-		char *save = NULL;
-
-		for (char *d = dirs ? strtok_r(dirs, " \n", &save) : NULL; all && d; d = strtok_r(NULL, " \n", &save)) {
-			d[strcspn(d, ":")] = '\0'; /* a link to it */
-			if (!*d || strstr(d, ".."))
-				continue;
-			if (asprintf(&more, "%s/run/%s\n", all, d) < 0)
-				more = NULL;
-			free(all);
-			all = more;
-		}
-	}
-	return all;
-}
-
 bool kho_units_version_is_told(const char *sysroot)
 {
 	_cleanup_free_ char *v = version(sysroot);
@@ -269,10 +248,48 @@ static int story(const char *run_dir, Kho__Unit *u)
 	return 0;
 }
 
-static Kho__Unit *read_unit(const char *run_dir, const char *name, const char *shown, const struct kho_workload *w, const char *release)
+static bool has_dir(const Kho__Unit *u, const char *name)
 {
-	_cleanup_free_ char *since = kho_units_value(shown, "ActiveEnterTimestamp"), *tmp = kho_units_value(shown, "PrivateTmp"),
-			    *by = kho_units_value(shown, "TriggeredBy");
+	for (size_t i = 0; i < u->n_private_dir; i++)
+		if (!strcmp(u->private_dir[i], name))
+			return true;
+	return false;
+}
+
+/*
+ * What is mounted on its /tmp and /var/tmp: directories that systemd named after the boot in which the
+ * unit was started, which may lie several kernels back.
+ */
+static int private_dirs(const char *sysroot, Kho__Unit *u)
+{
+	_cleanup_free_ char *path = NULL, *text = NULL;
+	char *save = NULL;
+
+	if (asprintf(&path, "%s/proc/%d/mountinfo", sysroot ? sysroot : "", u->main_pid) < 0)
+		return -ENOMEM;
+	if (kho_read_file(path, OUTPUT_MAX, &text, NULL, NULL))
+		return 0;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char root[PATH_MAX], *at, *name;
+
+		if (sscanf(line, "%*s %*s %*s %4095s", root) != 1 || !(at = strstr(root, "/" KHO_UNITS_PRIVATE)))
+			continue;
+		at[1 + strcspn(at + 1, "/")] = '\0';
+		if (has_dir(u, at + 1))
+			continue;
+		name = strdup(at + 1);
+		if (!name || kho_pb_append(&u->private_dir, &u->n_private_dir, name)) {
+			free(name);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static Kho__Unit *read_unit(const char *sysroot, const char *run_dir, const char *name, const char *shown, const struct kho_workload *w,
+			    const char *release)
+{
+	_cleanup_free_ char *since = kho_units_value(shown, "ActiveEnterTimestamp"), *by = kho_units_value(shown, "TriggeredBy");
 	Kho__Unit *u = malloc(sizeof(*u));
 
 	if (!u)
@@ -280,11 +297,10 @@ static Kho__Unit *read_unit(const char *run_dir, const char *name, const char *s
 	kho__unit__init(u);
 	u->main_pid = w->root;
 	u->active_since = kho_units_moment(since) / 1000000;
-	u->private_tmp = tmp && strcmp(tmp, "no") && *tmp;
 	if (kho_pb_set(&u->name, name) || kho_pb_set(&u->first_kernel, release) || set_value(&u->type, shown, "Type") ||
 	    set_value(&u->invocation, shown, "InvocationID") || set_value(&u->notify_access, shown, "NotifyAccess") ||
 	    set_value(&u->fragment, shown, "FragmentPath") || split(by ? by : "", &u->triggered_by, &u->n_triggered_by) ||
-	    story(run_dir, u)) {
+	    private_dirs(sysroot, u) || story(run_dir, u)) {
 		kho__unit__free_unpacked(u, NULL);
 		return NULL;
 	}
@@ -302,7 +318,7 @@ static int read_all(struct kho_env *env, const char *sysroot, Kho__Units *u, con
 		if (!kho_unit_of(w, name))
 			continue;
 		shown = kho_units_show(sysroot, name);
-		one = shown ? read_unit(env->run_dir, name, shown, w, release) : NULL;
+		one = shown ? read_unit(sysroot, env->run_dir, name, shown, w, release) : NULL;
 		if (shown && (!one || kho_pb_append(&u->unit, &u->n_unit, one) || kho_units_state_read(sysroot, w, one, shown, u) ||
 			      (!*sysroot && kho_units_credentials_read(name, u))))
 			return -ENOMEM;
@@ -312,26 +328,17 @@ static int read_all(struct kho_env *env, const char *sysroot, Kho__Units *u, con
 
 int kho_units_read(struct kho_env *env, const char *sysroot, Kho__Units **out, struct kho_err *err)
 {
-	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/sys/kernel/random/boot_id"), *id = NULL, *v = NULL;
+	_cleanup_free_ char *v = NULL;
 	_cleanup_(unitsp) Kho__Units *u = malloc(sizeof(*u));
 	struct utsname un;
-	char *to;
 
-	if (!u || !path)
+	if (!u)
 		return kho_fail(err, -ENOMEM, "units: out of memory");
 	kho__units__init(u);
 	uname(&un);
-	if (kho_read_line(path, &id, NULL) < 0)
-		id = strdup("");
-	to = id;
-	for (const char *from = id; from && *from; from++)
-		if (*from != '-')
-			*to++ = *from;
-	if (to)
-		*to = '\0';
 	u->systemd = kho_units_systemd(sysroot);
 	v = u->systemd ? version(sysroot) : NULL;
-	if (kho_pb_set(&u->version, v ? v : "") || kho_pb_set(&u->boot_id, id ? id : "") || kho_pb_set(&u->release, un.release) ||
+	if (kho_pb_set(&u->version, v ? v : "") || kho_pb_set(&u->release, un.release) ||
 	    (u->systemd && (read_all(env, sysroot, u, un.release) || kho_units_timers_read(sysroot, u))))
 		return kho_fail(err, -ENOMEM, "units: out of memory");
 	*out = steal_ptr(u);

@@ -24,6 +24,9 @@
 #define KHO_UNITS_ADOPT "adopt"
 #define KHO_UNITS_STORY "units.json"
 
+/* How systemd calls directories that are a unit's own /tmp and /var/tmp: this, the boot's id, the unit. */
+#define KHO_UNITS_PRIVATE "systemd-private-"
+
 /* Is systemd PID 1 (on the recorded machine)? */
 bool kho_units_systemd(const char *sysroot);
 
@@ -51,9 +54,6 @@ bool kho_units_span(const char *text, uint64_t *out_us);
 
 /* Running services, one name per line, malloc'd; NULL: not known. */
 char *kho_units_running(const char *sysroot);
-
-/* RuntimeDirectory= of all units that are workloads: paths, one per line, malloc'd; NULL: out of memory. Live system only. */
-char *kho_units_runtime_dirs(const struct kho_workload_list *l);
 
 /* Facts of all units that are workloads. Units that systemd does not know are left out. */
 int kho_units_read(struct kho_env *env, const char *sysroot, Kho__Units **out, struct kho_err *err) __must_check;

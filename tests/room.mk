@@ -19,6 +19,9 @@ test-undo: all modules vm-cache
 
 test-host: all modules vm-cache
 	HOST=all tests/vm/t-host.sh
+	tests/vm/t-initramfs.sh
+	HOST=all tests/vm/t-platform.sh
+	tests/vm/t-dhcp.sh
 	UNITS=all tests/vm/t-units.sh
 
 bench: all modules vm-cache

@@ -224,7 +224,7 @@ static int move_to(const struct build *b, const KhoProc__Mount *m, int tree, str
 static int add_mount(const struct build *b, size_t i, struct kho_err *err)
 {
 	const KhoProc__Mount *m = b->ns->mounts[i];
-	_cleanup_close_ int tree = -1;
+	_cleanup_close_ int tree = -1, map = -1;
 	struct mount_attr attr;
 	int kind = find_kind(m->type), rc;
 
@@ -235,6 +235,13 @@ static int add_mount(const struct build *b, size_t i, struct kho_err *err)
 		return kind >= 0 && kinds[kind].optional ? 0 : tree;
 	kho_ns_attr(m->options, &attr);
 	attr.propagation = m->shared ? MS_SHARED : 0;
+	if (m->idmapped) {
+		map = kho_ns_idmap(m, err);
+		if (map < 0)
+			return map;
+		attr.attr_set |= MOUNT_ATTR_IDMAP;
+		attr.userns_fd = (uint64_t)map;
+	}
 	if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)))
 		return kho_fail_errno(err, "mount %s: options %s", m->target, m->options);
 	rc = move_to(b, m, tree, err);

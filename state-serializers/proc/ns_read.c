@@ -154,6 +154,23 @@ static int take_own(struct reader *r, struct libmnt_fs *fs, KhoProc__Mount *m, s
 	return is_in_ram(m) ? kho_ns_read_nodes(r->root, m, err) : 0;
 }
 
+/* The map is not to be read; what it makes of the owner of the directory is all of it that systemd uses. */
+static int take_idmap(struct reader *r, KhoProc__Mount *m, struct kho_err *err)
+{
+	struct stat st;
+
+	if (!strstr(m->options, "idmapped"))
+		return 0;
+	if (!m->node || fstatat(r->root, m->target[1] ? m->target + 1 : ".", &st, AT_SYMLINK_NOFOLLOW) ||
+	    (st.st_uid == m->node->uid && st.st_gid == m->node->gid))
+		return kho_fail(err, -ENOTSUP, "its mount namespace has a mount (at %s) with a map of owners that is not understood",
+				m->target);
+	m->idmapped = true;
+	m->idmap_uid = st.st_uid;
+	m->idmap_gid = st.st_gid;
+	return 0;
+}
+
 static int take_mount(struct reader *r, struct libmnt_fs *fs, struct kho_err *err)
 {
 	const char *optional = mnt_fs_get_optional_fields(fs), *super = mnt_fs_get_fs_options(fs);
@@ -172,10 +189,13 @@ static int take_mount(struct reader *r, struct libmnt_fs *fs, struct kho_err *er
 		    kho_pb_set(&m->super, super ? super : "")))
 		rc = -ENOMEM;
 	m->shared = optional && strstr(optional, "shared:");
-	if (!rc && find_from(r, fs, from))
+	if (!rc && find_from(r, fs, from)) {
 		rc = take_from(m, from);
-	else if (!rc)
-		return take_own(r, fs, m, err);
+		if (!rc)
+			return take_idmap(r, m, err);
+	} else if (!rc) {
+		return strstr(m->options, "idmapped") ? take_idmap(r, m, err) : take_own(r, fs, m, err);
+	}
 	return rc ? kho_fail(err, rc, "its mount namespace: out of memory") : 0;
 }
 

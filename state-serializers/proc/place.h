@@ -60,6 +60,9 @@ int kho_ns_build(const KhoProc__Namespace *ns, const char *new_root, const char 
 /* A new file system of that type, with m's nodes below m's root, not mounted anywhere yet: its descriptor. */
 int kho_ns_make_fs(const KhoProc__Mount *m, struct kho_err *err) __must_check;
 
+/* The map of owners of an idmapped mount: a descriptor of a user namespace. */
+int kho_ns_idmap(const KhoProc__Mount *m, struct kho_err *err) __must_check;
+
 /* m's nodes below m's root, in a file system that is there already. */
 int kho_ns_make_nodes(int fs, const KhoProc__Mount *m, struct kho_err *err) __must_check;
 

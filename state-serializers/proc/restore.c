@@ -14,11 +14,13 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 #include "state-serializers/proc/in.h"
+#include "state-serializers/proc/phase.h"
 #include "state-serializers/proc/place.h"
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 
 #define RESTORE_US 60000000ull
+#define GATE	   "post-restore" /* the notice before the sockets leave repair mode */
 #define PID_GAP	   1000 /* numbers that the incoming kernel's own processes leave free above ours */
 
 struct kho_proc_in kho_proc_in;
@@ -238,6 +240,7 @@ static int ask_restore(struct kho_proc_in_wl *w, struct kho_err *err)
 	o.tcp_established = o.file_locks = 1;
 	o.log_level = 1;
 	o.log_file = (char *)"restore.log";
+	o.has_notify_scripts = o.notify_scripts = 1;
 	o.manage_cgroups_mode = CRIU_RPC__CGROUP_MODE__CG_IGNORE;
 	o.has_network_lock = 1;
 	o.network_lock = CRIU_RPC__NETWORK_LOCK__LOCK_SKIP;
@@ -247,26 +250,30 @@ static int ask_restore(struct kho_proc_in_wl *w, struct kho_err *err)
 	return kho_criu_send(&w->criu, &req, err);
 }
 
-static int hear_restore(struct kho_proc_in_wl *w, struct kho_err *err)
+/* Until all of it is made and CRIU asks whether the sockets may speak (at_gate), or until its end. */
+static int hear_restore(struct kho_proc_in_wl *w, bool at_gate, struct kho_err *err)
 {
-	CriuRpc__Resp *resp = NULL;
 	char log[PATH_MAX];
-	int rc = kho_criu_recv(&w->criu, RESTORE_US, &resp, err);
 
 	snprintf(log, sizeof(log), "%s/work/restore.log", w->dir);
-	if (!rc && (resp->type != CRIU_RPC__TYPE__RESTORE || !resp->success))
-		rc = kho_criu_refused(err, resp, "restore", log);
-	if (resp)
-		criu_rpc__resp__free_unpacked(resp, NULL);
-	return rc;
-}
+	for (;;) {
+		CriuRpc__Resp *resp = NULL;
+		int rc = kho_criu_recv(&w->criu, RESTORE_US, &resp, err);
+		bool notice, there;
 
-static struct kho_proc_in_wl *prepared(const char *name)
-{
-	for (size_t i = 0; i < kho_proc_in.n; i++)
-		if (!strcmp(kho_proc_in.w[i].plan->name, name))
-			return &kho_proc_in.w[i];
-	return NULL;
+		if (rc)
+			return rc;
+		notice = resp->type == CRIU_RPC__TYPE__NOTIFY;
+		there = notice ? at_gate && resp->notify && resp->notify->script &&
+					 !strcmp(resp->notify->script, GATE)
+			       : !at_gate && resp->type == CRIU_RPC__TYPE__RESTORE && resp->success;
+		if (!there)
+			rc = notice ? kho_criu_answer(&w->criu, true, err)
+				    : kho_criu_refused(err, resp, "restore", log);
+		criu_rpc__resp__free_unpacked(resp, NULL);
+		if (rc || there)
+			return rc;
+	}
 }
 
 /* A limit that this kernel does not take is told, and no reason to go back. */
@@ -276,6 +283,46 @@ static void limit(struct kho_env *env, const struct kho_proc_in_wl *w)
 
 	if (kho_cgroup_limit(w->plan, &err))
 		env->ops->note(env, "workload %s: %s", w->plan->name, err.msg);
+}
+
+/*
+ * Sockets of two workloads may be connected with each other: the first that speaks must find the other
+ * one there, or the kernel answers it with a reset. So no one's leave repair mode before all are made.
+ */
+static int hear_all(struct kho_env *env, uint64_t begin, struct kho_err *err)
+{
+	struct kho_proc_in *p = &kho_proc_in;
+	int rc = 0;
+
+	for (size_t pass = 0; pass < 3; pass++) {
+		for (size_t i = 0; !rc && i < p->n; i++) {
+			struct kho_proc_in_wl *w = &p->w[i];
+
+			if (!w->state)
+				continue;
+			if (pass == 1)
+				limit(env, w); /* CRIU has done its work there, and they do not run yet */
+			if (pass == 1)
+				rc = kho_criu_answer(&w->criu, true, err);
+			else
+				rc = hear_restore(w, pass == 0, err);
+			if (!rc && pass == 2) {
+				kho_proc_resumed(env, w->plan->name, begin, kho_clock_us());
+				rc = kho_proc_place_cgroups(w, err);
+			}
+			if (rc)
+				kho_wrap(err, "workload %s", w->plan->name);
+		}
+	}
+	return rc;
+}
+
+static struct kho_proc_in_wl *prepared(const char *name)
+{
+	for (size_t i = 0; i < kho_proc_in.n; i++)
+		if (!strcmp(kho_proc_in.w[i].plan->name, name))
+			return &kho_proc_in.w[i];
+	return NULL;
 }
 
 int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)
@@ -296,15 +343,8 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 		w->state = p->state->workloads[i];
 		rc = ask_restore(w, err);
 	}
-	for (size_t i = 0; !rc && i < p->n; i++) {
-		rc = p->w[i].state ? hear_restore(&p->w[i], err) : 0;
-		if (!rc && p->w[i].state)
-			rc = kho_proc_place_cgroups(&p->w[i], err);
-		if (!rc && p->w[i].state)
-			limit(env, &p->w[i]);
-		if (rc)
-			kho_wrap(err, "workload %s", p->w[i].plan->name);
-	}
+	if (!rc)
+		rc = hear_all(env, begin, err);
 	if (!rc && p->n)
 		env->ops->phase(env, "criu restore", begin, kho_clock_us());
 	return rc;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "handover/uapi/khoctl_region.h"
+#include "lib/clock.h"
 #include "orchestrator/plan.h"
 
 #define NSER 3
@@ -29,7 +30,9 @@ struct fake {
 	const char *die_in; /* the peer dies in this operation */
 	bool stuck_freeze;
 	unsigned rounds;
+	bool first_is_signed; /* the record that the peer was given with the first commit */
 	bool probe_no, engine_no;
+	bool judge; /* the first one says something of the first workload, and counts */
 	/* the order in which things began */
 	pthread_mutex_t lock;
 	char log[4096];
@@ -39,6 +42,31 @@ struct fake {
 };
 
 static struct fake fake;
+
+static inline void fake_judge(struct kho_env *e, struct kho_report *r)
+{
+	r->workload = e->workloads->w[0].name;
+	for (int i = 0; i < 2; i++)
+		(void)!kho_report_add(r, KHO_V_LOSS, "unit", "one", NULL, "moves; its socket does not");
+	(void)!kho_report_add(r, KHO_V_OK, "process", "one", NULL, "moves");
+	r->workload = NULL;
+	(void)!kho_report_restarted(r, "cron.service");
+	r->facts[KHO_FACT_SELFTEST_US] = 100000;
+	r->facts[KHO_FACT_MOUNTS] = 2;
+}
+
+/* A workload's own phase, 1 ms long. */
+static inline void fake_workload(struct kho_env *e, const char *what)
+{
+	uint64_t begin = kho_clock_us();
+	char name[64];
+
+	if (!e->workloads || !e->workloads->n)
+		return;
+	usleep(1000);
+	snprintf(name, sizeof(name), "%s %s", what, e->workloads->w[0].name);
+	e->ops->phase(e, name, begin, kho_clock_us());
+}
 
 static int act(const char *op, const char *name, struct kho_err *err)
 {
@@ -62,8 +90,9 @@ static int act(const char *op, const char *name, struct kho_err *err)
 #define SERIALIZER(N, id, ord, fl, needs_)                                                         \
 	static int id##_probe(struct kho_env *e, struct kho_report *r, struct kho_err *err)        \
 	{                                                                                          \
-		(void)e;                                                                           \
 		(void)err;                                                                         \
+		if (N == 0 && fake.judge)                                                          \
+			fake_judge(e, r);                                                          \
 		return kho_report_add(r, fake.probe_no ? KHO_V_NO : KHO_V_OK, "process", #id,      \
 				      "close it",                                                  \
 				      fake.probe_no ? "io_uring cannot be carried" : "moves");     \
@@ -88,6 +117,8 @@ static int act(const char *op, const char *name, struct kho_err *err)
 	{                                                                                          \
 		(void)e;                                                                           \
 		fake.frozen[N] = 1;                                                                \
+		if (N == 0)                                                                        \
+			fake_workload(e, "stop");                                                  \
 		if (N == 1 && fake.stuck_freeze)                                                   \
 			sleep(3600);                                                               \
 		usleep(2000);                                                                      \
@@ -169,6 +200,7 @@ static int act(const char *op, const char *name, struct kho_err *err)
 							id##_verify,                               \
 							id##_discard,                              \
 							id##_finish,                               \
+							NULL,                                      \
 							NULL };
 
 static const char *const beta_needs[] = { "omega", NULL };
@@ -253,6 +285,8 @@ static int e_commit(struct kho_engine *e, const struct kho_blob *record, struct 
 	fake.commits++;
 	fake.record_len = record->len;
 	memcpy(fake.record, record->data, record->len);
+	if (fake.commits == 1)
+		fake.first_is_signed = memmem(record->data, record->len, "\"signed\"", 8);
 	return act("engine", "commit", err);
 }
 
@@ -262,6 +296,14 @@ static bool e_peer_alive(struct kho_engine *e, struct kho_err *why)
 	if (fake.peer_dead)
 		kho_fail(why, -EPIPE, "no heartbeat for 3.1 s");
 	return !fake.peer_dead;
+}
+
+static int retrieve(struct kho_engine *e, const struct kho_serializer *s, const struct kho_blob *in,
+		    struct kho_err *err)
+{
+	if (!fake_serializers[1] || s == fake_serializers[0])
+		fake_workload(&e->env, "resume");
+	return s->retrieve(&e->env, in, err);
 }
 
 static int e_peer_op(struct kho_engine *e, const char *name, const char *op,
@@ -281,7 +323,7 @@ static int e_peer_op(struct kho_engine *e, const char *name, const char *op,
 	if (!strcmp(op, "unprepare"))
 		return s->unprepare(&e->env, err);
 	if (!strcmp(op, "retrieve"))
-		return s->retrieve(&e->env, in, err);
+		return retrieve(e, s, in, err);
 	if (!strcmp(op, "discard"))
 		return s->discard(&e->env, err);
 	if (!strcmp(op, "verify"))
