@@ -105,8 +105,7 @@ static int create(struct kho_nl *nl, const Kho__NetLink *l, int index, int lower
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, l->name);
 	if (lower)
 		mnl_attr_put_u32(nlh, IFLA_LINK, lower);
-	if (l->mac.len)
-		mnl_attr_put(nlh, IFLA_ADDRESS, l->mac.len, l->mac.data);
+	/* the address is set later where it is another than the kernel's choice: a VLAN goes on following its NIC */
 	put_info(nlh, l->kind, false, &l->info, mask, NULL);
 	return kho_nl_do(nl, nlh, err, "make the %s %s", l->kind, l->name);
 }

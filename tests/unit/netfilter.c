@@ -380,6 +380,41 @@ static void bridge_comes_back(void **state)
 	assert_memory_equal(is.link[1]->mac.data, was.link[1]->mac.data, 6);
 }
 
+/* --- indexes --- */
+
+static void indexes_come_back(void **state)
+{
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+	Kho__Netdev c = KHO__NETDEV__INIT;
+	struct kho_err e = KHO_ERR_INIT;
+	int index[4] = { 1 };
+
+	(void)state;
+	if (unshare(CLONE_NEWNET) < 0)
+		skip();
+	must(kho_nl_open(&nl, &e), &e);
+	add(&c, "lo", "")->index = 1;
+	add(&c, "eth0", "")->index = 8;
+	add(&c, "eth1", "")->index = 5;
+	add(&c, "br0", "bridge")->index = 6;
+	for (int i = 1; i < 3; i++)
+		assert_int_equal(kho_pb_set(&c.link[i]->pci, i == 1 ? "0000:00:04.0" : "0000:00:05.0"), 0);
+	kho_netdev_sort(&c);
+	assert_string_equal(c.link[1]->name, "eth1");
+	assert_string_equal(c.link[2]->name, "eth0");
+	assert_string_equal(c.link[3]->name, "br0");
+	/* those that hold packets come first, and take none of the indexes */
+	must(kho_link_placeholder(&nl, "kho-in0", 1000, &e), &e);
+	kho_netdev_reserve_indexes(&nl, &c);
+	/* a driver does not say which index it wants */
+	assert_int_equal(new_link(&nl, "eth1", "ifb"), 5);
+	assert_int_equal(new_link(&nl, "eth0", "ifb"), 8);
+	assert_int_equal(kho_netdev_make(&nl, &c, 3, index, &e), 6);
+	kho_netdev_release_indexes(&nl, &c);
+	assert_int_equal(if_nametoindex(KHO_INDEX_HOLDER "7"), 0);
+	assert_int_equal(if_nametoindex("br0"), 6);
+}
+
 /* --- files in /run --- */
 
 static void put(const char *root, const char *path, const char *text)
@@ -481,6 +516,7 @@ int main(void)
 		cmocka_unit_test(ruleset_comes_back),	  cmocka_unit_test(without_devices),   cmocka_unit_test(all_or_nothing),
 		cmocka_unit_test(protocols_of_extensions), cmocka_unit_test(connections_come_back), cmocka_unit_test(bridge_comes_back),
 		cmocka_unit_test(wanted_modules),	  cmocka_unit_test(files_of_services),
+		cmocka_unit_test(indexes_come_back),
 	};
 
 	return cmocka_run_group_tests_name("netfilter", tests, NULL, NULL);

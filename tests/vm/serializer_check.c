@@ -5,7 +5,7 @@
  *
  *   serializer-check hold               packets through veth, held and released: none lost
  *   serializer-check net PEER           the NIC is unbound and bound: as it was, silent until finish
- *   serializer-check block DEVICE DIR   ext4 on DEVICE (mounted at DIR): frozen, snapshot, merge
+ *   serializer-check block DIR NAME TYPE   what is mounted at DIR: frozen, snapshot, merge; then it lies on the mapping NAME of TYPE
  *   serializer-check record DIR         rule set and tracked connections into DIR, for tests/sysroots/netfilter
  *
  * Prints one line for each fact, exit 0 when all hold.
@@ -123,10 +123,10 @@ int main(int argc, char **argv)
 		check_net(argv[2]);
 	else if (!strcmp(what, "record") && argc == 3)
 		record_filter(argv[2]);
-	else if (!strcmp(what, "block") && argc == 4)
-		check_block(argv[2], argv[3]);
+	else if (!strcmp(what, "block") && argc == 5)
+		check_block(argv[2], argv[3], argv[4]);
 	else
-		return fprintf(stderr, "serializer-check hold | net PEER | block DEVICE DIR | record DIR\n"), 2;
+		return fprintf(stderr, "serializer-check hold | net PEER | block DIR NAME TYPE | record DIR\n"), 2;
 	printf("%s %s\n", what, bad ? "FAILED" : "ok");
 	return !!bad;
 }

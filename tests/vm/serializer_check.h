@@ -27,6 +27,6 @@ void sleep_ms(unsigned ms);
 void check_hold(void);
 void check_net(const char *peer);
 void record_filter(const char *dir);
-void check_block(const char *dev, const char *dir);
+void check_block(const char *dir, const char *name, const char *type);
 
 #endif

@@ -99,7 +99,7 @@ root_clean
 ok "the new kernel goes on, has its console, and its reboot resets the machine"
 
 say "an upgrade by the installation of a kernel package; grub's default is the newest kernel"
-deb=$(find "$cache/apt/debs" -name "linux-image-${new}_*.deb" | head -n 1)
+deb=$(find "${XDG_CACHE_HOME:-$HOME/.cache}/khoctl/apt/debs" -name "linux-image-${new}_*.deb" | head -n 1)
 [ -n "$deb" ] || die "no package of $new in the cache"
 lab put "$deb" /root/kernel.deb
 vm sh -ec 'rm -f /etc/default/grub.d/lab.cfg /var/lib/khoctl/boot-default.before; grub-editenv - unset saved_entry; update-grub 2> /dev/null
