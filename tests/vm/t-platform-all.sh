@@ -114,7 +114,9 @@ done
 wait_alone "$new"
 [ "$(running_state)" = running ] || die "the system does not run well after the upgrade"
 in_vm "journalctl --no-pager -o cat -u 'khoctl-upgrade@*'" > "$out/on-install.txt"
-has on-install.txt 'upgraded|retire'
+has on-install.txt 'ok +precopy' # (from the freeze on the outgoing kernel's journal is away)
+vm khoctl status > "$out/status.txt"
+has status.txt 'upgraded'
 vm dpkg --audit || die "dpkg is not well"
 in_vm 'grub-editenv - list' > "$out/grubenv"
 ! grep -q saved_entry "$out/grubenv" || die "grub's default was changed although it starts $new anyway"
