@@ -200,6 +200,7 @@ static int act(const char *op, const char *name, struct kho_err *err)
 							id##_verify,                               \
 							id##_discard,                              \
 							id##_finish,                               \
+							NULL,                                      \
 							NULL };
 
 static const char *const beta_needs[] = { "omega", NULL };
