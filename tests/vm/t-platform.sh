@@ -32,6 +32,7 @@ grub_starts() {
 	[ "$(awk -v id="'$title'" 'index($0, id) && /menuentry / { on = 1 } on && $1 == "linux" { print $2; exit }' "$out/grub.cfg")" = "/boot/vmlinuz-$1" ] ||
 		die "the entry $id does not start $1"
 	[ "${id#*>}" = "$id" ] || grep -qF "'${id%%>*}'" "$out/grub.cfg" || die "grub.cfg has no submenu ${id%%>*}"
+	! grep -q /dev/mapper/khoctl "$out/grub.cfg" || die "grub.cfg names a device that is not there after a restart"
 	echo "ok    grub starts $1: $id"
 }
 
