@@ -186,15 +186,17 @@ static int do_job(struct kho_runner *r, struct job *j, uint64_t deadline_us, str
 	uint64_t cap = u->opt->deadline_cap_us;
 	uint64_t deadline = kho_clock_us() + (cap && cap < deadline_us ? cap : deadline_us);
 	struct kho_err fresh = KHO_ERR_INIT;
+	char where[96];
 
 	atomic_store(&u->deadline_us, deadline);
 	kho_worker_start(r->worker, run_job, j);
 	if (supervise(r, deadline))
 		return kho_worker_result(r->worker, err);
 	r->stuck = true;
+	kho_worker_where(r->worker, where, sizeof(where));
 	if (kho_worker_new(&r->worker, &fresh) < 0)
 		return kho_fail(err, fresh.code, "%s", fresh.msg);
-	return kho_fail(err, -ETIMEDOUT, "does not come back");
+	return kho_fail(err, -ETIMEDOUT, "does not come back%s%s%s", *where ? " (its thread: " : "", where, *where ? ")" : "");
 }
 
 static int run_watched(struct kho_runner *r, const struct kho_step *s, struct kho_err *err)

@@ -3,15 +3,22 @@
 #include "orchestrator/worker.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
 
 struct kho_worker {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool busy, quit;
+	_Atomic pid_t tid;
 	int (*fn)(void *arg, struct kho_err *err);
 	void *arg;
 	int rc;
@@ -22,6 +29,7 @@ static void *worker_main(void *p)
 {
 	struct kho_worker *w = p;
 
+	atomic_store(&w->tid, gettid());
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
 		struct kho_err err = KHO_ERR_INIT;
@@ -94,6 +102,24 @@ bool kho_worker_wait(struct kho_worker *w, uint64_t timeout_us)
 	ended = !w->busy;
 	pthread_mutex_unlock(&w->lock);
 	return ended;
+}
+
+void kho_worker_where(const struct kho_worker *w, char *out, size_t room)
+{
+	_cleanup_free_ char *stat = NULL, *wchan = NULL;
+	const char *state;
+	char path[64];
+	int tid = atomic_load(&w->tid);
+
+	*out = '\0';
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	if (kho_read_line(path, &stat, NULL) < 0 || !(state = strrchr(stat, ')')) || strlen(state) < 3)
+		return;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/wchan", tid);
+	if (kho_read_line(path, &wchan, NULL) < 0 || !*wchan || !strcmp(wchan, "0"))
+		snprintf(out, room, "state %c", state[2]);
+	else
+		snprintf(out, room, "state %c, in %s", state[2], wchan);
 }
 
 int kho_worker_result(struct kho_worker *w, struct kho_err *err)

@@ -19,6 +19,7 @@
 
 #define VERSION_MIN 40201 /* older ones dump no TCP socket on Linux 7.x */
 #define QUICK_US    60000000
+#define DIE_US	    5000000
 #define CHECK_LOG   "criu-check.log"
 
 static bool usable(const char *dir, size_t len, char out[PATH_MAX])
@@ -127,7 +128,8 @@ static void forget(struct kho_criu *c)
 {
 	if (c->sk >= 0)
 		close(c->sk);
-	if (c->pid > 0)
+	/* one that waits for a disk which is gone does not even die: it is left to whoever ends this kernel */
+	if (c->pid > 0 && (c->pidfd < 0 || kho_pidfd_wait(c->pidfd, DIE_US)))
 		while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	if (c->pidfd >= 0)
