@@ -19,6 +19,8 @@
 #include "state-serializers/block.h"
 #include "state-serializers/common.h"
 
+#define PODMAN "/var/lib/containers/storage/"
+
 struct find {
 	const char *sysroot;
 	Kho__Block *b;
@@ -222,6 +224,8 @@ static int note_other(struct find *f, struct libmnt_fs *fs)
 	static const char *const remote[] = { "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "overlay" };
 	const char *type = mnt_fs_get_fstype(fs);
 
+	if (!strcmp(type, "overlay") && !strncmp(mnt_fs_get_target(fs), PODMAN, strlen(PODMAN)))
+		return say(f, KHO_V_OK, "mount", mnt_fs_get_target(fs), NULL, "the root of a container: moves with it if it is a workload");
 	for (size_t i = 0; i < KHO_ARRAY_SIZE(remote); i++)
 		if (!strcmp(type, remote[i]))
 			return say(f, KHO_V_LOSS, "mount", mnt_fs_get_target(fs), "mount it again with the after-commit command",

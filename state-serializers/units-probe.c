@@ -46,20 +46,21 @@ static int judge(const struct kho_workload *w, const char *unit, const char *sho
 {
 	_cleanup_free_ char *type = kho_units_value(shown, "Type"), *sock = socket_of(shown);
 	long main_pid = number(shown, "MainPID"), kept = number(shown, "NFileDescriptorStore");
+	pid_t carried = w->monitor ? w->monitor : w->root;
 
 	if (!is(shown, "ActiveState", "active") || !is(shown, "SubState", "running"))
 		return kho_report_add(r, KHO_V_NO, "unit", unit, "wait until it runs, or remove it from the workloads",
 				      "it is not running (or just starting, stopping or reloading)");
-	if (main_pid && main_pid != w->root)
+	if (main_pid && main_pid != carried)
 		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
-				      "moves; its main process is then pid %d, the root of its tree, instead of %ld", w->root, main_pid);
+				      "moves; its main process is then pid %d, the root of its tree, instead of %ld", carried, main_pid);
 	if (sock)
 		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
 				      "moves with its sockets; %s is not active afterwards until it is started again", sock);
 	if (kept > 0)
 		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
 				      "moves; %ld descriptors that systemd keeps for it are lost", kept);
-	return kho_report_add(r, KHO_V_OK, "unit", unit, NULL, "moves, pid %d (Type=%s)", w->root, type ? type : "?");
+	return kho_report_add(r, KHO_V_OK, "unit", unit, NULL, "moves, pid %d (Type=%s)", carried, type ? type : "?");
 }
 
 static bool is_carried(struct kho_env *env, const char *unit)
@@ -112,9 +113,11 @@ int kho_units_probe(struct kho_env *env, struct kho_report *r, struct kho_err *e
 		char name[KHO_UNIT_MAX];
 
 		if (!kho_unit_of(w, name)) {
-			if (!w->container)
-				rc = kho_report_add(r, KHO_V_LOSS, "unit", w->name, "run it as a service",
-						    "moves; it is no service, and the new systemd does not know it");
+			rc = w->container ? kho_report_add(r, KHO_V_NO, "unit", w->name,
+							   "make it a service: a file NAME.container in /etc/containers/systemd",
+							   "its conmon is in no service, and the new systemd would not know it")
+					  : kho_report_add(r, KHO_V_LOSS, "unit", w->name, "run it as a service",
+							   "moves; it is no service, and the new systemd does not know it");
 			continue;
 		}
 		shown = kho_units_show(env->sysroot, name);

@@ -41,7 +41,7 @@ bool kho_unit_of(const struct kho_workload *w, char out[KHO_UNIT_MAX])
 {
 	const char *p = w->unit;
 
-	if (!p && !w->container && w->cg) { /* the deepest component that is a service */
+	if (!p && w->cg) { /* the deepest component that is a service */
 		for (const char *at = w->cg; at; at = strchr(at + 1, '/')) {
 			size_t len = strcspn(at + 1, "/");
 
@@ -220,7 +220,8 @@ static Kho__Unit *read_unit(const char *run_dir, const char *name, const char *s
 	if (!u)
 		return NULL;
 	kho__unit__init(u);
-	u->main_pid = w->root;
+	u->main_pid = w->monitor ? w->monitor : w->root;
+	u->container = w->container != NULL;
 	u->active_since = since && *since == '@' ? strtoull(since + 1, NULL, 10) : 0;
 	u->private_tmp = tmp && strcmp(tmp, "no") && *tmp;
 	if (kho_pb_set(&u->name, name) || kho_pb_set(&u->first_kernel, release) || set_value(&u->type, shown, "Type") ||

@@ -15,6 +15,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "state-serializers/proc/container.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/tree.h"
@@ -254,7 +255,7 @@ static int arm_all(struct kho_env *env, struct kho_err *err)
 			break;
 		snprintf(dir, sizeof(dir), "%s/final", o->w[i].dir);
 		snprintf(prefix, sizeof(prefix), "%s/final", o->w[i].name);
-		rc = kho_proc_stream_watch(&o->stream, dir, prefix, err);
+		rc = kho_proc_stream_watch(&o->stream, dir, prefix, o->w[i].around.container, err);
 	}
 	if (!rc && o->n)
 		rc = kho_proc_stream_start(&o->stream, env, err);
@@ -445,6 +446,9 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	pthread_mutex_lock(&o->lock);
 	rc = wait_all(is_seized, (SEIZE_S + 1) * 1000000ull, "freeze", err);
 	pthread_mutex_unlock(&o->lock);
+	for (size_t i = 0; !rc && i < o->n; i++)
+		if (o->w[i].around.container)
+			rc = kho_container_hold(o->w[i].around.container, err);
 	if (!rc)
 		env->ops->phase(env, "criu seize", begin, kho_clock_us());
 	return rc;
