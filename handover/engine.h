@@ -24,7 +24,8 @@
 struct kho_engine_request {
 	const char *image;		/* vmlinuz of the target */
 	const char *release;		/* of the target, read out of the image */
-	const char *initrd;		/* given by the operator, or NULL: make one */
+	const char *initrd;		/* given by the operator, or NULL: as `initramfs` says */
+	const char *initramfs;		/* "auto" (or NULL), "khoctl", "host": whose initramfs the incoming kernel starts from */
 	const char *modules_dir;	/* /lib/modules/RELEASE */
 	const char *extra_cmdline;	/* "" or more words for the incoming command line */
 	const char *const *extra_files;	/* NULL-terminated: put into the incoming initramfs */
@@ -34,6 +35,7 @@ struct kho_engine_request {
 	uint64_t memory_bytes;		/* 0: engine chooses */
 	const char *sysroot;		/* "" or a recorded tree (probe only) */
 	const char *run_dir;		/* "/run/khoctl" */
+	const char *state_dir;		/* "/var/lib/khoctl" */
 };
 
 /* What the engine chose and will do; filled by probe, printed by --dry-run. */
@@ -44,6 +46,7 @@ struct kho_engine_plan {
 	uint64_t region_bytes, bulk_bytes;
 	uint64_t extra_bytes;			/* further ranges for the workloads' memory */
 	uint64_t initrd_bytes;			/* estimate until it is built */
+	char *initramfs, *initramfs_path, *initramfs_reason;	/* whose it is ("khoctl", "host", "given"); its file, or NULL; why */
 	char *cmdline;
 };
 
@@ -118,6 +121,9 @@ extern const struct kho_engine_entry kho_engines[];
 /* Every instance on the machine, seen from this one; *out malloc'd (kho_instances_free). No module: one line, self. */
 int kho_instances(const char *sysroot, struct kho_instance_info **out, size_t *out_n, struct kho_err *err);
 void kho_instances_free(struct kho_instance_info *i, size_t n);
+
+/* Is it one of those that a request's `initramfs` may be? */
+bool kho_initramfs_mode_is_known(const char *mode);
 
 void kho_engine_plan_done(struct kho_engine_plan *p);
 

@@ -11,10 +11,18 @@ const struct kho_engine_entry kho_engines[] = {
 	{ NULL, NULL },
 };
 
+bool kho_initramfs_mode_is_known(const char *mode)
+{
+	return !strcmp(mode, "auto") || !strcmp(mode, "khoctl") || !strcmp(mode, "host");
+}
+
 void kho_engine_plan_done(struct kho_engine_plan *p)
 {
 	free(p->apicids_before);
 	free(p->apicids_after);
 	free(p->cmdline);
+	free(p->initramfs);
+	free(p->initramfs_path);
+	free(p->initramfs_reason);
 	memset(p, 0, sizeof(*p));
 }

@@ -37,6 +37,7 @@ struct kho_cli {
 	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec;
 	uint64_t memory;
 	bool dry_run, yes, follow, after_boot, json, help;
+	bool all;
 	char **args; /* positional */
 	int nargs;
 };

@@ -22,7 +22,7 @@ _khoctl()
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	check) opts=" --to --engine --memory --cmdline --sysroot --json --help" ;;
+	check) opts=" --to --engine --memory --cmdline --all --sysroot --json --help" ;;
 	upgrade) opts=" --to --engine --memory --cmdline --dry-run --yes --hold-before --exec --sysroot --json --help" ;;
 	status) opts=" --follow --after-boot --json --help" ;;
 	list) opts=" --sysroot --json --help" ;;

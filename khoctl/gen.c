@@ -61,7 +61,7 @@ void kho_usage_man(FILE *f)
 	fputs("# EXIT STATUS\n\n", f);
 	for (size_t i = 0; i < kho_nexits; i++)
 		fprintf(f, "*%d*\n\t%s\n\n", kho_exits[i].number, kho_exits[i].meaning);
-	fputs("# ENVIRONMENT\n\n*KHOCTL_FAULT*\n\tSTEP[.before|.after|.undo]:fail|hang|kill[,...]: "
+	fputs("# ENVIRONMENT\n\n*KHOCTL_FAULT*\n\tSTEP[.before|.after|.undo]:fail|hang|kill|panic[,...]: "
 	      "make a step fail, for tests of the undo\n\n"
 	      "# "
 	      "FILES\n\n/etc/khoctl/khoctl.conf\n\tconfiguration\n\n/etc/khoctl/workloads.d/"

@@ -82,6 +82,74 @@ void kho_text_verdicts(const struct json_object *plan, int only_bad, FILE *f)
 	kho_text_table_end(t, f);
 }
 
+const char *kho_text_fate(const char *verdict)
+{
+	static const char *const names[][2] = {
+		{ "ok", "moves" }, { "loss", "moves with loss" }, { "unknown", "not known" }, { "no", "cannot move" }
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (!strcmp(names[i][0], verdict))
+			return names[i][1];
+	return verdict;
+}
+
+/* The first of the reasons, and how many more there are. */
+static void reasons(const struct json_object *list, char *out, size_t len)
+{
+	size_t n = length(list);
+
+	snprintf(out, len, "-");
+	if (n == 1)
+		snprintf(out, len, "%s", json_object_get_string(json_object_array_get_idx(list, 0)));
+	else if (n)
+		snprintf(out, len, "%s (and %zu more)",
+			 json_object_get_string(json_object_array_get_idx(list, 0)), n - 1);
+}
+
+static const char *us_or_dash(const struct json_object *o, const char *key, char buf[static KHO_FORMAT_MAX])
+{
+	return kho_json_get(o, key) ? kho_format_us((uint64_t)kho_json_get_int(o, key), buf) : "-";
+}
+
+static void restarted_lines(const struct json_object *plan, bool all, FILE *f)
+{
+	const struct json_object *list = kho_json_get(plan, "restarted");
+	size_t n = length(list);
+
+	if (n)
+		fprintf(f, "%zu running service%s no workload: ended, and started anew by the new init system%s\n", n,
+			n == 1 ? " is" : "s are", all ? ":" : " (--all names them)");
+	for (size_t i = 0; all && i < n; i++)
+		fprintf(f, "  %s\n", json_object_get_string(json_object_array_get_idx(list, i)));
+}
+
+void kho_text_workloads(const struct json_object *plan, bool all, FILE *f)
+{
+	static const char *const heads[] = { "WORKLOAD", "IS", "PROCESSES", "MEMORY", "BLACKOUT", "VERDICT", "WHY", NULL };
+	struct json_object *list = kho_json_get(plan, "workloads");
+	struct kho_text_table *t = kho_text_table_new(heads);
+	char mem[KHO_FORMAT_MAX], us[KHO_FORMAT_MAX];
+
+	for (size_t i = 0; i < length(list); i++) {
+		struct json_object *w = json_object_array_get_idx(list, i);
+		char is[300], n[24], why[1024];
+
+		snprintf(is, sizeof(is), "%s %s", kho_json_get_str(w, "kind"), kho_json_get_str(w, "declared"));
+		snprintf(n, sizeof(n), "%zu", length(kho_json_get(w, "pids")));
+		reasons(kho_json_get(w, "why"), why, sizeof(why));
+		kho_text_row(t, (const char *const[]){
+					kho_json_get_str(w, "name"), is, n,
+					kho_format_bytes((uint64_t)kho_json_get_int(w, "rss_bytes"), mem),
+					us_or_dash(w, "predicted_blackout_us", us),
+					kho_text_fate(kho_json_get_str(w, "verdict")), why });
+	}
+	kho_text_table_end(t, f);
+	restarted_lines(plan, all, f);
+	fprintf(f, "predicted blackout: %s (%s)\n", us_or_dash(plan, "predicted_blackout_us", us),
+		kho_json_get_str(kho_json_get(plan, "prediction"), "basis"));
+}
+
 static void ids_line(const struct json_object *cpus, const char *key, const char *label, FILE *f)
 {
 	struct json_object *list = kho_json_get(cpus, key);
@@ -111,22 +179,6 @@ static void memory_line(const struct json_object *mem, FILE *f)
 		kho_format_bytes((uint64_t)kho_json_get_int(mem, "initrd_bytes"), d));
 }
 
-static void workload_lines(const struct json_object *list, FILE *f)
-{
-	char rss[KHO_FORMAT_MAX];
-
-	for (size_t i = 0; i < length(list); i++) {
-		struct json_object *w = json_object_array_get_idx(list, i),
-				   *pids = kho_json_get(w, "pids");
-		const char *health = kho_json_get_str(w, "health");
-
-		fprintf(f, "%-10s %s: %zu process%s, %s resident, health check: %s\n", "workload",
-			kho_json_get_str(w, "name"), length(pids), length(pids) == 1 ? "" : "es",
-			kho_format_bytes((uint64_t)kho_json_get_int(w, "rss_bytes"), rss),
-			*health ? health : "none");
-	}
-}
-
 static void step_table(const struct json_object *list, FILE *f)
 {
 	static const char *const heads[] = { "STEP", "DEADLINE", "BLACKOUT", "WHAT", NULL };
@@ -152,14 +204,15 @@ static void step_table(const struct json_object *list, FILE *f)
 
 void kho_text_plan(const struct json_object *plan, FILE *f)
 {
-	const char *initrd = kho_json_get_str(plan, "initrd"),
+	const char *initrd = kho_json_get_str(kho_json_get(plan, "initramfs"), "path"),
 		   *cmdline = kho_json_get_str(plan, "cmdline");
 
 	fprintf(f, "%-10s %s -> %s (generation %lld)\n", "upgrade", kho_json_get_str(plan, "from"),
 		kho_json_get_str(plan, "to"), (long long)kho_json_get_int(plan, "generation"));
 	fprintf(f, "%-10s %s\n", "image", kho_json_get_str(plan, "image"));
 	fprintf(f, "%-10s %s\n", "modules", kho_json_get_str(plan, "modules_dir"));
-	fprintf(f, "%-10s %s\n", "initramfs", *initrd ? initrd : "made by khoctl");
+	fprintf(f, "%-10s %s%s (%s)\n", "initramfs", *initrd ? initrd : "khoctl's own", *initrd ? ", khoctl's own behind it" : "",
+		kho_json_get_str(kho_json_get(plan, "initramfs"), "reason"));
 	fprintf(f, "%-10s %s (%s)\n", "engine", kho_json_get_str(plan, "engine"),
 		kho_json_get_str(plan, "engine_reason"));
 	if (*cmdline)
@@ -167,11 +220,31 @@ void kho_text_plan(const struct json_object *plan, FILE *f)
 	ids_line(kho_json_get(plan, "cpus"), "before_freeze", "before the freeze (APIC ids)", f);
 	ids_line(kho_json_get(plan, "cpus"), "at_retirement", "at retirement (APIC ids)", f);
 	memory_line(kho_json_get(plan, "memory"), f);
-	workload_lines(kho_json_get(plan, "workloads"), f);
 	fputs("\n", f);
 	kho_text_verdicts(plan, 0, f);
 	fputs("\n", f);
+	kho_text_workloads(plan, false, f);
+	fputs("\n", f);
 	step_table(kho_json_get(plan, "steps"), f);
+}
+
+static void workload_times(const struct json_object *r, FILE *f)
+{
+	static const char *const heads[] = { "WORKLOAD", "IS", "STOOD STILL", "BLACKOUT", "PREDICTED", NULL };
+	struct json_object *list = kho_json_get(r, "workloads");
+	struct kho_text_table *t = kho_text_table_new(heads);
+	char a[KHO_FORMAT_MAX], b[KHO_FORMAT_MAX], c[KHO_FORMAT_MAX];
+
+	for (size_t i = 0; i < length(list); i++) {
+		struct json_object *w = json_object_array_get_idx(list, i);
+		char is[300];
+
+		snprintf(is, sizeof(is), "%s %s", kho_json_get_str(w, "kind"), kho_json_get_str(w, "declared"));
+		kho_text_row(t, (const char *const[]){ kho_json_get_str(w, "name"), is, us_or_dash(w, "stopped_us", a),
+						       us_or_dash(w, "blackout_us", b),
+						       us_or_dash(w, "predicted_blackout_us", c) });
+	}
+	kho_text_table_end(t, f);
 }
 
 void kho_text_report(const struct json_object *r, FILE *f)
@@ -201,8 +274,10 @@ void kho_text_report(const struct json_object *r, FILE *f)
 		msg);
 	fprintf(f, "pre-copy: %lld rounds, %s\n", (long long)kho_json_get_int(pre, "rounds"),
 		kho_format_bytes((uint64_t)kho_json_get_int(pre, "bytes"), a));
+	workload_times(r, f);
 	if (kho_json_get(r, "blackout_us"))
-		fprintf(f, "blackout: %s (%lld us)\n",
+		fprintf(f, "blackout: %s (%lld us); predicted: %s (%s)\n",
 			kho_format_us((uint64_t)kho_json_get_int(r, "blackout_us"), a),
-			(long long)kho_json_get_int(r, "blackout_us"));
+			(long long)kho_json_get_int(r, "blackout_us"), us_or_dash(r, "predicted_blackout_us", b),
+			kho_json_get_str(r, "predicted_basis"));
 }

@@ -7,6 +7,7 @@
 #define KHO_TEXT_H
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 struct kho_text_table;
@@ -22,6 +23,10 @@ void kho_text_table_end(struct kho_text_table *t, FILE *f);
 void kho_text_plan(const struct json_object *plan, FILE *f);
 /* The verdicts of a plan; only_bad: leave out those that are ok. */
 void kho_text_verdicts(const struct json_object *plan, int only_bad, FILE *f);
+/* What becomes of each workload and how long it will stand still; all: each service that is started anew by name. */
+void kho_text_workloads(const struct json_object *plan, bool all, FILE *f);
+/* "moves", "moves with loss" ...: a verdict on a workload in words. */
+const char *kho_text_fate(const char *verdict);
 /* Report of an upgrade (kho_report_of_journal). */
 void kho_text_report(const struct json_object *report, FILE *f);
 

@@ -29,6 +29,8 @@ int kho_verb_check(const struct kho_cli *c)
 		kho_cli_json(json_object_get(j));
 	} else {
 		kho_text_verdicts(j, 0, stdout);
+		fputs("\n", stdout);
+		kho_text_workloads(j, c->all, stdout);
 		printf("\n%s -> %s by engine %s (%s): %s\n", p->from, p->image.release,
 		       p->engine_name, p->engine_reason,
 		       can ? "can be upgraded" : "CANNOT be upgraded, see the verdicts above");

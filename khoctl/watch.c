@@ -47,6 +47,7 @@ static void on_plan(struct kho_watch *w, const struct json_object *o)
 	const struct json_object *plan = kho_json_get(o, "plan");
 
 	kho_text_verdicts(plan, 1, stdout);
+	kho_text_workloads(plan, false, stdout);
 	w->ask = json_object_get_boolean(kho_json_get(o, "confirm"));
 	if (w->ask)
 		printf("\n%s -> %s. Go on? [y/N] ", kho_json_get_str(plan, "from"),

@@ -9,7 +9,7 @@
 
 static const char *const places[] = { "before", "after", "undo" };
 static const char *const kinds[] = { "none",	    "fail",	 "hang",	"kill",
-				     "peer-panic",  "peer-hang", "peer-stop",	"peer-kill",
+				     "panic",	    "peer-panic",  "peer-hang", "peer-stop",	"peer-kill",
 				     "peer-reboot", "peer-poweroff" };
 static const size_t nkinds = sizeof(kinds) / sizeof(*kinds);
 
@@ -30,7 +30,7 @@ static int parse_one(char *word, const char *const *steps, struct kho_fault *out
 	if (!colon)
 		return kho_fail(err, -EINVAL,
 				"KHOCTL_FAULT: '%s': want "
-				"STEP[.before|.after|.undo]:fail|hang|kill|peer-...",
+				"STEP[.before|.after|.undo]:fail|hang|kill|panic|peer-...",
 				word);
 	*colon = '\0';
 	dot = strchr(word, '.');
@@ -46,7 +46,7 @@ static int parse_one(char *word, const char *const *steps, struct kho_fault *out
 				"KHOCTL_FAULT: place '%s' is not before, after or undo", dot + 1);
 	if (kind < 0)
 		return kho_fail(err, -EINVAL,
-				"KHOCTL_FAULT: kind '%s' is not fail, hang, kill or one of peer-...",
+				"KHOCTL_FAULT: kind '%s' is not fail, hang, kill, panic or one of peer-...",
 				colon + 1);
 	snprintf(out->step, sizeof(out->step), "%s", word);
 	out->place = (enum kho_fault_place)place;

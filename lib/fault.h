@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Named faults, fired by the step runner:  KHOCTL_FAULT=STEP[.PLACE]:KIND[,...]
- * PLACE: before (default), after, undo.  KIND: fail, hang, kill; or peer-panic, peer-hang, peer-stop,
+ * PLACE: before (default), after, undo.  KIND: fail, hang, kill; panic: this kernel does; or peer-panic, peer-hang, peer-stop,
  * peer-kill, peer-reboot, peer-poweroff: the incoming kernel does it, if it was started with
  * --cmdline khoctl.fault=1 (handover/incoming/agent_fault.c).
  */
@@ -18,6 +18,7 @@ enum kho_fault_kind {
 	KHO_FAULT_FAIL,
 	KHO_FAULT_HANG,
 	KHO_FAULT_KILL,
+	KHO_FAULT_PANIC, /* of this kernel */
 	KHO_FAULT_PEER, /* this and all above: see kho_fault_peer() */
 };
 

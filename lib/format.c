@@ -100,3 +100,12 @@ int kho_version_cmp(const char *a, const char *b)
 	}
 	return 0;
 }
+
+void kho_format_text(char *out, const volatile uint8_t *in, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint8_t c = in[i];
+
+		out[i] = (c >= ' ' && c != 0x7f) || c == '\n' || c == '\t' ? (char)c : '?';
+	}
+}

@@ -22,6 +22,12 @@ const char *kho_format_us(uint64_t us, char buf[static KHO_FORMAT_MAX]);
 const char *kho_format_ids(const uint32_t *ids, size_t n, char *out, size_t out_size);
 
 /*
+ * len bytes of text from somewhere that is not trusted (another kernel's log): what cannot be printed,
+ * but for line ends and tabs, becomes '?'. No NUL is added. out may be in.
+ */
+void kho_format_text(char *out, const volatile uint8_t *in, size_t len);
+
+/*
  * Compare versions as a person sorts them: digits by value, "7.1-rc1" before "7.1", "6.12.107"
  * before "7.3.4". < 0, 0, > 0.
  */

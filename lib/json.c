@@ -78,6 +78,7 @@ struct json_object *kho_json_report(const struct kho_report *r)
 		kho_json_str(o, "subject", r->items[i].subject);
 		kho_json_str(o, "what", r->items[i].what);
 		kho_json_str(o, "fix", r->items[i].fix);
+		kho_json_str(o, "workload", *r->items[i].workload ? r->items[i].workload : NULL);
 		json_object_array_add(list, o);
 	}
 	return list;

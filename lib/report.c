@@ -14,6 +14,7 @@ static void item_done(struct kho_report_item *it)
 	free(it->subject);
 	free(it->what);
 	free(it->fix);
+	free(it->workload);
 }
 
 int kho_report_add(struct kho_report *r, enum kho_verdict v, const char *area, const char *subject,
@@ -27,6 +28,7 @@ int kho_report_add(struct kho_report *r, enum kho_verdict v, const char *area, c
 	it.area = strdup(area);
 	it.subject = strdup(subject);
 	it.fix = strdup(fix ? fix : "");
+	it.workload = strdup(r->workload ? r->workload : "");
 	va_start(ap, what_fmt);
 	n = vasprintf(&it.what, what_fmt, ap);
 	va_end(ap);
@@ -35,12 +37,39 @@ int kho_report_add(struct kho_report *r, enum kho_verdict v, const char *area, c
 	bigger = realloc(r->items, (r->n + 1) * sizeof(*bigger));
 	if (bigger)
 		r->items = bigger;
-	if (!bigger || !it.area || !it.subject || !it.fix || !it.what) {
+	if (!bigger || !it.area || !it.subject || !it.fix || !it.what || !it.workload) {
 		item_done(&it);
 		return -ENOMEM;
 	}
 	r->items[r->n++] = it;
 	return 0;
+}
+
+int kho_report_restarted(struct kho_report *r, const char *unit)
+{
+	char **bigger = realloc(r->restarted, (r->nrestarted + 1) * sizeof(*bigger));
+
+	if (!bigger)
+		return -ENOMEM;
+	r->restarted = bigger;
+	bigger[r->nrestarted] = strdup(unit);
+	if (!bigger[r->nrestarted])
+		return -ENOMEM;
+	r->nrestarted++;
+	return 0;
+}
+
+const char *kho_fact_name(enum kho_fact f)
+{
+	static const char *const names[KHO_NFACTS] = {
+		[KHO_FACT_SELFTEST_US] = "selftest_us",
+		[KHO_FACT_PROCESSES] = "processes",
+		[KHO_FACT_RESIDENT] = "resident_bytes",
+		[KHO_FACT_FUNCTIONS] = "functions",
+		[KHO_FACT_MOUNTS] = "mounts",
+	};
+
+	return (unsigned)f < KHO_NFACTS ? names[f] : "?";
 }
 
 enum kho_verdict kho_report_worst(const struct kho_report *r)
@@ -70,5 +99,8 @@ void kho_report_done(struct kho_report *r)
 	for (size_t i = 0; i < r->n; i++)
 		item_done(&r->items[i]);
 	free(r->items);
+	for (size_t i = 0; i < r->nrestarted; i++)
+		free(r->restarted[i]);
+	free(r->restarted);
 	*r = (struct kho_report){ 0 };
 }

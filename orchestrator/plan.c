@@ -21,6 +21,7 @@
 static const struct kho_conf_key config_keys[] = {
 	K("engine", KHO_CONF_STRING, engine),
 	K("initrd", KHO_CONF_PATH, initrd),
+	K("initramfs", KHO_CONF_STRING, initramfs),
 	K("cmdline", KHO_CONF_STRING, cmdline),
 	K("after-commit", KHO_CONF_STRING, after_commit),
 	K("extra-file", KHO_CONF_PATHS, extra_files),
@@ -42,6 +43,21 @@ int kho_plan_running(const char *sysroot, char **out, struct kho_err *err)
 	return kho_read_line(path, out, err);
 }
 
+static int check_config(const struct kho_config *c, const char *path, struct kho_err *err)
+{
+	const char *i = c->initramfs;
+
+	if (!c->precopy_rounds || c->precopy_rounds > 1000)
+		return kho_fail(err, -EINVAL, "%s: precopy-rounds: want 1 to 1000", path);
+	if (c->disk_store < KHO_DISK_STORE_MIN || c->disk_store > KHO_DISK_STORE_MAX)
+		return kho_fail(err, -EINVAL, "%s: disk-store: want 16M to 64G", path);
+	if (i && !kho_initramfs_mode_is_known(i))
+		return kho_fail(err, -EINVAL, "%s: initramfs = %s: want auto, khoctl or host", path, i);
+	if (i && c->initrd && strcmp(i, "auto"))
+		return kho_fail(err, -EINVAL, "%s: initramfs = %s and initrd = %s: want one of both", path, i, c->initrd);
+	return 0;
+}
+
 static int load_config(struct kho_plan *p, struct kho_err *err)
 {
 	_cleanup_free_ char *path = kho_sysroot_path(p->sysroot, "/etc/khoctl/khoctl.conf");
@@ -54,12 +70,7 @@ static int load_config(struct kho_plan *p, struct kho_err *err)
 	if (!kho_exists(path))
 		return 0;
 	rc = kho_conf_load(path, config_keys, &p->config, err);
-	if (rc == 0 && (!p->config.precopy_rounds || p->config.precopy_rounds > 1000))
-		return kho_fail(err, -EINVAL, "%s: precopy-rounds: want 1 to 1000", path);
-	if (rc == 0 && (p->config.disk_store < KHO_DISK_STORE_MIN ||
-			p->config.disk_store > KHO_DISK_STORE_MAX))
-		return kho_fail(err, -EINVAL, "%s: disk-store: want 16M to 64G", path);
-	return rc;
+	return rc < 0 ? rc : check_config(&p->config, path, err);
 }
 
 static int find_image(struct kho_plan *p, const char *to, struct kho_err *err)
@@ -161,6 +172,7 @@ static void fill_request(struct kho_plan *p)
 		.image = p->image_path,
 		.release = p->image.release,
 		.initrd = p->config.initrd,
+		.initramfs = p->config.initramfs,
 		.modules_dir = p->modules_dir,
 		.extra_cmdline = p->config.cmdline ? p->config.cmdline : "",
 		.extra_files = (const char *const *)p->config.extra_files,
@@ -170,6 +182,7 @@ static void fill_request(struct kho_plan *p)
 		.memory_bytes = p->config.memory,
 		.sysroot = p->sysroot,
 		.run_dir = p->world.run_dir,
+		.state_dir = p->world.state_dir,
 	};
 }
 
@@ -191,6 +204,9 @@ static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct 
 		rc = find_generation(p, err);
 	if (rc == 0)
 		rc = find_old_image(p) < 0 ? kho_fail(err, -ENOMEM, "plan: out of memory") : 0;
+	/* for the journal: if this upgrade is undone, there is still a way back from the running kernel */
+	if (rc == 0 && kho_plan_target(&p->world, p->sysroot, p->from, "previous", &p->previous_image, NULL) < 0)
+		p->previous_image = NULL;
 	return rc;
 }
 
@@ -215,6 +231,8 @@ int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *
 		rc = kho_plan_probe_host(p, err);
 	if (rc == 0 && *out_engine)
 		rc = kho_plan_probe_state(p, *out_engine, err);
+	if (rc == 0)
+		rc = kho_plan_predict(p, *out_engine && (*out_engine)->env.root_in_ram, err);
 	if (rc < 0) {
 		if (*out_engine)
 			(*out_engine)->ops->free(*out_engine);
@@ -312,6 +330,7 @@ void kho_plan_free(struct kho_plan *p)
 	free(p->modules_dir);
 	free(p->from);
 	free(p->old_image);
+	free(p->previous_image);
 	free(p->engine_name);
 	free(p->engine_reason);
 	free(p);

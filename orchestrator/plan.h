@@ -13,6 +13,7 @@
 #include "lib/bzimage.h"
 #include "lib/err.h"
 #include "lib/report.h"
+#include "orchestrator/predict.h"
 #include "state-serializers/serializer.h"
 
 /* What can be used; the tables of the product, or a test's. */
@@ -34,7 +35,7 @@ struct kho_plan_request {
 
 /* /etc/khoctl/khoctl.conf */
 struct kho_config {
-	char *engine, *initrd, *cmdline, *after_commit;
+	char *engine, *initrd, *initramfs, *cmdline, *after_commit;
 	char **extra_files;
 	uint64_t cpus_before_freeze, memory, precopy_rounds, disk_store;
 	bool boot_default, upgrade_on_install; /* for integration/, which reads them itself */
@@ -45,12 +46,16 @@ struct kho_plan {
 	struct kho_config config;
 	struct kho_bzimage image;
 	char *sysroot, *image_path, *modules_dir, *from, *old_image;
+	char *previous_image; /* what the running kernel came from; NULL: not known */
 	uint32_t generation; /* of the incoming kernel */
 	struct kho_workload_list workloads;
 	char *engine_name, *engine_reason;
 	struct kho_engine_request request;
 	struct kho_engine_plan engine_plan;
 	struct kho_report report;
+	struct kho_facts facts;
+	struct kho_prediction prediction;
+	char basis[160]; /* of the prediction, in words */
 	bool can; /* nothing in the report says no */
 };
 
@@ -81,9 +86,12 @@ int kho_plan_refusal(const struct kho_plan *p, struct kho_err *err) __must_check
 /* The plan as JSON object; the text form is made from this one, so both tell the same facts. */
 struct json_object *kho_plan_json(const struct kho_plan *p);
 
+/* What the journal keeps of the plan for the report: facts, prediction, workloads. */
+struct json_object *kho_plan_record(const struct kho_plan *p);
+
 /*
  * Path of the image that `to` means, malloc'd: "latest" (kho_plan_latest), "previous" (the one the
- * running kernel came from, by the journal), a release in /boot, or a file, which may lie outside
+ * running kernel came from, by the journal; an upgrade that was undone since does not matter), a release in /boot, or a file, which may lie outside
  * of the sysroot.
  */
 int kho_plan_target(const struct kho_world *w, const char *sysroot, const char *running,

@@ -25,7 +25,7 @@ static void move_items(struct kho_report *to, struct kho_report *from)
 	for (size_t i = 0; i < from->n; i++) {
 		const struct kho_report_item *it = &from->items[i];
 
-		if (is_there(&(struct kho_report){ to->items, before }, it))
+		if (is_there(&(struct kho_report){ .items = to->items, .n = before }, it))
 			continue;
 		(void)kho_report_add(to, it->verdict, it->area, it->subject, it->fix, "%s",
 				     it->what);

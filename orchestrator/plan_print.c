@@ -3,8 +3,31 @@
  * The plan as JSON: the one form that all others are made from.
  */
 #include "lib/json.h"
-#include "orchestrator/plan.h"
+#include "orchestrator/plan_parts.h"
 #include "orchestrator/steps.h"
+
+static struct json_object *restarted_list(const struct kho_report *r)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < r->nrestarted; i++)
+		json_object_array_add(list, json_object_new_string(r->restarted[i]));
+	return list;
+}
+
+static struct json_object *prediction(const struct kho_plan *p)
+{
+	static const char *const names[KHO_NPARTS] = { "freeze", "shift", "restore", "commit" };
+	struct json_object *o = json_object_new_object(), *parts = json_object_new_object();
+
+	kho_json_str(o, "basis", p->basis);
+	kho_json_int(o, "upgrades", p->prediction.upgrades);
+	json_object_object_add(o, "facts", kho_facts_json(&p->facts));
+	for (int i = 0; i < KHO_NPARTS && p->prediction.us; i++)
+		kho_json_int(parts, names[i], (int64_t)p->prediction.part_us[i]);
+	json_object_object_add(o, "parts_us", parts);
+	return o;
+}
 
 static struct json_object *id_list(const uint32_t *ids, uint32_t n)
 {
@@ -12,26 +35,6 @@ static struct json_object *id_list(const uint32_t *ids, uint32_t n)
 
 	for (uint32_t i = 0; i < n; i++)
 		json_object_array_add(list, json_object_new_int64(ids[i]));
-	return list;
-}
-
-static struct json_object *workload_list(const struct kho_workload_list *l)
-{
-	struct json_object *list = json_object_new_array();
-
-	for (size_t i = 0; i < l->n; i++) {
-		struct json_object *o = json_object_new_object();
-		struct json_object *pids = json_object_new_array();
-
-		kho_json_str(o, "name", l->w[i].name);
-		for (size_t k = 0; k < l->w[i].npids; k++)
-			json_object_array_add(pids, json_object_new_int(l->w[i].pids[k]));
-		json_object_object_add(o, "pids", pids);
-		kho_json_int(o, "rss_bytes", (int64_t)l->w[i].rss_bytes);
-		kho_json_str(o, "health",
-			     l->w[i].health_tcp ? l->w[i].health_tcp : l->w[i].health_command);
-		json_object_array_add(list, o);
-	}
 	return list;
 }
 
@@ -56,15 +59,24 @@ struct json_object *kho_plan_json(const struct kho_plan *p)
 {
 	const struct kho_engine_plan *ep = &p->engine_plan;
 	struct json_object *o = json_object_new_object(), *cpus = json_object_new_object(),
-			   *mem = json_object_new_object();
+			   *mem = json_object_new_object(), *init = json_object_new_object();
 
 	kho_json_bool(o, "can", p->can);
+	if (p->prediction.us)
+		kho_json_int(o, "predicted_blackout_us", (int64_t)p->prediction.us);
+	else
+		kho_json_str(o, "predicted_blackout_us", NULL);
+	json_object_object_add(o, "prediction", prediction(p));
 	kho_json_str(o, "from", p->from);
 	kho_json_str(o, "to", p->image.release);
 	kho_json_int(o, "generation", p->generation);
 	kho_json_str(o, "image", p->image_path);
 	kho_json_str(o, "modules_dir", p->modules_dir);
 	kho_json_str(o, "initrd", p->config.initrd);
+	kho_json_str(init, "from", ep->initramfs);
+	kho_json_str(init, "path", ep->initramfs_path);
+	kho_json_str(init, "reason", ep->initramfs_reason);
+	json_object_object_add(o, "initramfs", init);
 	kho_json_str(o, "engine", p->engine_name);
 	kho_json_str(o, "engine_reason", p->engine_reason);
 	kho_json_str(o, "cmdline", ep->cmdline);
@@ -76,7 +88,8 @@ struct json_object *kho_plan_json(const struct kho_plan *p)
 	kho_json_int(mem, "extra_bytes", (int64_t)ep->extra_bytes);
 	kho_json_int(mem, "initrd_bytes", (int64_t)ep->initrd_bytes);
 	json_object_object_add(o, "memory", mem);
-	json_object_object_add(o, "workloads", workload_list(&p->workloads));
+	json_object_object_add(o, "workloads", kho_plan_workloads(p));
+	json_object_object_add(o, "restarted", restarted_list(&p->report));
 	json_object_object_add(o, "report", kho_json_report(&p->report));
 	json_object_object_add(o, "steps", step_list());
 	return o;

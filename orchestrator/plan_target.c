@@ -54,7 +54,7 @@ int kho_plan_latest(const char *sysroot, const char *running, char **out, struct
 	return asprintf(out, "%s/" IMAGE "%s", boot, best) < 0 ? no_memory("latest", err) : 0;
 }
 
-/* The image that the last upgrade came from, if it led to the kernel that runs now. */
+/* The image that the upgrade came from which led to the kernel that runs now: the last one, or one before it that was undone. */
 static int previous(const struct kho_world *w, const char *sysroot, const char *running,
 		    char **out, struct kho_err *err)
 {
@@ -62,6 +62,7 @@ static int previous(const struct kho_world *w, const char *sysroot, const char *
 			    *state = kho_sysroot_path(sysroot, w->state_dir);
 	_cleanup_json_ struct json_object *records = NULL;
 	const struct json_object *begin;
+	const char *image = "";
 
 	if (!run || !state)
 		return no_memory("previous", err);
@@ -71,13 +72,18 @@ static int previous(const struct kho_world *w, const char *sysroot, const char *
 				"one with --to RELEASE",
 				state);
 	begin = json_object_array_get_idx(records, 0);
-	if (!begin || strcmp(kho_json_get_str(begin, "rec"), "begin") ||
-	    strcmp(kho_json_get_str(begin, "to"), running))
+	if (begin && !strcmp(kho_json_get_str(begin, "rec"), "begin")) {
+		if (!strcmp(kho_json_get_str(begin, "to"), running))
+			image = kho_json_get_str(begin, "old_image");
+		else if (!strcmp(kho_json_get_str(begin, "from"), running))
+			image = kho_json_get_str(begin, "previous_image");
+	}
+	if (!*image)
 		return kho_fail(err, -ENOENT,
 				"the last upgrade did not lead to the running %s: it has no "
 				"previous kernel; name one with --to RELEASE",
 				running);
-	*out = kho_sysroot_path(sysroot, kho_json_get_str(begin, "old_image"));
+	*out = kho_sysroot_path(sysroot, image);
 	if (!*out)
 		return no_memory("previous", err);
 	return kho_exists(*out) ? 0

@@ -13,6 +13,7 @@ struct digest {
 	struct json_object *phases, *precopy_rounds;
 	int64_t blackout_begin, blackout_end, precopy_bytes, rounds, step_begin;
 	const char *outcome, *msg;
+	const struct json_object *plan; /* NULL: not recorded */
 };
 
 static void add_phase(struct digest *d, const char *name, int64_t begin, int64_t us)
@@ -49,6 +50,8 @@ static void digest(struct digest *d, struct json_object *out, struct json_object
 		kho_json_int(out, "generation", kho_json_get_int(rec, "generation"));
 		kho_json_str(out, "engine", kho_json_get_str(rec, "engine"));
 		kho_json_str(out, "old_image", kho_json_get_str(rec, "old_image"));
+	} else if (!strcmp(kind, "plan")) {
+		d->plan = rec;
 	} else if (!strcmp(kind, "phase")) {
 		add_phase(d, kho_json_get_str(rec, "name"), kho_json_get_int(rec, "begin_us"),
 			  kho_json_get_int(rec, "us"));
@@ -64,6 +67,59 @@ static void digest(struct digest *d, struct json_object *out, struct json_object
 		d->outcome = kho_json_get_str(rec, "outcome");
 		d->msg = kho_json_get_str(rec, "msg");
 	}
+}
+
+static const struct json_object *phase_of(const struct digest *d, const char *what, const char *workload)
+{
+	char name[96];
+
+	snprintf(name, sizeof(name), "%s %s", what, workload);
+	for (size_t i = 0; i < json_object_array_length(d->phases); i++) {
+		const struct json_object *o = json_object_array_get_idx(d->phases, i);
+
+		if (!strcmp(kho_json_get_str(o, "name"), name))
+			return o;
+	}
+	return NULL;
+}
+
+static void number_or_null(struct json_object *o, const char *key, int64_t n)
+{
+	if (n > 0)
+		kho_json_int(o, key, n);
+	else
+		kho_json_str(o, key, NULL);
+}
+
+/* A workload's own blackout: from the moment it was stopped until it runs again; and until it is seen again. */
+static struct json_object *workload(const struct digest *d, const struct json_object *planned)
+{
+	const char *name = kho_json_get_str(planned, "name");
+	const struct json_object *stop = phase_of(d, "stop", name), *resume = phase_of(d, "resume", name);
+	int64_t begin = kho_json_get_int(stop, "at_us"),
+		end = kho_json_get_int(resume, "at_us") + kho_json_get_int(resume, "us");
+	struct json_object *o = json_object_new_object();
+
+	kho_json_str(o, "name", name);
+	kho_json_str(o, "kind", kho_json_get_str(planned, "kind"));
+	kho_json_str(o, "declared", kho_json_get_str(planned, "declared"));
+	number_or_null(o, "predicted_blackout_us", kho_json_get_int(d->plan, "predicted_us"));
+	number_or_null(o, "stopped_us", stop && resume ? end - begin : 0);
+	number_or_null(o, "blackout_us",
+		       stop && resume && d->blackout_end ? (end > d->blackout_end ? end : d->blackout_end) - begin : 0);
+	return o;
+}
+
+static void add_plan(const struct digest *d, struct json_object *out)
+{
+	struct json_object *list = json_object_new_array(), *planned = kho_json_get(d->plan, "workloads");
+
+	number_or_null(out, "predicted_blackout_us", kho_json_get_int(d->plan, "predicted_us"));
+	kho_json_str(out, "predicted_basis", d->plan ? kho_json_get_str(d->plan, "basis") : NULL);
+	json_object_object_add(out, "facts", json_object_get(kho_json_get(d->plan, "facts")));
+	for (size_t i = 0; json_object_is_type(planned, json_type_array) && i < json_object_array_length(planned); i++)
+		json_object_array_add(list, workload(d, json_object_array_get_idx(planned, i)));
+	json_object_object_add(out, "workloads", list);
 }
 
 /* Times of phases count from the first freeze, so that two reports can be laid side by side. */
@@ -88,6 +144,7 @@ struct json_object *kho_report_of_journal(struct json_object *records)
 
 	for (size_t i = 0; i < json_object_array_length(records); i++)
 		digest(&d, out, json_object_array_get_idx(records, i));
+	add_plan(&d, out);
 	shift_phases(&d);
 	if (d.blackout_end)
 		kho_json_int(out, "blackout_us", d.blackout_end - d.blackout_begin);

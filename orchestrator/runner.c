@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/io.h"
 #include "lib/json.h"
 #include "orchestrator/lock.h"
 
@@ -56,6 +57,9 @@ static int fire(const struct job *j, enum kho_fault_place place, const char *whe
 		return hang(j->u, where, err);
 	case KHO_FAULT_KILL:
 		raise(SIGKILL);
+		break;
+	case KHO_FAULT_PANIC:
+		return kho_write_existing("/proc/sysrq-trigger", "c", err);
 	}
 	return 0;
 }

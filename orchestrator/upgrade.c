@@ -37,7 +37,10 @@ const char *kho_outcome_name(enum kho_outcome o)
 static int open_logs(struct kho_upgrade *u, struct kho_err *err)
 {
 	const struct kho_world *w = &u->plan->world;
-	int rc = kho_journal_create(w->run_dir, w->state_dir, &u->journal, err);
+	int rc;
+
+	kho_samples_keep(w->state_dir);
+	rc = kho_journal_create(w->run_dir, w->state_dir, &u->journal, err);
 
 	if (rc == 0)
 		rc = kho_events_create(w->run_dir, w->state_dir, u->opt->on_event,
@@ -59,6 +62,7 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct json_object *rec = kho_record_new("begin"), *ev = kho_event_new("begin");
 	const struct kho_plan *p = u->plan;
+	int rc;
 
 	kho_json_int(rec, "format", 1);
 	kho_json_int(rec, "pid", getpid());
@@ -68,13 +72,16 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 	kho_json_str(rec, "engine", p->engine_name);
 	kho_json_str(rec, "image", p->image_path);
 	kho_json_str(rec, "old_image", p->old_image);
+	if (p->previous_image)
+		kho_json_str(rec, "previous_image", p->previous_image);
 	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
 	kho_json_str(ev, "from", p->from);
 	kho_json_str(ev, "to", p->image.release);
 	kho_json_int(ev, "generation", p->generation);
 	kho_json_str(ev, "engine", p->engine_name);
 	kho_events_emit(u->events, ev);
-	return kho_journal_add(u->journal, rec, err);
+	rc = kho_journal_add(u->journal, rec, err);
+	return rc < 0 ? rc : kho_journal_add(u->journal, kho_plan_record(p), err);
 }
 
 /* The operator wants to look (or measure) here: run the command, or wait for a signal; then

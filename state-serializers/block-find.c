@@ -378,6 +378,8 @@ int kho_block_probe(struct kho_env *env, struct kho_report *r, struct kho_err *e
 
 	if (ret < 0)
 		return ret;
+	r->facts[KHO_FACT_FUNCTIONS] += b->n_disk;
+	r->facts[KHO_FACT_MOUNTS] += b->n_mount;
 	kho__block__free_unpacked(b, NULL);
 	return probe_swap(env, r) ? kho_fail(err, -ENOMEM, "report: out of memory") : 0;
 }

@@ -140,6 +140,8 @@ static int load_one(struct kmod_ctx *ctx, const char *text, struct kho_err *err)
 {
 	struct kmod_list *list = NULL, *l;
 	const char *options = strchr(text, ' ');
+	/* "install" lines of modprobe.d want a shell; options count in any case */
+	unsigned flags = access("/bin/sh", X_OK) < 0 ? KMOD_PROBE_IGNORE_COMMAND : 0;
 	char name[64];
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, " "), text);
@@ -152,7 +154,7 @@ static int load_one(struct kmod_ctx *ctx, const char *text, struct kho_err *err)
 	kmod_list_foreach (l, list) {
 		struct kmod_module *m = kmod_module_get_module(l);
 
-		ret = kmod_module_probe_insert_module(m, 0, options, NULL, NULL, NULL);
+		ret = kmod_module_probe_insert_module(m, flags, options, NULL, NULL, NULL);
 		kmod_module_unref(m);
 		if (ret < 0)
 			break;

@@ -11,10 +11,12 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/io.h"
 #include "state-serializers/common.h"
 #include "state-serializers/netdev.h"
 
 #define STATE "netdev-out"
+#define PLUG  "sch_plug"
 
 static Kho__Netdev *out_cfg; /* NULL: nothing preserved by this process */
 
@@ -66,7 +68,7 @@ static int plug_all(struct kho_nl *nl, struct kho_err *err)
 int kho_netdev_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more,
 			struct kho_err *err)
 {
-	static const char *const modules[] = { "sch_plug" };
+	static const char *const modules[] = { PLUG };
 	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
 	int ret;
 
@@ -80,10 +82,12 @@ int kho_netdev_preserve(struct kho_env *env, unsigned round, struct kho_blob *ou
 	ret = kho_nl_open(&nl, err);
 	if (!ret)
 		ret = kho_netdev_read(&nl, out_cfg, true, err);
-	if (!ret && out_cfg->n_link > 1)
-		ret = kho_modules_load(modules, KHO_ARRAY_SIZE(modules), err);
+	if (!ret)
+		out_cfg->plug_module = out_cfg->n_link > 1 && !kho_exists("/sys/module/" PLUG);
 	if (!ret)
 		ret = save(env, err);
+	if (!ret && out_cfg->n_link > 1)
+		ret = kho_modules_load(modules, KHO_ARRAY_SIZE(modules), err);
 	if (!ret)
 		ret = plug_all(&nl, err);
 	return ret ? ret : kho_pb_pack(&out_cfg->base, out, err);
@@ -107,6 +111,8 @@ int kho_netdev_unpreserve(struct kho_env *env, struct kho_err *err)
 		(void)!kho_plug_release(&nl, index, NULL);
 		kho_first_failure(kho_plug_del(&nl, index, &e), &e, &first, err);
 	}
+	if (out_cfg->plug_module)
+		kho_module_unload(PLUG);
 	forget_cfg(env);
 	return first;
 }

@@ -208,6 +208,7 @@ int kho_netdev_probe(struct kho_env *env, struct kho_report *r, struct kho_err *
 			continue;
 		bool is_pci = kho_pci_of_sysfs(env->sysroot, path, pci) == 0;
 
+		r->facts[KHO_FACT_FUNCTIONS] += is_pci && (flags & IFF_UP);
 		if (is_pci && (flags & IFF_UP))
 			ret = probe_pci(env->sysroot, name, pci, live, r);
 		else if (is_pci)

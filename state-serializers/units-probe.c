@@ -89,6 +89,8 @@ static int others(struct kho_env *env, struct kho_report *r)
 	for (char *u = running ? strtok_r(running, "\n", &save) : NULL; u; u = strtok_r(NULL, "\n", &save)) {
 		if (is_own(u) || is_carried(env, u))
 			continue;
+		if (kho_report_restarted(r, u))
+			return -ENOMEM;
 		if (++n && len + strlen(u) + 8 < sizeof(list))
 			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%.*s", len ? ", " : "",
 						(int)(strlen(u) - strlen(".service")), u);
@@ -112,6 +114,7 @@ int kho_units_probe(struct kho_env *env, struct kho_report *r, struct kho_err *e
 		_cleanup_free_ char *shown = NULL;
 		char name[KHO_UNIT_MAX];
 
+		r->workload = w->name;
 		if (!kho_unit_of(w, name)) {
 			rc = w->container ? kho_report_add(r, KHO_V_NO, "unit", w->name,
 							   "make it a service: a file NAME.container in /etc/containers/systemd",
@@ -125,6 +128,7 @@ int kho_units_probe(struct kho_env *env, struct kho_report *r, struct kho_err *e
 			   : kho_report_add(r, KHO_V_NO, "unit", name, "systemctl daemon-reload, or restart it as a unit that has a file",
 					    "systemd knows no such unit");
 	}
+	r->workload = NULL;
 	if (!rc)
 		rc = others(env, r);
 	return rc ? kho_fail(err, rc, "report: out of memory") : 0;

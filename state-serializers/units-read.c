@@ -20,7 +20,7 @@
 
 #define OUTPUT_MAX (4u << 20)
 #define PROPERTIES                                                                                                                 \
-	"Id,LoadState,ActiveState,SubState,Type,MainPID,NotifyAccess,TriggeredBy,FragmentPath,PrivateTmp,InvocationID,"             \
+	"Id,LoadState,ActiveState,SubState,Type,MainPID,NotifyAccess,TriggeredBy,FragmentPath,InvocationID,"                        \
 	"ActiveEnterTimestamp,NFileDescriptorStore,WatchdogUSec"
 
 static void unitsp(Kho__Units **u)
@@ -211,10 +211,48 @@ static int story(const char *run_dir, Kho__Unit *u)
 	return 0;
 }
 
-static Kho__Unit *read_unit(const char *run_dir, const char *name, const char *shown, const struct kho_workload *w, const char *release)
+static bool has_dir(const Kho__Unit *u, const char *name)
 {
-	_cleanup_free_ char *since = kho_units_value(shown, "ActiveEnterTimestamp"), *tmp = kho_units_value(shown, "PrivateTmp"),
-			    *by = kho_units_value(shown, "TriggeredBy");
+	for (size_t i = 0; i < u->n_private_dir; i++)
+		if (!strcmp(u->private_dir[i], name))
+			return true;
+	return false;
+}
+
+/*
+ * What is mounted on its /tmp and /var/tmp: directories that systemd named after the boot in which the
+ * unit was started, which may lie several kernels back.
+ */
+static int private_dirs(const char *sysroot, Kho__Unit *u)
+{
+	_cleanup_free_ char *path = NULL, *text = NULL;
+	char *save = NULL;
+
+	if (asprintf(&path, "%s/proc/%d/mountinfo", sysroot ? sysroot : "", u->main_pid) < 0)
+		return -ENOMEM;
+	if (kho_read_file(path, OUTPUT_MAX, &text, NULL, NULL))
+		return 0;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char root[PATH_MAX], *at, *name;
+
+		if (sscanf(line, "%*s %*s %*s %4095s", root) != 1 || !(at = strstr(root, "/" KHO_UNITS_PRIVATE)))
+			continue;
+		at[1 + strcspn(at + 1, "/")] = '\0';
+		if (has_dir(u, at + 1))
+			continue;
+		name = strdup(at + 1);
+		if (!name || kho_pb_append(&u->private_dir, &u->n_private_dir, name)) {
+			free(name);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static Kho__Unit *read_unit(const char *sysroot, const char *run_dir, const char *name, const char *shown, const struct kho_workload *w,
+			    const char *release)
+{
+	_cleanup_free_ char *since = kho_units_value(shown, "ActiveEnterTimestamp"), *by = kho_units_value(shown, "TriggeredBy");
 	Kho__Unit *u = malloc(sizeof(*u));
 
 	if (!u)
@@ -223,11 +261,10 @@ static Kho__Unit *read_unit(const char *run_dir, const char *name, const char *s
 	u->main_pid = w->monitor ? w->monitor : w->root;
 	u->container = w->container != NULL;
 	u->active_since = since && *since == '@' ? strtoull(since + 1, NULL, 10) : 0;
-	u->private_tmp = tmp && strcmp(tmp, "no") && *tmp;
 	if (kho_pb_set(&u->name, name) || kho_pb_set(&u->first_kernel, release) || set_value(&u->type, shown, "Type") ||
 	    set_value(&u->invocation, shown, "InvocationID") || set_value(&u->notify_access, shown, "NotifyAccess") ||
 	    set_value(&u->fragment, shown, "FragmentPath") || split(by ? by : "", &u->triggered_by, &u->n_triggered_by) ||
-	    story(run_dir, u)) {
+	    private_dirs(sysroot, u) || story(run_dir, u)) {
 		kho__unit__free_unpacked(u, NULL);
 		return NULL;
 	}
@@ -245,7 +282,7 @@ static int read_all(struct kho_env *env, const char *sysroot, Kho__Units *u, con
 		if (!kho_unit_of(w, name))
 			continue;
 		shown = kho_units_show(sysroot, name);
-		one = shown ? read_unit(env->run_dir, name, shown, w, release) : NULL;
+		one = shown ? read_unit(sysroot, env->run_dir, name, shown, w, release) : NULL;
 		if (shown && (!one || kho_pb_append(&u->unit, &u->n_unit, one)))
 			return -ENOMEM;
 	}
@@ -254,26 +291,15 @@ static int read_all(struct kho_env *env, const char *sysroot, Kho__Units *u, con
 
 int kho_units_read(struct kho_env *env, const char *sysroot, Kho__Units **out, struct kho_err *err)
 {
-	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/sys/kernel/random/boot_id"), *id = NULL;
 	_cleanup_(unitsp) Kho__Units *u = malloc(sizeof(*u));
 	struct utsname un;
-	char *to;
 
-	if (!u || !path)
+	if (!u)
 		return kho_fail(err, -ENOMEM, "units: out of memory");
 	kho__units__init(u);
 	uname(&un);
-	if (kho_read_line(path, &id, NULL) < 0)
-		id = strdup("");
-	to = id;
-	for (const char *from = id; from && *from; from++)
-		if (*from != '-')
-			*to++ = *from;
-	if (to)
-		*to = '\0';
 	u->systemd = kho_units_systemd(sysroot);
-	if (kho_pb_set(&u->boot_id, id ? id : "") || kho_pb_set(&u->release, un.release) ||
-	    (u->systemd && read_all(env, sysroot, u, un.release)))
+	if (kho_pb_set(&u->release, un.release) || (u->systemd && read_all(env, sysroot, u, un.release)))
 		return kho_fail(err, -ENOMEM, "units: out of memory");
 	*out = steal_ptr(u);
 	return 0;

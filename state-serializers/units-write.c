@@ -6,6 +6,7 @@
  * them, takes the drop-ins away and has the definitions read again; from then on each unit is what
  * its own file says (watchdog, reload, restart), with the process it had.
  */
+#include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -159,21 +160,59 @@ static int end_of_adoption(const char *root, const Kho__Units *u, struct kho_err
 	return rc ? rc : put_link(root, TARGET "/" DONE, SYSTEM "/" DONE, err);
 }
 
+static bool is_used(const Kho__Units *u, const char *name)
+{
+	for (size_t i = 0; i < u->n_unit; i++)
+		for (size_t k = 0; k < u->unit[i]->n_private_dir; k++)
+			if (!strcmp(u->unit[i]->private_dir[k], name))
+				return true;
+	return false;
+}
+
+/* One line for a private directory; what means something in such a line stands for any character. */
+static void private_line(FILE *f, const char *type, const char *dir, const char *name, const char *below)
+{
+	fprintf(f, "%s %s/", type, dir);
+	for (; *name; name++)
+		fputc(isalnum((unsigned char)*name) || strchr(":_.@-", *name) ? *name : '?', f);
+	fprintf(f, "%s\n", below);
+}
+
+static int private_lines(FILE *f, const char *carried, const char *dir, const Kho__Units *u, struct kho_err *err)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(carried, dir);
+	_cleanup_closedir_ DIR *d = path ? opendir(path) : NULL;
+	struct dirent *e;
+
+	if (!path)
+		return kho_fail(err, -ENOMEM, "tmpfiles: out of memory");
+	while (d && (e = readdir(d))) {
+		if (strncmp(e->d_name, KHO_UNITS_PRIVATE, strlen(KHO_UNITS_PRIVATE)))
+			continue;
+		if (is_used(u, e->d_name)) {
+			private_line(f, "x", dir, e->d_name, "");
+			private_line(f, "X", dir, e->d_name, "/tmp");
+		} else {
+			private_line(f, "R!", dir, e->d_name, "");
+		}
+	}
+	return 0;
+}
+
 /*
- * At boot systemd-tmpfiles removes the private /tmp directories of services, by the name that has
- * another boot's id. Those of carried services are in use: its list is replaced by one that does not,
- * and that spares them from ageing.
+ * At boot systemd-tmpfiles removes the private directories of services, all of them. Those of carried
+ * services are in use: its list is replaced by one that names each that goes, and spares those from
+ * removal and ageing.
  */
-static int spare_private_tmp(const char *root, const char *carried, const char *boot_id, struct kho_err *err)
+static int spare_private_tmp(const char *root, const char *carried, const Kho__Units *u, struct kho_err *err)
 {
 	static const char name[] = "/tmpfiles.d/systemd-tmp.conf";
 	_cleanup_free_ char *from = NULL, *shipped = NULL, *text = NULL;
 	size_t len = 0;
 	char path[64];
 	FILE *f;
+	int rc;
 
-	if (strlen(boot_id) != 32 || strspn(boot_id, "0123456789abcdef") != 32)
-		return 0;
 	if (asprintf(&from, "%s/usr/lib%s", carried, name) < 0)
 		return kho_fail(err, -ENOMEM, "write %s: out of memory", name);
 	if (kho_read_file(from, 1 << 20, &shipped, NULL, NULL))
@@ -182,15 +221,16 @@ static int spare_private_tmp(const char *root, const char *carried, const char *
 	if (!f)
 		return kho_fail_errno(err, "write %s", name);
 	fputs("# Made by khoctl from that in /usr/lib: private directories of carried services stay.\n", f);
-	for (const char *d = "/tmp\0/var/tmp\0"; *d; d += strlen(d) + 1)
-		fprintf(f, "x %s/systemd-private-%s-*\nX %s/systemd-private-%s-*/tmp\n", d, boot_id, d, boot_id);
+	rc = private_lines(f, carried, "/tmp", u, err);
+	if (!rc)
+		rc = private_lines(f, carried, "/var/tmp", u, err);
 	for (const char *p = shipped; *p; p += strcspn(p, "\n"), p += *p == '\n')
-		if (*p != 'R' || !memmem(p, strcspn(p, "\n"), "systemd-private-", 16))
+		if (*p != 'R' || !memmem(p, strcspn(p, "\n"), KHO_UNITS_PRIVATE, strlen(KHO_UNITS_PRIVATE)))
 			fprintf(f, "%.*s\n", (int)strcspn(p, "\n"), p);
 	if (fclose(f))
 		return kho_fail(err, -ENOMEM, "write %s: out of memory", name);
 	snprintf(path, sizeof(path), "/run%s", name);
-	return put(root, path, text, err);
+	return rc ? rc : put(root, path, text, err);
 }
 
 /* For `khoctl status`, and for the next upgrade. */
@@ -231,14 +271,14 @@ int kho_units_write(const char *root, const char *carried, const char *run_dir, 
 	for (size_t i = 0; i < u->n_unit; i++) {
 		if (!kho_unit_name_is_valid(u->unit[i]->name) || u->unit[i]->main_pid <= 1)
 			return kho_fail(err, -EPROTO, "units: one has no name or process that can be");
-		private_tmp |= u->unit[i]->private_tmp;
+		private_tmp |= u->unit[i]->n_private_dir > 0;
 		kho_first_failure(drop_in(root, run_dir, u->unit[i], &one), &one, &first, err);
 		kho_first_failure(hold_sockets(root, run_dir, u->unit[i], &one), &one, &first, err);
 	}
 	if (u->n_unit)
 		kho_first_failure(end_of_adoption(root, u, &one), &one, &first, err);
 	if (private_tmp)
-		kho_first_failure(spare_private_tmp(root, carried, u->boot_id, &one), &one, &first, err);
+		kho_first_failure(spare_private_tmp(root, carried, u, &one), &one, &first, err);
 	kho_first_failure(tell_story(root, run_dir, u, release, &one), &one, &first, err);
 	return first;
 }

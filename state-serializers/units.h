@@ -17,6 +17,9 @@
 #define KHO_UNITS_ADOPT "adopt"
 #define KHO_UNITS_STORY "units.json"
 
+/* How systemd calls directories that are a unit's own /tmp and /var/tmp: this, the boot's id, the unit. */
+#define KHO_UNITS_PRIVATE "systemd-private-"
+
 /* Is systemd PID 1 (on the recorded machine)? */
 bool kho_units_systemd(const char *sysroot);
 

@@ -19,6 +19,8 @@ test-undo: all modules vm-cache
 
 test-host: all modules vm-cache
 	HOST=all tests/vm/t-host.sh
+	tests/vm/t-initramfs.sh
+	HOST=all tests/vm/t-platform.sh
 
 bench: all modules vm-cache
 	tests/bench/bench.sh

@@ -13,6 +13,7 @@
 #include "handover/beside/files.h"
 #include "handover/beside/image.h"
 #include "handover/beside/initramfs.h"
+#include "handover/beside/initrd_choice.h"
 #include "handover/beside/machine.h"
 #include "handover/beside/new.h"
 #include "handover/dev.h"
@@ -34,6 +35,7 @@ struct kho_beside {
 	const uint8_t *img_buf; /* mapped image */
 	size_t img_len;
 	char *images_dir;
+	struct kho_initramfs_choice initramfs;
 
 	/* what is held; kept in run_dir/beside so that another process can give it back */
 	struct kho_beside_range region; /* taken memory of the region, bytes 0 = none */
@@ -61,6 +63,8 @@ int kho_beside_facts(struct kho_beside *b, struct kho_err *err);
 
 /* engine.c */
 struct kho_initramfs_in kho_beside_initramfs_in(const struct kho_beside *b);
+/* Whose initramfs it will be, if that is not chosen yet; what is against it goes into r. */
+int kho_beside_initramfs(struct kho_beside *b, struct kho_report *r);
 /* First number for the incoming kernel's own processes: a range that no workload's pid lies in. */
 uint64_t kho_beside_pid_floor(const struct kho_workload_list *w);
 int kho_beside_cmdline(const struct kho_beside *b, char **out, struct kho_err *err);
@@ -72,6 +76,10 @@ int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct k
 /* reserve.c */
 int kho_beside_reserve(struct kho_engine *e, const struct kho_engine_plan *p, struct kho_err *err);
 int kho_beside_unreserve(struct kho_engine *e, struct kho_err *err);
+
+/* keeplog.c: what the incoming kernel said into state_dir, before its region goes; nothing when it
+ * never started or said nothing. */
+int kho_beside_keep_log(const struct kho_beside *b, struct kho_err *err);
 
 /* held.c: memory that is held, and its record */
 int kho_beside_held_save(const struct kho_beside *b, struct kho_err *err);

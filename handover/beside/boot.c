@@ -8,12 +8,16 @@
 
 #include <asm/bootparam.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "handover/uapi/khoctl_region.h"
 
 #define E820_RAM      1
 #define E820_RESERVED 2
 #define E820_ACPI     3
+/* newer than some userland headers */
+#define TYPE_NONE     0
+#define TYPE_RNG_SEED 9
 
 static uint64_t align_up(uint64_t v, uint64_t a)
 {
@@ -58,7 +62,7 @@ void kho_boot_params(const struct kho_layout *l, const struct kho_bzimage *img,
 	memcpy(&bp->hdr, setup_header, n);
 	bp->hdr.type_of_loader = 0xff;
 	bp->hdr.loadflags &= ~CAN_USE_HEAP;
-	bp->hdr.setup_data = 0;
+	bp->hdr.setup_data = base + KHO_OFF_SETUP_DATA;
 	bp->hdr.code32_start = l->kernel; /* low half; not used by the 64-bit entry */
 	bp->hdr.ramdisk_image = l->initrd;
 	bp->ext_ramdisk_image = l->initrd >> 32;
@@ -73,4 +77,19 @@ void kho_boot_params(const struct kho_layout *l, const struct kho_bzimage *img,
 	e820(bp, acpi + KHO_ACPI_BYTES, base + KHO_HEAD_BYTES, E820_RESERVED);
 	e820(bp, base + KHO_HEAD_BYTES, l->bulk_base, E820_RAM);
 	e820(bp, l->bulk_base, l->bulk_base + l->bulk_bytes, E820_RESERVED);
+}
+
+bool kho_boot_seed(uint8_t *head)
+{
+	struct setup_data *d = (struct setup_data *)(head + KHO_OFF_SETUP_DATA);
+
+	memset(d, 0, sizeof(*d) + KHO_SEED_BYTES);
+	d->len = KHO_SEED_BYTES;
+	if (getrandom(d->data, KHO_SEED_BYTES, GRND_NONBLOCK) == KHO_SEED_BYTES) {
+		d->type = TYPE_RNG_SEED;
+		return true;
+	}
+	memset(d->data, 0, KHO_SEED_BYTES);
+	d->type = TYPE_NONE;
+	return false;
 }

@@ -6,6 +6,7 @@
 #ifndef KHO_BESIDE_BOOT_H
 #define KHO_BESIDE_BOOT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,10 +29,19 @@ int kho_layout_make(struct kho_layout *l, const struct kho_bzimage *img, struct 
 
 /*
  * Fill boot_params at region_base + KHO_OFF_BOOT_PARAMS. setup_header: the image's bytes from 0x1f1
- * on. The command line lies at region_base + KHO_OFF_CMDLINE.
+ * on. The command line lies at region_base + KHO_OFF_CMDLINE, kho_boot_seed's at KHO_OFF_SETUP_DATA.
  */
 void kho_boot_params(const struct kho_layout *l, const struct kho_bzimage *img,
 		     const uint8_t *setup_header, struct boot_params *bp);
+
+/*
+ * A seed from this kernel's random generator into the region's head, as setup_data: the incoming
+ * kernel's generator is ready with it before anything asks it, and goes its own way from there (what
+ * is read out here tells nothing of what this kernel gives to others, before or after; the
+ * incoming kernel wipes it). False: this kernel has no randomness yet, and none is passed.
+ */
+#define KHO_SEED_BYTES 64
+bool kho_boot_seed(uint8_t *head);
 
 struct kho_cmdline_in {
 	uint32_t tsc_khz;

@@ -72,13 +72,38 @@ static const char *const carried[] = {
 	"lockdown",
 	"module.sig_enforce",
 	"zswap.enabled",
+	"random.trust_cpu",
+	"random.trust_bootloader",
 };
+
+/* MODULE.OPTION of those that the way to a disk or a wire goes through; whoever loads one looks there, too. */
+static const char *const modules[] = {
+	"nvme",	    "nvme_core", "virtio_pci", "virtio_net", "virtio_blk",  "virtio_scsi", "scsi_mod", "sd_mod",
+	"dm_mod",   "dm_crypt",	 "dm_snapshot", "md_mod",    "loop",	   "bonding",	  "dummy",    "btrfs",
+};
+
+/* '-' and '_' are the same in names of modules. */
+static bool is_option(const char *word, size_t key)
+{
+	const char *dot = memchr(word, '.', key);
+	size_t n = dot ? (size_t)(dot - word) : 0, i, k;
+
+	for (i = 0; n && i < sizeof(modules) / sizeof(*modules); i++) {
+		for (k = 0; k < n && modules[i][k] == (word[k] == '-' ? '_' : word[k]); k++)
+			;
+		if (k == n && !modules[i][k])
+			return true;
+	}
+	return false;
+}
 
 static bool is_carried(const char *word, size_t len)
 {
 	const char *eq = memchr(word, '=', len);
 	size_t key = eq ? (size_t)(eq - word) : len, i;
 
+	if (is_option(word, key))
+		return true;
 	for (i = 0; i < sizeof(carried) / sizeof(*carried); i++)
 		if (strlen(carried[i]) == key && !memcmp(carried[i], word, key))
 			return true;

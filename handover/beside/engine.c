@@ -94,6 +94,15 @@ struct kho_initramfs_in kho_beside_initramfs_in(const struct kho_beside *b)
 	};
 }
 
+int kho_beside_initramfs(struct kho_beside *b, struct kho_report *r)
+{
+	const struct kho_engine_request *req = b->e.req;
+
+	return b->initramfs.kind ? 0
+				 : kho_initramfs_choose(req->initramfs, req->initrd, req->sysroot, b->img.release,
+							b->m.root_in_ram, &b->initramfs, r);
+}
+
 /* CONFIG_HZ of the target, 0 when its configuration is not installed. */
 static unsigned target_hz(const struct kho_beside *b)
 {
@@ -228,6 +237,7 @@ static void beside_free(struct kho_engine *e)
 	free(b->after);
 	free(b->cmdline);
 	free(b->images_dir);
+	kho_initramfs_choice_done(&b->initramfs);
 	free(b);
 }
 

@@ -199,6 +199,37 @@ static int add_programs(struct kho_files *l, struct kho_err *err)
 	return list[0] ? kho_elf_add(l, list, err) : 0;
 }
 
+/*
+ * Options of modules, as they hold here now.  What lies in /run goes to /etc: /run of the incoming
+ * kernel is empty.
+ */
+static int add_module_options(struct kho_files *l, struct kho_err *err)
+{
+	static const char *const dirs[] = { "/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d",
+					    "/usr/lib/modprobe.d", "/lib/modprobe.d" };
+	int ret = 0;
+
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
+		_cleanup_closedir_ DIR *d = opendir(dirs[i]);
+		struct dirent *e;
+
+		while (!ret && d && (e = readdir(d))) {
+			_cleanup_free_ char *path = NULL, *etc = NULL;
+			const char *dot = strrchr(e->d_name, '.');
+
+			if (!dot || strcmp(dot, ".conf"))
+				continue;
+			if (asprintf(&path, "%s/%s", dirs[i], e->d_name) < 0 || asprintf(&etc, "%s/%s", dirs[0], e->d_name) < 0)
+				return kho_fail(err, -ENOMEM, "module options: out of memory");
+			if (i != 1)
+				ret = kho_exists(path) ? kho_files_add(l, path, err) : 0;
+			else if (!kho_exists(etc))
+				ret = kho_files_add_as(l, path, etc, err);
+		}
+	}
+	return ret;
+}
+
 static int add_selection(const struct kho_initramfs_in *in, struct kho_files *l,
 			 struct kho_err *err)
 {
@@ -210,6 +241,8 @@ static int add_selection(const struct kho_initramfs_in *in, struct kho_files *l,
 	int ret = kho_modules_add(&in->target, in->machine, l, err);
 	size_t i;
 
+	if (!ret)
+		ret = add_module_options(l, err);
 	if (!ret)
 		ret = add_programs(l, err);
 	for (i = 0; i < sizeof(etc) / sizeof(*etc) && !ret; i++)

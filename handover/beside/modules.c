@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "handover/beside/firmware.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
@@ -39,6 +40,7 @@ static const char *const wanted[] = {
 	"dm_snapshot",
 	"dm_crypt",
 	"md_mod",
+	"nfnetlink",
 	"nf_tables",
 	"nft_ct",
 	"nft_reject",
@@ -84,6 +86,8 @@ static struct kmod_ctx *context(const struct kho_target *t, struct kho_err *err)
 
 	if (!ctx)
 		kho_fail(err, -ENOMEM, "%s: libkmod: out of memory", t->modules_dir);
+	else
+		kmod_set_userdata(ctx, t->release);
 	return ctx;
 }
 
@@ -185,12 +189,14 @@ int kho_modules_check(const struct kho_target *t, struct kho_err *err)
 	return ret;
 }
 
-static int add_module(struct kmod_module *mod, struct kho_files *l, struct kho_err *err)
+static int add_module(struct kmod_module *mod, const char *release, struct kho_files *l, struct kho_err *err)
 {
 	struct kmod_list *deps = kmod_module_get_dependencies(mod), *i;
 	const char *path = kmod_module_get_path(mod); /* NULL: built in */
 	int ret = path ? kho_files_add(l, path, err) : 0;
 
+	if (!ret && path)
+		ret = kho_firmware_add(mod, release, l, err);
 	kmod_list_foreach (i, deps) {
 		struct kmod_module *dep = kmod_module_get_module(i);
 
@@ -218,7 +224,7 @@ static int lookup(struct kmod_ctx *ctx, const char *alias, bool *found, struct k
 
 		*found = true;
 		if (!ret && l)
-			ret = add_module(mod, l, err);
+			ret = add_module(mod, kmod_get_userdata(ctx), l, err);
 		kmod_module_unref(mod);
 	}
 	kmod_module_unref_list(list);

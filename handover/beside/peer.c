@@ -62,8 +62,9 @@ static int dead(const struct kho_beside *b, const char *how, struct kho_err *err
 	char words[200];
 	const char *last = last_words(b, words, sizeof(words));
 
-	return kho_fail(err, -EPIPE, "the incoming kernel %s%s%s", how,
-			*last ? "; its last message: " : "", last);
+	return kho_fail(err, -EPIPE, "the incoming kernel %s%s%s%s", how,
+			*last ? "; its last message: " : "", last,
+			*last ? " (all of them: khoctl log)" : "");
 }
 
 static int check_state(const struct kho_beside *b, uint32_t state, struct kho_err *why)

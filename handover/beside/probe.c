@@ -139,16 +139,40 @@ static int probe_cpus(struct probe *p)
 			      p->b->m.ncpus);
 }
 
-/* Archive and unpacked size of the initramfs to be made; a given one: five times its size unpacked.
- */
+/* Whose it is, as the plan tells it. */
+static int tell_initramfs(struct probe *p, const struct kho_memory_need *need)
+{
+	const struct kho_initramfs_choice *c = &p->b->initramfs;
+
+	p->out->initramfs = strdup(kho_initramfs_name(c->kind));
+	p->out->initramfs_path = c->initrd.len ? strdup(c->path) : NULL;
+	p->out->initramfs_reason = strdup(c->reason);
+	if (!p->out->initramfs || !p->out->initramfs_reason || (c->initrd.len && !p->out->initramfs_path))
+		return -ENOMEM;
+	if (recorded(p))
+		return 0;
+	if (c->initrd.len)
+		return kho_report_add(p->r, KHO_V_OK, "initramfs", c->path, NULL,
+				      "%s; read to its end and good%s; with khoctl's own behind it about %llu MiB (%llu unpacked)",
+				      c->reason, c->initrd.early ? ", its early part (microcode) is left out" : "",
+				      (unsigned long long)(need->initrd_packed / MIB),
+				      (unsigned long long)(need->initrd_unpacked / MIB));
+	return kho_report_add(p->r, KHO_V_OK, "initramfs", p->b->img.release, NULL, "khoctl's own: %s (%s), about %llu MiB (%llu unpacked)",
+			      p->b->m.root_in_ram ? "a copy of the root in RAM" : "made from what is needed", c->reason,
+			      (unsigned long long)(need->initrd_packed / MIB), (unsigned long long)(need->initrd_unpacked / MIB));
+}
+
+/* Archive and unpacked size of the initramfs to be made. */
 static int initrd_need(struct probe *p, struct kho_memory_need *need)
 {
-	const struct kho_engine_request *req = p->b->e.req;
 	struct kho_initramfs_in in = kho_beside_initramfs_in(p->b);
 	struct kho_err why = KHO_ERR_INIT;
-	struct kho_files files;
+	struct kho_files files, cut;
 	uint64_t archive;
+	int ret = kho_beside_initramfs(p->b, p->r);
 
+	if (ret < 0)
+		return ret;
 	if (recorded(p)) { /* files are not recorded */
 		need->initrd_packed = 128 * MIB;
 		need->initrd_unpacked = 320 * MIB;
@@ -156,27 +180,39 @@ static int initrd_need(struct probe *p, struct kho_memory_need *need)
 	}
 	if (kho_initramfs_list(&in, &files, &why) < 0)
 		return refuse(p, "initramfs", p->b->img.release, &why);
+	if (p->b->initramfs.initrd.len) {
+		if (kho_initrd_join(&p->b->initramfs.initrd, &files, &cut, &why) < 0)
+			ret = kho_initramfs_drop(&p->b->initramfs, why.msg, "initramfs = khoctl in khoctl.conf", p->r);
+		else
+			kho_files_done(&cut);
+	}
 	kho_files_size(&files, &archive, &need->initrd_unpacked);
 	kho_files_done(&files);
 	/* zstd: modules and kernel images do not shrink */
 	need->initrd_packed = kho_initramfs_level(archive) ? archive / 100 * 72 : archive;
-	if (req->initrd) {
-		_cleanup_fclose_ FILE *f = fopen(req->initrd, "re");
-		long size = f && fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1;
+	need->initrd_packed += p->b->initramfs.initrd.packed;
+	need->initrd_unpacked += p->b->initramfs.initrd.unpacked;
+	return ret;
+}
 
-		if (size < 0)
-			return kho_report_add(p->r, KHO_V_NO, "initramfs", req->initrd,
-					      "give another --initrd, or none",
-					      "cannot be read: %s", strerror(errno));
-		need->initrd_packed += size;
-		need->initrd_unpacked += 5ULL * size;
+/* An initrd of the host that nobody asked for may not be what an upgrade fails of. */
+static int choose_memory(struct probe *p, struct kho_memory_need *need, struct kho_memory_choice *c, bool *out_can)
+{
+	struct kho_initramfs_choice *i = &p->b->initramfs;
+	struct kho_err why = KHO_ERR_INIT;
+	int ret = initrd_need(p, need);
+
+	*out_can = false;
+	if (ret < 0)
+		return ret;
+	if (kho_choose_memory(&p->b->m, need, c, &why) == 0) {
+		*out_can = true;
+		return 0;
 	}
-	return kho_report_add(p->r, KHO_V_OK, "initramfs", p->b->img.release, NULL,
-			      "%s, about %llu MiB (%llu unpacked)",
-			      p->b->m.root_in_ram ? "a copy of the root in RAM"
-						  : "made from what is needed",
-			      (unsigned long long)(need->initrd_packed / MIB),
-			      (unsigned long long)(need->initrd_unpacked / MIB));
+	if (!i->initrd.len || i->asked)
+		return refuse(p, "memory", "choice", &why);
+	ret = kho_initramfs_drop(i, "memory for the host's initrd is not free", NULL, p->r);
+	return ret < 0 ? ret : choose_memory(p, need, c, out_can);
 }
 
 static int probe_memory(struct probe *p)
@@ -184,17 +220,17 @@ static int probe_memory(struct probe *p)
 	const struct kho_workload_list *w = p->b->e.req->workloads;
 	struct kho_memory_need need = { .init_size = p->b->img.init_size,
 					.region_override = p->b->e.req->memory_bytes };
-	struct kho_err why = KHO_ERR_INIT;
 	struct kho_memory_choice c;
-	int ret = initrd_need(p, &need);
-	size_t i;
+	bool can;
+	int ret;
 
-	if (ret < 0)
-		return ret;
-	for (i = 0; w && i < w->n; i++)
+	for (size_t i = 0; w && i < w->n; i++)
 		need.workloads_rss += w->w[i].rss_bytes;
-	if (kho_choose_memory(&p->b->m, &need, &c, &why) < 0)
-		return refuse(p, "memory", "choice", &why);
+	ret = choose_memory(p, &need, &c, &can);
+	if (!ret)
+		ret = tell_initramfs(p, &need);
+	if (ret < 0 || !can)
+		return ret;
 	p->out->region_bytes = c.region_bytes;
 	p->out->bulk_bytes = c.bulk_bytes;
 	p->out->extra_bytes = c.extra_bytes;

@@ -75,20 +75,31 @@ static const char *reason(const char *text, const char *end, const char **out_en
 	return best;
 }
 
-bool kho_record_read(const uint8_t *head, char *text, size_t len)
+size_t kho_record_text(const uint8_t *head, const uint8_t **text)
 {
 	const uint8_t *record = head + KHO_OFF_RECORD;
-	const char *p, *end;
 	uint32_t bytes;
-	size_t n = 0;
+
+	*text = record + TEXT_AT;
+	if (!__atomic_load_n((const uint64_t *)(head + KHO_OFF_ERST + KHO_ERST_SIGN),
+			     __ATOMIC_ACQUIRE))
+		return 0;
+	memcpy(&bytes, record + LENGTH_AT, sizeof(bytes));
+	if (memcmp(record, "CPER", 4) || bytes < TEXT_AT || bytes > KHO_RECORD_BYTES)
+		return 0;
+	return bytes - TEXT_AT;
+}
+
+bool kho_record_read(const uint8_t *head, char *text, size_t len)
+{
+	const uint8_t *bytes;
+	const char *p, *end;
+	size_t n = 0, len_text = kho_record_text(head, &bytes);
 
 	if (!__atomic_load_n((const uint64_t *)(head + KHO_OFF_ERST + KHO_ERST_SIGN),
 			     __ATOMIC_ACQUIRE))
 		return false;
-	memcpy(&bytes, record + LENGTH_AT, sizeof(bytes));
-	if (memcmp(record, "CPER", 4) || bytes < TEXT_AT || bytes > KHO_RECORD_BYTES)
-		bytes = TEXT_AT;
-	p = reason((const char *)record + TEXT_AT, (const char *)record + bytes, &end);
+	p = reason((const char *)bytes, (const char *)bytes + len_text, &end);
 	for (; p < end && n + 1 < len; p++)
 		text[n++] = *p >= ' ' && *p < 127 ? *p : '?';
 	text[n] = '\0';

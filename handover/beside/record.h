@@ -19,4 +19,7 @@ void kho_record_init(uint8_t *head, uint64_t base);
  */
 bool kho_record_read(const uint8_t *head, char *text, size_t len);
 
+/* All that it has left: bytes at *text (not printable in any case), 0 when there is no record that makes sense. */
+size_t kho_record_text(const uint8_t *head, const uint8_t **text);
+
 #endif

@@ -44,25 +44,42 @@ static int into_window(void *arg, const void *data, size_t len)
 	return 0;
 }
 
-/* The operator's archive first: where both have a file, the later one wins. */
-static int put_given_initrd(struct kho_beside *b, struct window *w, struct kho_err *err)
+/* The host's (or the operator's) first: where both have a file, the later one wins. */
+static int put_before(struct kho_beside *b, struct kho_files *ours, struct window *w, struct kho_err *err)
 {
-	_cleanup_close_ int fd = open(b->e.req->initrd, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
+	struct kho_files cut;
+	int ret = kho_initrd_join(&b->initramfs.initrd, ours, &cut, err);
 
-	if (fd < 0)
-		return kho_fail_errno(err, "%s", b->e.req->initrd);
-	while ((n = read(fd, w->p + w->used, w->room - w->used)) > 0)
-		w->used += n;
-	if (n < 0)
-		return kho_fail_errno(err, "%s", b->e.req->initrd);
-	if (w->used == w->room)
-		return kho_fail(err, -ENOSPC,
-				"%s is too large for the region; ask for more memory (--memory)",
-				b->e.req->initrd);
-	while (w->used % 4)
+	if (ret < 0)
+		return ret;
+	ret = kho_initrd_write(&b->initramfs.initrd, into_window, w, err);
+	if (!ret && cut.n)
+		ret = kho_files_pack(&cut, 0, into_window, w, err);
+	kho_files_done(&cut);
+	while (!ret && w->used % 4 && w->used < w->room)
 		w->p[w->used++] = 0;
-	return 0;
+	return ret;
+}
+
+/* What was planned; without a plan (a test of the engine alone) it is chosen here. */
+static int choose_initramfs(struct kho_beside *b, struct kho_err *err)
+{
+	struct kho_report r = KHO_REPORT_INIT;
+	int ret = kho_beside_initramfs(b, &r);
+
+	for (size_t i = 0; !ret && i < r.n; i++)
+		if (r.items[i].verdict == KHO_V_NO)
+			ret = kho_fail(err, -EINVAL, "%s: %s; %s", r.items[i].subject, r.items[i].what, r.items[i].fix);
+	kho_report_done(&r);
+	return ret == -ENOMEM ? kho_fail(err, ret, "initramfs: out of memory") : ret;
+}
+
+static int no_room(const struct window *w, uint64_t unpacked, struct kho_err *err)
+{
+	return kho_fail(err, -ENOSPC,
+			"the initramfs (%llu MiB, %llu unpacked) does not fit into the "
+			"region; ask for more memory (--memory)",
+			(unsigned long long)(w->used / MIB), (unsigned long long)(unpacked / MIB));
 }
 
 static int pack(struct kho_beside *b, struct kho_err *err)
@@ -74,6 +91,8 @@ static int pack(struct kho_beside *b, struct kho_err *err)
 	int ret = kho_initramfs_stamp(b->e.req->run_dir, err);
 
 	if (!ret)
+		ret = choose_initramfs(b, err);
+	if (!ret)
 		ret = kho_initramfs_list(&in, &files, err);
 	if (ret < 0)
 		return ret;
@@ -83,22 +102,21 @@ static int pack(struct kho_beside *b, struct kho_err *err)
 		return err ? err->code : -EIO;
 	}
 	kho_files_size(&files, &archive, &unpacked);
-	if (b->e.req->initrd)
-		ret = put_given_initrd(b, &w, err);
+	unpacked += b->initramfs.initrd.unpacked;
+	if (b->initramfs.initrd.len)
+		ret = put_before(b, &files, &w, err);
 	if (!ret)
 		ret = kho_files_pack(&files, kho_initramfs_level(archive), into_window, &w, err);
 	kho_files_done(&files);
 	munmap(w.p, w.room);
 	if (ret == -ENOSPC || (!ret && w.used + unpacked > w.room))
-		return kho_fail(err, -ENOSPC,
-				"the initramfs (%llu MiB, %llu unpacked) does not fit into the "
-				"region; ask for more memory (--memory)",
-				(unsigned long long)(w.used / MIB),
-				(unsigned long long)(unpacked / MIB));
+		return no_room(&w, unpacked, err);
 	if (ret < 0)
 		return ret;
 	b->layout.initrd_bytes = w.used;
-	kho_beside_note(b, "initramfs: %llu MiB", (unsigned long long)(w.used / MIB));
+	kho_beside_note(b, "initramfs: %llu MiB%s%s", (unsigned long long)(w.used / MIB),
+			b->initramfs.initrd.len ? ", khoctl's behind " : "", b->initramfs.initrd.len ? b->initramfs.path : "");
+	kho_initrd_done(&b->initramfs.initrd); /* it is in the region now */
 	kho_beside_phase(b, "initramfs", begin);
 	return 0;
 }
@@ -228,6 +246,8 @@ int kho_beside_unreserve(struct kho_engine *e, struct kho_err *err)
 	kho_first_failure(kho_beside_held_load(b, &one), &one, &first, err);
 	kho_first_failure(kho_beside_map_head(b, &one), &one, &first, err);
 	take_back(b, &first, err);
+	if (kho_beside_keep_log(b, &one) < 0) /* no reason to call the machine not undone */
+		kho_beside_note(b, "%s", one.msg);
 	if (b->bulk)
 		munmap(b->bulk, b->layout.bulk_bytes);
 	if (b->head)

@@ -14,6 +14,7 @@
 #include "handover/incoming/agent_impl.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/format.h"
 #include "lib/io.h"
 
 #define PATIENCE_US 2000000 /* a panic is announced before its log is written */
@@ -26,15 +27,6 @@ static uint64_t wait_for(const volatile struct kho_dmesg *d)
 	while (!(n = __atomic_load_n(&d->bytes, __ATOMIC_ACQUIRE)) && kho_clock_us() < until)
 		nanosleep(&tick, NULL);
 	return n < sizeof(d->data) ? n : sizeof(d->data);
-}
-
-static void copy(char *to, const volatile uint8_t *from, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		uint8_t c = from[i];
-
-		to[i] = (c >= ' ' && c != 0x7f) || c == '\n' || c == '\t' ? (char)c : '?';
-	}
 }
 
 void kho_agent_keep_log(struct kho_agent *a, uint32_t generation, const char *release)
@@ -61,7 +53,7 @@ void kho_agent_keep_log(struct kho_agent *a, uint32_t generation, const char *re
 		a->conf->say("the log of %s is not kept: no memory", release);
 		return;
 	}
-	copy(text, d->data, n);
+	kho_format_text(text, d->data, n);
 	if (kho_agent_state_dir(a, &dir, &err) < 0 ||
 	    asprintf(&path, "%s/dmesg-%" PRIu32 "-%s.txt", dir, generation, name) < 0 ||
 	    kho_write_file(path, text, n, &err) < 0)

@@ -45,7 +45,10 @@ static int boot(struct kho_err *err)
 		return ret;
 	reboot(RB_DISABLE_CAD);
 	kho_init_names();
-	return kho_init_module(err);
+	ret = kho_init_module(err);
+	if (!ret)
+		kho_init_host_modules();
+	return ret;
 }
 
 /* --- the agent's process --- */

@@ -36,6 +36,11 @@ void kho_init_names(void);
 /* Load khoctl and what it needs for the running release, wait for its nodes. */
 int kho_init_module(struct kho_err *err) __must_check;
 
+/* --- init_host.c --- */
+
+/* The modules that the host's initramfs lists, if one lies below; what fails is told, and no reason to stop. */
+void kho_init_host_modules(void);
+
 /* --- init_stop.c --- */
 
 /* Orderly end: processes, file systems, then reboot(2) with cmd. Never returns. */

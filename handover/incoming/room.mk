@@ -2,4 +2,4 @@ LIB_SRCS += $(addprefix handover/incoming/,agent.c agent_pool.c agent_setup.c ag
 	agent_file.c agent_retire.c agent_machine.c agent_fault.c agent_log.c)
 PKGS += libkmod
 PROGS += khoctl-incoming
-khoctl-incoming_SRCS := $(addprefix handover/incoming/,init.c init_system.c init_module.c init_stop.c init_enter.c)
+khoctl-incoming_SRCS := $(addprefix handover/incoming/,init.c init_system.c init_module.c init_host.c init_stop.c init_enter.c)

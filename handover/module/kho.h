@@ -94,6 +94,7 @@ bool kho_state_terminal(u32 state);
 bool kho_peer_runs(const struct kho_region *r);	/* started and not in a terminal state */
 bool kho_peer_silent(const struct kho_region *r);	/* or no heartbeat for KHO_SILENT_MS */
 bool kho_peer_ended(const struct kho_region *r);	/* all its CPUs are parked, or it never started */
+bool kho_peer_gone(const struct kho_region *r);	/* or it is the old kernel after the commit, and silent for KHO_GONE_MS */
 bool kho_may(const struct kho_region *r, enum kho_act act, const u8 *owner, const u8 *to);
 #define KHO_MAY(r, act, e)	kho_may(r, KHO_ACT_##act, &(e)->owner, &(e)->to)
 struct kho_ledger_cpu *kho_ledger_cpu(const struct kho_region *r, u32 apicid);
@@ -109,6 +110,7 @@ void kho_region_cleanup(void);
 long kho_region_drop(void *arg);
 u32 kho_free_slot(void);
 #define KHO_SILENT_MS	3000
+#define KHO_GONE_MS	30000
 
 /* --- init.c: what a new region contains --- */
 long kho_region_init(void *arg);
@@ -169,6 +171,8 @@ void kho_platform_cleanup(void);
 void kho_rtc_open(void);
 void kho_serial_fill(struct kho_ledger_platform *p);
 void kho_serial_open(void);
+void kho_wire_fill(u32 irq, struct kho_ledger_uart *u);
+int kho_wire_open(const struct kho_ledger_uart *u);
 void kho_dmesg_write(struct kho_region *r);
 
 /* --- doorbell.c, link.c, ping.c --- */

@@ -143,7 +143,7 @@ static bool committed(const struct kho_region *down)
 /* Where this kernel goes when it ends; NULL: it is alone, or the one that matters. */
 static struct kho_region *way_out(void)
 {
-	if (kho_live(&kho_up) && kho_peer_runs(&kho_up))
+	if (kho_live(&kho_up) && kho_peer_runs(&kho_up) && !kho_peer_gone(&kho_up))
 		return &kho_up;
 	if (kho_live(&kho_down) && kho_peer_runs(&kho_down) && committed(&kho_down))
 		return &kho_down;

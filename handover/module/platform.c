@@ -270,7 +270,7 @@ void kho_platform_watch(void)
 {
 	if (!kho_live(&kho_up))
 		return;
-	if (!alone && kho_peer_ended(&kho_up)) {
+	if (!alone && kho_peer_gone(&kho_up)) {
 		alone = true;
 		schedule_work(&alone_work);
 	}

@@ -68,6 +68,18 @@ bool kho_peer_ended(const struct kho_region *r)
 	return s < KHO_STATE_BOOTING || kho_state_terminal(s);
 }
 
+/*
+ * Committed, this kernel is the machine: one that hung while it retired must not keep it from
+ * resetting the machine, or from its consoles.  What that one owns stays untouched all the same.
+ */
+bool kho_peer_gone(const struct kho_region *r)
+{
+	if (kho_peer_ended(r))
+		return true;
+	return r == &kho_up && READ_ONCE(kho_self(r)->state) == KHO_STATE_COMMITTED &&
+	       rdtsc_ordered() - READ_ONCE(r->peer_beat_tsc) > (u64)tsc_khz * KHO_GONE_MS;
+}
+
 /* The table of khoctl_owner_table.h, for one entry as it is now. */
 bool kho_may(const struct kho_region *r, enum kho_act act, const u8 *owner, const u8 *to)
 {

@@ -2,8 +2,8 @@
 /*
  * The serial ports of a kernel that is alone, by the stock 8250 driver.  An incoming kernel boots
  * with their I/O ranges reserved (handover/beside/cmdline.c), so that its driver has the four names
- * and touches nothing; here those that the first kernel had are let go of and registered, polled,
- * as no legacy interrupt arrives.  The one that was its console is ours from then on.
+ * and touches nothing; here those that the first kernel had are let go of and registered, with the
+ * interrupt that they are wired to (wire.c) or else polled.  The one that was its console is ours from then on.
  */
 #include "kho.h"
 
@@ -37,6 +37,7 @@ void kho_serial_fill(struct kho_ledger_platform *p)
 			continue;
 		p->uart[i].iobase = u->iobase;
 		p->uart[i].uartclk = u->uartclk;
+		kho_wire_fill(u->irq, &p->uart[i]);
 		if (!c || !(c->flags & CON_ENABLED) || c->index != i)
 			continue;
 		p->uart[i].console = c->flags & CON_CONSDEV ? IS_DEV_CONSOLE : IS_CONSOLE;
@@ -69,7 +70,7 @@ static void console_open(int line, const struct kho_ledger_uart *u) { }
 static void port_open(struct device *parent, const struct kho_ledger_uart *u)
 {
 	struct uart_8250_port up = { };
-	int line;
+	int line, irq;
 
 	/* of the boot word, or free already */
 	(void)!request_region(u->iobase, REGS, "khoctl");
@@ -79,6 +80,11 @@ static void port_open(struct device *parent, const struct kho_ledger_uart *u)
 	up.port.iotype = UPIO_PORT;
 	up.port.flags = UPF_BOOT_AUTOCONF | UPF_SKIP_TEST;
 	up.port.dev = parent;
+	irq = kho_wire_open(u);
+	if (irq < 0)
+		pr_err("interrupt of the serial port at 0x%x: %d\n", u->iobase, irq);
+	else
+		up.port.irq = irq;
 	line = serial8250_register_8250_port(&up);
 	if (line < 0)
 		pr_err("serial port at 0x%x: %d\n", u->iobase, line);

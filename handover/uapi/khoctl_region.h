@@ -24,7 +24,7 @@
 #endif
 
 #define KHO_REGION_MAGIC	0x4e4f494745524f4bULL	/* "KOREGION", little endian */
-#define KHO_REGION_REVISION	3
+#define KHO_REGION_REVISION	4
 
 /* --- offsets in the head of the region --- */
 #define KHO_OFF_PARK		0x00000	/* park page; first byte = ACPI reset vector */
@@ -40,6 +40,7 @@
 #define KHO_ACPI_BYTES		0x10000
 #define KHO_OFF_BOOT_PARAMS	0x40000	/* struct boot_params (4 KiB) */
 #define KHO_OFF_CMDLINE		0x41000	/* command line (4 KiB) */
+#define KHO_OFF_SETUP_DATA	0x42000	/* C: struct setup_data (4 KiB): a random seed, which the incoming kernel wipes */
 #define KHO_OFF_CONSOLE		0x50000	/* struct kho_console_ring: incoming kernel's messages */
 #define KHO_CONSOLE_BYTES	0x20000
 #define KHO_OFF_RECORD		0x70000	/* error record: what a kernel says when it ends before its module is loaded */
@@ -192,10 +193,10 @@ struct kho_ledger_gas {
 struct kho_ledger_uart {
 	__u16 iobase;
 	__u8  console;		/* 1 = the kernel's messages go there */
-	__u8  pad0;
+	__u8  pin;		/* of that I/O APIC: its interrupt; edge-triggered, active high */
 	__u32 baud;		/* of the console */
 	__u32 uartclk;
-	__u32 pad1;
+	__u32 ioapic;		/* physical address; 0: no interrupt, the port is polled */
 };
 #define KHO_UARTS		4	/* ttyS0 ... */
 

@@ -19,6 +19,7 @@
 
 #define VERSION_MIN 40201 /* older ones dump no TCP socket on Linux 7.x */
 #define QUICK_US    60000000
+#define CHECK_LOG   "criu-check.log"
 
 static bool usable(const char *dir, size_t len, char out[PATH_MAX])
 {
@@ -208,15 +209,20 @@ int kho_criu_answer(struct kho_criu *c, bool go_on, struct kho_err *err)
 	return kho_criu_send(c, &req, err);
 }
 
-/* "Error (criu/files.c:12): text" -> "text"; the first line that is not about criu's own limits. */
-static bool first_complaint(const char *log, char out[256])
+/*
+ * "Error (criu/files.c:12): text" -> "text". Of a piece of work it is the first line that is not about
+ * criu's own limits, what follows is a consequence; of its look at the kernel the last one: what it
+ * tries and does without comes before.
+ */
+static bool complaint_of(const char *log, bool last, char out[256])
 {
 	_cleanup_free_ char *text = NULL;
+	bool found = false;
 	const char *p = NULL;
 
 	if (!log || kho_read_file(log, 1 << 20, &text, NULL, NULL))
 		return false;
-	for (p = strstr(text, "Error"); p; p = strstr(p + 1, "Error")) {
+	for (p = strstr(text, "Error"); p && (last || !found); p = strstr(p + 1, "Error")) {
 		size_t len = strcspn(p, "\n");
 		const char *colon = memmem(p, len, "): ", 3);
 
@@ -224,26 +230,32 @@ static bool first_complaint(const char *log, char out[256])
 			continue;
 		colon += 3;
 		snprintf(out, 256, "%.*s", (int)(len - (size_t)(colon - p)), colon);
-		return true;
+		found = true;
 	}
-	return false;
+	return found;
+}
+
+static int refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what, const char *log,
+		   bool last)
+{
+	int code = resp->has_cr_errno && resp->cr_errno > 0 && resp->cr_errno < 4096
+			   ? -resp->cr_errno
+			   : -EIO;
+	const char *msg = resp->cr_errmsg ? resp->cr_errmsg : "it failed, and its log names no error";
+	char complaint[256];
+
+	if (complaint_of(log, last, complaint))
+		msg = complaint;
+	return kho_fail(err, code, "criu %s: %.*s", what, (int)strcspn(msg, "\n"), msg);
 }
 
 int kho_criu_refused(struct kho_err *err, const CriuRpc__Resp *resp, const char *what,
 		     const char *log)
 {
-	int code = resp->has_cr_errno && resp->cr_errno > 0 && resp->cr_errno < 4096
-			   ? -resp->cr_errno
-			   : -EIO;
-	const char *msg = resp->cr_errmsg ? resp->cr_errmsg : "no reason given";
-	char complaint[256];
-
-	if (first_complaint(log, complaint))
-		msg = complaint;
-	return kho_fail(err, code, "criu %s: %.*s", what, (int)strcspn(msg, "\n"), msg);
+	return refused(err, resp, what, log, false);
 }
 
-/* One question to a worker that stays open for the next. */
+/* One question to a worker that stays open for the next; 1: it was answered with no. */
 static int ask(struct kho_criu *c, CriuRpc__Req *req, CriuRpc__Resp **out, struct kho_err *err)
 {
 	int rc;
@@ -252,11 +264,40 @@ static int ask(struct kho_criu *c, CriuRpc__Req *req, CriuRpc__Resp **out, struc
 	rc = kho_criu_send(c, req, err);
 	if (!rc)
 		rc = kho_criu_recv(c, QUICK_US, out, err);
-	if (!rc && !(*out)->success) {
-		rc = kho_criu_refused(err, *out, "version and features", NULL);
-		criu_rpc__resp__free_unpacked(*out, NULL);
-		*out = NULL;
-	}
+	return rc ? rc : !(*out)->success;
+}
+
+/*
+ * CRIU says no more than "no" to a question for features, and writes no log then. Its own check begins
+ * with the same look at the kernel, and keeps one.
+ */
+static int why_not(struct kho_criu *c, const char *run_dir, struct kho_err *err)
+{
+	CriuRpc__Opts opts = CRIU_RPC__OPTS__INIT;
+	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
+	_cleanup_free_ char *log = NULL;
+	CriuRpc__Resp *resp = NULL;
+	int rc;
+
+	if (asprintf(&log, "%s/" CHECK_LOG, run_dir) < 0)
+		return kho_fail(err, -ENOMEM, "ask criu: out of memory");
+	opts.images_dir_fd = -1;
+	opts.images_dir = (char *)run_dir;
+	opts.has_log_level = 1;
+	opts.log_level = 1;
+	opts.log_file = (char *)CHECK_LOG;
+	req.type = CRIU_RPC__TYPE__CHECK;
+	req.opts = &opts;
+	rc = kho_criu_send(c, &req, err);
+	if (!rc)
+		rc = kho_criu_recv(c, QUICK_US, &resp, err);
+	if (!rc && resp->success)
+		rc = kho_fail(err, -EIO, "criu features: it failed once, and found nothing wrong when it looked again");
+	else if (!rc)
+		rc = refused(err, resp, "cannot work on this kernel", log, true);
+	if (resp)
+		criu_rpc__resp__free_unpacked(resp, NULL);
+	unlink(log);
 	return rc;
 }
 
@@ -268,7 +309,7 @@ static int ask_version(struct kho_criu *c, struct kho_criu_facts *out, struct kh
 
 	req.type = CRIU_RPC__TYPE__VERSION;
 	rc = ask(c, &req, &resp, err);
-	if (rc)
+	if (rc < 0)
 		return rc;
 	if (resp->version)
 		out->version = (unsigned)resp->version->major * 10000 +
@@ -283,7 +324,8 @@ static int ask_version(struct kho_criu *c, struct kho_criu_facts *out, struct kh
 	return 0;
 }
 
-static int ask_features(struct kho_criu *c, struct kho_criu_facts *out, struct kho_err *err)
+static int ask_features(struct kho_criu *c, const char *run_dir, struct kho_criu_facts *out,
+			struct kho_err *err)
 {
 	CriuRpc__Features f = CRIU_RPC__FEATURES__INIT;
 	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
@@ -294,14 +336,14 @@ static int ask_features(struct kho_criu *c, struct kho_criu_facts *out, struct k
 	f.has_mem_track = f.mem_track = f.has_lazy_pages = f.lazy_pages = 1;
 	req.features = &f;
 	rc = ask(c, &req, &resp, err);
-	if (rc)
+	if (rc < 0)
 		return rc;
 	if (resp->features) {
 		out->mem_track = resp->features->mem_track;
 		out->lazy_pages = resp->features->lazy_pages;
 	}
 	criu_rpc__resp__free_unpacked(resp, NULL);
-	return 0;
+	return rc ? why_not(c, run_dir, err) : 0;
 }
 
 int kho_criu_check(const char *run_dir, struct kho_criu_facts *out, struct kho_err *err)
@@ -315,7 +357,7 @@ int kho_criu_check(const char *run_dir, struct kho_criu_facts *out, struct kho_e
 		return rc;
 	rc = ask_version(&c, out, err);
 	if (!rc)
-		rc = ask_features(&c, out, err);
+		rc = ask_features(&c, run_dir, out, err);
 	kho_criu_finish(&c, 1000000);
 	return rc;
 }

@@ -18,6 +18,7 @@
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/img.h"
+#include "state-serializers/proc/phase.h"
 #include "state-serializers/proc/tree.h"
 
 #define PRECOPY_US 120000000ull
@@ -315,6 +316,7 @@ static void on_message(struct kho_proc_out_wl *w, const CriuRpc__Resp *resp)
 	}
 	if (!strcmp(script, "query-ext-files")) {
 		w->seized = true;
+		w->seized_us = kho_clock_us();
 		return; /* answered by kho_proc_drain() */
 	} else if (!strcmp(script, "post-dump")) {
 		w->dumped = true;
@@ -446,9 +448,10 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	pthread_mutex_lock(&o->lock);
 	rc = wait_all(is_seized, (SEIZE_S + 1) * 1000000ull, "freeze", err);
 	pthread_mutex_unlock(&o->lock);
-	for (size_t i = 0; !rc && i < o->n; i++)
-		if (o->w[i].around.container)
-			rc = kho_container_hold(o->w[i].around.container, err);
+	for (size_t i = 0; !rc && i < o->n; i++) {
+		kho_proc_stopped(env, o->w[i].name, o->w[i].released_us, o->w[i].seized_us);
+		rc = o->w[i].around.container ? kho_container_hold(o->w[i].around.container, err) : 0;
+	}
 	if (!rc)
 		env->ops->phase(env, "criu seize", begin, kho_clock_us());
 	return rc;
@@ -477,9 +480,8 @@ int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *er
 		rc = let_dump(err);
 		if (!rc)
 			rc = wait_all(is_dumped, DUMP_US, "dump", err);
-		for (size_t i = 0; i < o->n; i++) {
+		for (size_t i = 0; i < o->n; i++)
 			end = o->w[i].dumped_us > end ? o->w[i].dumped_us : end;
-		}
 		pthread_mutex_unlock(&o->lock);
 		if (rc)
 			return rc;

@@ -22,7 +22,9 @@ static void silent(void *data, int priority, const char *file, int line, const c
 
 void kho_proc_load_modules(void)
 {
+	/* nfnetlink: without its socket CRIU's look at the kernel fails as a whole */
 	static const char *const names[] = {
+		"nfnetlink",
 		"tcp_diag",  "udp_diag",     "raw_diag",       "inet_diag",
 		"unix_diag", "netlink_diag", "af_packet_diag", "af_packet",
 		/* what it tries out on every start: without veth it gives up */

@@ -39,7 +39,7 @@ struct kho_proc_out_wl {
 	bool released, seized, dumped, ended;
 	int result;
 	struct kho_err why;
-	uint64_t released_us, dumped_us;
+	uint64_t released_us, seized_us, dumped_us;
 };
 
 /* Image files on their way to the peer while the dump goes on. */

@@ -124,7 +124,6 @@ static int container_options(struct kho_proc_in_wl *w, const char *stage, CriuRp
 	o->external = w->external;
 	o->n_external = w->nexternal;
 	o->root = c->rootfs;
-	o->has_notify_scripts = o->notify_scripts = 1; /* see kho_proc_retrieve() */
 	return 0;
 }
 

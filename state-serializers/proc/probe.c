@@ -217,7 +217,9 @@ int kho_proc_probe(struct kho_env *env, struct kho_report *r, struct kho_err *er
 				       .w = &env->workloads->w[i],
 				       .r = r };
 
+		r->workload = p.w->name;
 		rc = probe_workload(&p, err);
 	}
+	r->workload = NULL;
 	return rc;
 }

@@ -5,7 +5,8 @@
  * or restarts, is tried again; what is held is bounded, then the writers wait in write(2).
  *
  * It lies in the cgroup of the unit it works for and ends with the last of its streams, so it does
- * not care for signals: what the unit says while it is stopped is passed on, too.
+ * not care for signals: what the unit says while it is stopped is passed on, too. One that has no
+ * streams (datagrams never end) ends by SIGTERM, which it gets when the machine is shut down.
  */
 #include "state-serializers/proc/relay.h"
 
@@ -286,12 +287,31 @@ static void give(struct line *l)
 		hang_up(l);
 }
 
+static volatile sig_atomic_t told_to_end;
+
+static void on_term(int sig)
+{
+	(void)sig;
+	told_to_end = 1;
+}
+
+static bool has_streams(void)
+{
+	for (size_t i = 0; i < r.n; i++)
+		if (r.line[i].kind == KHO_RELAY_STREAM && (r.line[i].in >= 0 || r.line[i].first))
+			return true;
+	return false;
+}
+
 /* Wait; returns false when there is nothing left to do. */
 static bool wait_and_work(uint64_t *last_ms)
 {
 	struct pollfd p[1 + 2 * KHO_RELAY_LINES];
 	bool writers = r.control >= 0, pending = false, stuck = false;
+	sigset_t none;
+	int ms;
 
+	sigemptyset(&none);
 	p[0] = (struct pollfd){ .fd = r.control, .events = POLLIN };
 	for (size_t i = 0; i < r.n; i++) {
 		const struct line *l = &r.line[i];
@@ -305,9 +325,11 @@ static bool wait_and_work(uint64_t *last_ms)
 	}
 	if (writers)
 		*last_ms = now_ms() + LAST_MS;
-	if (!writers && (!pending || now_ms() >= *last_ms))
+	if ((!writers && (!pending || now_ms() >= *last_ms)) || (told_to_end && !has_streams()))
 		return false;
-	if (poll(p, 1 + 2 * r.n, stuck ? RETRY_MS : writers ? -1 : LAST_MS) < 0)
+	ms = stuck ? RETRY_MS : writers ? -1 : LAST_MS;
+	if (ppoll(p, 1 + 2 * r.n, ms < 0 ? NULL : &(struct timespec){ ms / 1000, ms % 1000 * 1000000L },
+		  &none) < 0)
 		return true;
 	for (size_t i = 0, n = r.n; i < n; i++) {
 		struct line *l = &r.line[i];
@@ -325,8 +347,9 @@ static bool wait_and_work(uint64_t *last_ms)
 
 int kho_relay_main(int argc, char **argv)
 {
-	static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2 };
+	static const int ignored[] = { SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2 };
 	uint64_t last_ms = 0;
+	sigset_t term;
 	int fd;
 
 	(void)argc;
@@ -334,6 +357,11 @@ int kho_relay_main(int argc, char **argv)
 	prctl(PR_SET_NAME, KHO_JOURNAL_COMM);
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
 		signal(ignored[i], SIG_IGN);
+	/* heard while it waits, only */
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, NULL);
+	signal(SIGTERM, on_term);
 	/* the writers get SIGPIPE if it ends */
 	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0)

@@ -15,10 +15,12 @@
 #include "lib/io.h"
 #include "state-serializers/proc/container_net.h"
 #include "state-serializers/proc/in.h"
+#include "state-serializers/proc/phase.h"
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 
 #define RESTORE_US 60000000ull
+#define GATE	   "post-restore" /* the notice before the sockets leave repair mode */
 #define PID_GAP	   1000 /* numbers that the incoming kernel's own processes leave free above ours */
 
 struct kho_proc_in kho_proc_in;
@@ -241,6 +243,7 @@ static int ask_restore(const struct kho_env *env, struct kho_proc_in_wl *w, stru
 	o.tcp_established = o.file_locks = 1;
 	o.log_level = 1;
 	o.log_file = (char *)"restore.log";
+	o.has_notify_scripts = o.notify_scripts = 1;
 	o.manage_cgroups_mode = CRIU_RPC__CGROUP_MODE__CG_IGNORE;
 	o.has_network_lock = 1;
 	o.network_lock = CRIU_RPC__NETWORK_LOCK__LOCK_SKIP;
@@ -250,38 +253,63 @@ static int ask_restore(const struct kho_env *env, struct kho_proc_in_wl *w, stru
 	return kho_criu_send(&w->criu, &req, err);
 }
 
-/* Hear until CRIU has come to that notice (*pid: what it says with it), or to its end (NULL). */
+/* Hear until CRIU has come to that notice (*pid: what it says with it, or NULL), or to its end (NULL). */
 static int hear(struct kho_proc_in_wl *w, const char *notice, pid_t *pid, struct kho_err *err)
 {
-	CriuRpc__Resp *resp = NULL;
 	char log[PATH_MAX];
 	bool there = false;
 	int rc = 0;
 
 	snprintf(log, sizeof(log), "%s/work/restore.log", w->dir);
 	while (!rc && !there) {
+		CriuRpc__Resp *resp = NULL;
+
 		rc = kho_criu_recv(&w->criu, RESTORE_US, &resp, err);
 		if (rc)
 			break;
-		if (resp->type == CRIU_RPC__TYPE__NOTIFY && resp->notify && resp->notify->script) {
-			there = notice && !strcmp(resp->notify->script, notice);
-			if (there)
+		if (resp->type == CRIU_RPC__TYPE__NOTIFY) {
+			there = notice && resp->notify && resp->notify->script && !strcmp(resp->notify->script, notice);
+			if (there && pid)
 				*pid = resp->notify->pid;
-			else
+			if (!there)
 				rc = kho_criu_answer(&w->criu, true, err);
 		} else {
 			there = !notice && resp->type == CRIU_RPC__TYPE__RESTORE && resp->success;
 			rc = there ? 0 : kho_criu_refused(err, resp, "restore", log);
 		}
 		criu_rpc__resp__free_unpacked(resp, NULL);
-		resp = NULL;
 	}
 	return rc;
 }
 
-static int hear_restore(struct kho_proc_in_wl *w, struct kho_err *err)
+/*
+ * Sockets of two workloads may be connected with each other: the first that speaks must find the other
+ * one there, or the kernel answers it with a reset. So no one's leave repair mode before all are made.
+ */
+static int hear_all(struct kho_env *env, uint64_t begin, struct kho_err *err)
 {
-	return hear(w, NULL, NULL, err);
+	struct kho_proc_in *p = &kho_proc_in;
+	int rc = 0;
+
+	for (size_t pass = 0; pass < 3; pass++) {
+		for (size_t i = 0; !rc && i < p->n; i++) {
+			struct kho_proc_in_wl *w = &p->w[i];
+
+			if (!w->state)
+				continue;
+			if (pass == 1)
+				rc = kho_criu_answer(&w->criu, true, err);
+			else
+				rc = hear(w, pass == 0 ? GATE : NULL, NULL, err);
+			if (!rc && pass == 2) {
+				kho_proc_resumed(env, w->plan->name, begin, kho_clock_us());
+				rc = kho_proc_place_cgroups(w, err);
+			}
+			if (rc)
+				kho_wrap(err, "workload %s", w->plan->name);
+		}
+	}
+	return rc;
 }
 
 /*
@@ -355,13 +383,8 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 	rc = ask_all(env, true, err);
 	if (!rc)
 		rc = ask_all(env, false, err);
-	for (size_t i = 0; !rc && i < p->n; i++) {
-		rc = p->w[i].state ? hear_restore(&p->w[i], err) : 0;
-		if (!rc && p->w[i].state)
-			rc = kho_proc_place_cgroups(&p->w[i], err);
-		if (rc)
-			kho_wrap(err, "workload %s", p->w[i].plan->name);
-	}
+	if (!rc)
+		rc = hear_all(env, begin, err);
 	if (!rc && p->n)
 		env->ops->phase(env, "criu restore", begin, kho_clock_us());
 	return rc;

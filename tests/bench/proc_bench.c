@@ -4,7 +4,7 @@
  *
  *   proc-bench probe PID | selftest | undo PID | move PID [ADDRESS:PORT] | discard PID | namespace PID
  *
- * PID and its descendants are the workload. $BENCH_ROOT: restored below that directory. $BENCH_CGROUP: and put there.
+ * PID and its descendants are the workload; "PID,PID" are two, up to eight. $BENCH_ROOT: restored below that directory. $BENCH_CGROUP: and put there.
  *
  * Works below /run/khoctl-bench; prints one line for each phase and "frozen US" for the whole.
  */
@@ -170,8 +170,9 @@ static int move(struct both *b, struct kho_err *err)
 		return rc;
 	killed = kho_clock_us();
 	rc = kho_ser_proc.forget(&b->out, err);
-	for (int i = 0; i < 1000 && kho_pid_state("", b->out.workloads->w[0].root); i++)
-		usleep(1000);
+	for (size_t k = 0; k < b->out.workloads->n; k++)
+		for (int i = 0; i < 1000 && kho_pid_state("", b->out.workloads->w[k].root); i++)
+			usleep(1000);
 	pause = kho_clock_us() -
 		killed; /* not part of a move: there the old process stays, stopped */
 	if (!rc)
@@ -253,11 +254,29 @@ static size_t tree_of(pid_t root, pid_t *out, size_t room)
 	return n;
 }
 
+#define MAX_WORKLOADS 8
+
+/* "PID,PID,..." */
+static size_t workloads_of(const char *text, struct kho_workload *w)
+{
+	static pid_t pids[MAX_WORKLOADS][512];
+	static char names[MAX_WORKLOADS][16];
+	size_t n = 0;
+
+	for (const char *p = text; p && *p && n < MAX_WORKLOADS; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL, n++) {
+		snprintf(names[n], sizeof(names[n]), n ? "bench%zu" : "bench", n);
+		w[n] = (struct kho_workload){ .name = names[n], .root = atoi(p), .pids = pids[n], .health_timeout_us = 5000000 };
+		w[n].npids = tree_of(w[n].root, pids[n], sizeof(pids[n]) / sizeof(pids[n][0]));
+		w[n].cg = getenv("BENCH_CGROUP");
+		w[n].rss_bytes = 1ull << 30;
+	}
+	return n;
+}
+
 int main(int argc, char **argv)
 {
-	pid_t pids[512];
-	struct kho_workload w = { .name = (char *)"bench", .health_timeout_us = 5000000 };
-	struct kho_workload_list l = { .w = &w, .n = 1 };
+	struct kho_workload w[MAX_WORKLOADS] = { 0 };
+	struct kho_workload_list l = { .w = w };
 	struct kho_report r = KHO_REPORT_INIT;
 	struct kho_err err = KHO_ERR_INIT;
 	struct both b = {
@@ -288,19 +307,15 @@ int main(int argc, char **argv)
 		show(&r);
 		return rc ? fail("selftest", &err) : kho_report_worst(&r) == KHO_V_NO;
 	}
-	w.root = atoi(argv[2]);
-	w.pids = pids;
-	w.npids = tree_of(w.root, pids, sizeof(pids) / sizeof(pids[0]));
-	w.cg = getenv("BENCH_CGROUP");
+	l.n = workloads_of(argv[2], w);
 	b.in.new_root = getenv("BENCH_ROOT");
-	w.rss_bytes = 1ull << 30;
 	if (argc > 3) {
-		w.health_tcp = argv[3];
-		w.health_send = (char *)"PING\r\n";
-		w.health_expect = (char *)"+PONG";
+		w[0].health_tcp = argv[3];
+		w[0].health_send = (char *)"PING\r\n";
+		w[0].health_expect = (char *)"+PONG";
 	}
 	if (!strcmp(argv[1], "namespace")) {
-		rc = rebuild(w.root, &err);
+		rc = rebuild(w[0].root, &err);
 		return rc ? fail("namespace", &err) : 0;
 	}
 	rc = !strcmp(argv[1], "undo")	? undo(&b, &err)

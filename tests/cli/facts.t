@@ -71,8 +71,8 @@ says '/boot/vmlinuz-7\.3\.5' "no such release: said"
 exits 2 "previous without a journal" "$khoctl" check --sysroot "$root" --to previous
 says 'no upgrade is recorded' "previous without a journal: said"
 running=$(cat "$root/proc/sys/kernel/osrelease")
-journal() { # one begin record: FROM TO
-	local t="{\"rec\":\"begin\",\"from\":\"$1\",\"to\":\"$2\",\"old_image\":\"/boot/vmlinuz-$1\"}"
+journal() { # one begin record: FROM TO [PREVIOUS]
+	local t="{\"rec\":\"begin\",\"from\":\"$1\",\"to\":\"$2\",\"old_image\":\"/boot/vmlinuz-$1\"${3:+,\"previous_image\":\"/boot/vmlinuz-$3\"}}"
 	mkdir -p "$root/var/lib/khoctl"
 	{ # length and CRC-32, both little endian; gzip knows how to make one
 		printf 'KHOJRNL1'
@@ -87,6 +87,9 @@ says '^no .*linux-image-6\.1\.9' "previous is where the last upgrade came from"
 journal "$running" 7.3.4
 exits 2 "previous of a kernel that no upgrade led to" "$khoctl" check --sysroot "$root" --to previous
 says 'did not lead to the running' "previous of a kernel that no upgrade led to: said"
+journal "$running" 7.3.4 6.1.9
+exits 2 "previous after an upgrade that was undone" "$khoctl" check --sysroot "$root" --to previous
+says '^no .*linux-image-6\.1\.9' "previous after an upgrade that was undone: still where the running one came from"
 rm -r "$root/var/lib/khoctl"
 mkdir "$root/boot/kept"
 mv "$root/boot/vmlinuz-7."* "$root/boot/kept/"
@@ -134,6 +137,21 @@ printf 'pidfile = /run/web.pid\n' > "$root/etc/khoctl/workloads.d/web.conf"
 exits 2 "workload that does not run" "$khoctl" check --sysroot "$root" --to latest
 says "^no +workload.*web .*does not run" "workload that does not run: named"
 rm "$root/etc/khoctl/workloads.d/web.conf"
+# whose initramfs, what was predicted, what is started anew
+exits 2 "check" "$khoctl" check --sysroot "$root" --to 7.3.4 --all
+says '^predicted blackout: - \(not known: ' "check: nothing to predict from"
+printf 'initramfs = host\n' > "$root/etc/khoctl/khoctl.conf"
+exits 2 "no initrd" "$khoctl" check --sysroot "$root" --to 7.3.4
+says '^no +initramfs +host +no initrd of 7.3.4 in /boot; fix: ' "no initrd: said, with the fix"
+head -c 500 "$root/boot/vmlinuz-7.3.4" > "$root/boot/initrd.img-7.3.4"
+exits 2 "damaged initrd" "$khoctl" check --sysroot "$root" --to 7.3.4
+says '^no +initramfs .*/boot/initrd.img-7.3.4 +damaged: ' "damaged initrd: said"
+printf 'initramfs = auto\n' > "$root/etc/khoctl/khoctl.conf"
+exits 2 "damaged initrd, auto" "$khoctl" check --sysroot "$root" --to 7.3.4 --json
+rm "$root/boot/initrd.img-7.3.4"
+printf 'initramfs = mine\n' > "$root/etc/khoctl/khoctl.conf"
+exits 2 "unknown initramfs" "$khoctl" check --sysroot "$root" --to 7.3.4
+says 'initramfs = mine: want auto, khoctl or host' "unknown initramfs: said"
 printf 'memory = plenty\n' > "$root/etc/khoctl/khoctl.conf"
 exits 2 "bad configuration" "$khoctl" check --sysroot "$root" --to latest
 says "khoctl.conf:1: memory = plenty" "bad configuration: file and line"

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "handover/beside/acpi.h"
+#include "handover/beside/beside.h"
 #include "handover/beside/record.h"
 #include "handover/beside/boot.h"
 #include "handover/beside/image.h"
@@ -220,6 +221,56 @@ static void test_record(void **state)
 }
 
 
+/* The ring of messages has wrapped around; the file begins with the oldest that is left, printable. */
+static void test_keep_log(void **state)
+{
+	char dir[] = "/tmp/kho-log-XXXXXX", path[128], *text = NULL;
+	struct kho_engine_request req = { .state_dir = dir, .release = "7.3.4+x" };
+	struct kho_beside b = { .e.req = &req, .head = calloc(1, KHO_HEAD_BYTES) };
+	struct kho_ledger *l = (void *)(b.head + KHO_OFF_LEDGER);
+	struct kho_console_ring *c = (void *)(b.head + KHO_OFF_CONSOLE);
+	struct kho_err err = KHO_ERR_INIT;
+	size_t len;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	l->magic = KHO_REGION_MAGIC;
+	l->side[1].generation = 5;
+	l->side[1].state = KHO_STATE_LOADED;
+	memcpy(l->side[1].release, "../x", 5);
+	memset(c->data, 'a', sizeof(c->data));
+	memcpy(c->data, "end\033", 4);
+	c->head = sizeof(c->data) + 4;
+	snprintf(path, sizeof(path), "%s/dmesg-5-..?x.txt", dir);
+	assert_int_equal(kho_beside_keep_log(&b, &err), 0);
+	assert_int_equal(access(path, F_OK), -1); /* it never started */
+	l->side[1].state = KHO_STATE_PANICKED;
+	assert_int_equal(kho_beside_keep_log(&b, &err), 0);
+	assert_int_equal(kho_read_file(path, 1 << 20, &text, &len, &err), 0);
+	assert_int_equal(len, sizeof(c->data));
+	assert_string_equal(text + len - 6, "aaend?");
+	assert_int_equal(text[0], 'a');
+	free(text);
+	assert_int_equal(unlink(path), 0);
+	/* nothing in the ring: the error record, under the name that was asked for */
+	c->head = 0;
+	l->side[1].release[0] = '\0';
+	kho_record_init(b.head, BASE);
+	assert_int_equal(kho_beside_keep_log(&b, &err), 0);
+	execute_ends(b.head);
+	memcpy(b.head + KHO_OFF_RECORD, "CPER", 4);
+	memcpy(b.head + KHO_OFF_RECORD + 20, &(uint32_t){ 204 }, 4);
+	memcpy(b.head + KHO_OFF_RECORD + 200, "oops", 4);
+	assert_int_equal(kho_beside_keep_log(&b, &err), 0);
+	snprintf(path, sizeof(path), "%s/dmesg-5-7.3.4+x.txt", dir);
+	assert_int_equal(kho_read_file(path, 1 << 20, &text, &len, &err), 0);
+	assert_string_equal(text, "oops");
+	free(text);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+	free(b.head);
+}
+
 /* The order of the CPUs matters: dummy, boot CPU, the others. */
 static void test_acpi_cpu_order(void **state)
 {
@@ -299,8 +350,28 @@ static void test_boot_params(void **state)
 	assert_int_equal(bp.e820_table[4].type, 1);
 	assert_int_equal(bp.ext_ramdisk_image, 1);
 	assert_int_equal(bp.acpi_rsdp_addr, 0x158030000);
+	assert_int_equal(bp.hdr.setup_data, 0x158042000);
 	l.region_bytes = 32 << 20;
 	assert_int_equal(kho_layout_make(&l, &img, &err), -ENOSPC);
+}
+
+/* Two kernels in turn get two seeds, and nothing lies behind the node. */
+static void test_seed(void **state)
+{
+	static uint8_t head[KHO_OFF_CONSOLE];
+	struct setup_data *d = (struct setup_data *)(head + KHO_OFF_SETUP_DATA);
+	uint8_t first[KHO_SEED_BYTES];
+
+	(void)state;
+	memset(head, 0xa5, sizeof(head));
+	assert_true(kho_boot_seed(head));
+	assert_int_equal(d->next, 0);
+	assert_int_equal(d->type, 9); /* SETUP_RNG_SEED */
+	assert_int_equal(d->len, 64);
+	assert_int_equal(head[KHO_OFF_SETUP_DATA + sizeof(*d) + 64], 0xa5);
+	memcpy(first, d->data, sizeof(first));
+	assert_true(kho_boot_seed(head));
+	assert_memory_not_equal(first, d->data, sizeof(first));
 }
 
 static void test_cmdline(void **state)
@@ -309,7 +380,7 @@ static void test_cmdline(void **state)
 		.tsc_khz = 2100000,
 		.hz = 250,
 		.running = "BOOT_IMAGE=/vmlinuz root=/dev/vda console=ttyS0 mitigations=off quiet "
-			   "-- x",
+			   "nvme-core.multipath=N nvme_x.y=1 i915.modeset=0 virtio_net.napi_tx=0 -- loop.max_loop=3",
 		.extra = "khoctl.test=1",
 		.max = 2047,
 	};
@@ -320,7 +391,7 @@ static void test_cmdline(void **state)
 	assert_int_equal(kho_cmdline_make(&in, &text, &err), 0);
 	assert_non_null(strstr(text, "maxcpus=1 cpuhp.parallel=0 pci=off"));
 	assert_non_null(strstr(text, " tsc_early_khz=2100000 lpj=8400000 mitigations=off "
-				     "khoctl.test=1"));
+				     "nvme-core.multipath=N virtio_net.napi_tx=0 khoctl.test=1"));
 	assert_null(strstr(text, "root="));
 	assert_null(strstr(text, "console=ttyS"));
 	free(text);
@@ -334,10 +405,12 @@ int main(void)
 		cmocka_unit_test(test_acpi_sums),
 		cmocka_unit_test(test_acpi_iasl),
 		cmocka_unit_test(test_record),
+		cmocka_unit_test(test_keep_log),
 		cmocka_unit_test(test_acpi_cpu_order),
 		cmocka_unit_test(test_acpi_wakeup),
 		cmocka_unit_test(test_acpi_limits),
 		cmocka_unit_test(test_boot_params),
+		cmocka_unit_test(test_seed),
 		cmocka_unit_test(test_cmdline),
 	};
 

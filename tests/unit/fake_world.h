@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "handover/uapi/khoctl_region.h"
+#include "lib/clock.h"
 #include "orchestrator/plan.h"
 
 #define NSER 3
@@ -30,6 +31,7 @@ struct fake {
 	bool stuck_freeze;
 	unsigned rounds;
 	bool probe_no, engine_no;
+	bool judge; /* the first one says something of the first workload, and counts */
 	/* the order in which things began */
 	pthread_mutex_t lock;
 	char log[4096];
@@ -39,6 +41,31 @@ struct fake {
 };
 
 static struct fake fake;
+
+static inline void fake_judge(struct kho_env *e, struct kho_report *r)
+{
+	r->workload = e->workloads->w[0].name;
+	for (int i = 0; i < 2; i++)
+		(void)!kho_report_add(r, KHO_V_LOSS, "unit", "one", NULL, "moves; its socket does not");
+	(void)!kho_report_add(r, KHO_V_OK, "process", "one", NULL, "moves");
+	r->workload = NULL;
+	(void)!kho_report_restarted(r, "cron.service");
+	r->facts[KHO_FACT_SELFTEST_US] = 100000;
+	r->facts[KHO_FACT_MOUNTS] = 2;
+}
+
+/* A workload's own phase, 1 ms long. */
+static inline void fake_workload(struct kho_env *e, const char *what)
+{
+	uint64_t begin = kho_clock_us();
+	char name[64];
+
+	if (!e->workloads || !e->workloads->n)
+		return;
+	usleep(1000);
+	snprintf(name, sizeof(name), "%s %s", what, e->workloads->w[0].name);
+	e->ops->phase(e, name, begin, kho_clock_us());
+}
 
 static int act(const char *op, const char *name, struct kho_err *err)
 {
@@ -62,8 +89,9 @@ static int act(const char *op, const char *name, struct kho_err *err)
 #define SERIALIZER(N, id, ord, fl, needs_)                                                         \
 	static int id##_probe(struct kho_env *e, struct kho_report *r, struct kho_err *err)        \
 	{                                                                                          \
-		(void)e;                                                                           \
 		(void)err;                                                                         \
+		if (N == 0 && fake.judge)                                                          \
+			fake_judge(e, r);                                                          \
 		return kho_report_add(r, fake.probe_no ? KHO_V_NO : KHO_V_OK, "process", #id,      \
 				      "close it",                                                  \
 				      fake.probe_no ? "io_uring cannot be carried" : "moves");     \
@@ -88,6 +116,8 @@ static int act(const char *op, const char *name, struct kho_err *err)
 	{                                                                                          \
 		(void)e;                                                                           \
 		fake.frozen[N] = 1;                                                                \
+		if (N == 0)                                                                        \
+			fake_workload(e, "stop");                                                  \
 		if (N == 1 && fake.stuck_freeze)                                                   \
 			sleep(3600);                                                               \
 		usleep(2000);                                                                      \
@@ -264,6 +294,14 @@ static bool e_peer_alive(struct kho_engine *e, struct kho_err *why)
 	return !fake.peer_dead;
 }
 
+static int retrieve(struct kho_engine *e, const struct kho_serializer *s, const struct kho_blob *in,
+		    struct kho_err *err)
+{
+	if (!fake_serializers[1] || s == fake_serializers[0])
+		fake_workload(&e->env, "resume");
+	return s->retrieve(&e->env, in, err);
+}
+
 static int e_peer_op(struct kho_engine *e, const char *name, const char *op,
 		     const struct kho_blob *in, struct kho_report *r, uint64_t deadline,
 		     struct kho_err *err)
@@ -281,7 +319,7 @@ static int e_peer_op(struct kho_engine *e, const char *name, const char *op,
 	if (!strcmp(op, "unprepare"))
 		return s->unprepare(&e->env, err);
 	if (!strcmp(op, "retrieve"))
-		return s->retrieve(&e->env, in, err);
+		return retrieve(e, s, in, err);
 	if (!strcmp(op, "discard"))
 		return s->discard(&e->env, err);
 	if (!strcmp(op, "verify"))

@@ -157,8 +157,58 @@ static void test_bad_target(void **state)
 	put_text("/etc/khoctl/khoctl.conf", "disk-store = 1M\n");
 	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "want 16M to 64G"));
+	put_text("/etc/khoctl/khoctl.conf", "initramfs = mine\n");
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "initramfs = mine: want auto, khoctl or host"));
+	put_text("/etc/khoctl/khoctl.conf", "initramfs = host\ninitrd = /boot/x\n");
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "want one of both"));
 	put_text("/etc/khoctl/khoctl.conf", "disk-store = 65G\n");
 	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
+}
+
+/* What was said of a workload is told with it; and what ends with this kernel, and for how long. */
+static void test_workloads(void **state)
+{
+	struct kho_plan *p;
+	struct kho_engine *e;
+	struct kho_err err;
+	struct json_object *j, *w, *why;
+
+	(void)state;
+	fake.judge = true;
+	assert_int_equal(make("latest", NULL, &p, &e, &err), 0);
+	j = kho_plan_json(p);
+	w = json_object_array_get_idx(kho_json_get(j, "workloads"), 0);
+	assert_string_equal(kho_json_get_str(w, "name"), "redis");
+	assert_string_equal(kho_json_get_str(w, "kind"), "pidfile");
+	assert_string_equal(kho_json_get_str(w, "declared"), "/run/redis.pid");
+	assert_string_equal(kho_json_get_str(w, "verdict"), "loss");
+	why = kho_json_get(w, "why");
+	assert_int_equal(json_object_array_length(why), 1);
+	assert_string_equal(json_object_get_string(json_object_array_get_idx(why, 0)), "moves; its socket does not");
+	assert_int_equal(json_object_array_length(kho_json_get(j, "restarted")), 1);
+	assert_true(kho_json_get_int(j, "predicted_blackout_us") > 0);
+	assert_int_equal(kho_json_get_int(w, "predicted_blackout_us"), kho_json_get_int(j, "predicted_blackout_us"));
+	assert_non_null(strstr(p->basis, "estimated; self-test: 100.0 ms, processes: 1 with 1.0 MiB, PCI functions: 0, mounts: 2"));
+	json_object_put(j);
+	done(p, e);
+	/* nothing was measured */
+	fake.judge = false;
+	assert_int_equal(make("latest", NULL, &p, &e, &err), 0);
+	j = kho_plan_json(p);
+	assert_null(kho_json_get(j, "predicted_blackout_us"));
+	w = json_object_array_get_idx(kho_json_get(j, "workloads"), 0);
+	assert_string_equal(kho_json_get_str(w, "verdict"), "ok");
+	json_object_put(j);
+	done(p, e);
+	put_text("/run/redis.pid", "4711");
+	assert_int_equal(make("latest", NULL, &p, &e, &err), 0);
+	j = kho_plan_json(p);
+	w = json_object_array_get_idx(kho_json_get(j, "workloads"), 0);
+	assert_string_equal(kho_json_get_str(w, "verdict"), "no");
+	json_object_put(j);
+	done(p, e);
 }
 
 /* What forbids the upgrade is in the plan's report, with its fix. */
@@ -232,7 +282,7 @@ static void test_for_undo(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(test_latest), T(test_no_other), T(test_bad_target),
+	const struct CMUnitTest tests[] = { T(test_latest), T(test_workloads), T(test_no_other), T(test_bad_target),
 					    T(test_refusals), T(test_for_undo) };
 
 	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);

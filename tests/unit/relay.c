@@ -240,7 +240,7 @@ static void stream_pushes_back(void **state)
 static void datagrams_wait(void **state)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	int fd = listen_at(SOCK_DGRAM), client = socket(AF_UNIX, SOCK_DGRAM, 0), next;
+	int fd = listen_at(SOCK_DGRAM), client = socket(AF_UNIX, SOCK_DGRAM, 0), next, status;
 
 	(void)state;
 	start();
@@ -254,6 +254,11 @@ static void datagrams_wait(void **state)
 	expect(next, "one", true);
 	assert_int_equal(send(client, "two", 3, 0), 3);
 	expect(next, "two", true);
+	/* nobody else tells it when the machine is shut down */
+	kill(relay, SIGTERM);
+	assert_int_equal(waitpid(relay, &status, 0), relay);
+	relay = 0;
+	assert_int_equal(status, 0);
 	close(client);
 	close(next);
 }

@@ -17,6 +17,8 @@
 #include "tests/unit/tree.h"
 
 static char dir[64], run[96];
+#define OLD "systemd-private-fedcba9876543210fedcba9876543210-redis-server.service-Ab12cd"
+#define NEW "systemd-private-0123456789abcdef0123456789abcdef-redis-server.service-Ef34gh"
 
 static int remove_one(const char *p, const struct stat *st, int type, struct FTW *f)
 {
@@ -39,18 +41,23 @@ static int setup(void **state)
 	snprintf(run, sizeof(run), "%s/run/khoctl", dir);
 	put("/run/systemd/system/.keep", "");
 	put("/proc/1/comm", "systemd\n");
-	put("/proc/sys/kernel/random/boot_id", "01234567-89ab-cdef-0123-456789abcdef\n");
 	put(KHO_UNITS_SHOWN,
 	    "Type=notify\nMainPID=700\nId=redis-server.service\nLoadState=loaded\nActiveState=active\nSubState=running\n"
-	    "NotifyAccess=main\nTriggeredBy=\nFragmentPath=/usr/lib/systemd/system/redis-server.service\nPrivateTmp=yes\n"
+	    "NotifyAccess=main\nTriggeredBy=\nFragmentPath=/usr/lib/systemd/system/redis-server.service\n"
 	    "InvocationID=f00d\nActiveEnterTimestamp=@1700000000\nNFileDescriptorStore=0\n\n"
 	    "Type=forking\nMainPID=800\nId=postgresql@17-main.service\nLoadState=loaded\nActiveState=active\nSubState=running\n"
-	    "NotifyAccess=none\nTriggeredBy=\nFragmentPath=/usr/lib/systemd/system/postgresql@.service\nPrivateTmp=no\n"
+	    "NotifyAccess=none\nTriggeredBy=\nFragmentPath=/usr/lib/systemd/system/postgresql@.service\n"
 	    "InvocationID=beef\nActiveEnterTimestamp=@1700000001\nNFileDescriptorStore=0\n\n"
 	    "Type=simple\nMainPID=900\nId=web.service\nLoadState=loaded\nActiveState=active\nSubState=running\n"
-	    "NotifyAccess=none\nTriggeredBy=web.timer web.socket\nFragmentPath=/etc/systemd/system/web.service\nPrivateTmp=no\n"
+	    "NotifyAccess=none\nTriggeredBy=web.timer web.socket\nFragmentPath=/etc/systemd/system/web.service\n"
 	    "InvocationID=cafe\nActiveEnterTimestamp=@1700000002\nNFileDescriptorStore=0\n\n"
 	    "Type=simple\nMainPID=0\nId=stopping.service\nLoadState=loaded\nActiveState=deactivating\nSubState=stop\n");
+	/* started in another boot than this one */
+	put("/proc/700/mountinfo",
+	    "90 80 254:0 / / rw,relatime shared:1 - ext4 /dev/mapper/khoctl-0 rw\n"
+	    "91 90 0:34 /" OLD "/tmp /tmp rw,nosuid,nodev shared:2 - tmpfs tmpfs rw\n"
+	    "92 90 254:0 /var/tmp/" OLD "/tmp /var/tmp rw,relatime shared:3 - ext4 /dev/mapper/khoctl-0 rw\n"
+	    "93 90 254:0 /var/tmp/systemd-private-0011-odd\\040name/tmp /x rw,relatime - ext4 /dev/mapper/khoctl-0 rw\n");
 	put(KHO_UNITS_RUNNING, "cron.service loaded active running Regular background\n"
 			       "redis-server.service loaded active running Store\n"
 			       "ssh.service loaded active running Shell\n"
@@ -143,8 +150,15 @@ static void adoption(void **state)
 	(void)state;
 	put("/sysroot/usr/lib/tmpfiles.d/systemd-tmp.conf", "# x\nx /tmp/systemd-private-%b-*\nR! /tmp/systemd-private-*\n"
 							     "R! /var/tmp/systemd-private-*\nr! /var/lib/x\n");
+	put("/sysroot/tmp/" OLD "/tmp/.keep", "");
+	put("/sysroot/tmp/" NEW "/tmp/.keep", "");
+	put("/sysroot/var/tmp/" OLD "/tmp/.keep", "");
+	put("/sysroot/var/tmp/systemd-private-55-a b%c/tmp/.keep", "");
+	put("/sysroot/var/tmp/other/.keep", "");
 	assert_int_equal(kho_units_read(&env, dir, &u, &err), 0);
 	assert_int_equal(u->n_unit, 3);
+	assert_int_equal(u->unit[0]->n_private_dir, 2);
+	assert_string_equal(u->unit[0]->private_dir[0], OLD);
 	assert_true(u->systemd);
 	assert_int_equal(u->unit[0]->active_since, 1700000000);
 	assert_int_equal(u->unit[1]->main_pid, 801);
@@ -163,11 +177,16 @@ static void adoption(void **state)
 	has("/run/systemd/system/khoctl-adopt.service", "web.socket.d/khoctl.conf");
 	assert_true(readlink(link, target, sizeof(target) - 1) > 0);
 	assert_string_equal(target, "/usr/lib/systemd/system/postgresql@.service");
-	has("/run/tmpfiles.d/systemd-tmp.conf", "x /var/tmp/systemd-private-0123456789abcdef0123456789abcdef-*\n");
+	has("/run/tmpfiles.d/systemd-tmp.conf", "x /var/tmp/" OLD "\nX /var/tmp/" OLD "/tmp\n");
+	has("/run/tmpfiles.d/systemd-tmp.conf", "x /tmp/" OLD "\n");
+	has("/run/tmpfiles.d/systemd-tmp.conf", "R! /tmp/" NEW "\n");
+	has("/run/tmpfiles.d/systemd-tmp.conf", "R! /var/tmp/systemd-private-55-a?b?c\n");
+	has("/run/tmpfiles.d/systemd-tmp.conf", "x /tmp/systemd-private-%b-*\n");
 	has("/run/tmpfiles.d/systemd-tmp.conf", "r! /var/lib/x\n");
 	free(conf);
 	conf = text_of("/run/tmpfiles.d/systemd-tmp.conf");
-	assert_null(strstr(conf, "R!"));
+	assert_null(strstr(conf, "R! /tmp/systemd-private-*"));
+	assert_null(strstr(conf, "other"));
 	free(conf);
 	/* what systemd and others have to pass through is open to them */
 	conf = kho_sysroot_path(dir, "/run/systemd/system/web.socket.d");
@@ -229,8 +248,6 @@ static void recorded(void **state)
 	assert_int_equal(kho_units_read(&env, env.sysroot, &u, &err), 0);
 	assert_int_equal(u->n_unit, 4);
 	assert_string_equal(u->unit[1]->fragment, "/usr/lib/systemd/system/postgresql@.service");
-	assert_true(u->unit[0]->private_tmp);
-	assert_false(u->unit[1]->private_tmp);
 	assert_string_equal(u->unit[0]->notify_access, "main");
 	kho__units__free_unpacked(u, NULL);
 }

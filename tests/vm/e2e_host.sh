@@ -4,15 +4,24 @@
 # all that must be seen after it, and the end of the machine. Sourced after e2e.sh (common words, lab, wait_alone).
 
 # service -> its unit, the client's protocol, microseconds between requests; $SERVICES: those that are listed (web: the container)
-declare -A UNIT=([redis]=redis-server.service [nginx]=nginx.service [postgres]=postgresql@17-main.service [web]=web.service)
-declare -A PROTOCOL=([redis]=redis [nginx]=http [postgres]=postgres [web]=redis)
-declare -A PORT=([redis]=6379 [nginx]=8080 [postgres]=5432 [web]=8000)
-declare -A EVERY_US=([redis]=10000 [nginx]=10000 [postgres]=50000 [web]=20000)
+declare -A UNIT=([redis]=redis-server.service [nginx]=nginx.service [postgres]=postgresql@17-main.service [web]=web.service
+	[proxy]=proxy.service)
+declare -A PROTOCOL=([redis]=redis [nginx]=http [postgres]=postgres [web]=redis [proxy]=http)
+declare -A PORT=([redis]=6379 [nginx]=8080 [postgres]=5432 [web]=8000 [proxy]=7000)
+declare -A EVERY_US=([redis]=10000 [nginx]=10000 [postgres]=50000 [web]=20000 [proxy]=30000)
 SERVICES=${SERVICES:-redis nginx postgres web}
 declare -A client=()
 
 listed() { printf '%s\n' "${!UNIT[@]}" | grep -qx "$1" || die "no service '$1'"; }
 unit_of() { vm systemctl show -P "$2" "${UNIT[$1]}" | tr -d '\r\n'; }
+
+# A service that a socket unit starts, and whose connections lead to another one of this machine: systemd's own proxy before nginx.
+host_proxy() {
+	vm sh -ec 'd=/etc/systemd/system
+		printf "[Socket]\nListenStream=7000\n[Install]\nWantedBy=sockets.target\n" > $d/proxy.socket
+		printf "[Unit]\nRequires=proxy.socket\nAfter=proxy.socket\n[Service]\nExecStart=/usr/lib/systemd/systemd-socket-proxyd 127.0.0.1:8080\n" > $d/proxy.service
+		systemctl daemon-reload; systemctl enable --now proxy.socket; systemctl start proxy.service' || die "the proxy does not start"
+}
 
 # A file in workloads.d for each service: all that an operator does.
 host_list() {
@@ -20,6 +29,7 @@ host_list() {
 	for s in $SERVICES; do
 		listed "$s"
 		[ "$s" != web ] || vm systemctl start web
+		[ "$s" != proxy ] || host_proxy
 		root="unit = ${UNIT[$s]}"
 		[ "$s" != web ] || root="container = web"
 		printf '%s\n' "$root" "health-tcp = 127.0.0.1:${PORT[$s]}" > "$out/$s.conf"
@@ -115,6 +125,82 @@ host_machine() {
 		findmnt -rn -o TARGET,SOURCE,FSTYPE,OPTIONS | sort; ip -o addr | sed "s/valid_lft.*//"; ip route; ip -6 route; ip rule; tc qdisc show
 		nft list ruleset; lsblk -rn -o NAME,TYPE,SIZE,RO,MOUNTPOINTS | sort; lsmod | cut -d" " -f1 | grep -vx sch_plug | sort; cat /sys/devices/system/cpu/online
 		for d in /sys/bus/pci/devices/*; do echo "${d##*/} $(basename "$(readlink "$d/driver" || echo none)")"; done; uname -r; hostname; id -un' | tr -d '\r'
+}
+
+# What upgrades could pile up, in a form that is the same whenever the same kernel runs: processes, what khoctl and systemd keep in
+# /run, mounts, devices, modules, sockets, control groups; of each unit descriptors, mounts, System V objects, processes.
+host_residue() {
+	# shellcheck disable=SC2016
+	vm sh -c 'exec 2>&1
+		echo "# processes"; ps -e -o ppid=,comm= | awk "\$1 != 2 && \$1 != 0 { print \$2 }" | grep -vxE "sh|ps|awk|grep|sort|uniq|sleep|systemd-userwor|systemd-tmpfile|sshd.*" | sort | uniq -c
+		echo "# files"; find /run/khoctl /run/systemd/system /run/tmpfiles.d /run/log /tmp /var/tmp /dev/shm /dev/mapper -xdev | sed -E "s/[0-9a-f]{32}/ID/g; s/-[A-Za-z0-9]{6}\$/-RANDOM/; s/-[A-Za-z0-9]{6}\//-RANDOM\//; s/\.[0-9]{8,}/.N/" | grep -v -e "/run/log/journal/ID/" -e /tmp/put | sort | uniq -c
+		echo "# mounts"; findmnt -rn -o TARGET,SOURCE,FSTYPE | grep -v -e /run/credentials -e /run/user | sort
+		echo "# devices"; dmsetup ls; losetup; ls /sys/block | sort; ip -o link | cut -d: -f2; tc qdisc show; nft list tables; ls /proc/multikernel
+		echo "# modules"; lsmod | awk "{ print \$1, \$3 }" | sort
+		echo "# sockets"; ss -xan | awk "{ print \$5 }" | grep -v -e "^\*\$" -e "^[0-9]" | sort | uniq -c | grep -e khoctl -e /run/systemd/journal/syslog
+		echo "# control groups"; find /sys/fs/cgroup -type d | grep -v -e /user.slice/ -e "\.scope" -e systemd-tmpfiles -e run-u | sort
+		for u in '"$(for s in $SERVICES; do printf '%s ' "${UNIT[$s]}"; done)"'; do
+			p=$(systemctl show -P MainPID "$u"); echo "# $u"
+			cat "/sys/fs/cgroup$(systemctl show -P ControlGroup "$u")/cgroup.procs" | while read -r q; do cat "/proc/$q/comm"; done | sort | uniq -c
+			ls "/proc/$p/fd" | wc -l; wc -l < "/proc/$p/mountinfo"; nsenter -i -t "$p" sh -c "ipcs -m; ipcs -q; ipcs -s" | grep -c "^0x"
+			systemctl show -p NRestarts,DropInPaths,NFileDescriptorStore "$u"
+		done' | tr -d '\r'
+}
+
+# A unit that was carried does what its file says: reload, and redis a snapshot of its own by a child. The clients go on.
+host_services_work() {
+	local s i
+	for s in $SERVICES; do
+		case $s in
+		nginx|postgres) vm systemctl reload "${UNIT[$s]}" || die "systemctl reload ${UNIT[$s]}" ;;
+		redis)
+			vm redis-cli bgsave > /dev/null; vm redis-cli config set appendonly yes > /dev/null; vm redis-cli bgrewriteaof > /dev/null
+			for i in $(seq 100); do
+				vm redis-cli info persistence | tr -d '\r' > "$out/persistence"
+				! grep -qE '^(rdb_bgsave_in_progress|aof_rewrite_in_progress|aof_rewrite_scheduled):1' "$out/persistence" || { sleep 0.5; continue; }
+				break
+			done
+			grep -q '^rdb_last_bgsave_status:ok' "$out/persistence" && grep -q '^aof_last_bgrewrite_status:ok' "$out/persistence" ||
+				die "redis cannot save by a child: $(grep -E '_status|_progress' "$out/persistence")"
+			vm redis-cli config set appendonly no > /dev/null
+			;;
+		esac
+	done
+	host_clients_alive; host_clients_served
+	echo "ok    reload, and redis saves by a child"
+}
+
+# Restarted units are what they were before khoctl: no relay, no drop-in, a new main process that answers and logs to journald.
+host_restart() {
+	local s old new left
+	for s in $SERVICES; do
+		old=$(unit_of "$s" MainPID)
+		vm systemctl restart "${UNIT[$s]}" || die "systemctl restart ${UNIT[$s]}"
+		new=$(unit_of "$s" MainPID)
+		[ "$new" != "$old" ] && [ "$(unit_of "$s" ActiveState)" = active ] || die "$s: restarted, main process $old -> $new"
+		[ -z "$(unit_of "$s" DropInPaths)" ] || die "$s has a drop-in: $(unit_of "$s" DropInPaths)"
+		# shellcheck disable=SC2016
+		left=$(vm sh -c 'cat "/sys/fs/cgroup$1/cgroup.procs" | while read -r p; do cat "/proc/$p/comm"; done | grep khoctl; ls -l "/proc/$2/fd/1" "/proc/$2/fd/2" | grep khoctl' sh \
+			"$(unit_of "$s" ControlGroup)" "$new" | tr -d '\r') || true
+		[ -z "$left" ] || die "$s: left over after a restart: $left"
+		ip netns exec "khoctl-lab-$LAB_NAME" timeout 60 bash -c 'exec 3<> "/dev/tcp/$0/$1"' "$(lab status --address)" "${PORT[$s]}" ||
+			die "$s does not listen after a restart"
+	done
+	s=$(vm sh -c 'ls /run/systemd/system/*.service.d 2> /dev/null' | tr -d '\r\n') || true
+	[ -z "$s" ] || die "drop-ins are left: $s"
+	echo "ok    restarted units are as before khoctl"
+}
+
+# A data disk in the machine's fstab (lab up --hardware functions), with a writer that is no workload and a file.
+host_data_disk() {
+	vm sh -ec 'echo "/dev/disk/by-id/virtio-khoctl-lab-extra /extra ext4 defaults 0 2" >> /etc/fstab; mkdir -p /extra
+		systemctl daemon-reload; systemctl start extra.mount; echo before > /extra/file; sync' || die "the data disk cannot be mounted"
+}
+host_data_disk_is_there() {
+	local s
+	s=$(vm sh -c 'cat /extra/file; systemctl is-active extra.mount; findmnt -rn -o FSTYPE,OPTIONS /extra | cut -d, -f1; touch /extra/again && echo written' | tr '\r\n' '  ' | tr -s ' ')
+	[ "$s" = "before active ext4 rw written " ] || die "the data disk: $s"
+	echo "ok    data disk: mounted, its unit active, written to"
 }
 
 running_state() { vm timeout 300 systemctl is-system-running --wait 2> /dev/null | tr -d '\r\n'; }

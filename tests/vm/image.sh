@@ -3,8 +3,8 @@
 # Makes the initramfs of a VM: the cached userland and kernels (cpio archives, used as they are) and on top of them what was
 # built here: khoctl, khoctl.ko for each kernel, the lab's init and agent. A few seconds, because only the last part is made anew.
 #   image.sh OUT RELEASE...
-#   image.sh --tree DIR RELEASE...	only what was built here, into a directory (`lab up --host`)
-# What is put in from the checkout: tests/vm/root/ as it is; build/khoctl* to /usr/sbin (libexec programs to /usr/lib/khoctl);
+#   image.sh --tree DIR RELEASE...	only what was built here, as `make install` puts it, into a directory (`lab up --host`)
+# What is put in from the checkout: tests/vm/root/ as it is; build/khoctl* to /usr/sbin (--tree: as `make install` does);
 # build/module/RELEASE/khoctl.ko to /lib/modules/RELEASE/updates. $LAB_OVERLAY: a directory more.
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
@@ -43,24 +43,31 @@ modules() {
 	if [ "$tree" ]; then (cd "$out" && cpio -i -d -m --quiet < "$t.cpio"); else cat "$t.cpio"; fi
 }
 
-# programs DIR: khoctl's and the lab's
+# installed DIR: what `make install` gives an operator
+installed() {
+	make -s -C "$topdir" install DESTDIR="$1" > "$work/install.log" 2>&1 || { tail -n 5 "$work/install.log" >&2; fail "make install"; }
+	rm -rf "$1/usr/src"
+	strip "$1"/usr/sbin/khoctl "$1"/usr/lib/khoctl/khoctl-incoming
+}
+
+# programs DIR: the lab's
 programs() {
-	local t=$1 f
+	local t=$1
 	mkdir -p "$t/usr/sbin" "$t/usr/lib/khoctl-lab" "$t/usr/lib/khoctl" "$t/etc/khoctl/workloads.d"
 	chmod 700 "$t/etc/khoctl" "$t/etc/khoctl/workloads.d"
 	install -m 755 "$builddir/tests/vm/vmagent" "$t/usr/lib/khoctl-lab/"
-	for f in "$builddir"/khoctl*; do
-		if [ -f "$f" ] && [ -x "$f" ]; then install -m 755 -s "$f" "$t/usr/sbin/"; fi
-	done
 	[ -z "${LAB_OVERLAY:-}" ] || cp -r "$LAB_OVERLAY/." "$t/"
 }
 
 overlay() {
-	local t=$work/overlay
+	local t=$work/overlay f
 	rm -rf "$t"; mkdir -p "$t"
 	cp -r "$vmdir/root/." "$t/"
 	install -m 755 "$builddir/tests/vm/init" "$t/init"
 	programs "$t"
+	for f in "$builddir"/khoctl*; do
+		if [ -f "$f" ] && [ -x "$f" ]; then install -m 755 -s "$f" "$t/usr/sbin/"; fi
+	done
 	(cd "$t" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0)
 }
 
@@ -69,6 +76,7 @@ if [ "$tree" ]; then
 	rm -rf "$out"; mkdir -p "$out"
 	out=$(readlink -f "$out")
 	for rel in "$@"; do modules "$rel"; done
+	installed "$out"
 	programs "$out"
 	exit 0
 fi

@@ -98,7 +98,7 @@ host_install() {
 	cmd_put "$dir/put.cpio.gz" /run/put.cpio.gz || return 1
 	# shellcheck disable=SC2016
 	labc exec sh -ec 'date -s "@$1" > /dev/null; cd /; zcat /run/put.cpio.gz | cpio -idmu --quiet; rm /run/put.cpio.gz
-		systemctl daemon-reload; sync' sh "$(date +%s)"
+		touch /etc/.updated /var/.updated; systemctl daemon-reload; sync' sh "$(date +%s)"
 }
 
 # host_write TREE: its files into the disk, with their modes; folders that are there already stay as they are

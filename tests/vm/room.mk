@@ -1,6 +1,6 @@
 # The VM lab: its programs, and the targets that need a VM. The programs use nothing of khoctl's library.
 LAB := $(B)/tests/vm
-LAB_PROGS := $(LAB)/labd $(LAB)/labc $(LAB)/client $(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init
+LAB_PROGS := $(LAB)/labd $(LAB)/labc $(LAB)/client $(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/clockline
 UNIT += lab_frame
 all: $(LAB_PROGS)
 $(LAB)/labd: $(LAB)/labd.o $(LAB)/frame.o
@@ -15,7 +15,8 @@ $(LAB)/vmagent: tests/vm/vmagent.c tests/vm/frame.c tests/vm/frame.h
 $(LAB)/init: tests/vm/init.c
 $(LAB)/holder: tests/vm/holder.c
 $(LAB)/hang_init: tests/vm/hang_init.c
-$(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init:
+$(LAB)/clockline: tests/vm/clockline.c
+$(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/clockline:
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(WARN) -O2 -D_GNU_SOURCE -I. -static -o $@ $(filter %.c,$^)
 
 .PHONY: deps vm-cache modules lab

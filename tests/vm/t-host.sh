@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# The Debian machine with systemd: failures before the commit leave units, mounts, network, rules and devices as they were; then an
-# upgrade that works, and the way back, with the same clients connected. HOST=all (make test-host): also with an NVMe root disk.
+# The Debian machine with systemd: a failure before the commit leaves units, mounts, network, rules and devices as they were; then an
+# upgrade that works, and the way back, with the same clients connected; units do what their files say, and restarted they are as
+# before khoctl. HOST=all (make test-host): also a kernel that panics, six upgrades after which nothing has piled up, and a machine with
+# an NVMe root disk and a data disk in its fstab.
 set -euo pipefail
 LABNAME=${LAB_NAME:-host}
 # shellcheck source=tests/vm/e2e.sh
@@ -25,32 +27,52 @@ fails() {
 	ok "$name: undone ($(tail -n 1 "$out/$name.txt" | tr -d '\r' | cut -c1-110))"
 }
 
-# machine WORDS...: one machine with these options of `lab up`, up and back, with what fails in between when $undo
-machine() {
-	local image
+# begin WORDS...: one machine with these options of `lab up`, its services listed, a client on each
+begin() {
 	lab down > /dev/null 2>&1 || true
-	lab up --host --cpus 4 --mem 4096 "$@"
+	lab up --host --cpus "$CPUS" --mem 4096 "$@"
 	[ "$(running_state)" = running ] || die "the machine does not run well before anything is done"
 	host_list
 	host_clients_start
 	host_remember
-	image=$(other_image)
-	if [ "$undo" ]; then
-		vm khoctl check --to "$image" > /dev/null || die "check"
-		host_machine > "$out/before"
-		fails fault-restore env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$image"
-		fails panic-shift env KHOCTL_FAULT=shift.after:peer-panic khoctl upgrade --to "$image" --cmdline khoctl.fault=1
-	fi
-	host_upgrade 1 latest; ok "up ($*)"
-	host_upgrade 2 "$(other_image)"; ok "back ($*)"
+}
+
+# up_and_back FIRST [MORE]: two upgrades and MORE, numbered from FIRST; nothing may have piled up since the second
+up_and_back() {
+	local n=$1 last=$(($1 + 1 + ${2:-0}))
+	for n in $(seq "$1" "$last"); do
+		host_upgrade "$n" "$(other_image)"
+		ok "upgrade $n: $(vm_release)"
+		host_residue > "$out/residue.$n"
+		[ "$n" -lt 4 ] || { diff -u "$out/residue.$((n - 2))" "$out/residue.$n" || die "something has piled up in two upgrades"; ok "nothing has piled up"; }
+	done
+}
+
+end() {
+	host_services_work; ok "units do what their files say"
 	host_clients_stop; ok "clients: no error, no reply missing"
+	host_restart; ok "restarted units are as before khoctl"
 	host_end; ok "root file system clean"
 }
 
-undo=1
-machine
+more=0
+begin
+vm khoctl check --to "$(other_image)" > /dev/null || die "check"
+host_machine > "$out/before"
+fails fault-restore env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)"
 if [ "${HOST:-}" = all ]; then
-	undo=
-	machine --hardware nvme
+	fails panic-shift env KHOCTL_FAULT=shift.after:peer-panic khoctl upgrade --to "$(other_image)" --cmdline khoctl.fault=1
+	more=4
+fi
+up_and_back 1 $more
+end
+
+if [ "${HOST:-}" = all ]; then
+	SERVICES="$SERVICES proxy"
+	begin --hardware nvme,functions
+	host_data_disk
+	up_and_back 1
+	host_data_disk_is_there
+	end
 fi
 echo "$passed passed, 0 failed"

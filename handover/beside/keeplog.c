@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What an incoming kernel had said that was given up: out of the head of its region into
+ * dmesg-GENERATION-RELEASE.txt beside the journal, where khoctl log finds it like the log of a
+ * kernel that retired.  Part of undoing reserve: the disks are back by then, the region not yet gone.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "handover/beside/beside.h"
+#include "handover/beside/record.h"
+#include "lib/cleanup.h"
+#include "lib/format.h"
+#include "lib/io.h"
+
+/* All that is in the ring, oldest byte first; the kernel that wrote it may be in any state. */
+static size_t from_ring(const uint8_t *head, char *out)
+{
+	const struct kho_console_ring *c = (const void *)(head + KHO_OFF_CONSOLE);
+	uint64_t end = __atomic_load_n(&c->head, __ATOMIC_ACQUIRE);
+	size_t n = end < sizeof(c->data) ? end : sizeof(c->data), at = (end - n) % sizeof(c->data);
+	size_t first = n < sizeof(c->data) - at ? n : sizeof(c->data) - at;
+
+	kho_format_text(out, c->data + at, first);
+	kho_format_text(out + first, c->data, n - first);
+	return n;
+}
+
+static size_t from_record(const uint8_t *head, char *out)
+{
+	const uint8_t *text;
+	size_t n = kho_record_text(head, &text);
+
+	kho_format_text(out, text, n);
+	return n;
+}
+
+/* The name of a release, as part of a file's: it comes from the other kernel. */
+static void name_of(const struct kho_beside *b, const struct kho_ledger *l, char out[64])
+{
+	const char *r = l->side[KHO_SIDE_INCOMING].release;
+
+	if (!*r) /* its module was never there */
+		r = b->e.req->release && *b->e.req->release ? b->e.req->release : "unknown";
+	snprintf(out, 64, "%.63s", r);
+	kho_format_text(out, (const uint8_t *)out, strlen(out));
+	for (char *p = out; (p = strpbrk(p, "/\n\t"));)
+		*p = '?';
+}
+
+int kho_beside_keep_log(const struct kho_beside *b, struct kho_err *err)
+{
+	const struct kho_ledger *l = kho_beside_ledger(b);
+	_cleanup_free_ char *text = NULL, *path = NULL;
+	char release[64];
+	size_t n;
+
+	if (!l || !b->e.req->state_dir || l->side[KHO_SIDE_INCOMING].state < KHO_STATE_BOOTING)
+		return 0;
+	text = malloc(KHO_CONSOLE_BYTES + KHO_RECORD_BYTES);
+	if (!text)
+		return kho_fail(err, -ENOMEM, "keep the incoming kernel's log");
+	n = from_ring(b->head, text);
+	if (!n)
+		n = from_record(b->head, text);
+	if (!n)
+		return 0;
+	name_of(b, l, release);
+	if (asprintf(&path, "%s/dmesg-%" PRIu32 "-%s.txt", b->e.req->state_dir,
+		     l->side[KHO_SIDE_INCOMING].generation, release) < 0) {
+		path = NULL;
+		return kho_fail(err, -ENOMEM, "keep the incoming kernel's log");
+	}
+	return kho_write_file(path, text, n, err);
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The model of the blackout, and its calibration.  See orchestrator/predict.h.
+ */
+#include "orchestrator/predict.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/format.h"
+#include "lib/json.h"
+
+#define MIB (1ull << 20)
+
+/* Newer upgrades say more: kernels, programs and load change. */
+#define NEWEST 4
+
+/*
+ * Thousandths of the time that the self-test takes.  Fitted to upgrades of the lab's machines
+ * (tests/reports); what they do not tell apart (a process, its threads) is in one number.
+ */
+struct cost {
+	unsigned base, process, mib, function, mount;
+};
+
+static const struct cost costs[KHO_NPARTS] = {
+	[KHO_PART_FREEZE] = { .base = 150, .process = 5, .function = 60, .mount = 10 },
+	[KHO_PART_SHIFT] = { .base = 200, .process = 25, .mib = 1, .function = 60, .mount = 30 },
+	[KHO_PART_RESTORE] = { .base = 200, .process = 25 },
+	[KHO_PART_COMMIT] = { .base = 60, .function = 20 },
+};
+
+static uint64_t cost_of(enum kho_part part, const struct kho_facts *f)
+{
+	const struct cost *c = &costs[part];
+
+	return c->base + c->process * f->n[KHO_FACT_PROCESSES] +
+	       c->mib * (f->n[KHO_FACT_RESIDENT] / MIB) + c->function * f->n[KHO_FACT_FUNCTIONS] +
+	       c->mount * f->n[KHO_FACT_MOUNTS];
+}
+
+struct kho_facts kho_facts_of(const struct kho_report *r, const struct kho_workload_list *w,
+			      bool root_in_ram)
+{
+	struct kho_facts f = { .root_in_ram = root_in_ram };
+
+	memcpy(f.n, r->facts, sizeof(f.n));
+	for (size_t i = 0; i < w->n; i++) {
+		f.n[KHO_FACT_PROCESSES] += w->w[i].npids;
+		f.n[KHO_FACT_RESIDENT] += w->w[i].rss_bytes;
+	}
+	return f;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Microseconds for one unit of cost, as the upgrades have shown it: the median. */
+static double unit_us(enum kho_part part, const struct kho_sample *past, size_t n)
+{
+	double k[NEWEST];
+
+	for (size_t i = 0; i < n; i++)
+		k[i] = (double)past[i].us[part] / (double)cost_of(part, &past[i].facts);
+	qsort(k, n, sizeof(*k), by_value);
+	return n % 2 ? k[n / 2] : (k[n / 2 - 1] + k[n / 2]) / 2;
+}
+
+void kho_predict(const struct kho_facts *now, const struct kho_sample *past, size_t n,
+		 struct kho_prediction *out)
+{
+	size_t use = n < NEWEST ? n : NEWEST;
+
+	*out = (struct kho_prediction){ .upgrades = (unsigned)use };
+	for (int i = 0; i < KHO_NPARTS; i++) {
+		double k = use ? unit_us(i, past + n - use, use)
+			       : (double)now->n[KHO_FACT_SELFTEST_US] / 1000;
+
+		out->part_us[i] = (uint64_t)(k * (double)cost_of(i, now));
+		out->us += out->part_us[i];
+	}
+}
+
+const char *kho_prediction_basis(const struct kho_prediction *p, const struct kho_facts *f,
+				 char *buf, size_t len)
+{
+	char mem[KHO_FORMAT_MAX], us[KHO_FORMAT_MAX];
+
+	if (!p->us)
+		snprintf(buf, len, "not known: no upgrade is on record here, and no self-test was made");
+	else if (p->upgrades == 1)
+		snprintf(buf, len, "from the last upgrade");
+	else if (p->upgrades)
+		snprintf(buf, len, "from the last %u upgrades", p->upgrades);
+	else
+		snprintf(buf, len,
+			 "estimated; self-test: %s, processes: %llu with %s, PCI functions: %llu, mounts: %llu",
+			 kho_format_us(f->n[KHO_FACT_SELFTEST_US], us),
+			 (unsigned long long)f->n[KHO_FACT_PROCESSES],
+			 kho_format_bytes(f->n[KHO_FACT_RESIDENT], mem),
+			 (unsigned long long)f->n[KHO_FACT_FUNCTIONS],
+			 (unsigned long long)f->n[KHO_FACT_MOUNTS]);
+	return buf;
+}
+
+struct json_object *kho_facts_json(const struct kho_facts *f)
+{
+	struct json_object *o = json_object_new_object();
+
+	for (int i = 0; i < KHO_NFACTS; i++)
+		kho_json_int(o, kho_fact_name(i), (int64_t)f->n[i]);
+	kho_json_bool(o, "root_in_ram", f->root_in_ram);
+	return o;
+}
+
+void kho_facts_read(const struct json_object *o, struct kho_facts *out)
+{
+	for (int i = 0; i < KHO_NFACTS; i++) {
+		int64_t n = kho_json_get_int(o, kho_fact_name(i));
+
+		out->n[i] = n > 0 ? (uint64_t)n : 0;
+	}
+	out->root_in_ram = json_object_get_boolean(kho_json_get(o, "root_in_ram"));
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How long will the blackout be?  One model: each part of a blackout costs something for itself and
+ * something for each thing that is counted (processes, memory, PCI functions, mounts).  What a unit
+ * of cost takes on this machine is taken from the upgrades that it has seen, else from the self-test
+ * of CRIU.  Numbers of the model: orchestrator/predict.c.
+ */
+#ifndef KHO_PREDICT_H
+#define KHO_PREDICT_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/report.h"
+#include "lib/workload.h"
+
+/* The steps of a blackout, in order; the last one ends it. */
+enum kho_part { KHO_PART_FREEZE, KHO_PART_SHIFT, KHO_PART_RESTORE, KHO_PART_COMMIT, KHO_NPARTS };
+
+struct kho_facts {
+	uint64_t n[KHO_NFACTS];
+	bool root_in_ram;
+};
+
+/* One upgrade that this machine has seen. */
+struct kho_sample {
+	struct kho_facts facts;
+	uint64_t us[KHO_NPARTS];
+};
+
+#define KHO_SAMPLES_MAX 8
+
+struct kho_prediction {
+	uint64_t us; /* 0: nothing to predict from */
+	uint64_t part_us[KHO_NPARTS];
+	unsigned upgrades; /* that it is taken from; 0: estimated by the self-test */
+};
+
+/* What was counted (facts of the report) and the workloads' own numbers. */
+struct kho_facts kho_facts_of(const struct kho_report *r, const struct kho_workload_list *w,
+			      bool root_in_ram);
+
+/* past: n samples, the newest last; the newest few count. */
+void kho_predict(const struct kho_facts *now, const struct kho_sample *past, size_t n,
+		 struct kho_prediction *out);
+
+/* "from the last 2 upgrades", "estimated: ..."; into buf, which is returned. */
+const char *kho_prediction_basis(const struct kho_prediction *p, const struct kho_facts *f,
+				 char *buf, size_t len);
+
+/* Facts as JSON object, and out of one. */
+struct json_object *kho_facts_json(const struct kho_facts *f);
+void kho_facts_read(const struct json_object *o, struct kho_facts *out);
+
+/* A report (kho_report_of_journal) as sample; false: that upgrade did not come to its end, or its facts are not known. */
+bool kho_sample_of_report(const struct json_object *report, struct kho_sample *out);
+
+/*
+ * The upgrades that are on record in state_dir, oldest first, at most KHO_SAMPLES_MAX into out; how
+ * many. What cannot be read does not count.
+ */
+size_t kho_samples_load(const char *state_dir, struct kho_sample *out);
+
+/* The journal in state_dir is about to be replaced: keep what it has measured. Failure costs a prediction, no more. */
+void kho_samples_keep(const char *state_dir);
+
+#endif

@@ -1,0 +1,88 @@
+# shellcheck shell=bash disable=SC2154
+# SPDX-License-Identifier: GPL-2.0-only
+# The rest of t-platform.sh (HOST=all), sourced by it; the machine runs $old, booted by firmware, with khoctl's services enabled.
+
+# begin FAULT: an upgrade that goes as far as FAULT says, in the background
+begin() { vm systemd-run -q --unit=lab-upgrade --setenv=KHOCTL_FAULT="$1" khoctl upgrade --yes --to "$(other_image)" || die "begin"; }
+# at_step STEP: it has come so far (read by programs that are in memory: the root disk may be away)
+at_step() {
+	local i
+	for i in $(seq 900); do
+		! LAB_WAIT=5 vm cat /run/khoctl/lock 2> /dev/null | grep -aq "$1" || return 0
+		sleep 0.3
+	done
+	vm cat /run/khoctl/lock || true
+	die "the upgrade does not come to the step $1"
+}
+
+# cut STEP FAULT STATE WORDS: the reset button is pressed in that step; the next start finds a whole disk and says what was lost
+cut_in() {
+	local boot
+	say "the machine is reset in the middle of an upgrade: $1 ($2)"
+	boot=$(boot_id)
+	vm sh -ec 'echo "$1" > /var/lib/token; sync; cat /run/khoctl/lock > /dev/null 2>&1 || true' sh "$1"
+	begin "$2"
+	at_step "$1"
+	sleep 3
+	lab reset
+	wait_reset "$boot"
+	[ "$(vm_release)" = "$old" ] || die "$(vm_release) runs"
+	root_clean
+	[ "$(in_vm 'cat /var/lib/token')" = "$1" ] || die "a file that was on the disk is gone"
+	vm khoctl status --json > "$out/cut.json" || die "khoctl status"
+	[ "$(jq -r '.state, .step' "$out/cut.json" | tr '\n' ' ')" = "rebooted null " ] || [ "$(jq -r .state "$out/cut.json")" = rebooted ] ||
+		{ cat "$out/cut.json"; die "khoctl status does not know of the reset"; }
+	jq -r .lost "$out/cut.json" | grep -qE "$3" || { cat "$out/cut.json"; die "khoctl status does not say '$3'"; }
+	in_vm 'journalctl -b --no-pager -o cat -u khoctl-resume.service' > "$out/resume.txt"
+	has resume.txt "$3"
+	host_units > "$out/units.cut"
+	! grep -v ' active 0 ' "$out/units.cut" || die "a service does not run after the reset"
+	vm khoctl check --to "$(other_image)" > /dev/null || die "no further upgrade is possible"
+	ok "reset in $1: disk whole, services run; said: $(jq -r .lost "$out/cut.json" | cut -c1-90)"
+}
+cut_in precopy precopy:hang 'had not begun to move anything'
+cut_in commit commit:hang 'was not committed'
+cut_in settle settle:hang 'was committed'
+
+say "the outgoing kernel panics after the commit"
+boot=$(boot_id)
+vm env KHOCTL_FAULT=retire:panic khoctl upgrade --yes --to "$(other_image)" > "$out/late-panic.txt" 2>&1 || true
+for i in $(seq 300); do
+	[ "$(LAB_WAIT=5 vm_release 2> /dev/null)" != "$new" ] || ! vm test -e /run/khoctl/instance.json || break
+	[ "$i" != 300 ] || die "$new does not go on"
+	sleep 1
+done
+[ "$(running_state)" = running ] || die "the system does not run well"
+vm cat /run/khoctl/instance.json
+vm khoctl log > "$out/late-panic.log" || die "khoctl log"
+has late-panic.log "Linux version ${old//+/.}"
+has late-panic.log 'Kernel panic - not syncing: sysrq triggered crash'
+vm khoctl status
+ok "the new kernel goes on, and has the log of the panic: $(wc -l < "$out/late-panic.log") lines"
+boot=$(boot_id)
+vm sh -c 'sync; sysctl -q kernel.panic=2; echo c > /proc/sysrq-trigger' > /dev/null 2>&1 || true
+wait_reset "$boot"
+root_clean
+ok "a panic of that kernel, with kernel.panic=2, resets the machine"
+
+say "an upgrade by the installation of a kernel package; grub's default is the newest kernel"
+deb=$(find "$cache/apt/debs" -name "linux-image-${new}_*.deb" | head -n 1)
+[ -n "$deb" ] || die "no package of $new in the cache"
+lab put "$deb" /root/kernel.deb
+vm sh -ec 'rm -f /etc/default/grub.d/lab.cfg /var/lib/khoctl/boot-default.before; grub-editenv - unset saved_entry; update-grub 2> /dev/null
+	echo "upgrade-on-install = yes" >> /etc/khoctl/khoctl.conf'
+vm dpkg -i /root/kernel.deb > "$out/dpkg.txt" 2>&1 || { cat "$out/dpkg.txt"; die "dpkg -i"; }
+has dpkg.txt 'zz-khoctl|update-initramfs'
+wait_alone "$new"
+[ "$(running_state)" = running ] || die "the system does not run well after the upgrade"
+in_vm "journalctl --no-pager -o cat -u 'khoctl-upgrade@*'" > "$out/on-install.txt"
+has on-install.txt 'upgraded|retire'
+vm dpkg --audit || die "dpkg is not well"
+vm grub-editenv - list | grep -q saved_entry && die "grub's default was changed although it starts $new anyway"
+ok "dpkg -i has led to $new; grub starts it anyway"
+
+say "back: $new -> $old; grub's default follows, by a drop-in of khoctl's"
+up
+in_vm 'cat /etc/default/grub.d/khoctl.cfg'
+grub_starts "$old"
+ok "back on $old, which grub starts from now on"
