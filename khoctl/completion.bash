@@ -4,7 +4,7 @@ _khoctl()
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} opts=
 
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W "check upgrade status list console rollback image report log version help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "check upgrade status list console rollback image report log unlock version help" -- "$cur")
 		return
 	fi
 	case $prev in
@@ -31,6 +31,7 @@ _khoctl()
 	image) opts="show --json --help" ;;
 	report) opts=" --json --help" ;;
 	log) opts=" --sysroot --json --help" ;;
+	unlock) opts=" --json --help" ;;
 	version) opts=" --json --help" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")

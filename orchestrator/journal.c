@@ -78,6 +78,22 @@ int kho_journal_add(struct kho_journal *j, struct json_object *record, struct kh
 	return kho_logfile_append(j->file, buf, len, true, err);
 }
 
+int kho_journal_bytes_with(struct kho_journal *j, struct json_object *record, struct kho_blob *out,
+			   struct kho_err *err)
+{
+	size_t len = 0;
+	_cleanup_free_ char *one = encode(record, &len);
+	int rc = one ? kho_logfile_bytes(j->file, out, err) : -ENOMEM;
+	char *all = rc < 0 ? NULL : realloc(out->data, out->len + len);
+
+	if (!all)
+		return rc < 0 && one ? rc : kho_fail(err, -ENOMEM, "journal: out of memory");
+	memcpy(all + out->len, one, len);
+	out->data = all;
+	out->len += len;
+	return 0;
+}
+
 struct kho_logfile *kho_journal_file(struct kho_journal *j)
 {
 	return j->file;

@@ -33,6 +33,9 @@ int kho_journal_note(const char *state_dir, struct json_object *record,
 /* Append a record (takes the reference) and sync it, unless the disk is away. Thread-safe. */
 int kho_journal_add(struct kho_journal *j, struct json_object *record,
 		    struct kho_err *err) __must_check;
+/* All bytes so far with one more record (borrowed), which is not added here: what the peer keeps if it signs. */
+int kho_journal_bytes_with(struct kho_journal *j, struct json_object *record, struct kho_blob *out,
+			   struct kho_err *err) __must_check;
 /* The file both copies are in: away, back and bytes go there. */
 struct kho_logfile *kho_journal_file(struct kho_journal *j);
 void kho_journal_free(struct kho_journal *j);

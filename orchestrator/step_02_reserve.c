@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * reserve: a crash of one kernel must not reboot the machine under the other, and watchdogs must
- * not speak up while CPUs come and go; then memory and CPUs leave this kernel.
+ * reserve: watchdogs must not speak up while CPUs come and go, and a crash of one kernel must not reboot
+ * the machine under the other; between the two memory and CPUs leave this kernel, which tells the next
+ * one (in the region's ledger) what kernel.panic is to be when that is alone.
  */
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -11,10 +12,11 @@
 
 static const struct {
 	const char *path, *value;
+	bool late;
 } quiet[] = {
-	{ "/proc/sys/kernel/panic", "0" },
-	{ "/proc/sys/kernel/hung_task_timeout_secs", "0" },
-	{ "/proc/sys/kernel/watchdog", "0" },
+	{ "/proc/sys/kernel/hung_task_timeout_secs", "0", false },
+	{ "/proc/sys/kernel/watchdog", "0", false },
+	{ "/proc/sys/kernel/panic", "0", true },
 };
 
 /* A sysctl that this kernel does not have needs no quieting. */
@@ -29,6 +31,19 @@ static void read_old(struct kho_upgrade *u, struct json_object *old)
 	}
 }
 
+static int be_quiet(const struct kho_upgrade *u, bool late, struct kho_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < sizeof(quiet) / sizeof(*quiet) && rc == 0; i++) {
+		_cleanup_free_ char *path = kho_sysroot_path(u->plan->sysroot, quiet[i].path);
+
+		if (path && quiet[i].late == late && kho_json_get(u->sysctls, path))
+			rc = kho_write_existing(path, quiet[i].value, err);
+	}
+	return rc;
+}
+
 int kho_step_reserve(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct json_object *rec = kho_record_new("sysctls");
@@ -40,13 +55,11 @@ int kho_step_reserve(struct kho_upgrade *u, struct kho_err *err)
 	json_object_object_add(rec, "old", json_object_get(u->sysctls));
 	/* on record before the first is changed */
 	rc = kho_journal_add(u->journal, rec, err);
-	for (size_t i = 0; i < sizeof(quiet) / sizeof(*quiet) && rc == 0; i++) {
-		_cleanup_free_ char *path = kho_sysroot_path(u->plan->sysroot, quiet[i].path);
-
-		if (path && kho_json_get(u->sysctls, path))
-			rc = kho_write_existing(path, quiet[i].value, err);
-	}
-	return rc < 0 ? rc : u->engine->ops->reserve(u->engine, &u->plan->engine_plan, err);
+	if (rc == 0)
+		rc = be_quiet(u, false, err);
+	if (rc == 0)
+		rc = u->engine->ops->reserve(u->engine, &u->plan->engine_plan, err);
+	return rc < 0 ? rc : be_quiet(u, true, err);
 }
 
 int kho_undo_reserve(struct kho_upgrade *u, struct kho_err *err)

@@ -20,8 +20,10 @@ static int sign(struct kho_upgrade *u, struct kho_err *err)
 	uint64_t begin = kho_clock_us();
 	int rc = kho_context_check(u, err);
 
+	kho_json_int(rec, "at_us", (int64_t)begin);
+	/* the peer keeps it only if it signs, and this may be the last that it gets */
 	if (rc == 0)
-		rc = kho_logfile_bytes(kho_journal_file(u->journal), &record, err);
+		rc = kho_journal_bytes_with(u->journal, rec, &record, err);
 	if (rc == 0)
 		rc = u->engine->ops->commit(u->engine, &record, err);
 	kho_blob_done(&record);
@@ -30,7 +32,6 @@ static int sign(struct kho_upgrade *u, struct kho_err *err)
 		return kho_wrap(err, "sign");
 	}
 	atomic_store(&u->committed, true);
-	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
 	(void)!kho_journal_add(u->journal, rec, NULL);
 	kho_context_phase(u, "sign", begin, kho_clock_us());
 	return 0;

@@ -16,43 +16,36 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
-#include "state-serializers/block.h"
+#include "state-serializers/block-find.h"
 #include "state-serializers/common.h"
 
 #define PODMAN "/var/lib/containers/storage/"
 
-struct find {
-	const char *sysroot;
-	Kho__Block *b;
-	struct kho_report *r;
-};
-
 static void table_unrefp(struct libmnt_table **t) { mnt_unref_table(*t); }
 static void iter_freep(struct libmnt_iter **i) { mnt_free_iter(*i); }
 
-static int say(struct find *f, enum kho_verdict v, const char *area, const char *subject, const char *fix, const char *what)
+static int say(struct kho_find *f, enum kho_verdict v, const char *area, const char *subject, const char *fix, const char *what)
 {
 	return f->r ? kho_report_add(f->r, v, area, subject, fix, "%s", what) : 0;
 }
 
-static bool read_attr(const char *sysroot, const char *dir, const char *attr, char **out)
+bool kho_find_attr(const char *dir, const char *attr, char **out)
 {
 	char path[PATH_MAX];
 
-	(void)sysroot;
 	return snprintf(path, sizeof(path), "%s/%s", dir, attr) < (int)sizeof(path) && kho_read_line(path, out, NULL) >= 0;
 }
 
-static uint64_t attr_number(const char *dir, const char *attr)
+uint64_t kho_find_number(const char *dir, const char *attr)
 {
 	_cleanup_free_ char *text = NULL;
 
-	return read_attr("", dir, attr, &text) ? strtoull(text, NULL, 10) : 0;
+	return kho_find_attr(dir, attr, &text) ? strtoull(text, NULL, 10) : 0;
 }
 
 char *kho_block_serial(const char *sysroot, const char *name)
 {
-	static const char *const attrs[] = { "serial", "wwid", "device/serial" };
+	static const char *const attrs[] = { "serial", "wwid", "device/serial", "device/wwid" };
 	char path[128];
 
 	snprintf(path, sizeof(path), "/sys/block/%s", name);
@@ -61,23 +54,36 @@ char *kho_block_serial(const char *sysroot, const char *name)
 	for (size_t i = 0; dir && i < KHO_ARRAY_SIZE(attrs); i++) {
 		char *text = NULL;
 
-		if (read_attr(sysroot, dir, attrs[i], &text) && *text)
+		if (kho_find_attr(dir, attrs[i], &text) && *text)
 			return text;
 		free(text);
 	}
 	return strdup("");
 }
 
-/*
- * The node that really carries the data: a device of an earlier upgrade is a thin layer over it. dir: resolved path
- * in sysfs, changed in place. -ENOTSUP: another mapped device.
- */
-static int see_through(char dir[PATH_MAX])
+char *kho_block_lun(const char *sysroot, const char *name)
+{
+	char path[128], full[PATH_MAX], *colon;
+	unsigned h, c, t;
+	unsigned long long l;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/device", name);
+	_cleanup_free_ char *link = kho_sysroot_path(sysroot, path);
+
+	/* the number of the host is not the same everywhere */
+	if (link && realpath(link, full) && sscanf(strrchr(full, '/') + 1, "%u:%u:%u:%llu", &h, &c, &t, &l) == 4 &&
+	    (colon = strchr(strrchr(full, '/'), ':')))
+		return strdup(colon + 1);
+	return strdup("");
+}
+
+/* A device of an earlier upgrade is a thin layer over the node that really carries the data. */
+int kho_find_see_through(char dir[PATH_MAX])
 {
 	char path[PATH_MAX + 16];
 	_cleanup_free_ char *name = NULL;
 
-	if (!read_attr("", dir, "dm/name", &name))
+	if (!kho_find_attr(dir, "dm/name", &name))
 		return 0;
 	if (strncmp(name, KHO_DM_PREFIX, strlen(KHO_DM_PREFIX)))
 		return -ENOTSUP;
@@ -111,7 +117,7 @@ static bool has_foreign_holder(const char *dir, char holder[NAME_MAX + 1])
 		if (e->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "%s/holders/%.255s", dir, e->d_name);
-		if (read_attr("", path, "dm/name", &name) && !strncmp(name, KHO_DM_PREFIX, strlen(KHO_DM_PREFIX)))
+		if (kho_find_attr(path, "dm/name", &name) && !strncmp(name, KHO_DM_PREFIX, strlen(KHO_DM_PREFIX)))
 			continue;
 		snprintf(holder, NAME_MAX + 1, "%s", name ? name : e->d_name);
 		return true;
@@ -119,7 +125,7 @@ static bool has_foreign_holder(const char *dir, char holder[NAME_MAX + 1])
 	return false;
 }
 
-static int add_disk(struct find *f, const char *dir, const char *pci, uint32_t *out, struct kho_err *err)
+int kho_find_disk(struct kho_find *f, const char *dir, const char *pci, uint32_t *out, struct kho_err *err)
 {
 	const char *name = strrchr(dir, '/') + 1;
 	char sysdev[NAME_MAX + 32];
@@ -132,12 +138,12 @@ static int add_disk(struct find *f, const char *dir, const char *pci, uint32_t *
 	if (!d)
 		return kho_fail(err, -ENOMEM, "out of memory");
 	kho__block_disk__init(d);
-	_cleanup_free_ char *serial = kho_block_serial(f->sysroot, name);
+	_cleanup_free_ char *serial = kho_block_serial(f->sysroot, name), *lun = kho_block_lun(f->sysroot, name);
 
 	snprintf(sysdev, sizeof(sysdev), "/sys/block/%s/device", name);
-	d->sectors = attr_number(dir, "size");
+	d->sectors = kho_find_number(dir, "size");
 	*out = f->b->n_disk;
-	if (!serial || kho_pb_set(&d->name, name) || kho_pb_set(&d->pci, pci) || kho_pb_set(&d->serial, serial) ||
+	if (!serial || !lun || kho_pb_set(&d->lun, lun) || kho_pb_set(&d->name, name) || kho_pb_set(&d->pci, pci) || kho_pb_set(&d->serial, serial) ||
 	    kho_driver_modules(f->sysroot, sysdev, &d->modules, &d->n_modules) == -ENOMEM ||
 	    kho_pb_append(&f->b->disk, &f->b->n_disk, d)) {
 		kho__block_disk__free_unpacked(d, NULL);
@@ -146,21 +152,25 @@ static int add_disk(struct find *f, const char *dir, const char *pci, uint32_t *
 	return 0;
 }
 
-static int add_source(struct find *f, uint32_t disk, uint32_t partition, uint64_t sectors, struct libmnt_fs *fs,
-		      uint32_t *out, struct kho_err *err)
+static int add_source(struct kho_find *f, const Kho__BlockRef *on, uint64_t sectors, struct libmnt_fs *fs, uint32_t *out,
+		      struct kho_err *err)
 {
 	const char *options = mnt_fs_get_fs_options(fs);
 
-	for (uint32_t i = 0; i < f->b->n_source; i++)
-		if (f->b->source[i]->disk == disk && f->b->source[i]->partition == partition)
+	for (uint32_t i = 0; i < f->b->n_source; i++) {
+		const Kho__BlockSource *s = f->b->source[i];
+
+		if (s->layer == on->layer && (on->layer || (s->disk == on->disk && s->partition == on->partition)))
 			return *out = i, 0;
+	}
 	Kho__BlockSource *s = malloc(sizeof(*s));
 
 	if (!s)
 		return kho_fail(err, -ENOMEM, "out of memory");
 	kho__block_source__init(s);
-	s->disk = disk;
-	s->partition = partition;
+	s->disk = on->disk;
+	s->partition = on->partition;
+	s->layer = on->layer;
 	s->sectors = sectors;
 	*out = f->b->n_source;
 	if (kho_pb_set(&s->fstype, mnt_fs_get_fstype(fs)) || kho_pb_set(&s->options, options ? options : "") ||
@@ -171,7 +181,7 @@ static int add_source(struct find *f, uint32_t disk, uint32_t partition, uint64_
 	return 0;
 }
 
-static int add_mount(struct find *f, uint32_t source, struct libmnt_fs *fs, struct kho_err *err)
+static int add_mount(struct kho_find *f, uint32_t source, struct libmnt_fs *fs, struct kho_err *err)
 {
 	const char *options = mnt_fs_get_vfs_options(fs), *root = mnt_fs_get_root(fs);
 	Kho__BlockMount *m = malloc(sizeof(*m));
@@ -219,7 +229,7 @@ static bool is_readonly(struct libmnt_fs *fs)
 }
 
 /* Mounts that hold data but lie on no disk of ours. */
-static int note_other(struct find *f, struct libmnt_fs *fs)
+static int note_other(struct kho_find *f, struct libmnt_fs *fs)
 {
 	static const char *const remote[] = { "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "overlay" };
 	const char *type = mnt_fs_get_fstype(fs);
@@ -235,30 +245,44 @@ static int note_other(struct find *f, struct libmnt_fs *fs)
 	return 0;
 }
 
-/* dir: the node in sysfs. Decides, and says why. *out_part: number of the partition; dir becomes the whole disk's. */
-static int judge(struct find *f, struct libmnt_fs *fs, char dir[PATH_MAX], char pci[KHO_PCI_LEN], uint32_t *out_part,
-		 uint64_t *out_sectors)
+/* More than one device below one btrfs: all would have to be mapped and announced. */
+static bool is_spread(const char *fstype, const char *dir)
 {
-	const char *target = mnt_fs_get_target(fs);
-	char holder[NAME_MAX + 1], what[NAME_MAX + 64];
-	int ret = see_through(dir);
+	_cleanup_closedir_ DIR *all = strcmp(fstype, "btrfs") ? NULL : opendir("/sys/fs/btrfs");
+	char path[PATH_MAX];
+	unsigned n = 0;
 
-	if (ret == -ENOTSUP)
-		return say(f, KHO_V_NO, "mount", target, "unmount it", "lies on a mapped device (LVM, LUKS ...), which is not carried"), -ENOTSUP;
-	if (ret < 0 || kho_pci_of_sysfs("", dir, pci) < 0)
-		return say(f, KHO_V_LOSS, "mount", target, NULL, "lies on no PCI disk: not carried"), -ENOTSUP;
-	*out_part = attr_number(dir, "partition");
-	*out_sectors = attr_number(dir, "size");
-	ret = has_foreign_holder(dir, holder);
-	if (*out_part) {
-		*strrchr(dir, '/') = '\0';
-		ret = ret || has_foreign_holder(dir, holder);
+	for (struct dirent *e = all ? readdir(all) : NULL; e; e = readdir(all)) {
+		snprintf(path, sizeof(path), "/sys/fs/btrfs/%s/devices/%s", e->d_name, strrchr(dir, '/') + 1);
+		if (e->d_name[0] == '.' || !kho_exists(path))
+			continue;
+		*strrchr(path, '/') = '\0';
+		_cleanup_closedir_ DIR *d = opendir(path);
+
+		for (struct dirent *m = d ? readdir(d) : NULL; m; m = readdir(d))
+			n += m->d_name[0] != '.';
 	}
-	if (ret) {
+	return n > 1;
+}
+
+/* dir: the node in sysfs. What may be a reason not to carry it, when it is known what it lies on. */
+static int judge(struct kho_find *f, struct libmnt_fs *fs, const char *dir, const Kho__BlockRef *on)
+{
+	const char *target = mnt_fs_get_target(fs), *type = mnt_fs_get_fstype(fs);
+	char holder[NAME_MAX + 1], whole[PATH_MAX], what[NAME_MAX + 64];
+	bool held = !on->layer && has_foreign_holder(dir, holder);
+
+	if (!on->layer && on->partition) {
+		snprintf(whole, sizeof(whole), "%.*s", (int)(strrchr(dir, '/') - dir), dir);
+		held = held || has_foreign_holder(whole, holder);
+	}
+	if (held) {
 		snprintf(what, sizeof(what), "its disk also carries %s, which is not carried", holder);
 		return say(f, KHO_V_NO, "mount", target, NULL, what), -ENOTSUP;
 	}
-	if (!can_freeze(mnt_fs_get_fstype(fs)) && !kho_block_by_remount(mnt_fs_get_fstype(fs)) && !is_readonly(fs))
+	if (!*f->sysroot && is_spread(type, dir))
+		return say(f, KHO_V_NO, "mount", target, "unmount it", "btrfs over several devices is not carried"), -ENOTSUP;
+	if (!can_freeze(type) && !kho_block_by_remount(type) && !is_readonly(fs))
 		return say(f, KHO_V_NO, "mount", target, "unmount it, or mount it read-only", "this type of file system cannot be frozen"),
 		       -ENOTSUP;
 	return 0;
@@ -279,7 +303,7 @@ static bool is_ram_of_host(struct libmnt_fs *fs)
 	return true;
 }
 
-static int add_ram(struct find *f, struct libmnt_fs *fs, struct kho_err *err)
+static int add_ram(struct kho_find *f, struct libmnt_fs *fs, struct kho_err *err)
 {
 	const char *options = mnt_fs_get_fs_options(fs);
 	Kho__BlockRam *m = malloc(sizeof(*m));
@@ -295,13 +319,56 @@ static int add_ram(struct find *f, struct libmnt_fs *fs, struct kho_err *err)
 	return 0;
 }
 
-static int look_at(struct find *f, struct libmnt_fs *fs, struct kho_err *err)
+static bool is_mapped(const char *dir)
+{
+	_cleanup_free_ char *name = NULL;
+
+	return kho_find_attr(dir, "dm/name", &name);
+}
+
+static int say_moves(struct kho_find *f, struct libmnt_fs *fs, const Kho__BlockRef *on, uint32_t source)
+{
+	const Kho__BlockLayer *l = on->layer ? f->b->layer[on->layer - 1] : NULL;
+	char what[KHO_DM_NAME + 160], name[KHO_DM_NAME];
+
+	if (l)
+		snprintf(what, sizeof(what), "%s on %s (%s) moves", mnt_fs_get_fstype(fs), l->name,
+			 !strncmp(l->uuid, "LVM-", 4) ? "LVM" : !strncmp(l->uuid, "CRYPT-", 6) ? "encrypted" : "mapped");
+	else
+		snprintf(what, sizeof(what), "%s on %s (%s) moves", mnt_fs_get_fstype(fs), kho_block_name(f->b, source, name),
+			 f->b->disk[on->disk]->pci);
+	return say(f, KHO_V_OK, "mount", mnt_fs_get_target(fs), NULL, what);
+}
+
+static int look_at_disk(struct kho_find *f, struct libmnt_fs *fs, dev_t dev, const char *node, struct kho_err *err)
+{
+	Kho__BlockRef on = KHO__BLOCK_REF__INIT;
+	char dir[PATH_MAX], what[300];
+	uint32_t source = 0;
+	int ret = kho_find_under(f, dev, 0, &on, err);
+
+	if (ret == -ENOTSUP && is_mapped(node))
+		return snprintf(what, sizeof(what), "lies on %s", f->why), say(f, KHO_V_NO, "mount", mnt_fs_get_target(fs), "unmount it", what);
+	if (ret == -ENOTSUP)
+		return say(f, KHO_V_LOSS, "mount", mnt_fs_get_target(fs), NULL, "lies on no PCI disk: not carried");
+	if (ret < 0)
+		return ret;
+	snprintf(dir, sizeof(dir), "%s", node);
+	if (!on.layer)
+		(void)kho_find_see_through(dir);
+	if (judge(f, fs, dir, &on) < 0)
+		return 0;
+	ret = add_source(f, &on, kho_find_number(dir, "size"), fs, &source, err);
+	if (!ret)
+		ret = add_mount(f, source, fs, err);
+	return ret ? ret : say_moves(f, fs, &on, source);
+}
+
+static int look_at(struct kho_find *f, struct libmnt_fs *fs, struct kho_err *err)
 {
 	dev_t dev = mnt_fs_get_devno(fs);
 	const char *src = mnt_fs_get_source(fs);
-	char path[PATH_MAX], dir[PATH_MAX], pci[KHO_PCI_LEN], what[160];
-	uint32_t part = 0, disk = 0, source = 0;
-	uint64_t sectors = 0;
+	char path[64], dir[PATH_MAX];
 	struct stat st;
 
 	/* btrfs shows an anonymous device number */
@@ -316,16 +383,7 @@ static int look_at(struct find *f, struct libmnt_fs *fs, struct kho_err *err)
 
 	if (!full || !realpath(full, dir))
 		return say(f, KHO_V_UNKNOWN, "mount", mnt_fs_get_target(fs), NULL, "its device is not in sysfs");
-	if (judge(f, fs, dir, pci, &part, &sectors) < 0)
-		return 0;
-	int ret = add_disk(f, dir, pci, &disk, err);
-
-	if (!ret)
-		ret = add_source(f, disk, part, sectors, fs, &source, err);
-	if (!ret)
-		ret = add_mount(f, source, fs, err);
-	snprintf(what, sizeof(what), "%s on %s (%s) moves", mnt_fs_get_fstype(fs), f->b->n_disk > disk ? f->b->disk[disk]->name : "?", pci);
-	return ret ? ret : say(f, KHO_V_OK, "mount", mnt_fs_get_target(fs), NULL, what);
+	return look_at_disk(f, fs, dev, dir, err);
 }
 
 int kho_block_find(const char *sysroot, Kho__Block **out, struct kho_report *r, struct kho_err *err)
@@ -333,7 +391,7 @@ int kho_block_find(const char *sysroot, Kho__Block **out, struct kho_report *r, 
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/self/mountinfo");
 	_cleanup_(table_unrefp) struct libmnt_table *t = path ? mnt_new_table_from_file(path) : NULL;
 	_cleanup_(iter_freep) struct libmnt_iter *it = mnt_new_iter(MNT_ITER_FORWARD);
-	struct find f = { .sysroot = sysroot ? sysroot : "", .r = r };
+	struct kho_find f = { .sysroot = sysroot ? sysroot : "", .r = r };
 	struct libmnt_fs *fs;
 	int ret = 0;
 
@@ -346,40 +404,9 @@ int kho_block_find(const char *sysroot, Kho__Block **out, struct kho_report *r, 
 	while (!ret && !mnt_table_next_fs(t, it, &fs))
 		ret = look_at(&f, fs, err);
 	if (ret < 0) {
-		kho__block__free_unpacked(f.b, NULL);
+		kho_block_free(f.b);
 		return ret;
 	}
 	*out = f.b;
 	return 0;
-}
-
-/* Swap is memory that would have to come along. */
-static int probe_swap(struct kho_env *env, struct kho_report *r)
-{
-	_cleanup_free_ char *path = kho_sysroot_path(env->sysroot, "/proc/swaps"), *text = NULL;
-	int ret = 0;
-
-	if (!path || kho_read_file(path, 1 << 20, &text, NULL, NULL) < 0)
-		return 0;
-	char *save = NULL;
-
-	for (char *line = strtok_r(text, "\n", &save); line && !ret; line = strtok_r(NULL, "\n", &save)) {
-		line[strcspn(line, " \t")] = '\0';
-		if (line[0] == '/' && strncmp(line, "/dev/zram", 9))
-			ret = kho_report_add(r, KHO_V_NO, "device", line, "swapoff before the upgrade", "swap on a disk is not carried");
-	}
-	return ret;
-}
-
-int kho_block_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
-{
-	Kho__Block *b = NULL;
-	int ret = kho_block_find(env->sysroot, &b, r, err);
-
-	if (ret < 0)
-		return ret;
-	r->facts[KHO_FACT_FUNCTIONS] += b->n_disk;
-	r->facts[KHO_FACT_MOUNTS] += b->n_mount;
-	kho__block__free_unpacked(b, NULL);
-	return probe_swap(env, r) ? kho_fail(err, -ENOMEM, "report: out of memory") : 0;
 }

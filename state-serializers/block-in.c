@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * block, incoming side: find the disk again by PCI address, serial and size (names shift), look at
- * it through snapshots with their stores in RAM, mount; after commit merge.
+ * block, incoming side: what the disks and their mappings need is loaded, then (block-map.c) they are found and looked at through
+ * snapshots, mounted; after commit merge.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -24,26 +18,18 @@
 #include "state-serializers/block.h"
 #include "state-serializers/common.h"
 
-#define FIND_TIMEOUT_US (5 * 1000000u)
-
 static struct {
 	Kho__Block *b;
-	bool *taken;		    /* for each disk */
-	char (*name)[NAME_MAX + 1]; /* for each disk: its name here */
-	struct in_source {
-		dev_t origin, cow;
-		bool mapped, hidden;
-	} * s;
+	struct kho_map *map;
+	bool *hidden;  /* for each source: mounted at its hidden place */
 	bool *mounted; /* for each mount */
 } in;
 
 static void in_done(void)
 {
-	if (in.b)
-		kho__block__free_unpacked(in.b, NULL);
-	free(in.taken);
-	free(in.name);
-	free(in.s);
+	kho_map_free(in.map);
+	kho_block_free(in.b);
+	free(in.hidden);
 	free(in.mounted);
 	memset(&in, 0, sizeof(in));
 }
@@ -54,6 +40,24 @@ static bool is_target(const char *path)
 	return kho_path_is_plain(path) && strlen(path) < PATH_MAX / 2;
 }
 
+/* Only the kernel's own names of devices: one that leads out of /dev/mapper is none. */
+static bool is_layer(const Kho__Block *b, size_t i)
+{
+	const Kho__BlockLayer *l = b->layer[i];
+	bool ok = *l->name && *l->name != '.' && !strchr(l->name, '/') && strlen(l->name) < KHO_DM_NAME && l->n_target &&
+		  strncmp(l->name, KHO_DM_PREFIX, strlen(KHO_DM_PREFIX)) && strlen(l->uuid) < 129;
+
+	for (size_t k = 0; k < l->n_target; k++) {
+		const Kho__BlockTarget *t = l->target[k];
+
+		ok = ok && kho_table_type_moves(t->type) && t->n_under <= KHO_TABLE_UNDER;
+		/* bottom up */
+		for (size_t n = 0; n < t->n_under; n++)
+			ok = ok && (t->under[n]->layer ? t->under[n]->layer <= i : t->under[n]->disk < b->n_disk);
+	}
+	return ok;
+}
+
 static int check(const Kho__Block *b, struct kho_err *err)
 {
 	struct kho_pci_addr a;
@@ -61,8 +65,10 @@ static int check(const Kho__Block *b, struct kho_err *err)
 
 	for (size_t i = 0; i < b->n_disk; i++)
 		ok = ok && kho_pci_parse(b->disk[i]->pci, &a);
+	for (size_t i = 0; i < b->n_layer; i++)
+		ok = ok && is_layer(b, i);
 	for (size_t i = 0; i < b->n_source; i++)
-		ok = ok && b->source[i]->disk < b->n_disk;
+		ok = ok && (b->source[i]->layer ? b->source[i]->layer <= b->n_layer : b->source[i]->disk < b->n_disk);
 	for (size_t i = 0; i < b->n_mount; i++)
 		ok = ok && b->mount[i]->source < b->n_source && is_target(b->mount[i]->target);
 	for (size_t i = 0; i < b->n_ram; i++)
@@ -77,25 +83,19 @@ static int set_state(const struct kho_blob *blob, struct kho_err *err)
 	if (!b)
 		return err ? err->code : -EBADMSG;
 	if (check(b, err) < 0) {
-		kho__block__free_unpacked(b, NULL);
+		kho_block_free(b);
 		return -EBADMSG;
 	}
 	in_done();
 	in.b = b;
-	in.taken = calloc(b->n_disk + 1, sizeof(*in.taken));
-	in.name = calloc(b->n_disk + 1, sizeof(*in.name));
-	in.s = calloc(b->n_source + 1, sizeof(*in.s));
+	in.map = kho_map_new(b);
+	in.hidden = calloc(b->n_source + 1, sizeof(*in.hidden));
 	in.mounted = calloc(b->n_mount + 1, sizeof(*in.mounted));
-	if (!in.taken || !in.name || !in.s || !in.mounted) {
+	if (!in.map || !in.hidden || !in.mounted) {
 		in_done();
 		return kho_fail(err, -ENOMEM, "out of memory");
 	}
 	return 0;
-}
-
-static void dm_name(size_t i, char name[KHO_DM_NAME])
-{
-	snprintf(name, KHO_DM_NAME, KHO_DM_PREFIX "%zu", i);
 }
 
 static void hidden_dir(struct kho_env *env, size_t i, char dir[PATH_MAX])
@@ -109,6 +109,38 @@ static void target_of(struct kho_env *env, size_t i, char target[PATH_MAX])
 	const char *t = in.b->mount[i]->target, *root = kho_new_root(env);
 
 	snprintf(target, PATH_MAX, "%s%s", root, *root && !strcmp(t, "/") ? "" : t);
+}
+
+/* "aes-xts-plain64", "capi:xts(aes)-plain64": each word may be an algorithm in a module; there is no modprobe for the kernel to call. */
+static void load_cipher(const char *spec)
+{
+	char name[64];
+
+	for (const char *at = spec; *at && *at != ' ';) {
+		size_t len = strcspn(at, "-:(),  ");
+
+		snprintf(name, sizeof(name), "crypto-%.*s", (int)len, at);
+		/* built in, or no algorithm */
+		(void)!kho_modules_load((const char *const[]){ name }, 1, NULL);
+		at += len;
+		at += strspn(at, "-:(),");
+	}
+}
+
+static int load_targets(const Kho__BlockLayer *l, struct kho_err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < l->n_target; i++) {
+		const Kho__BlockTarget *t = l->target[i];
+
+		/* "linear" and "striped" are part of dm_mod */
+		if (strcmp(t->type, "crypt"))
+			continue;
+		ret = kho_modules_load((const char *const[]){ "dm_crypt" }, 1, err);
+		load_cipher(t->params);
+	}
+	return ret;
 }
 
 static int load_modules(struct kho_err *err)
@@ -134,6 +166,8 @@ static int load_modules(struct kho_err *err)
 
 		ret = kho_modules_load(fs, 1, err);
 	}
+	for (size_t i = 0; !ret && i < in.b->n_layer; i++)
+		ret = load_targets(in.b->layer[i], err);
 	return ret;
 }
 
@@ -163,115 +197,32 @@ int kho_block_unprepare(struct kho_env *env, struct kho_err *err)
 	return 0;
 }
 
-/* Is /sys/block/NAME that disk? */
-static bool is_disk(const Kho__BlockDisk *d, const char *name)
+static int mount_sources(struct kho_env *env, struct kho_err *err)
 {
-	_cleanup_free_ char *serial = NULL, *size = NULL;
-	char path[PATH_MAX], pci[KHO_PCI_LEN];
-
-	snprintf(path, sizeof(path), "/sys/block/%s", name);
-	if (kho_pci_of_sysfs("", path, pci) < 0 || strcmp(pci, d->pci))
-		return false;
-	snprintf(path, sizeof(path), "/sys/block/%s/size", name);
-	if (kho_read_line(path, &size, NULL) < 0 || strtoull(size, NULL, 10) != d->sectors)
-		return false;
-	serial = kho_block_serial("", name);
-	return serial && !strcmp(serial, d->serial);
-}
-
-static int find_disk(size_t i, struct kho_err *err)
-{
-	const Kho__BlockDisk *d = in.b->disk[i];
-	uint64_t end = kho_clock_us() + FIND_TIMEOUT_US;
-
-	for (;;) {
-		_cleanup_closedir_ DIR *dir = opendir("/sys/block");
-
-		for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
-			if (e->d_name[0] == '.' || !is_disk(d, e->d_name))
-				continue;
-			snprintf(in.name[i], sizeof(in.name[i]), "%s", e->d_name);
-			return 0;
-		}
-		if (kho_clock_us() > end)
-			return kho_fail(err, -ENODEV,
-					"no disk of %llu sectors with serial \"%s\" on %s",
-					(unsigned long long)d->sectors, d->serial, d->pci);
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-	}
-}
-
-/* The node of a source in sysfs: the disk, or the partition with that number. */
-static int find_source(size_t i, dev_t *out, struct kho_err *err)
-{
-	const Kho__BlockSource *s = in.b->source[i];
-	const char *disk = in.name[s->disk];
-	char dir[PATH_MAX], path[PATH_MAX + 300];
-
-	snprintf(dir, sizeof(dir), "/sys/block/%s", disk);
-	if (!s->partition)
-		return kho_dev_number(dir, out, err);
-	_cleanup_closedir_ DIR *d = opendir(dir);
-
-	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
-		_cleanup_free_ char *number = NULL;
-
-		snprintf(path, sizeof(path), "%s/%s/partition", dir, e->d_name);
-		if (e->d_name[0] == '.' || kho_read_line(path, &number, NULL) < 0 ||
-		    strtoul(number, NULL, 10) != s->partition)
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		return kho_dev_number(path, out, err);
-	}
-	return kho_fail(err, -ENODEV, "%s has no partition %u", disk, s->partition);
-}
-
-static int map_source(struct kho_env *env, size_t i, struct kho_err *err)
-{
-	char name[KHO_DM_NAME], params[128], node[64], ram[64], dir[PATH_MAX];
-	struct in_source *s = &in.s[i];
-	dev_t dev;
-	int ret = find_source(i, &s->origin, err);
-
-	snprintf(ram, sizeof(ram), "/sys/block/ram%zu", i);
-	if (!ret)
-		ret = kho_dev_number(ram, &s->cow, err);
-	if (!ret)
-		ret = kho_dev_readonly(s->origin, 1, err);
-	if (ret < 0)
-		return ret;
-	dm_name(i, name);
-	snprintf(params, sizeof(params), "%u:%u %u:%u P 8", major(s->origin), minor(s->origin),
-		 major(s->cow), minor(s->cow));
-	s->mapped = true;
-	ret = kho_dm_create(name, "snapshot", in.b->source[i]->sectors, params, &dev, err);
-	if (ret < 0)
-		return ret;
-	snprintf(node, sizeof(node), "/dev/mapper/%s", name);
-	hidden_dir(env, i, dir);
-	s->hidden = true;
-	return kho_mount_hidden(node, in.b->source[i]->fstype, in.b->source[i]->options, dir, env,
-				err);
-}
-
-static int take_disks(struct kho_env *env, struct kho_err *err)
-{
-	struct kho_pci_addr a;
+	char node[KHO_DM_NAME + 16], dir[PATH_MAX];
 	int ret = 0;
 
-	for (size_t i = 0; !ret && i < in.b->n_disk; i++) {
-		bool again = false;
+	for (size_t i = 0; !ret && i < in.b->n_source; i++) {
+		const Kho__BlockSource *s = in.b->source[i];
 
-		/* several disks on one function */
-		for (size_t k = 0; k < i; k++)
-			again |= !strcmp(in.b->disk[k]->pci, in.b->disk[i]->pci);
-		in.taken[i] = !again;
-		if (!again && kho_pci_parse(in.b->disk[i]->pci, &a))
-			ret = env->ops->pci_take(env, a, err);
-		if (!ret)
-			ret = find_disk(i, err);
+		snprintf(node, sizeof(node), "/dev/mapper/%s", kho_map_name(in.map, i));
+		hidden_dir(env, i, dir);
+		in.hidden[i] = true;
+		ret = kho_mount_hidden(node, s->fstype, s->options, dir, env, err);
 	}
 	return ret;
+}
+
+static void unmount_hidden(struct kho_env *env, size_t i)
+{
+	char dir[PATH_MAX];
+
+	if (!in.hidden[i])
+		return;
+	hidden_dir(env, i, dir);
+	(void)!umount2(dir, 0);
+	(void)!rmdir(dir);
+	in.hidden[i] = false;
 }
 
 int kho_block_retrieve(struct kho_env *env, const struct kho_blob *blob, struct kho_err *err)
@@ -282,11 +233,17 @@ int kho_block_retrieve(struct kho_env *env, const struct kho_blob *blob, struct 
 
 	if (ret < 0 || !in.b->n_disk)
 		return ret;
-	ret = take_disks(env, err);
+	ret = kho_map_take(in.map, env, err);
 	kho_phase(env, "disk take", begin);
 	begin = kho_clock_us();
-	for (size_t i = 0; !ret && i < in.b->n_source; i++)
-		ret = map_source(env, i, err);
+	if (!ret)
+		ret = kho_map_build(in.map, err);
+	/* the kernel has them now */
+	kho_block_wipe_keys(in.b);
+	kho_phase(env, "disk map", begin);
+	begin = kho_clock_us();
+	if (!ret)
+		ret = mount_sources(env, err);
 	for (size_t i = 0; !ret && i < in.b->n_mount; i++) {
 		const Kho__BlockMount *m = in.b->mount[i];
 
@@ -295,12 +252,8 @@ int kho_block_retrieve(struct kho_env *env, const struct kho_blob *blob, struct 
 		ret = kho_mount_at(dir, m->root, target, m->options, m->propagation, err);
 		in.mounted[i] = !ret;
 	}
-	for (size_t i = 0; !ret && i < in.b->n_source; i++) {
-		hidden_dir(env, i, dir);
-		(void)!umount2(dir, 0);
-		(void)!rmdir(dir);
-		in.s[i].hidden = false;
-	}
+	for (size_t i = 0; !ret && i < in.b->n_source; i++)
+		unmount_hidden(env, i);
 	/* last: the hidden places are below /run, which is bound with all that is mounted there */
 	if (!ret && *kho_new_root(env))
 		ret = kho_root_furnish(env, in.b, err);
@@ -313,12 +266,12 @@ int kho_block_verify(struct kho_env *env, struct kho_report *r, struct kho_err *
 	int ret = 0;
 
 	for (size_t i = 0; in.b && !ret && i < in.b->n_source; i++) {
-		char name[KHO_DM_NAME], type[32], status[256];
+		const char *name = kho_map_name(in.map, i);
+		char type[32], status[256];
 		struct kho_err e = KHO_ERR_INIT;
 		unsigned long long used, total;
 		uint64_t sectors;
 
-		dm_name(i, name);
 		if (kho_dm_status(name, false, type, status, &sectors, &e) < 0)
 			ret = kho_report_add(r, KHO_V_NO, "device", name, NULL, "%s", e.msg);
 		else if (sscanf(status, "%llu/%llu", &used, &total) != 2)
@@ -342,36 +295,9 @@ int kho_block_verify(struct kho_env *env, struct kho_report *r, struct kho_err *
 	return ret ? kho_fail(err, ret, "report: out of memory") : 0;
 }
 
-static int unmap_source(struct kho_env *env, size_t i, struct kho_err *err)
-{
-	char name[KHO_DM_NAME], dir[PATH_MAX];
-	struct kho_err e = KHO_ERR_INIT;
-	int first = 0;
-
-	if (in.s[i].hidden) {
-		hidden_dir(env, i, dir);
-		(void)!umount2(dir, 0);
-		(void)!rmdir(dir);
-	}
-	if (in.s[i].mapped) {
-		dm_name(i, name);
-		kho_first_failure(kho_dm_remove(name, &e), &e, &first, err);
-	}
-	/* a store that is used again must begin with zeros */
-	if (in.s[i].cow)
-		kho_first_failure(kho_dev_clear(in.s[i].cow, &e), &e, &first, err);
-	if (in.s[i].origin) {
-		kho_first_failure(kho_dev_drop_cache(in.s[i].origin, &e), &e, &first, err);
-		kho_first_failure(kho_dev_readonly(in.s[i].origin, 0, &e), &e, &first, err);
-	}
-	memset(&in.s[i], 0, sizeof(in.s[i]));
-	return first;
-}
-
 int kho_block_discard(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_err e = KHO_ERR_INIT;
-	struct kho_pci_addr a;
 	char target[PATH_MAX];
 	int first = 0;
 
@@ -388,35 +314,21 @@ int kho_block_discard(struct kho_env *env, struct kho_err *err)
 		in.mounted[i] = false;
 	}
 	for (size_t i = in.b ? in.b->n_source : 0; i-- > 0;)
-		kho_first_failure(unmap_source(env, i, &e), &e, &first, err);
-	for (size_t i = in.b ? in.b->n_disk : 0; i-- > 0;) {
-		if (in.taken[i] && kho_pci_parse(in.b->disk[i]->pci, &a))
-			kho_first_failure(env->ops->pci_give(env, a, &e), &e, &first, err);
-		in.taken[i] = false;
-	}
+		unmount_hidden(env, i);
+	if (in.map)
+		kho_first_failure(kho_map_undo(in.map, env, &e), &e, &first, err);
 	return first;
 }
 
 int kho_block_finish(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_err e = KHO_ERR_INIT;
-	char name[KHO_DM_NAME];
 	int first = 0;
 
 	(void)env;
 	if (!in.b || !in.b->n_source)
 		return 0;
-	for (size_t i = 0; i < in.b->n_source; i++) {
-		struct in_source *s = &in.s[i];
-
-		if (!s->mapped)
-			continue;
-		dm_name(i, name);
-		kho_first_failure(kho_dev_readonly(s->origin, 0, &e), &e, &first, err);
-		kho_first_failure(kho_merge_begin(name, s->origin, s->cow, in.b->source[i]->sectors,
-						  &e),
-				  &e, &first, err);
-	}
+	kho_first_failure(kho_map_merge(in.map, &e), &e, &first, err);
 	kho_first_failure(kho_merge_watch(&e), &e, &first, err);
 	in_done();
 	return first;

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * After commit: what was written in the dark goes to the disk, while the file system is in use.  The
- * snapshot becomes a snapshot-merge with the same store; when nothing is left in it, a linear device.
- * The name stays, and with it what mounts show as their source.
+ * snapshot becomes a snapshot-merge with the same store; when nothing is left in it, it becomes what it stands for: a linear device
+ * over its disk (the name stays, and with it what mounts show as their source), or the host's own mapping.
  *
  * Power loss or a crash of this kernel before the end loses what is still in the store, which is in RAM;
  * the file system may then have to be checked.  See docs/limits.md.
  */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 
@@ -26,32 +28,54 @@
 
 static pthread_mutex_t merge_lock = PTHREAD_MUTEX_INITIALIZER;
 
+static int replace_one(const char *name, const char *type, uint64_t sectors, const char *params, struct kho_err *err)
+{
+	_cleanup_(kho_dm_table_done) struct kho_dm_table t = { 0 };
+
+	if (kho_dm_table_add(&t, 0, sectors, type, params))
+		return kho_fail(err, -ENOMEM, "out of memory");
+	return kho_dm_replace(name, &t, err);
+}
+
 int kho_merge_begin(const char *name, dev_t origin, dev_t cow, uint64_t sectors, struct kho_err *err)
 {
 	char params[128];
 
 	snprintf(params, sizeof(params), "%u:%u %u:%u P %u", major(origin), minor(origin), major(cow), minor(cow), CHUNK);
-	return kho_dm_replace(name, "snapshot-merge", sectors, params, err);
+	return replace_one(name, "snapshot-merge", sectors, params, err);
 }
 
 /* "254:0 1:0 P 8": the first is the origin. */
-static int origin_of(const char *name, char params[64], uint64_t *sectors, struct kho_err *err)
+static int become_linear(const char *name, struct kho_err *err)
 {
-	char type[32], table[256];
+	char type[32], table[256], params[64];
+	uint64_t sectors;
 	unsigned maj, min;
-	int ret = kho_dm_status(name, true, type, table, sectors, err);
+	int ret = kho_dm_status(name, true, type, table, &sectors, err);
 
 	if (ret < 0)
 		return ret;
 	if (sscanf(table, "%u:%u", &maj, &min) != 2)
 		return kho_fail(err, -EIO, "%s: table %s", name, table);
-	snprintf(params, 64, "%u:%u 0", maj, min);
-	return 0;
+	snprintf(params, sizeof(params), "%u:%u 0", maj, min);
+	return replace_one(name, "linear", sectors, params, err);
 }
 
-int kho_merge_poll(const char *name, struct kho_err *err)
+/* The mapping gets the table of what was below it, which is not needed any more. */
+static int become_itself(const char *name, const char *under, struct kho_err *err)
 {
-	char type[32], params[256], linear[64];
+	_cleanup_(kho_dm_table_done) struct kho_dm_table t = { 0 };
+	int ret = kho_dm_table(under, 0, false, &t, err);
+
+	if (!ret)
+		ret = kho_dm_replace(name, &t, err);
+	return ret ? ret : kho_dm_remove(under, err);
+}
+
+/* under: where its own table is, or NULL when it becomes a linear device. */
+static int poll_one(const char *name, const char *under, struct kho_err *err)
+{
+	char type[32], params[256];
 	unsigned long long used, total, meta;
 	struct kho_err e = KHO_ERR_INIT;
 	uint64_t sectors;
@@ -67,25 +91,59 @@ int kho_merge_poll(const char *name, struct kho_err *err)
 		return kho_fail(err, -EIO, "%s: merge failed: %s", name, params);
 	if (used != meta)
 		return 0;
-	ret = origin_of(name, linear, &sectors, &e);
-	if (!ret)
-		ret = kho_dm_replace(name, "linear", sectors, linear, &e);
+	ret = under ? become_itself(name, under, &e) : become_linear(name, &e);
 	if (ret < 0)
 		return *err = e, ret;
 	return 1;
 }
 
-/* One look at every device of ours: how many are not linear yet. */
+int kho_merge_poll(const char *name, struct kho_err *err)
+{
+	return poll_one(name, NULL, err);
+}
+
+/* The mapping that shows a snapshot of that device, by sysfs. */
+static bool holder_of(const char *under, char name[KHO_DM_NAME])
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/dev/mapper/%s", under);
+	if (stat(path, &st) < 0)
+		return false;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/holders", major(st.st_rdev), minor(st.st_rdev));
+	_cleanup_closedir_ DIR *d = opendir(path);
+
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+		_cleanup_free_ char *text = NULL;
+
+		snprintf(path, sizeof(path), "/sys/block/%.64s/dm/name", e->d_name);
+		if (e->d_name[0] == '.' || kho_read_line(path, &text, NULL) < 0)
+			continue;
+		snprintf(name, KHO_DM_NAME, "%s", text);
+		return true;
+	}
+	return false;
+}
+
+/* One look at every device of ours: how many are not what they shall be yet. */
 static int look_at_all(struct kho_err *err)
 {
 	_cleanup_closedir_ DIR *d = opendir("/dev/mapper");
 	int left = 0;
 
 	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+		char holder[KHO_DM_NAME];
+		int ret;
+
 		if (strncmp(e->d_name, KHO_DM_PREFIX, strlen(KHO_DM_PREFIX)))
 			continue;
-		int ret = kho_merge_poll(e->d_name, err);
-
+		if (strncmp(e->d_name, KHO_DM_UNDER, strlen(KHO_DM_UNDER)))
+			ret = kho_merge_poll(e->d_name, err);
+		else if (holder_of(e->d_name, holder))
+			ret = poll_one(holder, e->d_name, err);
+		else /* left by a merge that was broken off between the last two acts */
+			ret = kho_dm_remove(e->d_name, err) ? : 1;
 		if (ret < 0)
 			return ret;
 		left += !ret;

@@ -50,8 +50,14 @@ int kho_mount_hidden(const char *device, const char *fstype, const char *options
 		return kho_fail(err, -ENOMEM, "mount %s: out of memory", device);
 	if (fsconfig(fs, FSCONFIG_SET_STRING, "source", device, 0) < 0)
 		return kho_fail_errno(err, "mount %s", device);
+	/* of btrfs the top: what is mounted of it where, subvolumes too, is said by the roots of the mounts */
+	bool btrfs = !strcmp(fstype, "btrfs");
+
 	for (char *o = strtok_r(copy, ",", &save); o; o = strtok_r(NULL, ",", &save))
-		set_option(fs, o, device, env);
+		if (!btrfs || strncmp(o, "subvol", 6))
+			set_option(fs, o, device, env);
+	if (btrfs && fsconfig(fs, FSCONFIG_SET_STRING, "subvolid", "5", 0) < 0)
+		return kho_fail_errno(err, "mount %s: subvolid=5", device);
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
 		int code = -errno;
 

@@ -31,17 +31,36 @@ static void out_done(struct kho_env *env)
 		if (o.fd[i] >= 0)
 			close(o.fd[i]);
 	free(o.fd);
-	if (o.b)
-		kho__block__free_unpacked(o.b, NULL);
+	kho_block_free(o.b);
 	o.b = NULL;
 	o.fd = NULL;
 	kho_state_drop(env, STATE);
 }
 
+/* Keys go nowhere but from this memory to the other kernel's: not into a file, not before they are needed there. */
+static int pack(bool with_keys, struct kho_blob *out, struct kho_err *err)
+{
+	size_t n = o.b->n_layer;
+	size_t *len = calloc(n + 1, sizeof(*len));
+
+	if (!len)
+		return kho_fail(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < n; i++) {
+		len[i] = o.b->layer[i]->key.len;
+		o.b->layer[i]->key.len = with_keys ? len[i] : 0;
+	}
+	int ret = kho_pb_pack(&o.b->base, out, err);
+
+	for (size_t i = 0; i < n; i++)
+		o.b->layer[i]->key.len = len[i];
+	free(len);
+	return ret;
+}
+
 static int save(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_blob b = { 0 };
-	int ret = kho_pb_pack(&o.b->base, &b, err);
+	int ret = pack(false, &b, err);
 
 	if (!ret)
 		ret = kho_state_save(env, STATE, &b, err);
@@ -91,36 +110,47 @@ int kho_block_preserve(struct kho_env *env, unsigned round, struct kho_blob *out
 		       struct kho_err *err)
 {
 	uint64_t begin = kho_clock_us();
+	char name[KHO_DM_NAME];
 	int ret = 0;
 
 	*out_more = false;
 	if (!round || !o.b) {
-		out_done(env);
+		ret = kho_block_unpreserve(env, err);
+		if (ret < 0)
+			return ret;
 		ret = kho_merge_wait_all(MERGE_TIMEOUT_US, err);
 		if (!ret)
 			ret = kho_block_find("", &o.b, NULL, err);
 		for (size_t i = 0; !ret && i < o.b->n_source; i++)
 			o.b->source[i]->cow_bytes = store_bytes(env);
 		if (!ret)
+			ret = kho_key_get_all(o.b, err);
+		if (!ret)
 			ret = open_sources(err);
 		if (!ret)
 			ret = save(env, err);
 		if (!ret)
-			ret = kho_pb_pack(&o.b->base, out, err);
+			ret = kho_swap_off(env, o.b, save, err);
+		if (!ret)
+			ret = pack(false, out, err);
 	}
 	/* so that little is left to write when it is frozen */
 	for (size_t i = 0; !ret && i < o.b->n_source; i++)
 		if (syncfs(o.fd[i]) < 0)
-			ret = kho_fail_errno(err, "sync %s", o.b->disk[o.b->source[i]->disk]->name);
+			ret = kho_fail_errno(err, "sync %s", kho_block_name(o.b, i, name));
 	kho_phase(env, "disk sync", begin);
 	return ret;
 }
 
 int kho_block_unpreserve(struct kho_env *env, struct kho_err *err)
 {
-	(void)err;
+	int ret = 0;
+
+	load(env);
+	if (o.b)
+		ret = kho_swap_on(o.b, err);
 	out_done(env);
-	return 0;
+	return ret;
 }
 
 /* The super block, for all its mounts; fails while a file is open for writing. */
@@ -129,14 +159,13 @@ static int remount(size_t i, bool readonly, struct kho_err *err)
 	/* numbers of ST_ and MS_ are the same; what is not given again is dropped from the mount */
 	const unsigned long keep = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME;
 	struct statvfs st = { 0 };
-	char path[64];
+	char path[64], name[KHO_DM_NAME];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", o.fd[i]);
 	if (fstatvfs(o.fd[i], &st) < 0 ||
 	    mount(NULL, path, NULL, MS_REMOUNT | (readonly ? MS_RDONLY : 0) | (st.f_flag & keep), NULL) < 0)
 		return kho_fail_errno(err, "make %s on %s %s", o.b->source[i]->fstype,
-				      o.b->disk[o.b->source[i]->disk]->name,
-				      readonly ? "read-only" : "writable again");
+				      kho_block_name(o.b, i, name), readonly ? "read-only" : "writable again");
 	return 0;
 }
 
@@ -152,6 +181,7 @@ static int freeze_sources(struct kho_env *env, struct kho_err *err)
 	for (size_t i = o.b->n_source; i-- > 0;)
 		o.b->source[i]->frozen = true;
 	int ret = save(env, err);
+	char name[KHO_DM_NAME];
 
 	for (size_t i = o.b->n_source; !ret && i-- > 0;) {
 		if (ioctl(o.fd[i], FIFREEZE, 0) == 0)
@@ -161,7 +191,7 @@ static int freeze_sources(struct kho_env *env, struct kho_err *err)
 			ret = remount(i, true, err);
 		else if (errno != EOPNOTSUPP)
 			ret = kho_fail_errno(err, "freeze file system on %s",
-					     o.b->disk[o.b->source[i]->disk]->name);
+					     kho_block_name(o.b, i, name));
 	}
 	return ret;
 }
@@ -173,7 +203,8 @@ static int quiesce_disks(struct kho_env *env, struct kho_err *err)
 	for (size_t i = 0; i < o.b->n_disk; i++) {
 		Kho__BlockDisk *d = o.b->disk[i];
 
-		if (kho_hand_quiesce(env, d->pci, &d->step, save, err) < 0)
+		if (kho_block_first_of_function(o.b, i) &&
+		    kho_hand_quiesce(env, d->pci, &d->step, save, err) < 0)
 			return kho_wrap(err, "%s", d->name);
 	}
 	kho_phase(env, "disk quiesce", begin);
@@ -207,12 +238,13 @@ int kho_block_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *e
 		if (kho_hand_give(env, d->pci, &d->step, save, err) < 0)
 			return kho_wrap(err, "%s", d->name);
 	}
-	return kho_pb_pack(&o.b->base, out, err);
+	return pack(true, out, err);
 }
 
 int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_err e = KHO_ERR_INIT;
+	char name[KHO_DM_NAME];
 	int first = 0;
 
 	load(env);
@@ -233,7 +265,7 @@ int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
 		if (o.fd && o.fd[i] >= 0 && ioctl(o.fd[i], FITHAW, 0) < 0 && errno != EINVAL &&
 		    errno != EOPNOTSUPP) {
 			kho_fail_errno(&e, "thaw file system on %s",
-				       o.b->disk[o.b->source[i]->disk]->name);
+				       kho_block_name(o.b, i, name));
 			kho_first_failure(e.code, &e, &first, err);
 		}
 		o.b->source[i]->frozen = false;

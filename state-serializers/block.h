@@ -7,11 +7,14 @@
 
 #include <sys/types.h>
 
+#include "state-serializers/block-table.h"
 #include "state-serializers/block.pb-c.h"
 #include "state-serializers/serializer.h"
 
 #define KHO_DM_PREFIX "khoctl-"
-#define KHO_DM_NAME 32
+/* Below a mapping of the host's while that shows what was written before commit: holds its table until it gets that back. */
+#define KHO_DM_UNDER KHO_DM_PREFIX "under-"
+#define KHO_DM_NAME 128
 
 /* --- what there is (block-find.c); sysroot "" or a recorded tree; r may be NULL: nothing is said --- */
 int kho_block_find(const char *sysroot, Kho__Block **out, struct kho_report *r, struct kho_err *err);
@@ -19,14 +22,40 @@ int kho_block_find(const char *sysroot, Kho__Block **out, struct kho_report *r, 
 bool kho_block_by_remount(const char *fstype);
 /* Serial number of /sys/block/NAME ("" when it has none), malloc'd or NULL. */
 char *kho_block_serial(const char *sysroot, const char *name);
+/* "0:0:1": channel, target and unit of a SCSI disk; "" for others; malloc'd or NULL. */
+char *kho_block_lun(const char *sysroot, const char *name);
+/* Is disk i the first on its PCI function? What is done to the function is done once. */
+bool kho_block_first_of_function(const Kho__Block *b, size_t i);
+/* What a source is called for people: "vda", "vda2" or the name of its mapping. buf: room for it. */
+const char *kho_block_name(const Kho__Block *b, size_t source, char buf[KHO_DM_NAME]);
+/* Wipe the keys in it; and free it, too (NULL: nothing). */
+void kho_block_wipe_keys(Kho__Block *b);
+void kho_block_free(Kho__Block *b);
+
+/* --- keys of LUKS that the kernel does not show (block-key.c) --- */
+/* A verdict for each mapping: whether its key can be had without a question. */
+int kho_key_probe(const struct kho_env *env, const Kho__Block *b, struct kho_report *r, struct kho_err *err);
+/* Get the keys of all mappings that name one of the kernel's: key is set. -ENOKEY: one must be given first (`khoctl unlock`). */
+int kho_key_get_all(Kho__Block *b, struct kho_err *err);
+
+/* --- swap (block-swap.c) --- */
+int kho_swap_probe(const struct kho_env *env, struct kho_report *r, struct kho_err *err);
+/* Turn off what is on a disk or in a file; b->swap says what, and is saved before each act. -ENOMEM: does not fit into memory. */
+int kho_swap_off(struct kho_env *env, Kho__Block *b, int (*save)(struct kho_env *env, struct kho_err *err), struct kho_err *err);
+/* Its inverse: all in b->swap, which is empty then. */
+int kho_swap_on(Kho__Block *b, struct kho_err *err);
 
 /* --- device mapper by ioctl: no udev, nodes made by us (block-dm.c) --- */
+/* The active table of a device, by name or ("") by number; with status, the targets' status text instead of parameters. -ENXIO: none. */
+int kho_dm_table(const char *name, dev_t dev, bool status, struct kho_dm_table *out, struct kho_err *err);
 /* Type, status text (or, with table, parameters) and length of the only target of a device; -ENXIO: no such device. */
 int kho_dm_status(const char *name, bool table, char type[32], char params[256], uint64_t *out_sectors, struct kho_err *err);
-/* Create a device with one target over all sectors and its node /dev/mapper/NAME. */
-int kho_dm_create(const char *name, const char *type, uint64_t sectors, const char *params, dev_t *out_dev, struct kho_err *err);
-/* Give a live device another table; no file system is frozen, nothing is flushed. */
-int kho_dm_replace(const char *name, const char *type, uint64_t sectors, const char *params, struct kho_err *err);
+/* Load a table beside the active one. */
+int kho_dm_load(const char *name, const struct kho_dm_table *t, struct kho_err *err);
+/* Create a device (uuid may be "") with a table and its node /dev/mapper/NAME. */
+int kho_dm_create(const char *name, const char *uuid, const struct kho_dm_table *t, dev_t *out_dev, struct kho_err *err);
+/* Give a live device another table; no file system is frozen. */
+int kho_dm_replace(const char *name, const struct kho_dm_table *t, struct kho_err *err);
 /* Remove device and node; none there: 0. */
 int kho_dm_remove(const char *name, struct kho_err *err);
 /* Make the control node if there is none; loads nothing. */
@@ -58,6 +87,23 @@ int kho_root_furnish(struct kho_env *env, const Kho__Block *b, struct kho_err *e
 /* Its inverse; what was not done is left out. */
 void kho_root_strip(struct kho_env *env, const Kho__Block *b);
 
+/* --- finding again and mapping, incoming side (block-map.c) --- */
+struct kho_map;
+/* Nodes and stores for what b describes; b stays the caller's and must live as long. NULL: out of memory. */
+struct kho_map *kho_map_new(const Kho__Block *b);
+/* Only memory. */
+void kho_map_free(struct kho_map *m);
+/* Take the functions, and find each disk there by serial, size and unit. */
+int kho_map_take(struct kho_map *m, struct kho_env *env, struct kho_err *err);
+/* The mappings below the file systems, and over each file system's device a snapshot with its store. */
+int kho_map_build(struct kho_map *m, struct kho_err *err);
+/* Name in /dev/mapper of what source i is mounted from. */
+const char *kho_map_name(const struct kho_map *m, size_t i);
+/* Undo of build and take: all that was done. */
+int kho_map_undo(struct kho_map *m, struct kho_env *env, struct kho_err *err);
+/* Make the disks writable and begin to merge. */
+int kho_map_merge(struct kho_map *m, struct kho_err *err);
+
 /* --- after commit (block-merge.c) --- */
 /* Begin to merge the snapshot of origin into it; cow is its store. */
 int kho_merge_begin(const char *name, dev_t origin, dev_t cow, uint64_t sectors, struct kho_err *err);
@@ -70,6 +116,7 @@ int kho_merge_watch(struct kho_err *err);
 
 /* --- operations --- */
 int kho_block_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+int kho_block_unlock(struct kho_env *env, kho_ask_fn *ask, void *arg, struct kho_err *err);
 int kho_block_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err);
 int kho_block_unpreserve(struct kho_env *env, struct kho_err *err);
 int kho_block_freeze(struct kho_env *env, struct kho_err *err);

@@ -3,7 +3,8 @@
  * The files serializer, for files in RAM.  A root in RAM: the incoming kernel has a copy of it, packed at a
  * certain moment (run_dir/packed holds it); what has changed since is sent while everything runs, and in
  * the blackout what workloads may have written since the last look.  A root on a disk: what lies on tmpfs,
- * of /run only what workloads use (the rest is the init system's, and made anew by it).
+ * of /run only what workloads use and the directories of their units (the rest is the init system's, and made
+ * anew by it).
  *
  * Not carried: deletions outside /var, /home, /root, /srv, /opt, /tmp, /run, /mnt (the incoming kernel's root has
  * files of its own), hard links between files (each becomes a file of its own), changes that others
@@ -27,7 +28,18 @@ static struct {
 	Kho__Files *list;	/* found and sent, not yet told */
 	int64_t since_ns;	/* everything up to here has been looked at */
 	unsigned next_image;
+	char **dirs;		/* carried whole, beside those of everybody */
+	size_t ndirs;
 } out;
+
+static void dirs_clear(void)
+{
+	for (size_t i = 0; i < out.ndirs; i++)
+		free(out.dirs[i]);
+	free(out.dirs);
+	out.dirs = NULL;
+	out.ndirs = 0;
+}
 
 static void list_clear(void)
 {
@@ -78,6 +90,26 @@ static int scan_whole(struct kho_ramroot *f, int64_t since_ns, struct kho_err *e
 	for (size_t i = 0; !ret && i < KHO_ARRAY_SIZE(whole); i++)
 		if (!statfs(whole[i], &fs) && fs.f_type == TMPFS_MAGIC)
 			ret = kho_ramroot_scan(f, whole[i], since_ns, false, err);
+	for (size_t i = 0; !ret && i < out.ndirs; i++)
+		ret = kho_ramroot_scan(f, out.dirs[i], since_ns, false, err);
+	return ret;
+}
+
+/* The directories of carried units, themselves; what is in them is scanned like the others. */
+static int begin_dirs(struct kho_ramroot *f, struct kho_err *err)
+{
+	struct stat st;
+	int ret;
+
+	dirs_clear();
+	ret = kho_ramroot_runtime_dirs("", f->env->workloads, &out.dirs, &out.ndirs, err);
+	for (size_t i = 0; !ret && i < out.ndirs; i++) {
+		if (lstat(out.dirs[i], &st) < 0 || !S_ISDIR(st.st_mode))
+			continue;
+		ret = kho_ramroot_add_parents(f, out.dirs[i], err);
+		if (!ret)
+			ret = kho_ramroot_add(f, out.dirs[i], &st, false, err);
+	}
 	return ret;
 }
 
@@ -116,7 +148,10 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 	struct kho_ramroot f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
 	int64_t now = now_ns();
 
-	ret = scan(&f, out.since_ns, err);
+	if (!round && !env->root_in_ram)
+		ret = begin_dirs(&f, err);
+	if (!ret)
+		ret = scan(&f, out.since_ns, err);
 	if (!ret && !round)
 		ret = kho_ramroot_of_workloads(&f, 0, false, err);
 	out.next_image = f.next_image;
@@ -135,6 +170,7 @@ static int unpreserve(struct kho_env *env, struct kho_err *err)
 	(void)env;
 	(void)err;
 	list_clear();
+	dirs_clear();
 	return 0;
 }
 

@@ -35,6 +35,9 @@ int kho_ramroot_scan(struct kho_ramroot *f, const char *dir, int64_t since_ns, b
  */
 int kho_ramroot_of_workloads(struct kho_ramroot *f, int64_t since_ns, bool written_only, struct kho_err *err);
 
+/* Paths of the runtime directories of units that are workloads, appended to a list; none where systemd is not PID 1. */
+int kho_ramroot_runtime_dirs(const char *sysroot, const struct kho_workload_list *w, char ***out, size_t *n, struct kho_err *err);
+
 /* Put them where they belong. A single file that cannot be put is said (note) and reported as the first error at the end. */
 int kho_ramroot_apply(struct kho_env *env, const char *root, const Kho__Files *list, struct kho_err *err);
 

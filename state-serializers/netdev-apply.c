@@ -16,7 +16,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "state-serializers/common.h"
-#include "state-serializers/netdev-nl.h"
+#include "state-serializers/netdev-link.h"
 
 #define CARRIED_FLAGS (IFF_PROMISC | IFF_ALLMULTI | IFF_NOARP)
 #define ROUTE_PASSES 4	/* a route over a route over a connected route */
@@ -134,7 +134,7 @@ int kho_netdev_apply_link(struct kho_nl *nl, const Kho__NetLink *l, int ifindex,
 	mnl_attr_put_u32(nlh, IFLA_TXQLEN, l->txqlen);
 	if (*l->alias)
 		mnl_attr_put_strz(nlh, IFLA_IFALIAS, l->alias);
-	if (l->mac.len && *l->pci && !has_mac(l))
+	if (l->mac.len && (*l->pci || kho_link_is_virtual(l)) && !has_mac(l))
 		mnl_attr_put(nlh, IFLA_ADDRESS, l->mac.len, l->mac.data);
 	return kho_nl_do(nl, nlh, err, "set up %s", l->name);
 }
@@ -158,16 +158,6 @@ static bool copy_attrs(struct nlmsghdr *nlh, const ProtobufCBinaryData *msg, siz
 	return true;
 }
 
-static const struct nlattr *msg_attr(const ProtobufCBinaryData *msg, size_t header, uint16_t type)
-{
-	const uint8_t *p = msg->data + MNL_ALIGN(header), *end = msg->data + msg->len;
-
-	for (const struct nlattr *a = (const void *)p; mnl_attr_ok(a, end - (const uint8_t *)a); a = mnl_attr_next(a))
-		if (mnl_attr_get_type(a) == type)
-			return a;
-	return NULL;
-}
-
 static int apply_address(struct kho_nl *nl, const Kho__NetLink *l, const ProtobufCBinaryData *msg, int ifindex, struct kho_err *err)
 {
 	static const uint16_t drop[] = { IFA_FLAGS };
@@ -179,7 +169,7 @@ static int apply_address(struct kho_nl *nl, const Kho__NetLink *l, const Protobu
 	if (msg->len < sizeof(*ifa))
 		return kho_fail(err, -EBADMSG, "%s: malformed address", l->name);
 	memcpy(ifa, msg->data, sizeof(*ifa));
-	a = msg_attr(msg, sizeof(*ifa), IFA_FLAGS);
+	a = kho_nl_attr(msg, sizeof(*ifa), IFA_FLAGS);
 	flags = a && mnl_attr_get_payload_len(a) == 4 ? mnl_attr_get_u32(a) : ifa->ifa_flags;
 	flags &= ~(IFA_F_TENTATIVE | IFA_F_PERMANENT | IFA_F_SECONDARY | IFA_F_DEPRECATED);
 	if (ifa->ifa_family == AF_INET6)
@@ -212,22 +202,19 @@ static int apply_neighbour(struct kho_nl *nl, const Kho__NetLink *l, const Proto
 
 int kho_netdev_apply_up(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)
 {
-	int ret = kho_link_set(nl, ifindex, IFF_UP, IFF_UP, err);
+	bool up = l->flags & IFF_UP;
+	int ret = up ? kho_link_set(nl, ifindex, IFF_UP, IFF_UP, err) : 0;
 
-	for (size_t i = 0; !ret && i < l->n_address; i++)
-		ret = apply_address(nl, l, &l->address[i], ifindex, err);
+	/* one that is down has no IPv6, whatever it had */
+	for (size_t i = 0; !ret && i < l->n_address; i++) {
+		ret = apply_address(nl, l, &l->address[i], ifindex, up ? err : NULL);
+		if (!up)
+			ret = 0;
+	}
 	/* a neighbour only saves time: not having it is no failure */
 	for (size_t i = 0; !ret && i < l->n_neighbour; i++)
 		(void)!apply_neighbour(nl, l, &l->neighbour[i], ifindex, NULL);
 	return ret;
-}
-
-static int map_index(const Kho__Netdev *cfg, const int *ifindex, uint32_t old)
-{
-	for (size_t i = 0; i < cfg->n_link; i++)
-		if (cfg->link[i]->index == old)
-			return ifindex[i];
-	return 0;
 }
 
 /* Nexthops of a multipath route: indexes are mapped in place in a copy; -ENODEV when one is not here. */
@@ -244,7 +231,7 @@ static int put_multipath(struct nlmsghdr *nlh, const struct nlattr *mp, const Kh
 
 		if (nh->rtnh_len < sizeof(*nh) || nh->rtnh_len > len - off)
 			return -EBADMSG;
-		nh->rtnh_ifindex = map_index(cfg, ifindex, nh->rtnh_ifindex);
+		nh->rtnh_ifindex = kho_netdev_map_index(cfg, ifindex, nh->rtnh_ifindex);
 		if (!nh->rtnh_ifindex)
 			return -ENODEV;
 		nh->rtnh_flags &= RTNH_F_ONLINK;
@@ -259,10 +246,10 @@ static int put_multipath(struct nlmsghdr *nlh, const struct nlattr *mp, const Kh
 /* The rest of a route's life is dumped in one attribute, in ticks, and taken in another, in seconds. */
 static void put_expiry(struct nlmsghdr *nlh, const ProtobufCBinaryData *msg)
 {
-	const struct nlattr *a = msg_attr(msg, sizeof(struct rtmsg), RTA_CACHEINFO);
+	const struct nlattr *a = kho_nl_attr(msg, sizeof(struct rtmsg), RTA_CACHEINFO);
 	const struct rta_cacheinfo *ci = a ? mnl_attr_get_payload(a) : NULL;
 
-	if (!ci || mnl_attr_get_payload_len(a) < sizeof(*ci) || !ci->rta_expires || msg_attr(msg, sizeof(struct rtmsg), RTA_EXPIRES))
+	if (!ci || mnl_attr_get_payload_len(a) < sizeof(*ci) || !ci->rta_expires || kho_nl_attr(msg, sizeof(struct rtmsg), RTA_EXPIRES))
 		return;
 	/* expired already: let it go at once */
 	mnl_attr_put_u32(nlh, RTA_EXPIRES, (int32_t)ci->rta_expires > 0 ? (ci->rta_expires + 99) / 100 : 1);
@@ -275,7 +262,7 @@ static int apply_route(struct kho_nl *nl, const Kho__Netdev *cfg, const int *ifi
 	static const uint16_t drop[] = { RTA_OIF, RTA_MULTIPATH, RTA_CACHEINFO, RTA_NH_ID, RTA_MFC_STATS };
 	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct rtmsg));
 	struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
-	const struct nlattr *oif = msg_attr(msg, sizeof(*rtm), RTA_OIF), *mp = msg_attr(msg, sizeof(*rtm), RTA_MULTIPATH);
+	const struct nlattr *oif = kho_nl_attr(msg, sizeof(*rtm), RTA_OIF), *mp = kho_nl_attr(msg, sizeof(*rtm), RTA_MULTIPATH);
 	int index = 0, ret;
 
 	if (msg->len < sizeof(*rtm))
@@ -283,7 +270,7 @@ static int apply_route(struct kho_nl *nl, const Kho__Netdev *cfg, const int *ifi
 	memcpy(rtm, msg->data, sizeof(*rtm));
 	rtm->rtm_flags &= RTNH_F_ONLINK;
 	if (oif && mnl_attr_get_payload_len(oif) == 4) {
-		index = map_index(cfg, ifindex, mnl_attr_get_u32(oif));
+		index = kho_netdev_map_index(cfg, ifindex, mnl_attr_get_u32(oif));
 		if (!index)
 			return 0;
 	}

@@ -29,7 +29,7 @@
 #define PAUSE_US	 200
 #define PAUSE_TIMEOUT_US 1000000
 
-enum { PRIO_ARP = 1, PRIO_ND = 2, PRIO_ALL = 3 };
+enum { PRIO_ARP = 1, PRIO_ND = 2, PRIO_VLAN = 3, PRIO_ALL = 4 };
 
 static struct nlmsghdr *tc_request(struct kho_nl *nl, uint16_t type, uint16_t flags, int ifindex,
 				   uint32_t parent, uint32_t handle, uint32_t info)
@@ -181,22 +181,28 @@ int kho_link_del(struct kho_nl *nl, const char *name, struct kho_err *err)
 	return ret == -ENODEV ? 0 : ret;
 }
 
-int kho_ifb_add(struct kho_nl *nl, const char *name, int *out_ifindex, struct kho_err *err)
+int kho_link_placeholder(struct kho_nl *nl, const char *name, int index, struct kho_err *err)
 {
-	/* a used plug may be released already: never use one twice */
-	int ret = kho_link_del(nl, name, err);
-
-	if (ret < 0)
-		return ret;
 	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
 					      sizeof(struct ifinfomsg));
 
+	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = index;
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, name);
 	struct nlattr *info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
 
 	mnl_attr_put_strz(nlh, IFLA_INFO_KIND, "ifb");
 	mnl_attr_nest_end(nlh, info);
-	ret = kho_nl_do(nl, nlh, err, "add %s", name);
+	return kho_nl_do(nl, nlh, err, "add %s", name);
+}
+
+int kho_ifb_add(struct kho_nl *nl, const char *name, int want, int *out_ifindex,
+		struct kho_err *err)
+{
+	/* a used plug may be released already: never use one twice */
+	int ret = kho_link_del(nl, name, err);
+
+	if (!ret)
+		ret = kho_link_placeholder(nl, name, want, err);
 	if (ret < 0)
 		return ret;
 	*out_ifindex = if_nametoindex(name);
@@ -245,38 +251,59 @@ static int pass_arp(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err
 	return kho_nl_do(nl, nlh, err, "let ARP pass (interface %d)", ifindex);
 }
 
-/* ICMPv6 directly behind the IPv6 header, types 132..135 and 136..139: neighbour discovery and
- * harmless others. */
-static int pass_nd(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err *err)
+struct u32_keys {
+	struct tc_u32_sel sel;
+	struct tc_u32_key key[3];
+};
+
+/* Packets that have all the keys pass. */
+static int pass_u32(struct kho_nl *nl, int ifindex, bool ingress, uint32_t prio, uint16_t proto,
+		    const struct u32_keys *u, struct kho_err *err)
 {
-	struct {
-		struct tc_u32_sel sel;
-		struct tc_u32_key key[2];
-	} u = {
-		.sel = { .flags = TC_U32_TERMINAL, .nkeys = 2 },
+	struct nlmsghdr *nlh = filter(nl, RTM_NEWTFILTER, ifindex, ingress, prio, proto);
+
+	mnl_attr_put_strz(nlh, TCA_KIND, "u32");
+	struct nlattr *opt = mnl_attr_nest_start(nlh, TCA_OPTIONS);
+
+	mnl_attr_put(nlh, TCA_U32_SEL, sizeof(u->sel) + u->sel.nkeys * sizeof(u->key[0]), u);
+	mnl_attr_nest_end(nlh, opt);
+	return kho_nl_do(nl, nlh, err, "let neighbour discovery pass (interface %d)", ifindex);
+}
+
+/* ICMPv6 directly behind the IPv6 header, types 132..135 and 136..139: neighbour discovery and
+ * harmless others. In a VLAN it may be any protocol: the version is looked at, too. */
+static int pass_nd(struct kho_nl *nl, int ifindex, bool ingress, bool vlan, struct kho_err *err)
+{
+	struct u32_keys u = {
+		.sel = { .flags = TC_U32_TERMINAL, .nkeys = vlan ? 3 : 2 },
 		.key = {
 			{ .mask = htonl(0x0000ff00), .val = htonl(IPPROTO_ICMPV6 << 8), .off = 4 },
 			{ .mask = htonl(0xfc000000), .val = htonl(132u << 24), .off = 40 },
+			{ .mask = htonl(0xf0000000), .val = htonl(6u << 28), .off = 0 },
+		},
+	};
+	int ret = 0;
+
+	for (unsigned i = 0; !ret && i < 2; i++) {
+		u.key[1].val = htonl((132u + 4 * i) << 24);
+		ret = pass_u32(nl, ifindex, ingress, vlan ? PRIO_VLAN : PRIO_ND,
+			       vlan ? ETHERTYPE_VLAN : ETHERTYPE_IPV6, &u, err);
+	}
+	return ret;
+}
+
+/* What is tagged has the protocol "VLAN" here, whatever it is: ARP is known by its first six bytes. */
+static int pass_arp_vlan(struct kho_nl *nl, int ifindex, bool ingress, struct kho_err *err)
+{
+	const struct u32_keys u = {
+		.sel = { .flags = TC_U32_TERMINAL, .nkeys = 2 },
+		.key = {
+			{ .mask = htonl(0xffffffff), .val = htonl(0x00010800), .off = 0 },
+			{ .mask = htonl(0xffff0000), .val = htonl(0x06040000), .off = 4 },
 		},
 	};
 
-	for (unsigned i = 0; i < 2; i++) {
-		struct nlmsghdr *nlh =
-			filter(nl, RTM_NEWTFILTER, ifindex, ingress, PRIO_ND, ETHERTYPE_IPV6);
-
-		u.key[1].val = htonl((132u + 4 * i) << 24);
-		mnl_attr_put_strz(nlh, TCA_KIND, "u32");
-		struct nlattr *opt = mnl_attr_nest_start(nlh, TCA_OPTIONS);
-
-		mnl_attr_put(nlh, TCA_U32_SEL, sizeof(u), &u);
-		mnl_attr_nest_end(nlh, opt);
-		int ret = kho_nl_do(nl, nlh, err, "let neighbour discovery pass (interface %d)",
-				    ifindex);
-
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
+	return pass_u32(nl, ifindex, ingress, PRIO_VLAN, ETHERTYPE_VLAN, &u, err);
 }
 
 static int redirect_all(struct kho_nl *nl, int ifindex, bool ingress, int ifb, struct kho_err *err)
@@ -307,7 +334,11 @@ int kho_redirect_add(struct kho_nl *nl, int ifindex, bool ingress, int ifb, stru
 	int ret = pass_arp(nl, ifindex, ingress, err);
 
 	if (!ret)
-		ret = pass_nd(nl, ifindex, ingress, err);
+		ret = pass_nd(nl, ifindex, ingress, false, err);
+	if (!ret)
+		ret = pass_arp_vlan(nl, ifindex, ingress, err);
+	if (!ret)
+		ret = pass_nd(nl, ifindex, ingress, true, err);
 	return ret ? ret : redirect_all(nl, ifindex, ingress, ifb, err);
 }
 
@@ -318,6 +349,7 @@ int kho_redirect_del(struct kho_nl *nl, int ifindex, bool ingress, struct kho_er
 		uint16_t proto;
 	} rows[] = {
 		{ PRIO_ALL, ETH_P_ALL },
+		{ PRIO_VLAN, ETHERTYPE_VLAN },
 		{ PRIO_ND, ETHERTYPE_IPV6 },
 		{ PRIO_ARP, ETHERTYPE_ARP },
 	};

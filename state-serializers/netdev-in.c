@@ -20,15 +20,17 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 #include "state-serializers/common.h"
+#include "state-serializers/netdev-link.h"
 #include "state-serializers/netdev.h"
 
 #define FIND_TIMEOUT_US (5 * 1000000u)
+#define OUR_INDEXES	0x20000000
 
 static struct {
 	Kho__Netdev *cfg;
 	struct in_link {
 		int ifindex, ifb_in, ifb_out;
-		bool taken, redirected;
+		bool taken, redirected, made;
 	} * l; /* one for each cfg->link */
 } in;
 
@@ -54,8 +56,9 @@ static int make_ifbs(struct kho_nl *nl, size_t i, struct kho_err *err)
 	int ret;
 
 	ifb_names(i, a, b);
-	ret = kho_ifb_add(nl, a, &in.l[i].ifb_in, err);
-	return ret ? ret : kho_ifb_add(nl, b, &in.l[i].ifb_out, err);
+	/* out of the way of the indexes that interfaces had and shall have again */
+	ret = kho_ifb_add(nl, a, OUR_INDEXES + 2 * (int)i, &in.l[i].ifb_in, err);
+	return ret ? ret : kho_ifb_add(nl, b, OUR_INDEXES + 2 * (int)i + 1, &in.l[i].ifb_out, err);
 }
 
 static int delete_ifbs(struct kho_nl *nl, size_t i, struct kho_err *err)
@@ -115,7 +118,6 @@ int kho_netdev_prepare(struct kho_env *env, const struct kho_blob *blob, struct 
 	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
 	int ret = set_cfg(blob, err);
 
-	(void)env;
 	if (ret < 0)
 		return ret;
 	ret = kho_nl_open(&nl, err);
@@ -123,9 +125,15 @@ int kho_netdev_prepare(struct kho_env *env, const struct kho_blob *blob, struct 
 		ret = kho_link_set(&nl, if_nametoindex("lo"), IFF_UP, IFF_UP, err);
 	if (!ret && in.cfg->n_link > 1)
 		ret = load_modules(in.cfg, err);
+	if (!ret)
+		ret = kho_netdev_filter_prepare(env, in.cfg, err);
+	if (!ret)
+		ret = kho_netdev_files_place(in.cfg, "", err);
 	for (size_t i = 0; !ret && i < in.cfg->n_link; i++)
 		if (*in.cfg->link[i]->pci)
 			ret = make_ifbs(&nl, i, err);
+	if (!ret)
+		kho_netdev_reserve_indexes(&nl, in.cfg);
 	return ret;
 }
 
@@ -144,6 +152,11 @@ int kho_netdev_unprepare(struct kho_env *env, struct kho_err *err)
 		if (*in.cfg->link[i]->pci)
 			kho_first_failure(delete_ifbs(&nl, i, &e), &e, &first, err);
 	}
+	struct kho_err e = KHO_ERR_INIT;
+
+	if (nl.s)
+		kho_netdev_release_indexes(&nl, in.cfg);
+	kho_first_failure(kho_netdev_filter_drop(&e), &e, &first, err);
 	in_done();
 	return first;
 }
@@ -202,6 +215,38 @@ static int take(struct kho_env *env, struct kho_nl *nl, size_t i, struct kho_err
 	return ret ? ret : kho_redirect_add(nl, in.l[i].ifindex, false, in.l[i].ifb_out, err);
 }
 
+/* Each interface with its name and what it must have before it is up; NICs come before what lies on them. */
+static int make_links(struct kho_env *env, struct kho_nl *nl, int *index, struct kho_err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < in.cfg->n_link; i++) {
+		const Kho__NetLink *l = in.cfg->link[i];
+
+		if (*l->pci)
+			ret = take(env, nl, i, err);
+		else if (kho_link_is_virtual(l))
+			ret = kho_netdev_make(nl, in.cfg, i, index, err);
+		else
+			ret = (int)if_nametoindex(l->name);
+		if (!*l->pci && ret >= 0) {
+			in.l[i].made = kho_link_is_virtual(l) && ret;
+			in.l[i].ifindex = ret;
+		}
+		index[i] = in.l[i].ifindex;
+		if (ret >= 0)
+			ret = index[i] ? kho_netdev_apply_link(nl, l, index[i], err) : 0;
+		if (!index[i] && !ret)
+			kho_note(env, "%s: what it lies on is not carried, so it is left out", l->name);
+		if (ret < 0)
+			return kho_wrap(err, "%s", l->name);
+	}
+	for (size_t i = 0; !ret && i < in.cfg->n_link; i++)
+		if (index[i])
+			ret = kho_netdev_enslave(nl, in.cfg, i, index, err);
+	return ret;
+}
+
 int kho_netdev_retrieve(struct kho_env *env, const struct kho_blob *blob, struct kho_err *err)
 {
 	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
@@ -214,21 +259,16 @@ int kho_netdev_retrieve(struct kho_env *env, const struct kho_blob *blob, struct
 	index = calloc(in.cfg->n_link + 1, sizeof(*index));
 	if (!index)
 		return kho_fail(err, -ENOMEM, "out of memory");
-	for (size_t i = 0; !ret && i < in.cfg->n_link; i++) {
-		const Kho__NetLink *l = in.cfg->link[i];
-
-		if (*l->pci)
-			ret = take(env, &nl, i, err);
-		else
-			in.l[i].ifindex = if_nametoindex(l->name);
-		if (!ret)
-			ret = kho_netdev_apply_link(&nl, l, in.l[i].ifindex, err);
-		if (!ret)
-			ret = kho_netdev_apply_up(&nl, l, in.l[i].ifindex, err);
-		if (ret < 0)
-			return kho_wrap(err, "%s", l->name);
-		index[i] = in.l[i].ifindex;
-	}
+	if (!ret)
+		ret = make_links(env, &nl, index, err);
+	if (!ret)
+		ret = kho_netdev_filter_take(env, in.cfg, index, err);
+	for (size_t i = 0; !ret && i < in.cfg->n_link; i++)
+		if (index[i] && kho_netdev_apply_up(&nl, in.cfg->link[i], index[i], err) < 0)
+			return kho_wrap(err, "%s", in.cfg->link[i]->name);
+	for (size_t i = 0; !ret && i < in.cfg->n_link; i++)
+		if (index[i])
+			ret = kho_netdev_apply_ports(&nl, in.cfg, i, index, err);
 	return ret ? ret : kho_netdev_apply_routes(&nl, in.cfg, index, err);
 }
 
@@ -242,7 +282,7 @@ int kho_netdev_verify(struct kho_env *env, struct kho_report *r, struct kho_err 
 		_cleanup_free_ char *state = NULL;
 		char path[64 + IF_NAMESIZE];
 
-		if (!*l->pci)
+		if ((!*l->pci && !in.l[i].made) || !(l->flags & IFF_UP))
 			continue;
 		snprintf(path, sizeof(path), "/sys/class/net/%s/operstate", l->name);
 		bool there = kho_read_line(path, &state, NULL) >= 0;
@@ -265,8 +305,11 @@ static int discard_one(struct kho_env *env, struct kho_nl *nl, size_t i, struct 
 	struct kho_pci_addr a;
 	int first = 0;
 
+	if (in.l[i].made && nl->s)
+		kho_first_failure(kho_link_del(nl, in.cfg->link[i]->name, &e), &e, &first, err);
+	in.l[i].made = false;
 	if (!in.l[i].taken || !kho_pci_parse(in.cfg->link[i]->pci, &a))
-		return 0;
+		return first;
 	if (in.l[i].ifindex && nl->s) {
 		kho_first_failure(kho_link_set(nl, in.l[i].ifindex, 0, IFF_UP, &e), &e, &first,
 				  err);
@@ -293,6 +336,7 @@ int kho_netdev_discard(struct kho_env *env, struct kho_err *err)
 	kho_first_failure(kho_nl_open(&nl, &e), &e, &first, err);
 	for (size_t i = in.cfg->n_link; i-- > 0;)
 		kho_first_failure(discard_one(env, &nl, i, &e), &e, &first, err);
+	kho_first_failure(kho_netdev_filter_discard(in.cfg, &e), &e, &first, err);
 	return first;
 }
 
@@ -352,6 +396,9 @@ int kho_netdev_tidy(struct kho_env *env, struct kho_err *err)
 			kho_first_failure(finish_one(&nl, i, &e), &e, &first, err);
 		kho_netdev_addrgen(in.cfg->link[i]->name, true, in.cfg->link[i]);
 	}
+	if (nl.s)
+		kho_netdev_release_indexes(&nl, in.cfg);
+	kho_netdev_filter_keep();
 	in_done();
 	return first;
 }

@@ -6,27 +6,34 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <arpa/inet.h>
 
 #include "state-serializers/common.h"
 
 #define NL_BUF (64u << 10)	/* a dump's answer comes in datagrams of up to 32 KiB */
 
-int kho_nl_open(struct kho_nl *nl, struct kho_err *err)
+int kho_nl_open_bus(struct kho_nl *nl, int bus, struct kho_err *err)
 {
+	const char *name = bus == NETLINK_ROUTE ? "rtnetlink" : "netfilter netlink";
 	int one = 1;
 
 	*nl = (struct kho_nl)KHO_NL_INIT;
 	nl->buf = malloc(NL_BUF);
-	nl->s = nl->buf ? mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC) : NULL;
+	nl->s = nl->buf ? mnl_socket_open2(bus, SOCK_CLOEXEC) : NULL;
 	if (!nl->s)
-		return kho_fail_errno(err, "open rtnetlink");
+		return kho_fail_errno(err, "open %s", name);
 	if (mnl_socket_bind(nl->s, 0, MNL_SOCKET_AUTOPID) < 0)
-		return kho_fail_errno(err, "bind rtnetlink");
+		return kho_fail_errno(err, "bind %s", name);
 	/* the kernel's own words on a refusal */
 	mnl_socket_setsockopt(nl->s, NETLINK_EXT_ACK, &one, sizeof(one));
 	mnl_socket_setsockopt(nl->s, NETLINK_CAP_ACK, &one, sizeof(one));
 	nl->portid = mnl_socket_get_portid(nl->s);
 	return 0;
+}
+
+int kho_nl_open(struct kho_nl *nl, struct kho_err *err)
+{
+	return kho_nl_open_bus(nl, NETLINK_ROUTE, err);
 }
 
 void kho_nl_close(struct kho_nl *nl)
@@ -117,4 +124,37 @@ int kho_nl_dump(struct kho_nl *nl, struct nlmsghdr *nlh, mnl_cb_t cb, void *arg,
 		if (ret == MNL_CB_STOP || single)
 			return 0;
 	}
+}
+
+const struct nlattr *kho_nl_attr(const ProtobufCBinaryData *msg, size_t header, uint16_t type)
+{
+	const uint8_t *p = msg->data + MNL_ALIGN(header), *end = msg->data + msg->len;
+
+	if (msg->len < MNL_ALIGN(header))
+		return NULL;
+	for (const struct nlattr *a = (const void *)p; mnl_attr_ok(a, end - (const uint8_t *)a); a = mnl_attr_next(a))
+		if (mnl_attr_get_type(a) == type)
+			return a;
+	return NULL;
+}
+
+const struct nlattr *kho_nl_nested(const struct nlattr *nest, uint16_t type)
+{
+	const struct nlattr *a;
+
+	if (nest)
+		mnl_attr_for_each_nested(a, nest)
+			if (mnl_attr_get_type(a) == type)
+				return a;
+	return NULL;
+}
+
+const char *kho_nl_text(const struct nlattr *a)
+{
+	return a && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0 ? mnl_attr_get_str(a) : "";
+}
+
+uint32_t kho_nl_be32(const struct nlattr *a)
+{
+	return a && mnl_attr_get_payload_len(a) == 4 ? ntohl(mnl_attr_get_u32(a)) : 0;
 }

@@ -22,6 +22,8 @@ struct kho_nl {
 };
 
 int kho_nl_open(struct kho_nl *nl, struct kho_err *err);
+/* The same on another bus (NETLINK_NETFILTER). */
+int kho_nl_open_bus(struct kho_nl *nl, int bus, struct kho_err *err);
 void kho_nl_close(struct kho_nl *nl);
 #define _cleanup_nl_ __attribute__((cleanup(kho_nl_close)))
 #define KHO_NL_INIT { 0 }
@@ -33,6 +35,15 @@ int kho_nl_do(struct kho_nl *nl, struct nlmsghdr *nlh, struct kho_err *err, cons
 	__attribute__((format(printf, 4, 5)));
 /* Send a dump (or get) request; cb for each answer, MNL_CB_OK to go on. -EINTR: changed meanwhile, ask again. */
 int kho_nl_dump(struct kho_nl *nl, struct nlmsghdr *nlh, mnl_cb_t cb, void *arg, struct kho_err *err, const char *what);
+
+/* A kept message is a fixed header of `header` bytes and attributes. Its first attribute of that type, or NULL. */
+const struct nlattr *kho_nl_attr(const ProtobufCBinaryData *msg, size_t header, uint16_t type);
+/* The same inside of an attribute (may be NULL). */
+const struct nlattr *kho_nl_nested(const struct nlattr *nest, uint16_t type);
+/* Its text, "" when there is none or it does not end. */
+const char *kho_nl_text(const struct nlattr *a);
+/* Its number in network order, 0 when it is none. */
+uint32_t kho_nl_be32(const struct nlattr *a);
 
 /* --- reading (netdev-read.c) --- */
 /*
@@ -72,8 +83,10 @@ bool kho_plug_is_there(struct kho_nl *nl, int ifindex);
 int kho_root_qdisc(struct kho_nl *nl, int ifindex, char kind[16], bool *out_clsact, struct kho_err *err);
 int kho_queue_stat(struct kho_nl *nl, int ifindex, struct kho_queue_stat *out, struct kho_err *err);
 
-/* A new ifb of that name, up, with a holding plug; one that is there already is deleted first. */
-int kho_ifb_add(struct kho_nl *nl, const char *name, int *out_ifindex, struct kho_err *err);
+/* A new ifb of that name, up, with a holding plug; one that is there already is deleted first. want: its index, 0: any. */
+int kho_ifb_add(struct kho_nl *nl, const char *name, int want, int *out_ifindex, struct kho_err *err);
+/* An interface that does nothing but have this index. */
+int kho_link_placeholder(struct kho_nl *nl, const char *name, int index, struct kho_err *err);
 int kho_link_del(struct kho_nl *nl, const char *name, struct kho_err *err);
 
 /* clsact on the interface, and everything but ARP and neighbour discovery redirected to the ifb. */

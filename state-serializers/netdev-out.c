@@ -13,6 +13,7 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 #include "state-serializers/common.h"
+#include "state-serializers/netdev-link.h"
 #include "state-serializers/netdev.h"
 
 #define STATE "netdev-out"
@@ -22,9 +23,14 @@ static Kho__Netdev *out_cfg; /* NULL: nothing preserved by this process */
 
 static int save(struct kho_env *env, struct kho_err *err)
 {
+	Kho__NetRuleset *ruleset = out_cfg->ruleset;
 	struct kho_blob b = { 0 };
-	int ret = kho_pb_pack(&out_cfg->base, &b, err);
+	int ret;
 
+	/* an undo needs no rules, and they may be many */
+	out_cfg->ruleset = NULL;
+	ret = kho_pb_pack(&out_cfg->base, &b, err);
+	out_cfg->ruleset = ruleset;
 	if (!ret)
 		ret = kho_state_save(env, STATE, &b, err);
 	kho_blob_done(&b);
@@ -83,7 +89,13 @@ int kho_netdev_preserve(struct kho_env *env, unsigned round, struct kho_blob *ou
 	if (!ret)
 		ret = kho_netdev_read(&nl, out_cfg, true, err);
 	if (!ret)
+		kho_netdev_sort(out_cfg);
+	if (!ret)
 		out_cfg->plug_module = out_cfg->n_link > 1 && !kho_exists("/sys/module/" PLUG);
+	if (!ret)
+		ret = kho_netdev_filter_begin(out_cfg, err);
+	if (!ret)
+		ret = kho_netdev_files_collect(out_cfg, "", err);
 	if (!ret)
 		ret = save(env, err);
 	if (!ret && out_cfg->n_link > 1)
@@ -98,6 +110,7 @@ int kho_netdev_unpreserve(struct kho_env *env, struct kho_err *err)
 	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
 	int first;
 
+	kho_netdev_filter_end();
 	load(env);
 	if (!out_cfg)
 		return 0;
@@ -152,7 +165,9 @@ int kho_netdev_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *
 		if (kho_hand_give(env, l->pci, &l->step, save, err) < 0)
 			return kho_wrap(err, "%s", l->name);
 	}
-	return kho_pb_pack(&out_cfg->base, out, err);
+	int ret = kho_netdev_filter_read(env, out_cfg, err);
+
+	return ret ? ret : kho_pb_pack(&out_cfg->base, out, err);
 }
 
 int kho_netdev_unfreeze(struct kho_env *env, struct kho_err *err)

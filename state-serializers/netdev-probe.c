@@ -5,8 +5,6 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +14,9 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "state-serializers/common.h"
+#include "state-serializers/netdev-link.h"
 #include "state-serializers/netdev.h"
+#include "state-serializers/netfilter.h"
 
 static unsigned long sysfs_number(const char *sysroot, const char *name, const char *attr)
 {
@@ -96,6 +96,17 @@ int kho_netdev_find(const char *sysroot, Kho__Netdev **out, struct kho_err *err)
 		kho__netdev__free_unpacked(cfg, NULL);
 		return kho_fail(err, ret, "list network interfaces: %s", strerror(-ret));
 	}
+	if (!sysroot || !*sysroot) {
+		_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+
+		ret = kho_nl_open(&nl, err);
+		if (!ret)
+			ret = kho_netdev_find_virtual(&nl, cfg, err);
+		if (ret < 0) {
+			kho__netdev__free_unpacked(cfg, NULL);
+			return ret;
+		}
+	}
 	*out = cfg;
 	return 0;
 }
@@ -115,33 +126,37 @@ static bool is_virtio_net(const char *sysroot, const char *name)
 	return !strcmp(strrchr(target, '/') ? strrchr(target, '/') + 1 : target, "virtio_net");
 }
 
-/* An interface on top (VLAN, bond, bridge ...): its name into upper. */
-static bool has_upper(const char *sysroot, const char *name, char upper[NAME_MAX + 1])
+/* What it is a port of: its name into master. */
+static bool has_master(const char *sysroot, const char *name, char master[IF_NAMESIZE])
 {
-	char p[128];
+	char p[128], target[PATH_MAX];
 
-	snprintf(p, sizeof(p), "/sys/class/net/%s", name);
+	snprintf(p, sizeof(p), "/sys/class/net/%s/master", name);
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, p);
-	_cleanup_closedir_ DIR *d = path ? opendir(path) : NULL;
+	ssize_t len = path ? readlink(path, target, sizeof(target) - 1) : -1;
 
-	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
-		if (!strncmp(e->d_name, "upper_", 6) || !strcmp(e->d_name, "master")) {
-			snprintf(upper, NAME_MAX + 1, "%s", e->d_name + (e->d_name[0] == 'u' ? 6 : 0));
-			return true;
-		}
-	}
-	return false;
+	target[len > 0 ? len : 0] = '\0';
+	snprintf(master, IF_NAMESIZE, "%s", strrchr(target, '/') ? strrchr(target, '/') + 1 : target);
+	return len > 0;
 }
 
-static int probe_pci(const char *sysroot, const char *name, const char *pci, bool live, struct kho_report *r)
+static const Kho__NetLink *carried(const Kho__Netdev *cfg, const char *name)
 {
-	char subject[64], upper[NAME_MAX + 1], kind[16] = "";
+	for (size_t i = 0; i < cfg->n_link; i++)
+		if (!strcmp(cfg->link[i]->name, name))
+			return cfg->link[i];
+	return NULL;
+}
+
+static int probe_pci(const char *sysroot, const Kho__Netdev *cfg, const char *name, const char *pci, bool live, struct kho_report *r)
+{
+	char subject[64], master[IF_NAMESIZE], kind[16] = "";
 	bool clsact = false;
 
 	snprintf(subject, sizeof(subject), "%s %s", name, pci);
-	if (has_upper(sysroot, name, upper))
+	if (live && has_master(sysroot, name, master) && !carried(cfg, master))
 		return kho_report_add(r, KHO_V_NO, "device", subject, "put the addresses on the interface itself",
-				      "%s is stacked on it, and stacked interfaces are not carried", upper);
+				      "it is a port of %s, which is of a kind that is not carried", master);
 	if (live) {
 		_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
 		struct kho_err e = KHO_ERR_INIT;
@@ -158,71 +173,62 @@ static int probe_pci(const char *sysroot, const char *name, const char *pci, boo
 	return kho_report_add(r, KHO_V_OK, "device", subject, NULL, "moves with addresses, routes and neighbours");
 }
 
-static int on_table(const struct nlmsghdr *nlh, void *data)
+static int probe_virtual(const Kho__Netdev *cfg, const char *name, bool is_up, bool live, struct kho_report *r)
 {
-	(void)nlh;
-	++*(unsigned *)data;
-	return MNL_CB_OK;
+	const Kho__NetLink *l = carried(cfg, name);
+	const char *why = l ? kho_link_refused(l) : NULL;
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+	char qdisc[16] = "";
+	bool clsact;
+
+	if (why)
+		return kho_report_add(r, KHO_V_NO, "device", name, NULL, "%s: %s", l->kind, why);
+	if (l && kho_nl_open(&nl, NULL) == 0 && !kho_root_qdisc(&nl, (int)if_nametoindex(name), qdisc, &clsact, NULL) && *qdisc)
+		return kho_report_add(r, KHO_V_LOSS, "device", name, "tc qdisc add, afterwards", "%s: moves without its queueing discipline %s",
+				      l->kind, qdisc);
+	if (l)
+		return kho_report_add(r, KHO_V_OK, "device", name, NULL, "%s: moves", l->kind);
+	if (!is_up)
+		return 0;
+	return kho_report_add(r, live ? KHO_V_LOSS : KHO_V_UNKNOWN, "device", name, NULL,
+			      live ? "virtual interface of a kind that is not carried" : "virtual interface: its kind is not recorded");
 }
 
-/* Number of nftables tables, 0 when there is no nftables. */
-static unsigned count_nft_tables(void)
+static int probe_one(struct kho_env *env, const Kho__Netdev *cfg, const char *name, bool live, struct kho_report *r)
 {
-	char buf[8192];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	struct mnl_socket *s = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	unsigned n = 0;
+	unsigned long flags = sysfs_number(env->sysroot, name, "flags");
+	char path[PATH_MAX], pci[KHO_PCI_LEN];
 
-	nlh->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE;
-	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-	nlh->nlmsg_seq = 1;
-	mnl_nlmsg_put_extra_header(nlh, sizeof(struct nfgenmsg));
-	if (!s)
+	snprintf(path, sizeof(path), "/sys/class/net/%s/device", name);
+	/* flags is 0 for bonding_masters and the like, which are no interfaces */
+	if (name[0] == '.' || !flags || (flags & IFF_LOOPBACK))
 		return 0;
-	if (mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) == 0 && mnl_socket_sendto(s, nlh, nlh->nlmsg_len) > 0) {
-		ssize_t got;
-
-		do
-			got = mnl_socket_recvfrom(s, buf, sizeof(buf));
-		while (got > 0 && mnl_cb_run(buf, got, 1, mnl_socket_get_portid(s), on_table, &n) > 0);
+	if (kho_pci_of_sysfs(env->sysroot, path, pci) != 0)
+		return probe_virtual(cfg, name, flags & IFF_UP, live, r);
+	if (flags & IFF_UP) {
+		r->facts[KHO_FACT_FUNCTIONS]++;
+		return probe_pci(env->sysroot, cfg, name, pci, live, r);
 	}
-	mnl_socket_close(s);
-	return n;
+	return kho_report_add(r, KHO_V_LOSS, "device", name, NULL, "is down: its configuration is not carried");
 }
 
 int kho_netdev_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
 	bool live = !env->sysroot || !*env->sysroot;
 	struct dirent **e = NULL;
-	int n = scan_net(env->sysroot, &e, err), ret = 0;
-	unsigned tables;
+	Kho__Netdev *cfg;
+	int n, ret = kho_netdev_find(live ? "" : env->sysroot, &cfg, err);
 
-	for (int i = 0; !ret && i < n; i++) {
-		const char *name = e[i]->d_name;
-		char path[PATH_MAX], pci[KHO_PCI_LEN];
-		unsigned long flags = sysfs_number(env->sysroot, name, "flags");
-
-		snprintf(path, sizeof(path), "/sys/class/net/%s/device", name);
-		/* flags is 0 for bonding_masters and the like, which are no interfaces */
-		if (name[0] == '.' || !flags || (flags & IFF_LOOPBACK))
-			continue;
-		bool is_pci = kho_pci_of_sysfs(env->sysroot, path, pci) == 0;
-
-		r->facts[KHO_FACT_FUNCTIONS] += is_pci && (flags & IFF_UP);
-		if (is_pci && (flags & IFF_UP))
-			ret = probe_pci(env->sysroot, name, pci, live, r);
-		else if (is_pci)
-			ret = kho_report_add(r, KHO_V_LOSS, "device", name, NULL, "is down: its configuration is not carried");
-		else if (flags & IFF_UP)
-			ret = kho_report_add(r, KHO_V_LOSS, "device", name, NULL, "virtual interface: not carried");
-	}
-	if (n >= 0)
-		free_entries(e, n);
-	tables = live && !ret && n >= 0 ? count_nft_tables() : 0;
-	if (tables)
-		ret = kho_report_add(r, KHO_V_LOSS, "network", "firewall", "load the rules again with the after-commit command",
-				     "%u nftables table(s) are not carried", tables);
+	if (ret < 0)
+		return ret;
+	n = scan_net(env->sysroot, &e, err);
+	for (int i = 0; !ret && i < n; i++)
+		ret = probe_one(env, cfg, e[i]->d_name, live, r);
+	kho__netdev__free_unpacked(cfg, NULL);
 	if (n < 0)
 		return n;
-	return ret ? kho_fail(err, ret, "report: out of memory") : 0;
+	free_entries(e, n);
+	if (ret)
+		return kho_fail(err, ret, "report: out of memory");
+	return live ? kho_netfilter_probe(r, err) : 0;
 }

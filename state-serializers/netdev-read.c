@@ -15,7 +15,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "state-serializers/common.h"
-#include "state-serializers/netdev-nl.h"
+#include "state-serializers/netdev-link.h"
 
 #ifndef IFA_F_NOPREFIXROUTE
 #define IFA_F_NOPREFIXROUTE 0x200
@@ -92,7 +92,7 @@ static int on_link(const struct nlmsghdr *nlh, void *data)
 		memcpy(l->mac.data, mnl_attr_get_payload(a), l->mac.len);
 	}
 	a = find_attr(nlh, sizeof(*ifm), IFLA_IFALIAS);
-	if (kho_pb_set(&l->alias, a ? mnl_attr_get_str(a) : ""))
+	if (kho_pb_set(&l->alias, a ? mnl_attr_get_str(a) : "") || kho_netdev_read_kind(l, nlh))
 		return arg->error = -ENOMEM, MNL_CB_ERROR;
 	return MNL_CB_OK;
 }
@@ -106,7 +106,7 @@ static int on_addr(const struct nlmsghdr *nlh, void *data)
 	if (!l || (attr_u32(nlh, sizeof(*ifa), IFA_FLAGS, ifa->ifa_flags) & IFA_F_DADFAILED))
 		return MNL_CB_OK;
 	/* the kernel gives lo its own ones */
-	if (!*l->pci && ifa->ifa_scope == RT_SCOPE_HOST && ifa->ifa_prefixlen == (ifa->ifa_family == AF_INET ? 8 : 128))
+	if (!*l->pci && !kho_link_is_virtual(l) && ifa->ifa_scope == RT_SCOPE_HOST && ifa->ifa_prefixlen == (ifa->ifa_family == AF_INET ? 8 : 128))
 		return MNL_CB_OK;
 	return keep(arg, &l->address, &l->n_address, nlh);
 }
@@ -217,7 +217,7 @@ static int read_once(struct kho_nl *nl, Kho__Netdev *cfg, struct kho_err *err)
 		if (ret == -EAFNOSUPPORT || ret == -EOPNOTSUPP)
 			ret = 0;
 	}
-	return ret;
+	return ret ? ret : kho_netdev_read_bridges(nl, cfg, err);
 }
 
 static int sysctl_add(Kho__NetLink *l, const char *key, const char *value)
@@ -283,6 +283,20 @@ static int read_sysctls(Kho__NetLink *l)
 	return ret;
 }
 
+/* A virtual one may go at any time (a container's bridge); a NIC may not. */
+static void drop_gone(Kho__Netdev *cfg)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < cfg->n_link; i++) {
+		if (!cfg->link[i]->index && kho_link_is_virtual(cfg->link[i]))
+			kho__net_link__free_unpacked(cfg->link[i], NULL);
+		else
+			cfg->link[n++] = cfg->link[i];
+	}
+	cfg->n_link = n;
+}
+
 int kho_netdev_read(struct kho_nl *nl, Kho__Netdev *cfg, bool sysctls, struct kho_err *err)
 {
 	int ret = -EINTR;
@@ -291,6 +305,7 @@ int kho_netdev_read(struct kho_nl *nl, Kho__Netdev *cfg, bool sysctls, struct kh
 		ret = read_once(nl, cfg, err);
 	if (ret < 0)
 		return ret;
+	drop_gone(cfg);
 	for (size_t i = 0; i < cfg->n_link; i++) {
 		if (!cfg->link[i]->index)
 			return kho_fail(err, -ENODEV, "read interfaces: %s is gone", cfg->link[i]->name);

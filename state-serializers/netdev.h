@@ -26,4 +26,25 @@ int kho_netdev_discard(struct kho_env *env, struct kho_err *err);
 int kho_netdev_finish(struct kho_env *env, struct kho_err *err);
 int kho_netdev_tidy(struct kho_env *env, struct kho_err *err);
 
+/* --- files in /run (netdev-files.c); root: "", or a directory instead of / --- */
+/* preserve, when rule set and indexes are known. */
+int kho_netdev_files_collect(Kho__Netdev *cfg, const char *root, struct kho_err *err);
+/* prepare; they end with the incoming kernel's /run. */
+int kho_netdev_files_place(const Kho__Netdev *cfg, const char *root, struct kho_err *err);
+
+/* --- the packet filter's part in each (netdev-filter.c) --- */
+/* preserve: rule set, modules, parameters into cfg; its inverse. */
+int kho_netdev_filter_begin(Kho__Netdev *cfg, struct kho_err *err);
+void kho_netdev_filter_end(void);
+/* drain: the rule set again, and the tracked connections. */
+int kho_netdev_filter_read(struct kho_env *env, Kho__Netdev *cfg, struct kho_err *err);
+/* prepare: in force, but for tables that name interfaces; its inverse. */
+int kho_netdev_filter_prepare(struct kho_env *env, const Kho__Netdev *cfg, struct kho_err *err);
+int kho_netdev_filter_drop(struct kho_err *err);
+/* retrieve, when the interfaces are there and none is up: all of it, and the connections; its inverse. index[i]: of cfg->link[i], here. */
+int kho_netdev_filter_take(struct kho_env *env, const Kho__Netdev *cfg, const int *index, struct kho_err *err);
+int kho_netdev_filter_discard(const Kho__Netdev *cfg, struct kho_err *err);
+/* tidy: it stays as it is. */
+void kho_netdev_filter_keep(void);
+
 #endif

@@ -100,6 +100,12 @@ static inline const char *kho_new_root(const struct kho_env *env)
 #define KHO_DISK_STORE_MIN	(16ull << 20)
 #define KHO_DISK_STORE_MAX	(64ull << 30)
 
+/*
+ * Ask a person for what opens something ("the passphrase of luks-data"): *out is malloc'd, wiped and freed by the caller. 0, or
+ * negative: nobody answers.
+ */
+typedef int kho_ask_fn(void *arg, const char *what, char **out, size_t *out_len, struct kho_err *err);
+
 #define KHO_SER_LAST	(1u << 0)	/* retrieved after every other serializer */
 #define KHO_SER_GATE	(1u << 1)	/* its finish opens the network: the blackout ends when it has returned */
 #define KHO_SER_THAW	(1u << 2)	/* unfrozen before all others: they may need what it froze (pages of a program on the disk) */
@@ -128,6 +134,9 @@ struct kho_serializer {
 	int (*discard)(struct kho_env *env, struct kho_err *err);
 	int (*finish)(struct kho_env *env, struct kho_err *err);
 	int (*tidy)(struct kho_env *env, struct kho_err *err);
+
+	/* Before an upgrade, when probe says so: keep what only a person knows for some minutes, in memory. How many were asked for. */
+	int (*unlock)(struct kho_env *env, kho_ask_fn *ask, void *arg, struct kho_err *err);
 };
 
 /* All serializers, in `order`, NULL-terminated; made from serializers.def. Any op may be NULL (nothing to do). */
@@ -136,7 +145,7 @@ extern const struct kho_serializer *const kho_serializers[];
 /* By name, or NULL. */
 const struct kho_serializer *kho_serializer_find(const char *name);
 
-/* Free the blob's data and make it empty. */
+/* Wipe (there may be a key in it) and free the blob's data and make it empty. */
 void kho_blob_done(struct kho_blob *b);
 
 #endif

@@ -29,6 +29,8 @@ const struct kho_serializer *kho_serializer_find(const char *name)
 
 void kho_blob_done(struct kho_blob *b)
 {
+	if (b->data)
+		explicit_bzero(b->data, b->len);
 	free(b->data);
 	*b = (struct kho_blob){ 0 };
 }

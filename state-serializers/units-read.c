@@ -21,7 +21,7 @@
 #define OUTPUT_MAX (4u << 20)
 #define PROPERTIES                                                                                                                 \
 	"Id,LoadState,ActiveState,SubState,Type,MainPID,NotifyAccess,TriggeredBy,FragmentPath,InvocationID,"                        \
-	"ActiveEnterTimestamp,NFileDescriptorStore,WatchdogUSec"
+	"ActiveEnterTimestamp,NFileDescriptorStore,WatchdogUSec,RuntimeDirectory"
 
 static void unitsp(Kho__Units **u)
 {

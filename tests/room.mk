@@ -21,6 +21,7 @@ test-host: all modules vm-cache
 	HOST=all tests/vm/t-host.sh
 	tests/vm/t-initramfs.sh
 	HOST=all tests/vm/t-platform.sh
+	tests/vm/t-dhcp.sh
 
 bench: all modules vm-cache
 	tests/bench/bench.sh

@@ -45,9 +45,11 @@ static int no_memory(struct kho_err *err)
 
 char *kho_initrd_find(const char *sysroot, const char *release)
 {
-	static const char *const places[] = {
-		"/boot/initrd.img-%s",	     "/boot/initramfs-%s.img",	  "/boot/initrd-%s",
-		"/usr/lib/modules/%s/initrd", "/boot/*/%s/initrd", "/efi/*/%s/initrd",
+	/* initramfs-tools; dracut; dracut as SUSE and as Fedora's ostree have it; kernel-install by the loader's specification */
+	static const char *const places[][2] = {
+		{ "/boot/initrd.img-", "" },	     { "/boot/initramfs-", ".img" }, { "/boot/initrd-", "" },
+		{ "/usr/lib/modules/", "/initrd" },  { "/usr/lib/modules/", "/initramfs.img" },
+		{ "/boot/*/", "/initrd" },	     { "/efi/*/", "/initrd" },
 	};
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
@@ -55,10 +57,7 @@ char *kho_initrd_find(const char *sysroot, const char *release)
 		char name[300], *found = NULL;
 		glob_t g = { 0 };
 
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-		snprintf(name, sizeof(name), places[i], release);
-#pragma GCC diagnostic pop
+		snprintf(name, sizeof(name), "%s%s%s", places[i][0], release, places[i][1]);
 		path = kho_sysroot_path(sysroot, name);
 		if (path && glob(path, 0, NULL, &g) == 0)
 			found = strdup(g.gl_pathv[0]);

@@ -14,6 +14,7 @@
 #include "handover/beside/firmware.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/netmods.h"
 
 /*
  * What an incoming kernel may need besides the drivers of its devices: file systems, packet holding
@@ -39,6 +40,18 @@ static const char *const wanted[] = {
 	"dm_mod",
 	"dm_snapshot",
 	"dm_crypt",
+	"crypto-aes",
+	"crypto-xts",
+	"crypto-cbc",
+	"crypto-ecb",
+	"crypto-essiv",
+	"crypto-sha256",
+	"crypto-serpent",
+	"crypto-twofish",
+	"crypto-adiantum",
+	"aesni_intel",
+	"xxhash_generic",
+	"blake2b_generic",
 	"md_mod",
 	"nfnetlink",
 	"nf_tables",
@@ -376,6 +389,32 @@ static int add_lists(const struct kho_target *t, struct kho_files *l, struct kho
 	return ret;
 }
 
+struct loaded {
+	struct kmod_ctx *ctx;
+	struct kho_files *l;
+	struct kho_err *err;
+};
+
+static int add_one_loaded(void *arg, const char *name)
+{
+	struct loaded *a = arg;
+	bool found;
+
+	return lookup(a->ctx, name, &found, a->l, a->err);
+}
+
+/* What the packet filter and virtual interfaces use here. */
+static int add_loaded(const struct kho_target *t, struct kmod_ctx *ctx, struct kho_files *l,
+		      struct kho_err *err)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(t->sysroot, "/proc/modules"), *text = NULL;
+	struct loaded a = { .ctx = ctx, .l = l, .err = err };
+
+	if (!path || kho_read_file(path, 1 << 20, &text, NULL, NULL) < 0)
+		return 0;
+	return kho_network_modules(text, add_one_loaded, &a);
+}
+
 int kho_modules_add(const struct kho_target *t, const struct kho_machine *m, struct kho_files *l,
 		    struct kho_err *err)
 {
@@ -398,6 +437,8 @@ int kho_modules_add(const struct kho_target *t, const struct kho_machine *m, str
 	for (i = 0; i < m->npci && !ret; i++)
 		if (!m->pci[i].bridge)
 			ret = each_device(t, &m->pci[i], on_device, &c);
+	if (!ret)
+		ret = add_loaded(t, ctx, l, err);
 	kmod_unref(ctx);
 	return ret < 0 ? ret : add_lists(t, l, err);
 }

@@ -112,7 +112,11 @@ static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_reques
 		return ser->unprepare ? ser->unprepare(&a->env, err) : 0;
 	if (!strcmp(op, "retrieve")) {
 		mark(a, s, true);
-		return ser->retrieve ? ser->retrieve(&a->env, &in, err) : 0;
+		ret = ser->retrieve ? ser->retrieve(&a->env, &in, err) : 0;
+		/* there may be a key in it */
+		if (in.data)
+			explicit_bzero(in.data, in.len);
+		return ret;
 	}
 	if (!strcmp(op, "verify")) {
 		ret = ser->verify ? ser->verify(&a->env, &rq->report, err) : 0;

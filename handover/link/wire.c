@@ -116,6 +116,8 @@ int kho_stream_feed(struct kho_stream *s, const uint8_t *frame, size_t len, KhoL
 	if (!(h.flags & KHO_FRAME_LAST))
 		return 0;
 	ret = unpack(s->part, s->part_total, out, err);
+	/* there may be a key in it */
+	explicit_bzero(s->part, s->part_total);
 	free(s->part);
 	s->part = NULL;
 	s->part_have = s->part_total = 0;

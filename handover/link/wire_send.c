@@ -177,5 +177,8 @@ int kho_stream_send(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags,
 		ret = send_cut(s, big, total, flags, deadline_us, err);
 	}
 	pthread_mutex_unlock(&s->wlock);
+	/* there may be a key in it */
+	if (big)
+		explicit_bzero(big, total);
 	return ret;
 }

@@ -38,7 +38,6 @@ static void beat_once(struct kho_region *r)
 	WRITE_ONCE(s->mem_total_kib, (u64)totalram_pages() << (PAGE_SHIFT - 10));
 	WRITE_ONCE(s->heartbeat_tsc, tsc);
 	smp_store_release(&s->heartbeat, s->heartbeat + 1);
-	kho_platform_beat(r);
 	if (r->self == KHO_SIDE_OUTGOING)
 		WRITE_ONCE(r->ledger->realtime_offset_us, realtime_offset_us(tsc));
 }

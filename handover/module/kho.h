@@ -163,7 +163,6 @@ void kho_leave_cleanup(void);
 
 /* --- platform.c: reset, power off; rtc.c, serial.c: what this kernel opens when it is alone; dmesg.c --- */
 void kho_platform_fill(struct kho_ledger_platform *p);	/* of a region that is being made */
-void kho_platform_beat(struct kho_region *r);
 void kho_platform_watch(void);
 const struct kho_ledger_platform *kho_platform(void);	/* of the machine, as the ledger told us */
 int kho_platform_setup(void);

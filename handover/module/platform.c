@@ -104,12 +104,6 @@ void kho_platform_fill(struct kho_ledger_platform *p)
 	p->panic_timeout = panic_timeout;
 }
 
-void kho_platform_beat(struct kho_region *r)
-{
-	if (r->self == KHO_SIDE_OUTGOING)
-		WRITE_ONCE(r->ledger->platform.panic_timeout, panic_timeout);
-}
-
 const struct kho_ledger_platform *kho_platform(void)
 {
 	return &here;
@@ -254,7 +248,7 @@ static void take_machine(struct work_struct *w)
 	if (!(here.flags & KHO_PLATFORM_RESET))
 		f->flags &= ~ACPI_FADT_RESET_REGISTER;
 	f->century = here.century;
-	panic_timeout = READ_ONCE(kho_up.ledger->platform.panic_timeout);
+	panic_timeout = here.panic_timeout;
 	pr_info("alone on the machine: reset %s, power off %s, panic=%d\n",
 		here.flags & KHO_PLATFORM_RESET ? "register" : "without a register",
 		off ? "S5" : "not known", panic_timeout);

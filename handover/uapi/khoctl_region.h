@@ -210,7 +210,7 @@ struct kho_ledger_uart {
 #define KHO_PLATFORM_BUTTON	(1u << 3)	/* the power button is a fixed event of the PM1 registers */
 struct kho_ledger_platform {
 	__u32 flags;		/* C: KHO_PLATFORM_* */
-	__s32 panic_timeout;	/* O: seconds from a panic to a restart, as in kernel.panic */
+	__s32 panic_timeout;	/* C: kernel.panic of a kernel that is alone; the outgoing one's when it made the region */
 	__u8  reset_value;	/* C, as all that follows */
 	__u8  sleep_type_a, sleep_type_b;
 	__u8  century;		/* CMOS register of the century, or 0 */

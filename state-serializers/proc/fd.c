@@ -124,6 +124,14 @@ static void unix_socket(const struct kho_probe *p, const struct kho_sock *s,
 	say(v, KHO_V_NO, fix, "a UNIX socket connected to %s outside of the workload", name);
 }
 
+/* Both ends must come, or the one that does is answered with a reset. */
+static void tcp_socket(const struct kho_probe *p, const struct kho_sock *s, struct kho_fd_verdict *v)
+{
+	if (s->peer && !in_tree(p, s->peer) && !kho_probe_carries(p, s->peer))
+		say(v, KHO_V_LOSS, "make that process a workload, too",
+		    "a connection to a process of this machine that is no workload: it is reset");
+}
+
 /* A socket that is in no table is not bound or connected yet, or of a kind of its own. */
 static void unlisted_socket(const char *proto, struct kho_fd_verdict *v)
 {
@@ -163,6 +171,8 @@ static void socket_fd(const struct kho_probe *p, uint64_t ino, const char *proto
 		    "a netlink socket: messages about the time of the upgrade are missing");
 		break;
 	case KHO_SOCK_TCP:
+		tcp_socket(p, s, v);
+		break;
 	case KHO_SOCK_UDP:
 	case KHO_SOCK_RAW:
 		break;

@@ -159,6 +159,35 @@ static int probe_workload(struct kho_probe *p, struct kho_err *err)
 	return rc;
 }
 
+static int by_value(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+bool kho_probe_carries(const struct kho_probe *p, uint64_t ino)
+{
+	return p->nall_inodes && bsearch(&ino, p->all_inodes, p->nall_inodes, sizeof(ino), by_value);
+}
+
+/* The sockets of all workloads: they may be connected with each other. */
+static int note_all(struct kho_env *env, uint64_t **out, size_t *n, struct kho_err *err)
+{
+	struct kho_probe p = { .sysroot = env->sysroot };
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < env->workloads->n; i++)
+		for (size_t k = 0; !rc && k < env->workloads->w[i].npids; k++)
+			rc = note_fds(&p, env->workloads->w[i].pids[k]);
+	free(p.pipes);
+	*out = p.inodes;
+	*n = p.ninodes;
+	if (*n)
+		qsort(*out, *n, sizeof(**out), by_value);
+	return rc ? kho_fail(err, rc, "look at the workloads: out of memory") : 0;
+}
+
 /* Memory of an earlier restore that has not come yet lies in images that an upgrade would
  * overwrite. */
 static void probe_lazy(struct kho_env *env, struct kho_report *r)
@@ -203,6 +232,8 @@ static int probe_criu(struct kho_env *env, struct kho_report *r, struct kho_err 
 
 int kho_proc_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
+	_cleanup_free_ uint64_t *all = NULL;
+	size_t nall = 0;
 	int rc = 0;
 
 	if (!env->workloads || !env->workloads->n)
@@ -211,11 +242,15 @@ int kho_proc_probe(struct kho_env *env, struct kho_report *r, struct kho_err *er
 		probe_lazy(env, r);
 		rc = probe_criu(env, r, err);
 	}
+	if (!rc)
+		rc = note_all(env, &all, &nall, err);
 	for (size_t i = 0; !rc && i < env->workloads->n; i++) {
 		struct kho_probe p = { .sysroot = env->sysroot,
 				       .run_dir = env->run_dir,
 				       .w = &env->workloads->w[i],
-				       .r = r };
+				       .r = r,
+				       .all_inodes = all,
+				       .nall_inodes = nall };
 
 		r->workload = p.w->name;
 		rc = probe_workload(&p, err);

@@ -28,8 +28,8 @@ struct kho_sock {
 	uint64_t ino;
 	enum kho_sock_kind kind;
 	int type;      /* UNIX: SOCK_STREAM ... */
-	uint64_t peer; /* UNIX: inode of the other end, 0 = none or not known */
-	char *name;    /* UNIX: path or @abstract, or NULL */
+	uint64_t peer; /* inode of the other end, 0 = none or not known; TCP: when it is on this machine, too */
+	char *name;    /* UNIX: path or @abstract, or NULL; TCP: "LOCAL REMOTE" of an established one, as in /proc/net/tcp */
 };
 
 struct kho_socks {
@@ -52,6 +52,8 @@ struct kho_probe {
 	struct kho_socks socks;
 	uint64_t *inodes; /* of all sockets the tree has open */
 	size_t ninodes;
+	const uint64_t *all_inodes; /* of the sockets of all workloads, sorted */
+	size_t nall_inodes;
 	struct kho_pipe_end {
 		uint64_t ino;
 		bool reads, writes;
@@ -83,6 +85,9 @@ void kho_map_classify(const char *path, uint64_t bytes, struct kho_fd_verdict *o
 
 /* Look at one process: adds an item for each trouble, and one that it moves when there is none. */
 int kho_probe_task(struct kho_probe *p, pid_t pid, struct kho_err *err) __must_check;
+
+/* Is the socket one of any workload's? */
+bool kho_probe_carries(const struct kho_probe *p, uint64_t ino);
 
 /* Is pid one of the workload? */
 bool kho_probe_has(const struct kho_probe *p, pid_t pid);

@@ -6,6 +6,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@
 #include "state-serializers/proc/probe.h"
 
 #define UNIX_TYPE_WORD 4
+#define TCP_LOCAL_WORD 1
+#define TCP_STATE_WORD 3
 
 static const struct table {
 	const char *file;
@@ -42,23 +45,40 @@ static int add(struct kho_socks *out, struct kho_sock s)
 	return 0;
 }
 
+/* An IPv4 address is the same as IPv6's form of it. */
+static const char *plain_address(const char *hex)
+{
+	static const char mapped[] = "0000000000000000FFFF0000";
+
+	return strncmp(hex, mapped, sizeof(mapped) - 1) ? hex : hex + sizeof(mapped) - 1;
+}
+
 static int add_line(struct kho_socks *out, const struct table *t, char *line)
 {
 	struct kho_sock s = { .kind = t->kind };
-	char *save = NULL, *word = strtok_r(line, " ", &save);
+	char *save = NULL, *word = strtok_r(line, " ", &save), *at[2] = { NULL, NULL };
+	bool established = false;
 
 	for (int i = 0; word && i < t->inode_word; i++) {
 		if (t->kind == KHO_SOCK_UNIX && i == UNIX_TYPE_WORD)
 			s.type = (int)strtol(word, NULL, 16);
+		if (t->kind == KHO_SOCK_TCP && (i == TCP_LOCAL_WORD || i == TCP_LOCAL_WORD + 1))
+			at[i - TCP_LOCAL_WORD] = word;
+		if (t->kind == KHO_SOCK_TCP && i == TCP_STATE_WORD)
+			established = strtol(word, NULL, 16) == TCP_ESTABLISHED;
 		word = strtok_r(NULL, " ", &save);
 	}
 	if (!word)
 		return 0;
 	s.ino = strtoull(word, NULL, 10);
 	word = t->kind == KHO_SOCK_UNIX ? strtok_r(NULL, "", &save) : NULL;
+	if (!s.ino)
+		return 0;
 	if (word && !(s.name = strdup(word)))
 		return -ENOMEM;
-	return s.ino ? add(out, s) : 0;
+	if (established && asprintf(&s.name, "%s %s", plain_address(at[0]), plain_address(at[1])) < 0)
+		return -ENOMEM;
+	return add(out, s);
 }
 
 static int read_table(const char *sysroot, pid_t pid, const struct table *t, struct kho_socks *out)
@@ -156,6 +176,40 @@ static bool recorded_peers(const char *sysroot, struct kho_socks *s)
 	return true;
 }
 
+static int by_name(const void *a, const void *b)
+{
+	const struct kho_sock *const *x = a, *const *y = b;
+
+	return strcmp((*x)->name, (*y)->name);
+}
+
+/* Both ends of a connection over the loopback (or an own address) are in the tables, one the other's mirror. */
+static int local_peers(struct kho_socks *s)
+{
+	_cleanup_free_ struct kho_sock **tcp = calloc(s->n + 1, sizeof(struct kho_sock *));
+	size_t n = 0;
+
+	if (!tcp)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n; i++)
+		if (s->s[i].kind == KHO_SOCK_TCP && s->s[i].name)
+			tcp[n++] = &s->s[i];
+	qsort(tcp, n, sizeof(*tcp), by_name);
+	for (size_t i = 0; i < n; i++) {
+		const char *remote = strchr(tcp[i]->name, ' ') + 1;
+		_cleanup_free_ char *mirror = NULL;
+		struct kho_sock key = { 0 }, *pkey = &key, **other;
+
+		if (asprintf(&mirror, "%s %.*s", remote, (int)(remote - 1 - tcp[i]->name), tcp[i]->name) < 0)
+			return -ENOMEM;
+		key.name = mirror;
+		other = bsearch(&pkey, tcp, n, sizeof(*tcp), by_name);
+		if (other)
+			tcp[i]->peer = (*other)->ino;
+	}
+	return 0;
+}
+
 int kho_socks_read(const char *sysroot, pid_t pid, struct kho_socks *out, struct kho_err *err)
 {
 	int rc = 0;
@@ -163,12 +217,14 @@ int kho_socks_read(const char *sysroot, pid_t pid, struct kho_socks *out, struct
 	*out = (struct kho_socks){ 0 };
 	for (size_t i = 0; !rc && i < sizeof(tables) / sizeof(tables[0]); i++)
 		rc = read_table(sysroot, pid, &tables[i], out);
+	if (!rc && out->n) {
+		qsort(out->s, out->n, sizeof(*out->s), by_ino);
+		rc = local_peers(out);
+	}
 	if (rc) {
 		kho_socks_done(out);
 		return kho_fail(err, rc, "read the sockets of pid %d: out of memory", pid);
 	}
-	if (out->n)
-		qsort(out->s, out->n, sizeof(*out->s), by_ino);
 	out->peers_known = *sysroot ? recorded_peers(sysroot, out) : live_peers(out);
 	return 0;
 }

@@ -86,4 +86,9 @@ exits 1 "systemd-boot: no such kernel" "$boot_default" --root "$root" 9.9.9
 rm -r "$esp"
 exits 0 "another boot loader" "$boot_default" --root "$root" "$old"
 says "neither grub nor systemd-boot" "another boot loader: said"
+
+# the hook of kernel packages, and what it starts
+exits 0 "an older kernel is no upgrade" "$top/integration/on-install" 0.0.1
+says 'older than what runs' "an older kernel is no upgrade: said"
+exits 0 "the running one neither" "$top/integration/on-install" "$(uname -r)"
 finish

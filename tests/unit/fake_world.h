@@ -30,6 +30,7 @@ struct fake {
 	const char *die_in; /* the peer dies in this operation */
 	bool stuck_freeze;
 	unsigned rounds;
+	bool first_is_signed; /* the record that the peer was given with the first commit */
 	bool probe_no, engine_no;
 	bool judge; /* the first one says something of the first workload, and counts */
 	/* the order in which things began */
@@ -199,6 +200,7 @@ static int act(const char *op, const char *name, struct kho_err *err)
 							id##_verify,                               \
 							id##_discard,                              \
 							id##_finish,                               \
+							NULL,                                      \
 							NULL };
 
 static const char *const beta_needs[] = { "omega", NULL };
@@ -283,6 +285,8 @@ static int e_commit(struct kho_engine *e, const struct kho_blob *record, struct 
 	fake.commits++;
 	fake.record_len = record->len;
 	memcpy(fake.record, record->data, record->len);
+	if (fake.commits == 1)
+		fake.first_is_signed = memmem(record->data, record->len, "\"signed\"", 8);
 	return act("engine", "commit", err);
 }
 

@@ -417,6 +417,20 @@ static void test_killed_in_a_record(void **state)
 	assert_int_equal(count_records(records, "end"), 1);
 }
 
+/* The outgoing kernel may fall right after it: what the peer has of the journal says that it was committed. */
+static void test_peer_keeps_signed(void **state)
+{
+	struct kho_upgrade_options o = options("commit.after:fail");
+	_cleanup_json_ struct json_object *records = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_PERSON);
+	assert_true(fake.first_is_signed);
+	assert_int_equal(kho_journal_read(run_dir, run_dir, &records, NULL, &err), 0);
+	assert_int_equal(count_records(records, "signed"), 1);
+}
+
 /* What could not be undone is in the way of the next upgrade, and may be undone once more. */
 static void test_undo_again(void **state)
 {
@@ -624,7 +638,7 @@ int main(void)
 		T(test_peer_lost),  T(test_signal),	   T(test_after_commit),
 		T(test_busy),	    T(test_hold),	   T(test_torn_journal),
 		T(test_stuck),	    T(test_killed_undo),   T(test_killed_in_a_record),
-		T(test_undo_again), T(test_note),
+		T(test_undo_again), T(test_peer_keeps_signed), T(test_note),
 	};
 
 	return cmocka_run_group_tests_name("orchestrator", tests, NULL, NULL);

@@ -71,6 +71,30 @@ static void redis_moves(void **state)
 	kho_report_done(&r);
 }
 
+/* tests/sysroots/proc-pair: a redis and its replica, connected over the loopback. */
+static void connected_workloads(void **state)
+{
+	pid_t master = 20002, replica = 20009;
+	struct kho_workload w[] = { { .name = (char *)"a", .root = master, .pids = &master, .npids = 1 },
+				    { .name = (char *)"b", .root = replica, .pids = &replica, .npids = 1 } };
+	struct kho_workload_list l = { .w = w, .n = 2 };
+	struct kho_env env = { .sysroot = "tests/sysroots/proc-pair", .workloads = &l, .run_dir = "/nonexistent" };
+	struct kho_report r = KHO_REPORT_INIT;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_proc_probe(&env, &r, &err), 0);
+	assert_null(item(&r, "a pid 20002 fd 12", ""));
+	assert_null(item(&r, "b pid 20009 fd 12", ""));
+	kho_report_done(&r);
+	/* only one of them is carried */
+	r = (struct kho_report)KHO_REPORT_INIT;
+	l.n = 1;
+	assert_int_equal(kho_proc_probe(&env, &r, &err), 0);
+	HAS(r, "a pid 20002 fd 12", KHO_V_LOSS, "is no workload: it is reset");
+	kho_report_done(&r);
+}
+
 static void io_uring_is_refused(void **state)
 {
 	struct kho_report r = probe(RING);
@@ -398,7 +422,7 @@ static void broken_images_are_refused(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(redis_moves),
+		cmocka_unit_test(redis_moves), cmocka_unit_test(connected_workloads),
 		cmocka_unit_test(io_uring_is_refused),
 		cmocka_unit_test(device_is_refused),
 		cmocka_unit_test(journal_moves),

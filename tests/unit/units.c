@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "lib/json.h"
+#include "state-serializers/files.h"
 #include "state-serializers/units.h"
 #include "tests/unit/tree.h"
 
@@ -44,7 +45,7 @@ static int setup(void **state)
 	put(KHO_UNITS_SHOWN,
 	    "Type=notify\nMainPID=700\nId=redis-server.service\nLoadState=loaded\nActiveState=active\nSubState=running\n"
 	    "NotifyAccess=main\nTriggeredBy=\nFragmentPath=/usr/lib/systemd/system/redis-server.service\n"
-	    "InvocationID=f00d\nActiveEnterTimestamp=@1700000000\nNFileDescriptorStore=0\n\n"
+	    "InvocationID=f00d\nActiveEnterTimestamp=@1700000000\nNFileDescriptorStore=0\nRuntimeDirectory=redis redis/a:b /etc ../x\n\n"
 	    "Type=forking\nMainPID=800\nId=postgresql@17-main.service\nLoadState=loaded\nActiveState=active\nSubState=running\n"
 	    "NotifyAccess=none\nTriggeredBy=\nFragmentPath=/usr/lib/systemd/system/postgresql@.service\n"
 	    "InvocationID=beef\nActiveEnterTimestamp=@1700000001\nNFileDescriptorStore=0\n\n"
@@ -221,6 +222,22 @@ static void story(void **state)
 	kho__units__free_unpacked(u, NULL);
 }
 
+static void runtime_directories(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	char **dirs = NULL;
+	size_t n = 0;
+
+	(void)state;
+	assert_int_equal(kho_ramroot_runtime_dirs(dir, &list, &dirs, &n, &err), 0);
+	assert_int_equal(n, 2);
+	assert_string_equal(dirs[0], "/run/redis");
+	assert_string_equal(dirs[1], "/run/redis/a");
+	for (size_t i = 0; i < n; i++)
+		free(dirs[i]);
+	free(dirs);
+}
+
 /* The lab's Debian machine, as systemctl described it. */
 static void recorded(void **state)
 {
@@ -290,7 +307,8 @@ static void container(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(verdicts), T(adoption), T(story), T(recorded), T(container) };
+	const struct CMUnitTest tests[] = { T(verdicts), T(adoption), T(story), T(runtime_directories),
+					    T(recorded), T(container) };
 
 	return cmocka_run_group_tests_name("units", tests, NULL, NULL);
 }

@@ -144,9 +144,9 @@ make_build() {
 	mv build.new build
 }
 
-make_qemu() {
+make_qemu() {	# make_qemu SUITE PKG...
 	local files
-	mapfile -t files < <(closure $STABLE "$@")
+	mapfile -t files < <(closure "$@")
 	fetch "${files[@]}"
 	rm -rf qemu.new; mkdir qemu.new
 	skeleton qemu.new
@@ -336,7 +336,7 @@ if [ "${1:-}" = package ]; then
 fi
 [ "${1:-}" = host ] || [ $# = 0 ] || fail "unknown argument '$1'"
 if ! QEMU=$(host_qemu); then
-	part qemu make_qemu qemu-system-x86
+	part qemu make_qemu $BACKPORTS qemu-system-x86
 	QEMU=$cache/qemu-system-x86_64
 fi
 have_kernel $KERNEL $STABLE; OUTGOING=$kernel_release

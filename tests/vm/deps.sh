@@ -5,9 +5,9 @@ set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "$0")/common.sh"
 want=(gcc g++ make pkg-config libc6-dev binutils protobuf-c-compiler libprotobuf-c-dev libkmod-dev libmnl-dev libnftnl-dev libzstd-dev
-	libarchive-dev zlib1g-dev libjson-c-dev libsmartcols-dev libmount-dev libblkid-dev libdevmapper-dev libelf-dev libbpf-dev libfdt-dev libpq-dev
+	libarchive-dev zlib1g-dev libjson-c-dev libsmartcols-dev libmount-dev libblkid-dev libdevmapper-dev libcryptsetup-dev libelf-dev libbpf-dev libfdt-dev libpq-dev
 	libcmocka-dev scdoc shellcheck codespell spin clang libclang-rt-dev cpio xz-utils zstd jq socat iproute2 e2fsprogs util-linux fdisk
-	debian-archive-keyring)
+	debian-archive-keyring dnsmasq-base)
 missing=()
 for p in "${want[@]}"; do
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2> /dev/null)" = installed ] || missing+=("$p")

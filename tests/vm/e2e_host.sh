@@ -132,16 +132,16 @@ host_machine() {
 host_residue() {
 	# shellcheck disable=SC2016
 	vm sh -c 'exec 2>&1
-		echo "# processes"; ps -e -o ppid=,comm= | awk "\$1 != 2 && \$1 != 0 { print \$2 }" | grep -vxE "sh|ps|awk|grep|sort|uniq|sleep|systemd-userwor|systemd-tmpfile|sshd.*" | sort | uniq -c
+		echo "# processes"; ps -e -o ppid=,comm= | awk "\$1 != 2 && \$1 != 0 { print \$2 }" | grep -vxE "sh|ps|awk|grep|sort|uniq|sleep|systemd-userwor|systemd-tmpfile|sshd.*" | sort | uniq -c | sed "s/^.* postgres\$/postgres/" # (autovacuum comes and goes)
 		echo "# files"; find /run/khoctl /run/systemd/system /run/tmpfiles.d /run/log /tmp /var/tmp /dev/shm /dev/mapper -xdev | sed -E "s/[0-9a-f]{32}/ID/g; s/-[A-Za-z0-9]{6}\$/-RANDOM/; s/-[A-Za-z0-9]{6}\//-RANDOM\//; s/\.[0-9]{8,}/.N/" | grep -v -e "/run/log/journal/ID/" -e /tmp/put | sort | uniq -c
 		echo "# mounts"; findmnt -rn -o TARGET,SOURCE,FSTYPE | grep -v -e /run/credentials -e /run/user | sort
 		echo "# devices"; dmsetup ls; losetup; ls /sys/block | sort; ip -o link | cut -d: -f2; tc qdisc show; nft list tables; ls /proc/multikernel
-		echo "# modules"; lsmod | awk "{ print \$1, \$3 }" | sort
+		echo "# modules"; lsmod | awk "{ print \$1 }" | sort
 		echo "# sockets"; ss -xan | awk "{ print \$5 }" | grep -v -e "^\*\$" -e "^[0-9]" | sort | uniq -c | grep -e khoctl -e /run/systemd/journal/syslog
 		echo "# control groups"; find /sys/fs/cgroup -type d | grep -v -e /user.slice/ -e "\.scope" -e systemd-tmpfiles -e run-u | sort
 		for u in '"$(for s in $SERVICES; do printf '%s ' "${UNIT[$s]}"; done)"'; do
 			p=$(systemctl show -P MainPID "$u"); echo "# $u"
-			cat "/sys/fs/cgroup$(systemctl show -P ControlGroup "$u")/cgroup.procs" | while read -r q; do cat "/proc/$q/comm"; done | sort | uniq -c
+			cat "/sys/fs/cgroup$(systemctl show -P ControlGroup "$u")/cgroup.procs" | while read -r q; do cat "/proc/$q/comm"; done | sort | uniq -c | sed "s/^.* postgres\$/postgres/"
 			ls "/proc/$p/fd" | wc -l; wc -l < "/proc/$p/mountinfo"; nsenter -i -t "$p" sh -c "ipcs -m; ipcs -q; ipcs -s" | grep -c "^0x"
 			systemctl show -p NRestarts,DropInPaths,NFileDescriptorStore "$u"
 		done' | tr -d '\r'

@@ -1,6 +1,8 @@
 # The VM lab: its programs, and the targets that need a VM. The programs use nothing of khoctl's library.
 LAB := $(B)/tests/vm
-LAB_PROGS := $(LAB)/labd $(LAB)/labc $(LAB)/client $(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/clockline
+# these run in the VM, where nothing else may be there
+LAB_STATIC := vmagent init holder hang_init clockline many writer sleepers
+LAB_PROGS := $(addprefix $(LAB)/,labd labc client $(LAB_STATIC))
 UNIT += lab_frame
 all: $(LAB_PROGS)
 $(LAB)/labd: $(LAB)/labd.o $(LAB)/frame.o
@@ -10,13 +12,8 @@ $(LAB)/client: LAB_LIBS := $(shell pkg-config --libs libpq)
 $(LAB)/client_postgres.o: PKG_CFLAGS += $(shell pkg-config --cflags libpq)
 $(LAB)/labd $(LAB)/labc $(LAB)/client:
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(SAN) -o $@ $^ $(LAB_LIBS)
-# these run in the VM where nothing else may be there
-$(LAB)/vmagent: tests/vm/vmagent.c tests/vm/frame.c tests/vm/frame.h
-$(LAB)/init: tests/vm/init.c
-$(LAB)/holder: tests/vm/holder.c
-$(LAB)/hang_init: tests/vm/hang_init.c
-$(LAB)/clockline: tests/vm/clockline.c
-$(LAB)/vmagent $(LAB)/init $(LAB)/holder $(LAB)/hang_init $(LAB)/clockline:
+$(LAB)/vmagent: tests/vm/frame.c tests/vm/frame.h
+$(LAB_STATIC:%=$(LAB)/%): $(LAB)/%: tests/vm/%.c
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(WARN) -O2 -D_GNU_SOURCE -I. -static -o $@ $(filter %.c,$^)
 
 .PHONY: deps vm-cache modules lab

@@ -4,9 +4,9 @@
  * modules and real devices, but no second kernel.  Run inside a test VM:
  *
  *   serializer-check hold               packets through veth, held and released: none lost
- *   serializer-check net PEER           the NIC is unbound and bound: as it was, silent until
- * finish serializer-check block DEVICE DIR   ext4 on DEVICE (mounted at DIR): frozen, snapshot,
- * merge
+ *   serializer-check net PEER           the NIC is unbound and bound: as it was, silent until finish
+ *   serializer-check block DIR NAME TYPE   what is mounted at DIR: frozen, snapshot, merge; then it lies on the mapping NAME of TYPE
+ *   serializer-check record DIR         rule set and tracked connections into DIR, for tests/sysroots/netfilter
  *
  * Prints one line for each fact, exit 0 when all hold.
  */
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/cleanup.h"
 #include "lib/io.h"
 #include "serializer_check.h"
 #include "state-serializers/common.h"
@@ -66,6 +67,17 @@ static int take(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err)
 		       : kho_write_existing("/sys/bus/pci/drivers/virtio-pci/bind", addr, err);
 }
 
+static int put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
+{
+	_cleanup_free_ char *data = NULL;
+	char path[512];
+	size_t len;
+	int ret = kho_read_file(local, 64 << 20, &data, &len, err);
+
+	snprintf(path, sizeof(path), "%s/%s", env->images_dir, name);
+	return ret < 0 ? ret : kho_write_file(path, data, len, err);
+}
+
 static void phase(struct kho_env *env, const char *name, uint64_t begin, uint64_t end)
 {
 	(void)env;
@@ -86,6 +98,7 @@ static void note(struct kho_env *env, const char *fmt, ...)
 }
 
 static const struct kho_env_ops ops = {
+	.put_file = put_file,
 	.pci_quiesce = nothing,
 	.pci_unquiesce = nothing,
 	.pci_give = nothing,
@@ -108,10 +121,12 @@ int main(int argc, char **argv)
 		check_hold();
 	else if (!strcmp(what, "net") && argc == 3)
 		check_net(argv[2]);
-	else if (!strcmp(what, "block") && argc == 4)
-		check_block(argv[2], argv[3]);
+	else if (!strcmp(what, "record") && argc == 3)
+		record_filter(argv[2]);
+	else if (!strcmp(what, "block") && argc == 5)
+		check_block(argv[2], argv[3], argv[4]);
 	else
-		return fprintf(stderr, "serializer-check hold | net PEER | block DEVICE DIR\n"), 2;
+		return fprintf(stderr, "serializer-check hold | net PEER | block DIR NAME TYPE | record DIR\n"), 2;
 	printf("%s %s\n", what, bad ? "FAILED" : "ok");
 	return !!bad;
 }

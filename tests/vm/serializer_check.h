@@ -26,6 +26,7 @@ void sleep_ms(unsigned ms);
 /* The parts; see serializer_check.c. */
 void check_hold(void);
 void check_net(const char *peer);
-void check_block(const char *dev, const char *dir);
+void record_filter(const char *dir);
+void check_block(const char *dir, const char *name, const char *type);
 
 #endif

@@ -160,8 +160,8 @@ static void make_nic(struct world *w, struct kho_err *e)
 
 static void plug_nic(struct world *w, struct kho_err *e)
 {
-	must(kho_ifb_add(&w->nl, "kho-in0", &w->ifb[0], e), e, "ifb in");
-	must(kho_ifb_add(&w->nl, "kho-out0", &w->ifb[1], e), e, "ifb out");
+	must(kho_ifb_add(&w->nl, "kho-in0", 0, &w->ifb[0], e), e, "ifb in");
+	must(kho_ifb_add(&w->nl, "kho-out0", 0, &w->ifb[1], e), e, "ifb out");
 	must(kho_clsact_add(&w->nl, w->nic, e), e, "clsact");
 	must(kho_redirect_add(&w->nl, w->nic, true, w->ifb[0], e), e, "redirect in");
 	must(kho_redirect_add(&w->nl, w->nic, false, w->ifb[1], e), e, "redirect out");

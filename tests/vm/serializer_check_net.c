@@ -12,9 +12,32 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/io.h"
 #include "serializer_check.h"
 #include "state-serializers/common.h"
 #include "state-serializers/netdev.h"
+#include "state-serializers/netfilter.h"
+
+/* What the unit tests load elsewhere: rule set and tracked connections of this machine. */
+void record_filter(const char *dir)
+{
+	Kho__NetConntrack c = KHO__NET_CONNTRACK__INIT;
+	struct kho_blob b = { 0 };
+	struct kho_err e = KHO_ERR_INIT;
+	Kho__NetRuleset *r;
+	char path[512];
+
+	must(kho_nft_read(&r, &e), &e, "read rule set");
+	must(kho_pb_pack(&r->base, &b, &e), &e, "pack rule set");
+	snprintf(path, sizeof(path), "%s/ruleset", dir);
+	must(kho_write_file(path, b.data, b.len, &e), &e, path);
+	fact(r->n_table > 0, "%zu tables, %zu rules", r->n_table, r->n_rule);
+	must(kho_ct_read(&c, &e), &e, "read connections");
+	must(kho_pb_pack(&c.base, &b, &e), &e, "pack connections");
+	snprintf(path, sizeof(path), "%s/conntrack", dir);
+	must(kho_write_file(path, b.data, b.len, &e), &e, path);
+	fact(c.n_entry > 0, "%zu connections", c.n_entry);
+}
 
 static int ping(const char *ip, unsigned timeout_ms)
 {
@@ -84,6 +107,9 @@ void check_net(const char *peer)
 	fact(ping(peer, 3000) == 0, "ping before");
 	Kho__Netdev *was = snapshot();
 
+	Kho__NetRuleset *rules_were = NULL, *rules_are = NULL;
+
+	must(kho_nft_read(&rules_were, &e), &e, "read rule set");
 	must(kho_netdev_preserve(&check_env, 0, &b0, &more, &e), &e, "preserve");
 	fact(ping(peer, 3000) == 0, "ping while preserved");
 	must(kho_netdev_freeze(&check_env, &e), &e, "freeze");
@@ -118,9 +144,15 @@ void check_net(const char *peer)
 		fact(!strcmp(was->link[i]->name, is->link[i]->name) &&
 			     was->link[i]->mtu == is->link[i]->mtu &&
 			     was->link[i]->n_address == is->link[i]->n_address &&
-			     was->link[i]->n_sysctl == is->link[i]->n_sysctl,
+			     was->link[i]->n_sysctl == is->link[i]->n_sysctl &&
+			     was->link[i]->n_vlan == is->link[i]->n_vlan && was->link[i]->info.len == is->link[i]->info.len &&
+			     !was->link[i]->master == !is->link[i]->master,
 		     "%s: mtu %u, %zu addresses, %zu sysctls as before (%zu, %zu)",
 		     is->link[i]->name, is->link[i]->mtu, is->link[i]->n_address,
 		     is->link[i]->n_sysctl, was->link[i]->n_address, was->link[i]->n_sysctl);
+	must(kho_nft_read(&rules_are, &e), &e, "read rule set");
+	fact(rules_were->n_table > 0 && rules_were->n_table == rules_are->n_table && rules_were->n_rule == rules_are->n_rule &&
+		     rules_were->n_element == rules_are->n_element,
+	     "%zu tables, %zu rules as before", rules_are->n_table, rules_are->n_rule);
 	must(kho_netdev_unpreserve(&check_env, &e), &e, "unpreserve");
 }

@@ -15,7 +15,7 @@ at_step() {
 	die "the upgrade does not come to the step $1"
 }
 
-# cut STEP FAULT STATE WORDS: the reset button is pressed in that step; the next start finds a whole disk and says what was lost
+# cut_in STEP FAULT WORDS: the reset button is pressed in that step; the next start finds a whole disk and says what was lost
 cut_in() {
 	local boot
 	say "the machine is reset in the middle of an upgrade: $1 ($2)"
@@ -24,14 +24,13 @@ cut_in() {
 	begin "$2"
 	at_step "$1"
 	sleep 3
-	lab reset
+	lab press reset
 	wait_reset "$boot"
 	[ "$(vm_release)" = "$old" ] || die "$(vm_release) runs"
 	root_clean
 	[ "$(in_vm 'cat /var/lib/token')" = "$1" ] || die "a file that was on the disk is gone"
 	vm khoctl status --json > "$out/cut.json" || die "khoctl status"
-	[ "$(jq -r '.state, .step' "$out/cut.json" | tr '\n' ' ')" = "rebooted null " ] || [ "$(jq -r .state "$out/cut.json")" = rebooted ] ||
-		{ cat "$out/cut.json"; die "khoctl status does not know of the reset"; }
+	[ "$(jq -r .state "$out/cut.json")" = rebooted ] || { cat "$out/cut.json"; die "khoctl status does not know of the reset"; }
 	jq -r .lost "$out/cut.json" | grep -qE "$3" || { cat "$out/cut.json"; die "khoctl status does not say '$3'"; }
 	in_vm 'journalctl -b --no-pager -o cat -u khoctl-resume.service' > "$out/resume.txt"
 	has resume.txt "$3"
@@ -44,20 +43,37 @@ cut_in precopy precopy:hang 'had not begun to move anything'
 cut_in commit commit:hang 'was not committed'
 cut_in settle settle:hang 'was committed'
 
+# goes_on END: the upgrade was committed, and the outgoing kernel did not end in order but by END; the new one is the machine
+goes_on() {
+	local i
+	for i in $(seq 300); do
+		[ "$(LAB_WAIT=5 vm_release 2> /dev/null)" != "$new" ] || ! vm test -e /run/khoctl/instance.json || break
+		[ "$i" != 300 ] || die "$new does not go on"
+		sleep 1
+	done
+	[ "$(running_state)" = running ] || die "the system does not run well"
+	vm cat /run/khoctl/instance.json > "$out/instance.json"
+	[ "$(jq -r .outgoing.end "$out/instance.json")" = "$1" ] || { cat "$out/instance.json"; die "it did not end by $1"; }
+	vm khoctl status > "$out/status.txt"
+	has status.txt 'upgraded'
+	host_units > "$out/units.on"
+	! grep -v ' active 0 ' "$out/units.on" || die "a service does not run"
+	for i in $(seq 60); do
+		in_vm dmesg > "$out/dmesg.on"
+		! grep -aq 'khoctl: alone' "$out/dmesg.on" || break
+		[ "$i" != 60 ] || die "the module does not see that its kernel is alone"
+		sleep 1
+	done
+	in_vm 'cat /proc/consoles' > "$out/consoles"
+	has consoles '^ttyS0 .*EC'
+}
+
 say "the outgoing kernel panics after the commit"
-boot=$(boot_id)
 vm env KHOCTL_FAULT=retire:panic khoctl upgrade --yes --to "$(other_image)" > "$out/late-panic.txt" 2>&1 || true
-for i in $(seq 300); do
-	[ "$(LAB_WAIT=5 vm_release 2> /dev/null)" != "$new" ] || ! vm test -e /run/khoctl/instance.json || break
-	[ "$i" != 300 ] || die "$new does not go on"
-	sleep 1
-done
-[ "$(running_state)" = running ] || die "the system does not run well"
-vm cat /run/khoctl/instance.json
+goes_on panicked
 vm khoctl log > "$out/late-panic.log" || die "khoctl log"
 has late-panic.log "Linux version ${old//+/.}"
 has late-panic.log 'Kernel panic - not syncing: sysrq triggered crash'
-vm khoctl status
 ok "the new kernel goes on, and has the log of the panic: $(wc -l < "$out/late-panic.log") lines"
 boot=$(boot_id)
 vm sh -c 'sync; sysctl -q kernel.panic=2; echo c > /proc/sysrq-trigger' > /dev/null 2>&1 || true
@@ -65,8 +81,25 @@ wait_reset "$boot"
 root_clean
 ok "a panic of that kernel, with kernel.panic=2, resets the machine"
 
+say "the outgoing kernel hangs after the commit"
+lab put "$top/build/module/$old/khoctl-hang.ko" /run/khoctl-hang.ko
+cat > "$out/hang.sh" <<-'E'
+	insmod --version > /dev/null; sleep 0; grep -q . /proc/version # in memory from now on
+	until grep -aq retire /run/khoctl/lock; do sleep 0.1; done
+	insmod /run/khoctl-hang.ko
+E
+lab put "$out/hang.sh" /run/hang.sh
+vm systemd-run -q sh /run/hang.sh
+vm khoctl upgrade --yes --to "$(other_image)" > "$out/late-hang.txt" 2>&1 || true
+goes_on silent
+boot=$(boot_id)
+vm systemctl reboot > /dev/null 2>&1 || true
+wait_reset "$boot"
+root_clean
+ok "the new kernel goes on, has its console, and its reboot resets the machine"
+
 say "an upgrade by the installation of a kernel package; grub's default is the newest kernel"
-deb=$(find "$cache/apt/debs" -name "linux-image-${new}_*.deb" | head -n 1)
+deb=$(find "${XDG_CACHE_HOME:-$HOME/.cache}/khoctl/apt/debs" -name "linux-image-${new}_*.deb" | head -n 1)
 [ -n "$deb" ] || die "no package of $new in the cache"
 lab put "$deb" /root/kernel.deb
 vm sh -ec 'rm -f /etc/default/grub.d/lab.cfg /var/lib/khoctl/boot-default.before; grub-editenv - unset saved_entry; update-grub 2> /dev/null
@@ -78,7 +111,8 @@ wait_alone "$new"
 in_vm "journalctl --no-pager -o cat -u 'khoctl-upgrade@*'" > "$out/on-install.txt"
 has on-install.txt 'upgraded|retire'
 vm dpkg --audit || die "dpkg is not well"
-vm grub-editenv - list | grep -q saved_entry && die "grub's default was changed although it starts $new anyway"
+in_vm 'grub-editenv - list' > "$out/grubenv"
+! grep -q saved_entry "$out/grubenv" || die "grub's default was changed although it starts $new anyway"
 ok "dpkg -i has led to $new; grub starts it anyway"
 
 say "back: $new -> $old; grub's default follows, by a drop-in of khoctl's"
@@ -86,3 +120,12 @@ up
 in_vm 'cat /etc/default/grub.d/khoctl.cfg'
 grub_starts "$old"
 ok "back on $old, which grub starts from now on"
+
+say "the power button, on a kernel that khoctl has started"
+lab press power
+for i in $(seq 240); do
+	lab status > /dev/null 2>&1 || break
+	[ "$i" != 240 ] || die "the power button does nothing"
+	sleep 1
+done
+ok "the power button turns the machine off"

@@ -116,7 +116,7 @@ up() {
 lab down > /dev/null 2>&1 || true
 lab up --host --cpus 4 --mem 4096
 lab put "$top/build/tests/vm/clockline" /usr/lib/khoctl-lab/clockline
-lab reset --may
+lab may-reset
 [ "$(running_state)" = running ] || die "the machine does not run well before anything is done"
 old=$(vm_release) image=$(other_image); new=${image#/boot/vmlinuz-}
 install
@@ -136,6 +136,7 @@ say "clock, and what NTP has told the kernel"
 # a hardware clock in local time, one hour east; a daemon that has found the oscillator 20 ppm slow
 vm sh -c 'printf "0.0 0 0.0\n0\nLOCAL\n" > /etc/adjtime; ln -sf /usr/share/zoneinfo/Etc/GMT-1 /etc/localtime'
 vm /usr/lib/khoctl-lab/clockline ntp zone=-60 status=0x2001 freq=1310720 constant=6 maxerror=12345 esterror=678 tai=37 > /dev/null || die "adjtimex"
+vm sysctl -q kernel.panic=7
 rm -f "$out"/clock.*
 clock_line before
 in_vm '/usr/lib/khoctl-lab/clockline ntp' > "$out/ntp.before"
@@ -200,7 +201,8 @@ ok "khoctl.service, khoctl-settled.service, khoctl-check.timer; khoctl-resume.se
 say "reboot of the kernel that stays"
 boot=$(boot_id)
 echo "$boot" > "$out/boot.1"
-in_vm 'dmesg' | grep -a 'khoctl: alone' || die "the module does not know that it is alone"
+in_vm 'dmesg' | grep -a 'khoctl: alone.*panic=7' || die "the module does not know that it is alone, or what kernel.panic was"
+[ "$(in_vm 'cat /proc/sys/kernel/panic')" = 7 ] || die "kernel.panic is $(in_vm 'cat /proc/sys/kernel/panic'), it was 7"
 vm systemctl reboot > /dev/null 2>&1 || true
 wait_reset "$boot"
 [ "$(vm_release)" = "$old" ] || die "$(vm_release) runs"

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Tables of device mapper taken apart and put together, and what crypttab says.  The first three tables are what LVM and
+ * cryptsetup made in a test VM, the others have their form.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "lib/cleanup.h"
+#include "state-serializers/block-key.h"
+#include "state-serializers/block-table.h"
+
+#define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+static const char recorded[] =
+	"luks-c: 0 98304 crypt aes-xts-plain64 :64:logon:cryptsetup:58d76d94-142d-469a-91e6-a48a75599556-d0 0 253:1 32768\n"
+	"t-c: 0 131072 linear 254:0 313344\n"
+	"t-x: 0 622592 striped 2 128 254:0 2048 254:16 2048\n"
+	"luks-c2: 0 98304 crypt aes-xts-plain64 " KEY " 0 253:1 32768 2 allow_discards sector_size:4096\n"
+	"t-x--2: 0 8192 linear 254:0 2048\n"
+	"t-x--2: 8192 8192 linear 8:17 0\n"
+	"thin: 0 8192 thin-pool 254:3 254:4 128 0 0\n";
+
+static void get(const char *name, struct kho_dm_table *t)
+{
+	struct kho_err e = KHO_ERR_INIT;
+
+	assert_int_equal(kho_dm_table_recorded(recorded, name, t, &e), 0);
+}
+
+/* Apart and together, at other numbers. */
+static void round_trip(const struct kho_dm_target *t, const char *params, size_t n, const char *key, const char *again)
+{
+	_cleanup_(kho_wipe) char *got = NULL, *joined = NULL;
+	Kho__BlockTarget out = KHO__BLOCK_TARGET__INIT;
+	struct kho_err e = KHO_ERR_INIT;
+	dev_t under[KHO_TABLE_UNDER];
+	Kho__BlockRef *refs[KHO_TABLE_UNDER] = { 0 };
+	size_t have;
+
+	assert_int_equal(kho_table_split(t, &out, under, &have, &got, &e), 0);
+	assert_string_equal(out.params, params);
+	assert_int_equal(have, n);
+	if (key)
+		assert_string_equal(got, key);
+	else
+		assert_null(got);
+	for (size_t i = 0; i < n; i++)
+		under[i] = makedev(major(under[i]) + 1, minor(under[i]));
+	out.n_under = n;
+	out.under = refs;
+	assert_int_equal(kho_table_join(&out, under, got, &joined, &e), 0);
+	assert_string_equal(joined, again);
+	/* without the key there is no table */
+	if (key)
+		assert_int_equal(kho_table_join(&out, under, NULL, &joined, &e), -EBADMSG);
+	free(out.type);
+	free(out.params);
+}
+
+static void tables_travel(void **state)
+{
+	(void)state;
+	struct kho_dm_table c = { 0 }, c2 = { 0 }, l = { 0 }, x = { 0 };
+
+	get("luks-c", &c);
+	assert_int_equal(c.n, 1);
+	assert_int_equal(c.target[0].sectors, 98304);
+	round_trip(&c.target[0], "aes-xts-plain64 # 0 @ 32768", 1, ":64:logon:cryptsetup:58d76d94-142d-469a-91e6-a48a75599556-d0",
+		   "aes-xts-plain64 :64:logon:cryptsetup:58d76d94-142d-469a-91e6-a48a75599556-d0 0 254:1 32768");
+	get("luks-c2", &c2);
+	round_trip(&c2.target[0], "aes-xts-plain64 # 0 @ 32768 2 allow_discards sector_size:4096", 1, KEY,
+		   "aes-xts-plain64 " KEY " 0 254:1 32768 2 allow_discards sector_size:4096");
+	get("t-x--2", &l);
+	assert_int_equal(l.n, 2);
+	assert_int_equal(l.target[1].start, 8192);
+	round_trip(&l.target[1], "@ 0", 1, NULL, "9:17 0");
+	get("t-x", &x);
+	round_trip(&x.target[0], "2 128 @ 2048 @ 2048", 2, NULL, "2 128 255:0 2048 255:16 2048");
+	kho_dm_table_done(&c);
+	kho_dm_table_done(&c2);
+	kho_dm_table_done(&l);
+	kho_dm_table_done(&x);
+}
+
+static int split(const char *type, const char *params)
+{
+	struct kho_dm_target t = { .params = (char *)(uintptr_t)params };
+	Kho__BlockTarget out = KHO__BLOCK_TARGET__INIT;
+	struct kho_err e = KHO_ERR_INIT;
+	dev_t under[KHO_TABLE_UNDER];
+	char *key = NULL;
+	size_t n;
+
+	strcpy(t.type, type);
+	int ret = kho_table_split(&t, &out, under, &n, &key, &e);
+
+	assert_null(ret < 0 ? key : NULL);
+	assert_int_equal(ret < 0, *e.msg != '\0');
+	kho_wipe(&key);
+	if (ret == 0) {
+		free(out.type);
+		free(out.params);
+	}
+	return ret;
+}
+
+static void tables_refused(void **state)
+{
+	(void)state;
+	struct kho_dm_table t = { 0 };
+	struct kho_err e = KHO_ERR_INIT;
+
+	assert_int_equal(kho_dm_table_recorded(recorded, "t", &t, &e), -ENOENT);
+	assert_int_equal(kho_dm_table_recorded(recorded, "nobody", &t, &e), -ENOENT);
+	get("thin", &t);
+	assert_string_equal(t.target[0].type, "thin-pool");
+	assert_false(kho_table_type_moves(t.target[0].type));
+	assert_int_equal(split("thin-pool", t.target[0].params), -ENOTSUP);
+	assert_int_equal(split("linear", ""), -EINVAL);
+	assert_int_equal(split("linear", "vda2 0"), -EINVAL);
+	assert_int_equal(split("linear", "8:2 @"), -EINVAL);
+	assert_int_equal(split("striped", "2 128 8:2 0 vdb"), -EINVAL);
+	assert_int_equal(split("striped", "2 128 8:2 0 8:3"), -EINVAL);
+	assert_int_equal(split("crypt", "aes-xts-plain64 00 0"), -EINVAL);
+	assert_int_equal(split("linear", "8:2 0"), 0);
+	kho_dm_table_done(&t);
+}
+
+static const char crypttab[] = "# <target name>	<source device>		<key file>	<options>\n"
+			       "luks-root UUID=6a6ba5d9-2f0b-4b5b-a4f7-6e4d54a1a3b2 none luks,discard\n"
+			       "luks-data	/dev/vdb2	/etc/keys/data.key	luks,keyfile-offset=512,keyfile-size=64,header=/boot/data.hdr\n"
+			       "derived /dev/vdb3 luks-root luks,keyscript=/lib/cryptsetup/scripts/decrypt_derived\n"
+			       "bare /dev/vdb4\n";
+
+static void crypttab_lines(void **state)
+{
+	(void)state;
+	struct kho_crypttab c;
+
+	assert_true(kho_crypttab_find(crypttab, "luks-root", &c));
+	assert_string_equal(c.key_file, "");
+	assert_true(kho_crypttab_find(crypttab, "luks-data", &c));
+	assert_string_equal(c.key_file, "/etc/keys/data.key");
+	assert_string_equal(c.header, "/boot/data.hdr");
+	assert_int_equal(c.offset, 512);
+	assert_int_equal(c.size, 64);
+	assert_false(c.script);
+	assert_true(kho_crypttab_find(crypttab, "derived", &c));
+	assert_true(c.script);
+	assert_true(kho_crypttab_find(crypttab, "bare", &c));
+	assert_string_equal(c.key_file, "");
+	assert_false(kho_crypttab_find(crypttab, "luks", &c));
+	assert_false(kho_crypttab_find(crypttab, "#", &c));
+	assert_false(kho_crypttab_find("", "luks-root", &c));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tables_travel),
+		cmocka_unit_test(tables_refused),
+		cmocka_unit_test(crypttab_lines),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
