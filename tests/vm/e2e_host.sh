@@ -231,9 +231,16 @@ observe() {
 		s=$(vm podman ps --filter name=^web$ --format '{{.State}}' | tr -d '\r\n')
 		[ "$s" = running ] || die "podman says of the container web: '$s'"
 		echo "ok    podman ps: web is running"
-		s=$(vm podman exec web /bin/sh -c 'echo in the container; echo said by it > /proc/1/fd/1' | tr -d '\r\n')
+		s=$(vm podman exec web /bin/sh -c 'echo in the container' | tr -d '\r\n')
 		[ "$s" = "in the container" ] || die "podman exec web: '$s'"
-		s=$(vm sh -c 'for i in $(seq 30); do podman logs web 2>&1 | grep -c "said by it" && break; sleep 1; done' | tr -d '\r\n')
+		# shellcheck disable=SC2016
+		s=$(vm sh -c 'echo said by it > "/proc/$(podman inspect -f "{{.State.Pid}}" web)/fd/1"
+			for i in $(seq 30); do
+				c=$(podman logs web 2>&1 | grep -c "said by it")
+				[ "$c" != "$1" ] || break
+				sleep 1
+			done
+			echo "$c"' sh "$n" | tr -d '\r\n')
 		[ "$s" = "$n" ] || die "podman logs web has what it said on $s of $n kernels"
 		echo "ok    podman exec, podman logs: what the container said on all kernels"
 		;;
