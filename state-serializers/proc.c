@@ -32,4 +32,5 @@ const struct kho_serializer kho_ser_proc = {
 	.verify = kho_proc_verify,
 	.discard = kho_proc_discard,
 	.finish = kho_proc_finish,
+	.tidy = kho_proc_tidy,
 };

@@ -67,6 +67,7 @@ static int judge(struct kho_env *env, const struct kho_workload *w, const char *
 	_cleanup_free_ char *type = kho_units_value(shown, "Type"), *bound = kho_units_value(shown, "BindsTo"), *sock = NULL;
 	bool text = told && !(bound && *bound);
 	long main_pid = number(shown, "MainPID"), lost;
+	pid_t carried = w->monitor ? w->monitor : w->root;
 
 	if (!strncmp(unit, "user@", 5))
 		return kho_report_add(r, KHO_V_NO, "unit", unit, "remove it from the workloads",
@@ -74,9 +75,9 @@ static int judge(struct kho_env *env, const struct kho_workload *w, const char *
 	if (!is(shown, "ActiveState", "active") || !(is(shown, "SubState", "running") || (text && is(shown, "SubState", "exited"))))
 		return kho_report_add(r, KHO_V_NO, "unit", unit, "wait until it runs, or remove it from the workloads",
 				      "it is not running (or just starting, stopping or reloading)");
-	if (main_pid && main_pid != w->root && !text)
+	if (main_pid && main_pid != carried && !text)
 		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
-				      "moves; its main process is then pid %d, the root of its tree, instead of %ld", w->root, main_pid);
+				      "moves; its main process is then pid %d, the root of its tree, instead of %ld", carried, main_pid);
 	sock = lost_socket(env, shown, text);
 	if (sock)
 		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
@@ -87,8 +88,8 @@ static int judge(struct kho_env *env, const struct kho_workload *w, const char *
 				      "moves; %ld descriptors that systemd keeps for it are lost", lost);
 	if (!text)
 		return kho_report_add(r, KHO_V_OK, "unit", unit, NULL, "moves, pid %d (Type=%s); adopted as if it was started then",
-				      w->root, type ? type : "?");
-	return kho_report_add(r, KHO_V_OK, "unit", unit, NULL, "moves, pid %ld (Type=%s)", main_pid ? main_pid : w->root,
+				      carried, type ? type : "?");
+	return kho_report_add(r, KHO_V_OK, "unit", unit, NULL, "moves, pid %ld (Type=%s)", main_pid ? main_pid : carried,
 			      type ? type : "?");
 }
 
@@ -147,9 +148,11 @@ int kho_units_probe(struct kho_env *env, struct kho_report *r, struct kho_err *e
 
 		r->workload = w->name;
 		if (!kho_unit_of(w, name)) {
-			if (!w->container)
-				rc = kho_report_add(r, KHO_V_LOSS, "unit", w->name, "run it as a service",
-						    "moves; it is no service, and the new systemd does not know it");
+			rc = w->container ? kho_report_add(r, KHO_V_NO, "unit", w->name,
+							   "make it a service: a file NAME.container in /etc/containers/systemd",
+							   "its conmon is in no service, and the new systemd would not know it")
+					  : kho_report_add(r, KHO_V_LOSS, "unit", w->name, "run it as a service",
+							   "moves; it is no service, and the new systemd does not know it");
 			continue;
 		}
 		shown = kho_units_show(env->sysroot, name);

@@ -45,7 +45,7 @@ bool kho_unit_of(const struct kho_workload *w, char out[KHO_UNIT_MAX])
 {
 	const char *p = w->unit;
 
-	if (!p && !w->container && w->cg) { /* the deepest component that is a service */
+	if (!p && w->cg) { /* the deepest component that is a service */
 		for (const char *at = w->cg; at; at = strchr(at + 1, '/')) {
 			size_t len = strcspn(at + 1, "/");
 
@@ -295,7 +295,8 @@ static Kho__Unit *read_unit(const char *sysroot, const char *run_dir, const char
 	if (!u)
 		return NULL;
 	kho__unit__init(u);
-	u->main_pid = w->root;
+	u->main_pid = w->monitor ? w->monitor : w->root;
+	u->container = w->container != NULL;
 	u->active_since = kho_units_moment(since) / 1000000;
 	if (kho_pb_set(&u->name, name) || kho_pb_set(&u->first_kernel, release) || set_value(&u->type, shown, "Type") ||
 	    set_value(&u->invocation, shown, "InvocationID") || set_value(&u->notify_access, shown, "NotifyAccess") ||

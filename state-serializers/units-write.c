@@ -94,12 +94,13 @@ static int drop_in(const char *root, const char *run_dir, const Kho__Unit *u, st
 	if (rc)
 		return rc;
 	escape(pid_file, escaped, sizeof(escaped));
+	/* a control group with controllers for those below it takes no process itself */
 	snprintf(text, sizeof(text),
 		 "# Made by khoctl, for one start: this unit's processes came from the former kernel.\n"
 		 "[Unit]\nConditionPathExists=%s\n[Service]\nType=forking\nPIDFile=%s\n"
 		 "ExecCondition=\nExecStartPre=\nExecStart=\nExecStart=+/usr/bin/true\nExecStartPost=\n"
-		 "WatchdogSec=0\nTimeoutStartSec=30s\n%s%s%s",
-		 escaped, escaped, *u->notify_access ? "NotifyAccess=" : "", u->notify_access,
+		 "WatchdogSec=0\nTimeoutStartSec=30s\n%s%s%s%s",
+		 escaped, escaped, u->container ? "DelegateSubgroup=runtime\n" : "", *u->notify_access ? "NotifyAccess=" : "", u->notify_access,
 		 *u->notify_access ? "\n" : "");
 	snprintf(name, sizeof(name), SYSTEM "/%s.d/" DROP_IN, u->name);
 	rc = kho_units_put(root, name, text, err);

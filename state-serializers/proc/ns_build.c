@@ -181,6 +181,23 @@ static int make_all_hidden(struct build *b, struct kho_err *err)
 	return rc;
 }
 
+int kho_ns_tree(int root, const KhoProc__Mount *m, struct kho_err *err)
+{
+	struct build b = { .old = root };
+	struct mount_attr attr;
+	_cleanup_close_ int tree = -1;
+
+	if (*m->from && !kho_path_is_plain(m->from))
+		return kho_fail(err, -EINVAL, "mount %s: a path that cannot be", m->target);
+	tree = *m->from ? clone_from(&b, m, err) : kho_ns_make_fs(m, err);
+	if (tree < 0)
+		return tree;
+	kho_ns_attr(m->options, &attr);
+	if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)))
+		return kho_fail_errno(err, "mount %s: options %s", m->target, m->options);
+	return steal_fd(tree);
+}
+
 static int get_tree(const struct build *b, size_t i, struct kho_err *err)
 {
 	const KhoProc__Mount *m = b->ns->mounts[i];
@@ -290,8 +307,7 @@ static int switch_root(const struct build *b, struct kho_err *err)
 	return 0;
 }
 
-/* Leave the system's namespace; what is mounted there later still arrives, as it did. */
-static int leave(const char *new_root, struct kho_err *err)
+int kho_ns_leave(const char *new_root, struct kho_err *err)
 {
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
 		return kho_fail_errno(err, "new mount namespace");
@@ -306,7 +322,7 @@ int kho_ns_build(const KhoProc__Namespace *ns, const char *new_root, const char 
 		 struct kho_err *err)
 {
 	struct build b = { .ns = ns, .stage = stage, .old = -1, .new = -1 };
-	int rc = ns->n_mounts ? leave(new_root, err)
+	int rc = ns->n_mounts ? kho_ns_leave(new_root, err)
 			      : kho_fail(err, -EINVAL, "mount namespace: nothing in it");
 
 	if (rc)

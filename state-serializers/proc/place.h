@@ -23,6 +23,10 @@ int kho_place_main(int argc, char **argv);
 int kho_place_spawn(struct kho_criu *c, const char *run_dir, KhoProc__Place *place, const int *fds,
 		    size_t n, struct kho_err *err) __must_check;
 
+/* The message as a file in memory, with criu and plugins filled in: its descriptor; and read again. */
+int kho_place_file(const char *run_dir, KhoProc__Place *place, struct kho_err *err) __must_check;
+KhoProc__Place *kho_place_read(int fd, struct kho_err *err);
+
 /* Does the place differ from our own, so that it takes more than kho_criu_spawn()? */
 bool kho_place_is_elsewhere(const KhoProc__Place *place);
 
@@ -56,6 +60,18 @@ int kho_ns_outside(pid_t pid, KhoProc__Inherit ***array, size_t *n,
  * directory. */
 int kho_ns_build(const KhoProc__Namespace *ns, const char *new_root, const char *stage,
 		 struct kho_err *err) __must_check;
+
+/*
+ * The caller (one thread) leaves for a new mount namespace whose root is new_root ("": it stays);
+ * what is mounted in the old one later still arrives.
+ */
+int kho_ns_leave(const char *new_root, struct kho_err *err) __must_check;
+
+/*
+ * One mount of a description, with its options, in no place yet: its descriptor. root: what the
+ * system has mounted.
+ */
+int kho_ns_tree(int root, const KhoProc__Mount *m, struct kho_err *err) __must_check;
 
 /* A new file system of that type, with m's nodes below m's root, not mounted anywhere yet: its descriptor. */
 int kho_ns_make_fs(const KhoProc__Mount *m, struct kho_err *err) __must_check;

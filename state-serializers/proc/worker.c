@@ -19,6 +19,7 @@
 #include "lib/io.h"
 #include "lib/spawn.h"
 #include "state-serializers/common.h"
+#include "state-serializers/proc/container.h"
 #include "state-serializers/proc/place.h"
 
 #ifndef MFD_EXEC
@@ -86,7 +87,7 @@ static int open_tools(struct tools *t, const char *criu, struct kho_err *err)
 	return 0;
 }
 
-static KhoProc__Place *read_place(int fd, struct kho_err *err)
+KhoProc__Place *kho_place_read(int fd, struct kho_err *err)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[64];
@@ -95,7 +96,6 @@ static KhoProc__Place *read_place(int fd, struct kho_err *err)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (kho_read_file(path, PLACE_MAX, &text, &len, err))
 		return NULL;
-	close(fd);
 	return kho_pb_unpack(&kho_proc__place__descriptor,
 			     &(struct kho_blob){ .data = text, .len = len }, err);
 }
@@ -189,6 +189,8 @@ static int go(const KhoProc__Place *p, struct kho_err *err)
 		rc = enter(p->ns_of, err);
 	if (rc)
 		return rc;
+	if (p->container)
+		return kho_container_enter(p->container, p->new_root, p->stage, err);
 	if (p->mount_ns)
 		return kho_ns_build(p->mount_ns, p->new_root, p->stage, err);
 	if (*p->new_root && (chroot(p->new_root) || chdir("/")))
@@ -248,9 +250,10 @@ int kho_place_main(int argc, char **argv)
 
 	if (argc != 2)
 		return 2;
-	p = read_place(KHO_SPAWN_FD + 1 + atoi(argv[1]), &err);
+	p = kho_place_read(KHO_SPAWN_FD + 1 + atoi(argv[1]), &err);
 	if (!p)
 		return refuse(&err);
+	close(KHO_SPAWN_FD + 1 + atoi(argv[1]));
 	rc = open_tools(&t, p->criu, &err);
 	if (!rc && *p->cgroup)
 		rc = kho_cgroup_enter(p->cgroup, 0, &err);
