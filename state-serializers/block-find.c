@@ -43,6 +43,27 @@ uint64_t kho_find_number(const char *dir, const char *attr)
 	return kho_find_attr(dir, attr, &text) ? strtoull(text, NULL, 10) : 0;
 }
 
+/* SCSI: page 0x80 as the disk gave it. Not all kernels have it as text, too. */
+static char *vpd_serial(const char *dir)
+{
+	_cleanup_free_ char *page = NULL;
+	char path[PATH_MAX];
+	size_t len, n;
+
+	snprintf(path, sizeof(path), "%s/device/vpd_pg80", dir);
+	if (kho_read_file(path, 4096, &page, &len, NULL) < 0 || len <= 4)
+		return NULL;
+	const char *text = page + 4;
+
+	n = ((unsigned char)page[2] << 8 | (unsigned char)page[3]);
+	n = n < len - 4 ? n : len - 4;
+	for (; n && *text == ' '; n--)
+		text++;
+	while (n && (text[n - 1] == ' ' || !text[n - 1]))
+		n--;
+	return n ? strndup(text, n) : NULL;
+}
+
 char *kho_block_serial(const char *sysroot, const char *name)
 {
 	static const char *const attrs[] = { "serial", "wwid", "device/serial", "device/wwid" };
@@ -50,7 +71,10 @@ char *kho_block_serial(const char *sysroot, const char *name)
 
 	snprintf(path, sizeof(path), "/sys/block/%s", name);
 	_cleanup_free_ char *dir = kho_sysroot_path(sysroot, path);
+	char *vpd = dir ? vpd_serial(dir) : NULL;
 
+	if (vpd)
+		return vpd;
 	for (size_t i = 0; dir && i < KHO_ARRAY_SIZE(attrs); i++) {
 		char *text = NULL;
 
