@@ -257,7 +257,6 @@ int kho_netdev_filter_take(struct kho_env *env, const Kho__Netdev *cfg, const in
 		if (!ret && refused)
 			kho_note(env, "%zu of %zu tracked connections are not taken by this kernel", refused, c->n_entry);
 		kho__net_conntrack__free_unpacked(c, NULL);
-		(void)!unlink(path);
 	}
 	kho_phase(env, "packet filter in force", begin);
 	return ret < 0 ? ret : 0;
@@ -276,7 +275,11 @@ int kho_netdev_filter_drop(struct kho_err *err)
 	return ret;
 }
 
-void kho_netdev_filter_keep(void)
+void kho_netdev_filter_keep(struct kho_env *env)
 {
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/" CONNECTIONS, env->images_dir);
+	(void)!unlink(path); /* none, if nothing was tracked */
 	kho_blob_done(&in_force);
 }

@@ -398,7 +398,7 @@ int kho_netdev_tidy(struct kho_env *env, struct kho_err *err)
 	}
 	if (nl.s)
 		kho_netdev_release_indexes(&nl, in.cfg);
-	kho_netdev_filter_keep();
+	kho_netdev_filter_keep(env);
 	in_done();
 	return first;
 }

@@ -44,7 +44,7 @@ int kho_netdev_filter_drop(struct kho_err *err);
 /* retrieve, when the interfaces are there and none is up: all of it, and the connections; its inverse. index[i]: of cfg->link[i], here. */
 int kho_netdev_filter_take(struct kho_env *env, const Kho__Netdev *cfg, const int *index, struct kho_err *err);
 int kho_netdev_filter_discard(const Kho__Netdev *cfg, struct kho_err *err);
-/* tidy: it stays as it is. */
-void kho_netdev_filter_keep(void);
+/* tidy: it stays as it is, and what came for retrieve is not needed any more. */
+void kho_netdev_filter_keep(struct kho_env *env);
 
 #endif

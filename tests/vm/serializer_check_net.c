@@ -140,7 +140,7 @@ void check_net(const char *peer)
 	fact(was && is && was->n_link == is->n_link && was->n_route == is->n_route &&
 		     was->n_rule == is->n_rule,
 	     "%zu links, %zu routes, %zu rules as before", is->n_link, is->n_route, is->n_rule);
-	for (size_t i = 0; i < was->n_link; i++)
+	for (size_t i = 0; i < was->n_link && i < is->n_link; i++)
 		fact(!strcmp(was->link[i]->name, is->link[i]->name) &&
 			     was->link[i]->mtu == is->link[i]->mtu &&
 			     was->link[i]->n_address == is->link[i]->n_address &&
