@@ -7,6 +7,7 @@ install-integration:
 	install -d -m 0755 $(UNIT_DIR)
 	install -m 0644 $(addprefix integration/,$(UNITS)) $(UNIT_DIR)/
 	install -D -m 0755 integration/boot-default $(DESTDIR)$(PREFIX)/lib/khoctl/boot-default
+	install -D -m 0644 integration/khoctl-device.cfg $(DESTDIR)/etc/default/grub.d/khoctl-device.cfg
 	install -D -m 0755 integration/on-install $(DESTDIR)$(PREFIX)/lib/khoctl/on-install
 	install -D -m 0755 integration/zz-khoctl $(DESTDIR)/etc/kernel/postinst.d/zz-khoctl
 	install -D -m 0755 integration/zz-khoctl $(DESTDIR)$(PREFIX)/lib/kernel/install.d/95-khoctl.install

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Containers of podman: containers.json of the storage driver in use says which id a name has (a
- * container with --rm is in the volatile one below /run), conmon's pidfile which process it is.
+ * container with --rm is in the volatile one), pidfiles which process it is and which is its conmon.
  */
 #include "lib/container.h"
 
@@ -62,22 +62,24 @@ static bool look_in(const char *path, const char *name, char out[KHO_CONTAINER_I
 	return false;
 }
 
+/* Those of --rm are in a list of their own: on the disk or, with podman's transient store, below /run. */
+static const char *const lists[][2] = {
+	{ "/var/lib", "containers.json" },
+	{ "/var/lib", "volatile-containers.json" },
+	{ "/run", "volatile-containers.json" },
+};
+
 static const char *find(const char *sysroot, const char *name, char out[KHO_CONTAINER_ID_LEN])
 {
 	char path[PATH_MAX];
 
-	for (size_t i = 0; i < sizeof(drivers) / sizeof(*drivers); i++) {
-		snprintf(path, sizeof(path),
-			 "%s/var/lib/containers/storage/%s-containers/containers.json", sysroot,
-			 drivers[i]);
-		if (look_in(path, name, out))
-			return drivers[i];
-		snprintf(path, sizeof(path),
-			 "%s/run/containers/storage/%s-containers/volatile-containers.json",
-			 sysroot, drivers[i]);
-		if (look_in(path, name, out))
-			return drivers[i];
-	}
+	for (size_t i = 0; i < sizeof(drivers) / sizeof(*drivers); i++)
+		for (size_t k = 0; k < sizeof(lists) / sizeof(*lists); k++) {
+			snprintf(path, sizeof(path), "%s%s/containers/storage/%s-containers/%s",
+				 sysroot, lists[k][0], drivers[i], lists[k][1]);
+			if (look_in(path, name, out))
+				return drivers[i];
+		}
 	return NULL;
 }
 
@@ -92,21 +94,17 @@ int kho_container_id(const char *sysroot, const char *name, char out[KHO_CONTAIN
 	return find(sysroot ? sysroot : "", name, out) ? 0 : not_there(name, err);
 }
 
-int kho_container_pid(const char *sysroot, const char *name, pid_t *out, struct kho_err *err)
+/* A process id out of a file in the container's directory below /run; 0: there is none. */
+static int read_pid(const char *sysroot, const char *name, const char *driver, const char *id,
+		    const char *file, pid_t *out, struct kho_err *err)
 {
-	char id[KHO_CONTAINER_ID_LEN], path[PATH_MAX], *end;
 	_cleanup_free_ char *text = NULL;
-	const char *driver;
+	char path[PATH_MAX], *end;
 	long pid;
 	int rc;
 
-	*out = 0;
-	sysroot = sysroot ? sysroot : "";
-	driver = find(sysroot, name, id);
-	if (!driver)
-		return not_there(name, err);
-	snprintf(path, sizeof(path), "%s/run/containers/storage/%s-containers/%s/userdata/pidfile",
-		 sysroot, driver, id);
+	snprintf(path, sizeof(path), "%s/run/containers/storage/%s-containers/%s/userdata/%s",
+		 sysroot, driver, id, file);
 	rc = kho_read_line(path, &text, err);
 	if (rc == -ENOENT)
 		return 0;
@@ -118,4 +116,20 @@ int kho_container_pid(const char *sysroot, const char *name, pid_t *out, struct 
 				path);
 	*out = (pid_t)pid;
 	return 0;
+}
+
+int kho_container_pids(const char *sysroot, const char *name, pid_t *out, pid_t *monitor,
+		       struct kho_err *err)
+{
+	char id[KHO_CONTAINER_ID_LEN];
+	const char *driver;
+	int rc;
+
+	*out = *monitor = 0;
+	sysroot = sysroot ? sysroot : "";
+	driver = find(sysroot, name, id);
+	if (!driver)
+		return not_there(name, err);
+	rc = read_pid(sysroot, name, driver, id, "pidfile", out, err);
+	return rc ? rc : read_pid(sysroot, name, driver, id, "conmon.pid", monitor, err);
 }

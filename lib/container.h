@@ -17,8 +17,11 @@
 int kho_container_id(const char *sysroot, const char *name, char out[KHO_CONTAINER_ID_LEN],
 		     struct kho_err *err) __must_check;
 
-/* *out: the container's first process; 0 when the container does not run. */
-int kho_container_pid(const char *sysroot, const char *name, pid_t *out,
-		      struct kho_err *err) __must_check;
+/*
+ * *out: the container's first process, *monitor: its conmon, which passes on what it says and
+ * hears of its end; each 0 when there is none.
+ */
+int kho_container_pids(const char *sysroot, const char *name, pid_t *out, pid_t *monitor,
+		       struct kho_err *err) __must_check;
 
 #endif

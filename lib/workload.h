@@ -31,6 +31,7 @@ struct kho_workload {
 	uint64_t health_timeout_us;	/* default 2 s */
 	char *cg;			/* resolved: cgroup v2 path of the root ("/system.slice/..."), NULL = not known */
 	pid_t root;			/* resolved: root of the tree, 0 = not running */
+	pid_t monitor;			/* resolved: of a container: its conmon, which is in no tree of ours; 0 = none */
 	pid_t *pids;			/* resolved: the whole tree, root first; threads not listed */
 	size_t npids;
 	uint64_t rss_bytes;		/* resolved: sum over the tree */

@@ -207,12 +207,15 @@ static int root_by_scan(const char *sysroot, const struct proc_table *t, struct 
 static int root_by_container(const char *sysroot, const struct proc_table *t,
 			     struct kho_workload *w, struct kho_err *err)
 {
-	pid_t pid;
-	int rc = kho_container_pid(sysroot, w->container, &pid, err);
+	const struct proc *root;
+	pid_t pid, monitor;
+	int rc = kho_container_pids(sysroot, w->container, &pid, &monitor, err);
 
 	if (rc < 0)
 		return kho_wrap(err, "workload %s", w->name);
-	w->root = find_pid(t, pid) ? pid : 0;
+	root = find_pid(t, pid);
+	w->root = root ? pid : 0;
+	w->monitor = root && root->ppid == monitor ? monitor : 0;
 	return 0;
 }
 

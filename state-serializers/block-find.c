@@ -19,6 +19,8 @@
 #include "state-serializers/block-find.h"
 #include "state-serializers/common.h"
 
+#define PODMAN "/var/lib/containers/storage/"
+
 static void table_unrefp(struct libmnt_table **t) { mnt_unref_table(*t); }
 static void iter_freep(struct libmnt_iter **i) { mnt_free_iter(*i); }
 
@@ -41,6 +43,27 @@ uint64_t kho_find_number(const char *dir, const char *attr)
 	return kho_find_attr(dir, attr, &text) ? strtoull(text, NULL, 10) : 0;
 }
 
+/* SCSI: page 0x80 as the disk gave it. Not all kernels have it as text, too. */
+static char *vpd_serial(const char *dir)
+{
+	_cleanup_free_ char *page = NULL;
+	char path[PATH_MAX];
+	size_t len, n;
+
+	snprintf(path, sizeof(path), "%s/device/vpd_pg80", dir);
+	if (kho_read_file(path, 4096, &page, &len, NULL) < 0 || len <= 4)
+		return NULL;
+	const char *text = page + 4;
+
+	n = ((unsigned char)page[2] << 8 | (unsigned char)page[3]);
+	n = n < len - 4 ? n : len - 4;
+	for (; n && *text == ' '; n--)
+		text++;
+	while (n && (text[n - 1] == ' ' || !text[n - 1]))
+		n--;
+	return n ? strndup(text, n) : NULL;
+}
+
 char *kho_block_serial(const char *sysroot, const char *name)
 {
 	static const char *const attrs[] = { "serial", "wwid", "device/serial", "device/wwid" };
@@ -48,7 +71,10 @@ char *kho_block_serial(const char *sysroot, const char *name)
 
 	snprintf(path, sizeof(path), "/sys/block/%s", name);
 	_cleanup_free_ char *dir = kho_sysroot_path(sysroot, path);
+	char *vpd = dir ? vpd_serial(dir) : NULL;
 
+	if (vpd)
+		return vpd;
 	for (size_t i = 0; dir && i < KHO_ARRAY_SIZE(attrs); i++) {
 		char *text = NULL;
 
@@ -232,6 +258,8 @@ static int note_other(struct kho_find *f, struct libmnt_fs *fs)
 	static const char *const remote[] = { "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "overlay" };
 	const char *type = mnt_fs_get_fstype(fs);
 
+	if (!strcmp(type, "overlay") && !strncmp(mnt_fs_get_target(fs), PODMAN, strlen(PODMAN)))
+		return say(f, KHO_V_OK, "mount", mnt_fs_get_target(fs), NULL, "the root of a container: moves with it if it is a workload");
 	for (size_t i = 0; i < KHO_ARRAY_SIZE(remote); i++)
 		if (!strcmp(type, remote[i]))
 			return say(f, KHO_V_LOSS, "mount", mnt_fs_get_target(fs), "mount it again with the after-commit command",

@@ -99,6 +99,16 @@ static bool is_disk(const Kho__BlockDisk *d, const char *name)
 	return serial && lun && !strcmp(serial, d->serial) && !strcmp(lun, d->lun);
 }
 
+/* It is in sysfs before it can be opened; the first one who opens it waits for its partitions to be read. */
+static bool is_ready(const char *name)
+{
+	char dir[PATH_MAX];
+	dev_t dev;
+
+	snprintf(dir, sizeof(dir), "/sys/block/%s", name);
+	return !kho_dev_number(dir, &dev, NULL) && !kho_dev_drop_cache(dev, NULL);
+}
+
 static int find_disk(struct kho_map *m, size_t i, struct kho_err *err)
 {
 	const Kho__BlockDisk *d = m->b->disk[i];
@@ -108,7 +118,7 @@ static int find_disk(struct kho_map *m, size_t i, struct kho_err *err)
 		_cleanup_closedir_ DIR *dir = opendir("/sys/block");
 
 		for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
-			if (e->d_name[0] == '.' || !is_disk(d, e->d_name))
+			if (e->d_name[0] == '.' || !is_disk(d, e->d_name) || !is_ready(e->d_name))
 				continue;
 			snprintf(m->disk[i], sizeof(m->disk[i]), "%s", e->d_name);
 			return 0;

@@ -15,6 +15,8 @@
 
 #define STATE_MAX (64u << 20)
 
+const char *const kho_ram_whole[] = { "/tmp", "/var/tmp", "/dev/shm", "/run/lock", NULL };
+
 int kho_pb_pack(const ProtobufCMessage *m, struct kho_blob *out, struct kho_err *err)
 {
 	size_t len = protobuf_c_message_get_packed_size(m);

@@ -12,6 +12,9 @@
 
 #define KHO_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
+/* Where a tmpfs that is mounted there is carried whole when the root is on a disk; NULL-terminated. */
+extern const char *const kho_ram_whole[];
+
 /* Pack m into out (freed before). -ENOMEM. */
 int kho_pb_pack(const ProtobufCMessage *m, struct kho_blob *out, struct kho_err *err);
 

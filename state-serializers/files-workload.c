@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/container.h"
 #include "lib/io.h"
 #include "state-serializers/common.h"
 #include "state-serializers/files.h"
@@ -231,6 +232,60 @@ static int look_at_pidfiles(struct look *l, struct kho_err *err)
 	return ret;
 }
 
+/*
+ * What podman and crun keep of containers, all of them: podman would find a half of it to be broken. A few
+ * small files, which others than workloads write: once more when all is frozen.
+ */
+static int look_at_containers(struct look *l, struct kho_err *err)
+{
+	static const char *const dirs[] = { "/run/containers", "/run/libpod", "/run/crun" };
+	const struct kho_workload_list *w = l->f->env->workloads;
+	struct stat st;
+	bool any = false;
+	glob_t g = { 0 };
+	int ret = 0;
+
+	for (size_t i = 0; w && i < w->n; i++)
+		any |= w->w[i].container != NULL;
+	if (!any || l->root_dev)
+		return 0;
+	for (size_t i = 0; !ret && i < KHO_ARRAY_SIZE(dirs); i++) {
+		if (lstat(dirs[i], &st))
+			continue;
+		ret = kho_ramroot_add(l->f, dirs[i], &st, true, err);
+		if (!ret)
+			ret = kho_ramroot_scan(l->f, dirs[i], 0, false, err);
+	}
+	/* of quadlet's services: the container's id */
+	glob("/run/*.cid", GLOB_NOSORT, NULL, &g);
+	for (size_t k = 0; !ret && k < g.gl_pathc; k++)
+		ret = take(l, g.gl_pathv[k], false, err);
+	globfree(&g);
+	return ret;
+}
+
+/* What a container has in its /dev/shm: a mount of the system's for each of them. */
+static int look_at_shm(struct look *l, struct kho_err *err)
+{
+	const struct kho_workload_list *w = l->f->env->workloads;
+	glob_t g = { 0 };
+	int ret = 0;
+
+	for (size_t i = 0; w && !ret && i < w->n; i++) {
+		char id[KHO_CONTAINER_ID_LEN], pattern[PATH_MAX];
+
+		if (!w->w[i].container || l->root_dev || kho_container_id("", w->w[i].container, id, NULL))
+			continue;
+		snprintf(pattern, sizeof(pattern), "/var/lib/containers/storage/*-containers/%s/userdata/shm", id);
+		glob(pattern, GLOB_NOSORT, NULL, &g);
+		for (size_t k = 0; !ret && k < g.gl_pathc; k++)
+			if (kho_is_in_ram(g.gl_pathv[k]))
+				ret = kho_ramroot_scan(l->f, g.gl_pathv[k], l->written_only ? l->since : 0, false, err);
+		globfree(&g);
+	}
+	return ret;
+}
+
 int kho_ramroot_of_workloads(struct kho_ramroot *f, int64_t since_ns, bool written_only, struct kho_err *err)
 {
 	struct look l = { .f = f, .since = since_ns, .written_only = written_only };
@@ -249,6 +304,10 @@ int kho_ramroot_of_workloads(struct kho_ramroot *f, int64_t since_ns, bool writt
 			ret = look_at_process(&l, w->w[i].pids[k], err);
 	if (!ret)
 		ret = look_at_pidfiles(&l, err);
+	if (!ret)
+		ret = look_at_containers(&l, err);
+	if (!ret)
+		ret = look_at_shm(&l, err);
 	if (!ret && !written_only)
 		ret = look_at_sockets(&l, err);
 	free(l.sockets);

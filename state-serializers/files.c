@@ -79,17 +79,14 @@ static int packed_at(struct kho_env *env, int64_t *out_ns, struct kho_err *err)
 	return *text && !*end ? 0 : kho_fail(err, -EINVAL, "%s: not a time", path);
 }
 
-/* tmpfs mounts that are carried whole when the root is on a disk. */
-static const char *const whole[] = { "/tmp", "/var/tmp", "/dev/shm", "/run/lock" };
-
 static int scan_whole(struct kho_ramroot *f, int64_t since_ns, struct kho_err *err)
 {
 	struct statfs fs;
 	int ret = 0;
 
-	for (size_t i = 0; !ret && i < KHO_ARRAY_SIZE(whole); i++)
-		if (!statfs(whole[i], &fs) && fs.f_type == TMPFS_MAGIC)
-			ret = kho_ramroot_scan(f, whole[i], since_ns, false, err);
+	for (const char *const *p = kho_ram_whole; !ret && *p; p++)
+		if (!statfs(*p, &fs) && fs.f_type == TMPFS_MAGIC)
+			ret = kho_ramroot_scan(f, *p, since_ns, false, err);
 	for (size_t i = 0; !ret && i < out.ndirs; i++)
 		ret = kho_ramroot_scan(f, out.dirs[i], since_ns, false, err);
 	return ret;

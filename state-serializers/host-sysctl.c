@@ -80,8 +80,7 @@ static const char *const never[] = {
 	"kernel/perf_event_max_sample_rate",
 	"net/core/rps_*",
 	"net/core/flow_limit_*",
-	/* each interface's own: the netdev serializer's; keys that must not travel */
-	"net/ipv[46]/neigh/[!d]*",
+	/* keys that must not travel */
 	"net/ipv4/tcp_fastopen_key",
 	"net/ipv6/conf/*/stable_secret",
 	"net/ipv6/conf/*/mtu",
@@ -116,6 +115,8 @@ static bool is_of_interface(const char *key)
 
 	if (!strncmp(key, "net/ipv4/conf/", 14) || !strncmp(key, "net/ipv6/conf/", 14))
 		name = key + 14;
+	else if (!strncmp(key, "net/ipv4/neigh/", 15) || !strncmp(key, "net/ipv6/neigh/", 15))
+		name = key + 15;
 	return name && strncmp(name, "all/", 4) && strncmp(name, "default/", 8);
 }
 

@@ -164,9 +164,6 @@ static int on_vlans(const struct nlmsghdr *nlh, void *data)
 		if (mnl_attr_get_type(a) != IFLA_BRIDGE_VLAN_INFO || mnl_attr_get_payload_len(a) != sizeof(v))
 			continue;
 		memcpy(&v, mnl_attr_get_payload(a), sizeof(v));
-		/* of a bridge: what it has only for its ports is made with them */
-		if (!strcmp(l->kind, "bridge") && !(v.flags & BRIDGE_VLAN_INFO_BRENTRY))
-			continue;
 		if (kho_pb_append_bytes(&l->vlan, &l->n_vlan, &v, sizeof(v)))
 			return f->error = -ENOMEM, MNL_CB_ERROR;
 	}
@@ -180,7 +177,9 @@ static int on_fdb(const struct nlmsghdr *nlh, void *data)
 	struct find_arg *f = data;
 	Kho__NetLink *l = by_index(f->cfg, ndm->ndm_ifindex);
 
-	if (!l || ndm->ndm_family != AF_BRIDGE || !(ndm->ndm_flags & NTF_MASTER) || (ndm->ndm_state & NUD_PERMANENT))
+	ProtobufCBinaryData msg = { mnl_nlmsg_get_payload_len(nlh), mnl_nlmsg_get_payload(nlh) };
+
+	if (!l || ndm->ndm_family != AF_BRIDGE || !kho_nl_attr(&msg, sizeof(*ndm), NDA_MASTER) || (ndm->ndm_state & NUD_PERMANENT))
 		return MNL_CB_OK;
 	f->error = kho_pb_append_bytes(&l->fdb, &l->n_fdb, ndm, mnl_nlmsg_get_payload_len(nlh));
 	return f->error ? MNL_CB_ERROR : MNL_CB_OK;

@@ -60,6 +60,23 @@ static uint64_t bit_of(const struct nlattr *a)
 	return mnl_attr_get_type(a) < 64 ? BIT(mnl_attr_get_type(a)) : 0;
 }
 
+#define VLAN_FLAGS 0x1fu /* that all kernels know */
+
+/* A VLAN's flags are dumped with a mask of all bits, and taken with one of those that are known. */
+static void put_attr(struct nlmsghdr *nlh, const char *kind, bool port, const struct nlattr *a)
+{
+	struct ifla_vlan_flags f;
+
+	if (port || strcmp(kind, "vlan") || mnl_attr_get_type(a) != IFLA_VLAN_FLAGS || mnl_attr_get_payload_len(a) != sizeof(f)) {
+		mnl_attr_put(nlh, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
+		return;
+	}
+	memcpy(&f, mnl_attr_get_payload(a), sizeof(f));
+	f.flags &= VLAN_FLAGS;
+	f.mask = VLAN_FLAGS;
+	mnl_attr_put(nlh, IFLA_VLAN_FLAGS, sizeof(f), &f);
+}
+
 /* info or port data in its nests: attributes of `mask`, or only `one` of them. */
 static void put_info(struct nlmsghdr *nlh, const char *kind, bool port, const ProtobufCBinaryData *data, uint64_t mask, const struct nlattr *one)
 {
@@ -70,7 +87,7 @@ static void put_info(struct nlmsghdr *nlh, const char *kind, bool port, const Pr
 	in = mnl_attr_nest_start(nlh, port ? IFLA_INFO_SLAVE_DATA : IFLA_INFO_DATA);
 	for (const struct nlattr *a = (const void *)data->data; mnl_attr_ok(a, end - (const uint8_t *)a); a = mnl_attr_next(a))
 		if (one ? a == one : !!(bit_of(a) & mask))
-			mnl_attr_put(nlh, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
+			put_attr(nlh, kind, port, a);
 	mnl_attr_nest_end(nlh, in);
 	mnl_attr_nest_end(nlh, info);
 }

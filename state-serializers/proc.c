@@ -7,18 +7,18 @@
 #include "state-serializers/proc/probe.h"
 
 /*
- * Trees are seized while the NIC is quiesced; CRIU goes on to dump them when it is quiet: a packet
- * that the kernel acknowledged after its socket was written to the images would be lost. (The
- * frozen NIC is CRIU's network lock.)
+ * Trees are seized when the NIC is quiet: until then clients connect, and a connection that nobody
+ * has accepted cannot be dumped; a packet that the kernel acknowledged after its socket was written
+ * to the images would be lost, too. (The frozen NIC is CRIU's network lock.)
  */
-static const char *const drain_needs[] = { "netdev", NULL };
+static const char *const needs[] = { "netdev", NULL };
 
 extern const struct kho_serializer kho_ser_proc;
 const struct kho_serializer kho_ser_proc = {
 	.name = "proc",
 	.order = 60,
 	.flags = KHO_SER_LAST,
-	.drain_needs = drain_needs,
+	.needs = needs,
 	.probe = kho_proc_probe,
 	.preserve = kho_proc_preserve,
 	.unpreserve = kho_proc_unpreserve,
@@ -32,4 +32,5 @@ const struct kho_serializer kho_ser_proc = {
 	.verify = kho_proc_verify,
 	.discard = kho_proc_discard,
 	.finish = kho_proc_finish,
+	.tidy = kho_proc_tidy,
 };

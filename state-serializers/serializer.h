@@ -68,6 +68,11 @@ struct kho_env_ops {
 	int (*pci_take)(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err);
 	/* A measured phase ("criu dump", "nic quiesce"), clock of kho_clock_us(): goes to events and report. */
 	void (*phase)(struct kho_env *env, const char *name, uint64_t begin_us, uint64_t end_us);
+	/*
+	 * Incoming side: fd (which stays the caller's) is open in the init system that PID 1 becomes, under the number that is
+	 * returned. state: it is what that init system reads its state from, and comes last. May be NULL: nobody to give it to.
+	 */
+	int (*to_init)(struct kho_env *env, int fd, bool state, struct kho_err *err);
 	/* One line of progress for the operator ("round 2: 1.5 MiB"), not an error. */
 	void (*note)(struct kho_env *env, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 };

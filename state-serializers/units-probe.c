@@ -30,36 +30,67 @@ static bool ends(const char *s, const char *with)
 	return n >= m && !strcmp(s + n - m, with);
 }
 
-/* The first of "a.timer b.socket" that is a socket, malloc'd; NULL: none. */
-static char *socket_of(const char *shown)
+/* The first of "a.timer b.socket" that is a socket whose unit is lost, malloc'd; NULL: none. */
+static char *lost_socket(const struct kho_env *env, const char *shown, bool text)
 {
 	_cleanup_free_ char *by = kho_units_value(shown, "TriggeredBy");
 	char *save = NULL;
 
-	for (char *w = by ? strtok_r(by, " ", &save) : NULL; w; w = strtok_r(NULL, " ", &save))
-		if (ends(w, ".socket"))
+	for (char *w = by ? strtok_r(by, " ", &save) : NULL; w; w = strtok_r(NULL, " ", &save)) {
+		_cleanup_free_ char *socket = ends(w, ".socket") ? kho_units_show(env->sysroot, w) : NULL;
+
+		if (ends(w, ".socket") && !(text && socket && kho_units_socket_is_carried(socket)))
 			return strdup(w);
+	}
 	return NULL;
 }
 
-static int judge(const struct kho_workload *w, const char *unit, const char *shown, struct kho_report *r)
+/* How many of its descriptor store are lost. */
+static long lost_descriptors(const struct kho_env *env, const struct kho_workload *w, const char *unit, const char *shown, bool text)
 {
-	_cleanup_free_ char *type = kho_units_value(shown, "Type"), *sock = socket_of(shown);
-	long main_pid = number(shown, "MainPID"), kept = number(shown, "NFileDescriptorStore");
+	long n = number(shown, "NFileDescriptorStore");
+	Kho__State *s;
 
-	if (!is(shown, "ActiveState", "active") || !is(shown, "SubState", "running"))
+	if (n <= 0 || !text || (env->sysroot && *env->sysroot))
+		return n;
+	s = kho_units_state_new(unit, shown);
+	if (s && !kho_units_kept_read(s, w, shown))
+		n -= (long)s->n_kept;
+	if (s)
+		kho__state__free_unpacked(s, NULL);
+	return n;
+}
+
+static int judge(struct kho_env *env, const struct kho_workload *w, const char *unit, const char *shown, bool told,
+		 struct kho_report *r)
+{
+	_cleanup_free_ char *type = kho_units_value(shown, "Type"), *bound = kho_units_value(shown, "BindsTo"), *sock = NULL;
+	bool text = told && !(bound && *bound);
+	long main_pid = number(shown, "MainPID"), lost;
+	pid_t carried = w->monitor ? w->monitor : w->root;
+
+	if (!strncmp(unit, "user@", 5))
+		return kho_report_add(r, KHO_V_NO, "unit", unit, "remove it from the workloads",
+				      "what users run under a systemd of their own is not carried");
+	if (!is(shown, "ActiveState", "active") || !(is(shown, "SubState", "running") || (text && is(shown, "SubState", "exited"))))
 		return kho_report_add(r, KHO_V_NO, "unit", unit, "wait until it runs, or remove it from the workloads",
 				      "it is not running (or just starting, stopping or reloading)");
-	if (main_pid && main_pid != w->root)
+	if (main_pid && main_pid != carried && !text)
 		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
-				      "moves; its main process is then pid %d, the root of its tree, instead of %ld", w->root, main_pid);
+				      "moves; its main process is then pid %d, the root of its tree, instead of %ld", carried, main_pid);
+	sock = lost_socket(env, shown, text);
 	if (sock)
 		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
 				      "moves with its sockets; %s is not active afterwards until it is started again", sock);
-	if (kept > 0)
+	lost = lost_descriptors(env, w, unit, shown, text);
+	if (lost > 0)
 		return kho_report_add(r, KHO_V_LOSS, "unit", unit, NULL,
-				      "moves; %ld descriptors that systemd keeps for it are lost", kept);
-	return kho_report_add(r, KHO_V_OK, "unit", unit, NULL, "moves, pid %d (Type=%s)", w->root, type ? type : "?");
+				      "moves; %ld descriptors that systemd keeps for it are lost", lost);
+	if (!text)
+		return kho_report_add(r, KHO_V_OK, "unit", unit, NULL, "moves, pid %d (Type=%s); adopted as if it was started then",
+				      carried, type ? type : "?");
+	return kho_report_add(r, KHO_V_OK, "unit", unit, NULL, "moves, pid %ld (Type=%s)", main_pid ? main_pid : carried,
+			      type ? type : "?");
 }
 
 static bool is_carried(struct kho_env *env, const char *unit)
@@ -104,10 +135,12 @@ static int others(struct kho_env *env, struct kho_report *r)
 
 int kho_units_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
+	bool told;
 	int rc = 0;
 
 	if (!kho_units_systemd(env->sysroot))
 		return 0;
+	told = kho_units_version_is_told(env->sysroot);
 	for (size_t i = 0; !rc && env->workloads && i < env->workloads->n; i++) {
 		const struct kho_workload *w = &env->workloads->w[i];
 		_cleanup_free_ char *shown = NULL;
@@ -115,13 +148,15 @@ int kho_units_probe(struct kho_env *env, struct kho_report *r, struct kho_err *e
 
 		r->workload = w->name;
 		if (!kho_unit_of(w, name)) {
-			if (!w->container)
-				rc = kho_report_add(r, KHO_V_LOSS, "unit", w->name, "run it as a service",
-						    "moves; it is no service, and the new systemd does not know it");
+			rc = w->container ? kho_report_add(r, KHO_V_NO, "unit", w->name,
+							   "make it a service: a file NAME.container in /etc/containers/systemd",
+							   "its conmon is in no service, and the new systemd would not know it")
+					  : kho_report_add(r, KHO_V_LOSS, "unit", w->name, "run it as a service",
+							   "moves; it is no service, and the new systemd does not know it");
 			continue;
 		}
 		shown = kho_units_show(env->sysroot, name);
-		rc = shown ? judge(w, name, shown, r)
+		rc = shown ? judge(env, w, name, shown, told, r)
 			   : kho_report_add(r, KHO_V_NO, "unit", name, "systemctl daemon-reload, or restart it as a unit that has a file",
 					    "systemd knows no such unit");
 	}

@@ -21,7 +21,11 @@
 #define OUTPUT_MAX (4u << 20)
 #define PROPERTIES                                                                                                                 \
 	"Id,LoadState,ActiveState,SubState,Type,MainPID,NotifyAccess,TriggeredBy,FragmentPath,InvocationID,"                        \
-	"ActiveEnterTimestamp,NFileDescriptorStore,WatchdogUSec,RuntimeDirectory"
+	"ActiveEnterTimestamp,NFileDescriptorStore,WatchdogUSec,Result,NRestarts,ControlGroup,StatusText,UID,GID,User,"             \
+	"DynamicUser,BindsTo,ActiveExitTimestamp,InactiveExitTimestamp,InactiveEnterTimestamp,StateChangeTimestamp,"                \
+	"ConditionTimestamp,ConditionResult,AssertTimestamp,AssertResult,ExecMainStartTimestamp,Listen,Accept,NAccepted,"          \
+	"NRefused,TimersMonotonic,TimersCalendar,LastTriggerUSec,ExecMainPID,ExecMainExitTimestamp,ExecMainCode,ExecMainStatus,"            \
+	"RuntimeDirectory"
 
 static void unitsp(Kho__Units **u)
 {
@@ -41,7 +45,7 @@ bool kho_unit_of(const struct kho_workload *w, char out[KHO_UNIT_MAX])
 {
 	const char *p = w->unit;
 
-	if (!p && !w->container && w->cg) { /* the deepest component that is a service */
+	if (!p && w->cg) { /* the deepest component that is a service */
 		for (const char *at = w->cg; at; at = strchr(at + 1, '/')) {
 			size_t len = strcspn(at + 1, "/");
 
@@ -59,10 +63,10 @@ bool kho_unit_of(const struct kho_workload *w, char out[KHO_UNIT_MAX])
 	return true;
 }
 
-/* What systemctl prints, malloc'd, or NULL. It writes to descriptor 3: nothing else of ours is open there. */
-static char *systemctl(const char *const *args)
+/* It writes to descriptor 3: nothing else of ours is open there. */
+char *kho_units_ask(const char *const *args)
 {
-	char *argv[16] = { (char *)"sh", (char *)"-c", (char *)"exec systemctl \"$@\" >&3 2>/dev/null", (char *)"systemctl" };
+	char *argv[16] = { (char *)"sh", (char *)"-c", (char *)"exec \"$@\" >&3 2>/dev/null", (char *)"sh" };
 	char *const envp[] = { (char *)"PATH=/usr/bin:/bin:/usr/sbin:/sbin", (char *)"LC_ALL=C", NULL };
 	char *text = malloc(OUTPUT_MAX + 1);
 	size_t n = 0, len = 0;
@@ -124,14 +128,14 @@ char *kho_units_value(const char *shown, const char *key)
 
 char *kho_units_show(const char *sysroot, const char *unit)
 {
-	const char *args[] = { "show", "--no-pager", "--timestamp=unix", "-p", PROPERTIES, "--", unit, NULL };
+	const char *args[] = { "systemctl", "show", "--no-pager", "--timestamp=us+utc", "-p", PROPERTIES, "--", unit, NULL };
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, KHO_UNITS_SHOWN), *text = NULL, *load = NULL;
 	char *shown;
 
 	if (sysroot && *sysroot)
 		shown = path && !kho_read_file(path, OUTPUT_MAX, &text, NULL, NULL) ? block_of(text, unit) : NULL;
 	else
-		shown = systemctl(args);
+		shown = kho_units_ask(args);
 	load = kho_units_value(shown, "LoadState");
 	if (load && !strcmp(load, "loaded"))
 		return shown;
@@ -139,16 +143,27 @@ char *kho_units_show(const char *sysroot, const char *unit)
 	return NULL;
 }
 
+char *kho_units_show_all(const char *sysroot, const char *pattern)
+{
+	const char *args[] = { "systemctl", "show", "--no-pager", "--timestamp=us+utc", "-p", PROPERTIES, "--", pattern, NULL };
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, KHO_UNITS_SHOWN);
+	char *text = NULL;
+
+	if (!sysroot || !*sysroot)
+		return kho_units_ask(args);
+	return path && !kho_read_file(path, OUTPUT_MAX, &text, NULL, NULL) ? text : NULL;
+}
+
 char *kho_units_running(const char *sysroot)
 {
-	const char *args[] = { "list-units", "--no-pager", "--plain", "--no-legend", "--full", "--type=service", "--state=running", NULL };
+	const char *args[] = { "systemctl", "list-units", "--no-pager", "--plain", "--no-legend", "--full", "--type=service", "--state=running", NULL };
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, KHO_UNITS_RUNNING);
 	char *text = NULL, *to;
 
 	if (sysroot && *sysroot)
 		text = path && !kho_read_file(path, OUTPUT_MAX, &text, NULL, NULL) ? text : NULL;
 	else
-		text = systemctl(args);
+		text = kho_units_ask(args);
 	to = text;
 	/* the first word of each line */
 	for (const char *from = text; from && *from; from += *from == '\n') {
@@ -162,6 +177,28 @@ char *kho_units_running(const char *sysroot)
 	if (to)
 		*to = '\0';
 	return text;
+}
+
+/* systemd's own version; the number in front is all of it that counts. */
+static char *version(const char *sysroot)
+{
+	const char *args[] = { "systemctl", "show", "--no-pager", "-p", "Version", NULL };
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, KHO_UNITS_MANAGER), *shown = NULL;
+	char *v;
+
+	if (!sysroot || !*sysroot)
+		shown = kho_units_ask(args);
+	else if (!path || kho_read_file(path, OUTPUT_MAX, &shown, NULL, NULL))
+		shown = NULL;
+	v = kho_units_value(shown, "Version");
+	return v ? v : strdup("");
+}
+
+bool kho_units_version_is_told(const char *sysroot)
+{
+	_cleanup_free_ char *v = version(sysroot);
+
+	return v && kho_units_is_told(v);
 }
 
 /* "a.socket b.timer" -> a list */
@@ -258,8 +295,9 @@ static Kho__Unit *read_unit(const char *sysroot, const char *run_dir, const char
 	if (!u)
 		return NULL;
 	kho__unit__init(u);
-	u->main_pid = w->root;
-	u->active_since = since && *since == '@' ? strtoull(since + 1, NULL, 10) : 0;
+	u->main_pid = w->monitor ? w->monitor : w->root;
+	u->container = w->container != NULL;
+	u->active_since = kho_units_moment(since) / 1000000;
 	if (kho_pb_set(&u->name, name) || kho_pb_set(&u->first_kernel, release) || set_value(&u->type, shown, "Type") ||
 	    set_value(&u->invocation, shown, "InvocationID") || set_value(&u->notify_access, shown, "NotifyAccess") ||
 	    set_value(&u->fragment, shown, "FragmentPath") || split(by ? by : "", &u->triggered_by, &u->n_triggered_by) ||
@@ -282,7 +320,8 @@ static int read_all(struct kho_env *env, const char *sysroot, Kho__Units *u, con
 			continue;
 		shown = kho_units_show(sysroot, name);
 		one = shown ? read_unit(sysroot, env->run_dir, name, shown, w, release) : NULL;
-		if (shown && (!one || kho_pb_append(&u->unit, &u->n_unit, one)))
+		if (shown && (!one || kho_pb_append(&u->unit, &u->n_unit, one) || kho_units_state_read(sysroot, w, one, shown, u) ||
+			      (!*sysroot && kho_units_credentials_read(name, u))))
 			return -ENOMEM;
 	}
 	return 0;
@@ -290,6 +329,7 @@ static int read_all(struct kho_env *env, const char *sysroot, Kho__Units *u, con
 
 int kho_units_read(struct kho_env *env, const char *sysroot, Kho__Units **out, struct kho_err *err)
 {
+	_cleanup_free_ char *v = NULL;
 	_cleanup_(unitsp) Kho__Units *u = malloc(sizeof(*u));
 	struct utsname un;
 
@@ -298,7 +338,9 @@ int kho_units_read(struct kho_env *env, const char *sysroot, Kho__Units **out, s
 	kho__units__init(u);
 	uname(&un);
 	u->systemd = kho_units_systemd(sysroot);
-	if (kho_pb_set(&u->release, un.release) || (u->systemd && read_all(env, sysroot, u, un.release)))
+	v = u->systemd ? version(sysroot) : NULL;
+	if (kho_pb_set(&u->version, v ? v : "") || kho_pb_set(&u->release, un.release) ||
+	    (u->systemd && (read_all(env, sysroot, u, un.release) || kho_units_timers_read(sysroot, u))))
 		return kho_fail(err, -ENOMEM, "units: out of memory");
 	*out = steal_ptr(u);
 	return 0;

@@ -17,13 +17,13 @@
 #include "lib/json.h"
 #include "state-serializers/units.h"
 
-#define SYSTEM	"/run/systemd/system"
+#define SYSTEM	KHO_UNITS_SYSTEM
 #define DONE	"khoctl-adopt.service"
 #define TARGET	SYSTEM "/multi-user.target.wants"
-#define DROP_IN "khoctl.conf"
+#define DROP_IN KHO_UNITS_DROP_IN
 
 /* Readable for all, as systemd's own: others look for its sockets below the same directories. */
-static int put(const char *root, const char *name, const char *text, struct kho_err *err)
+int kho_units_put(const char *root, const char *name, const char *text, struct kho_err *err)
 {
 	char path[PATH_MAX];
 	int rc;
@@ -67,6 +67,22 @@ static void escape(const char *from, char *to, size_t room)
 	*to = '\0';
 }
 
+/* In a command's words a backslash is, too ("x\\x2dy.service"). */
+static void escape_word(const char *from, char *to, size_t room)
+{
+	char once[KHO_UNIT_MAX * 2];
+
+	escape(from, once, sizeof(once));
+	for (const char *p = once; *p && room > 2; p++, room--) {
+		if (*p == '\\') {
+			*to++ = '\\';
+			room--;
+		}
+		*to++ = *p;
+	}
+	*to = '\0';
+}
+
 static int drop_in(const char *root, const char *run_dir, const Kho__Unit *u, struct kho_err *err)
 {
 	char name[PATH_MAX], pid_file[PATH_MAX], escaped[PATH_MAX], text[2048], pid[16];
@@ -74,19 +90,20 @@ static int drop_in(const char *root, const char *run_dir, const Kho__Unit *u, st
 
 	snprintf(pid_file, sizeof(pid_file), "%s/" KHO_UNITS_ADOPT "/%s.pid", run_dir, u->name);
 	snprintf(pid, sizeof(pid), "%d\n", u->main_pid);
-	rc = put(root, pid_file, pid, err);
+	rc = kho_units_put(root, pid_file, pid, err);
 	if (rc)
 		return rc;
 	escape(pid_file, escaped, sizeof(escaped));
+	/* a control group with controllers for those below it takes no process itself */
 	snprintf(text, sizeof(text),
 		 "# Made by khoctl, for one start: this unit's processes came from the former kernel.\n"
 		 "[Unit]\nConditionPathExists=%s\n[Service]\nType=forking\nPIDFile=%s\n"
 		 "ExecCondition=\nExecStartPre=\nExecStart=\nExecStart=+/usr/bin/true\nExecStartPost=\n"
-		 "WatchdogSec=0\nTimeoutStartSec=30s\n%s%s%s",
-		 escaped, escaped, *u->notify_access ? "NotifyAccess=" : "", u->notify_access,
+		 "WatchdogSec=0\nTimeoutStartSec=30s\n%s%s%s%s",
+		 escaped, escaped, u->container ? "DelegateSubgroup=runtime\n" : "", *u->notify_access ? "NotifyAccess=" : "", u->notify_access,
 		 *u->notify_access ? "\n" : "");
 	snprintf(name, sizeof(name), SYSTEM "/%s.d/" DROP_IN, u->name);
-	rc = put(root, name, text, err);
+	rc = kho_units_put(root, name, text, err);
 	if (rc || !*u->fragment)
 		return rc;
 	snprintf(name, sizeof(name), TARGET "/%s", u->name);
@@ -117,9 +134,28 @@ static int hold_sockets(const char *root, const char *run_dir, const Kho__Unit *
 			 "[Unit]\nConditionPathExists=!%s/" KHO_UNITS_ADOPT "/%s.pid\n",
 			 run_dir, escaped);
 		snprintf(name, sizeof(name), SYSTEM "/%s.d/" DROP_IN, s);
-		rc = put(root, name, text, err);
+		rc = kho_units_put(root, name, text, err);
 	}
 	return rc;
+}
+
+/* Sockets and timers that somebody has started by hand: else the start of the new system would stop them. */
+static int want(const char *root, const Kho__State *s, struct kho_err *err)
+{
+	char name[PATH_MAX];
+
+	if (!*s->fragment || strchr(s->unit, '/') || ends(s->unit, ".service"))
+		return 0;
+	snprintf(name, sizeof(name), TARGET "/%s", s->unit);
+	return put_link(root, name, s->fragment, err);
+}
+
+static void remove_drop_in(FILE *f, const char *unit)
+{
+	char escaped[KHO_UNIT_MAX * 3];
+
+	escape_word(unit, escaped, sizeof(escaped));
+	fprintf(f, "ExecStart=-/usr/bin/rm -f \"" SYSTEM "/%s.d/" DROP_IN "\"\n", escaped);
 }
 
 /* The service that ends the adoption. One that could not be adopted is started by its own definition. */
@@ -128,7 +164,7 @@ static int end_of_adoption(const char *root, const Kho__Units *u, struct kho_err
 	_cleanup_free_ char *text = NULL;
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);
-	char escaped[KHO_UNIT_MAX * 2];
+	char escaped[KHO_UNIT_MAX * 3];
 	int rc;
 
 	if (!f)
@@ -140,22 +176,27 @@ static int end_of_adoption(const char *root, const Kho__Units *u, struct kho_err
 	}
 	fputs("[Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutStartSec=5min\n", f);
 	for (size_t i = 0; i < u->n_unit; i++) {
-		escape(u->unit[i]->name, escaped, sizeof(escaped));
+		escape_word(u->unit[i]->name, escaped, sizeof(escaped));
 		fprintf(f, "ExecStart=-/usr/bin/rm -f \"" SYSTEM "/%s.d/" DROP_IN "\" \"" TARGET "/%s\"\n", escaped, escaped);
 		for (size_t k = 0; k < u->unit[i]->n_triggered_by; k++)
 			if (ends(u->unit[i]->triggered_by[k], ".socket"))
-				fprintf(f, "ExecStart=-/usr/bin/rm -f \"" SYSTEM "/%s.d/" DROP_IN "\"\n", u->unit[i]->triggered_by[k]);
+				remove_drop_in(f, u->unit[i]->triggered_by[k]);
+	}
+	for (size_t i = 0; i < u->n_state; i++) {
+		escape_word(u->state[i]->unit, escaped, sizeof(escaped));
+		if (strlen(u->state[i]->unit) < KHO_UNIT_MAX)
+			fprintf(f, "ExecStart=-/usr/bin/rm -f \"" TARGET "/%s\"\n", escaped);
 	}
 	fputs("ExecStart=/usr/bin/systemctl daemon-reload\n", f);
 	for (size_t i = 0; i < u->n_unit; i++) {
-		escape(u->unit[i]->name, escaped, sizeof(escaped));
+		escape_word(u->unit[i]->name, escaped, sizeof(escaped));
 		fprintf(f, "ExecStart=-/usr/bin/sh -c 'systemctl is-active -q \"$$1\" || { systemctl reset-failed \"$$1\"; "
 			   "systemctl start --no-block \"$$1\"; }' sh \"%s\"\n",
 			escaped);
 	}
 	if (fclose(f))
 		return kho_fail(err, -ENOMEM, "write " DONE ": out of memory");
-	rc = put(root, SYSTEM "/" DONE, text, err);
+	rc = kho_units_put(root, SYSTEM "/" DONE, text, err);
 	return rc ? rc : put_link(root, TARGET "/" DONE, SYSTEM "/" DONE, err);
 }
 
@@ -229,7 +270,7 @@ static int spare_private_tmp(const char *root, const char *carried, const Kho__U
 	if (fclose(f))
 		return kho_fail(err, -ENOMEM, "write %s: out of memory", name);
 	snprintf(path, sizeof(path), "/run%s", name);
-	return rc ? rc : put(root, path, text, err);
+	return rc ? rc : kho_units_put(root, path, text, err);
 }
 
 /* For `khoctl status`, and for the next upgrade. */
@@ -255,7 +296,7 @@ static int tell_story(const char *root, const char *run_dir, const Kho__Units *u
 	kho_json_str(o, "to", release);
 	json_object_object_add(o, "units", list);
 	snprintf(path, sizeof(path), "%s/" KHO_UNITS_STORY, run_dir);
-	return put(root, path, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN), err);
+	return kho_units_put(root, path, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN), err);
 }
 
 int kho_units_write(const char *root, const char *carried, const char *run_dir, const Kho__Units *u, const char *release,
@@ -274,7 +315,11 @@ int kho_units_write(const char *root, const char *carried, const char *run_dir, 
 		kho_first_failure(drop_in(root, run_dir, u->unit[i], &one), &one, &first, err);
 		kho_first_failure(hold_sockets(root, run_dir, u->unit[i], &one), &one, &first, err);
 	}
-	if (u->n_unit)
+	for (size_t i = 0; i < u->n_state; i++)
+		kho_first_failure(want(root, u->state[i], &one), &one, &first, err);
+	for (size_t i = 0; i < u->n_timer; i++)
+		kho_first_failure(kho_units_timer_write(root, u->timer[i], &one), &one, &first, err);
+	if (u->n_unit || u->n_state)
 		kho_first_failure(end_of_adoption(root, u, &one), &one, &first, err);
 	if (private_tmp)
 		kho_first_failure(spare_private_tmp(root, carried, u, &one), &one, &first, err);

@@ -5,7 +5,8 @@
  * Where systemd is not PID 1 it does nothing.
  *
  * Happy path: preserve asks systemd for facts and journald to let go of /var; drain sends the journal
- * of the meantime; tidy leaves in /run what makes the new systemd adopt.  Unhappy path: unpreserve
+ * of the meantime; tidy leaves in /run what makes the new systemd adopt, and tells PID 1 what that is to read
+ * as its own state.  Unhappy path: unpreserve
  * gives /var back to journald.  Nothing of the incoming side has to be taken back: its /run ends with it.
  */
 #include <string.h>
@@ -91,19 +92,26 @@ static int forget(struct kho_env *env, struct kho_err *err)
 	return 0;
 }
 
+/* Credentials first: what the processes' namespaces show of them is a copy of that mount. */
 static int prepare(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)
 {
+	int rc = 0;
+
 	(void)env;
 	unitsp(&now.facts);
 	unitsp(&now.moment);
 	now.facts = kho_pb_unpack(&kho__units__descriptor, in, err);
-	return now.facts ? 0 : -EBADMSG;
+	for (size_t i = 0; now.facts && !rc && i < now.facts->n_credentials; i++)
+		rc = kho_units_credentials_mount(now.facts->credentials[i], err);
+	return now.facts ? rc : -EBADMSG;
 }
 
 static int unprepare(struct kho_env *env, struct kho_err *err)
 {
 	(void)env;
 	(void)err;
+	for (size_t i = 0; now.facts && i < now.facts->n_credentials; i++)
+		kho_units_credentials_unmount(now.facts->credentials[i]);
 	unitsp(&now.facts);
 	unitsp(&now.moment);
 	return 0;
@@ -126,6 +134,12 @@ static int tidy(struct kho_env *env, struct kho_err *err)
 	uname(&un);
 	if (now.facts)
 		kho_first_failure(kho_units_write("", kho_new_root(env), env->run_dir, now.facts, un.release, &one), &one, &first, err);
+	/* without it the drop-ins alone make the new systemd adopt */
+	if (now.facts && now.facts->systemd && !env->root_in_ram)
+		kho_first_failure(kho_units_text_give(env, now.facts, &one), &one, &first, err);
+	/* the new root has mounts of its own of them, which are its init system's from now on */
+	for (size_t i = 0; *kho_new_root(env) && now.facts && i < now.facts->n_credentials; i++)
+		kho_units_credentials_unmount(now.facts->credentials[i]);
 	if (now.moment)
 		kho_first_failure(kho_units_journal_place(env, now.moment, &one), &one, &first, err);
 	unitsp(&now.facts);

@@ -22,6 +22,7 @@ test-host: all modules vm-cache
 	tests/vm/t-initramfs.sh
 	HOST=all tests/vm/t-platform.sh
 	tests/vm/t-dhcp.sh
+	UNITS=all tests/vm/t-units.sh
 
 bench: all modules vm-cache
 	tests/bench/bench.sh

@@ -66,7 +66,17 @@ struct kho_agent_conf {
 	struct kho_agent_shared *shared;
 	void (*enter_root)(void); /* tell PID 1 that the carried root is the root now; NULL: nobody to tell */
 	void (*say)(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* kernel log */
+	int to_init; /* our end of the socket to PID 1 for what the init system is to have; -1: none */
 };
+
+/*
+ * On that socket (SOCK_SEQPACKET): one byte with one descriptor. PID 1 has them under numbers from KHO_INIT_FD on, in the order in
+ * which they come, when it becomes the init system.
+ */
+#define KHO_INIT_FD	    512
+#define KHO_INIT_FDS_MAX    256
+#define KHO_INIT_DESCRIPTOR 'd'
+#define KHO_INIT_STATE	    's' /* what the init system reads its state from */
 
 /*
  * Serve until the link is over, then until the take-over (if any) is done. 0, or why the link

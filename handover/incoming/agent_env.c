@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What surrounds a serializer on the incoming side: PCI functions by the module, phases and notes
- * over the link to whoever watches the upgrade.
+ * What surrounds a serializer on the incoming side: PCI functions by the module, descriptors for the
+ * init system through PID 1, phases and notes over the link to whoever watches the upgrade.
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
 
 #include "handover/incoming/agent_impl.h"
 
@@ -66,7 +68,31 @@ static void note(struct kho_env *env, const char *fmt, ...)
 	kho_agent_send(env->arg, &m);
 }
 
+/* One thread at a time: only tidy does this. */
+static int to_init(struct kho_env *env, int fd, bool state, struct kho_err *err)
+{
+	struct kho_agent *a = env->arg;
+	char kind = state ? KHO_INIT_STATE : KHO_INIT_DESCRIPTOR;
+	struct iovec io = { &kind, 1 };
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} c = { 0 };
+	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c) };
+
+	if (a->conf->to_init < 0 || a->init_fds >= KHO_INIT_FDS_MAX)
+		return kho_fail(err, -ENOTSUP, "the init system takes no more descriptors");
+	c.align.cmsg_level = SOL_SOCKET;
+	c.align.cmsg_type = SCM_RIGHTS;
+	c.align.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&c.align), &fd, sizeof(fd));
+	if (sendmsg(a->conf->to_init, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return kho_fail_errno(err, "give init a descriptor");
+	return KHO_INIT_FD + (int)a->init_fds++;
+}
+
 const struct kho_env_ops kho_agent_env_ops = {
+	.to_init = to_init,
 	.put_file = no_put_file,
 	.pci_quiesce = no_quiesce,
 	.pci_unquiesce = no_quiesce,

@@ -75,6 +75,7 @@ struct kho_agent {
 	uint32_t last_apicid;
 	bool has_last;
 	pthread_t retire_thread;
+	unsigned init_fds; /* given to PID 1 so far */
 	pthread_mutex_t machine_lock; /* CPU and memory hot-plug: one act at a time */
 };
 

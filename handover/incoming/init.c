@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/reboot.h>
+#include <sys/socket.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -53,6 +54,8 @@ static int boot(struct kho_err *err)
 
 /* --- the agent's process --- */
 
+static int to_init[2] = { -1, -1 }; /* PID 1's end, the agent's */
+
 static void enter_root(void)
 {
 	kill(1, SIGRTMIN + KHO_SIG_ENTER);
@@ -70,6 +73,7 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 		.shared = shared,
 		.enter_root = enter_root,
 		.say = kho_init_say,
+		.to_init = to_init[1],
 	};
 	struct kho_ioc_info info;
 	char word[8];
@@ -152,7 +156,7 @@ supervise(pid_t agent_pid, const struct kho_agent_shared *shared, const sigset_t
 		if (sig == SIGCHLD)
 			reap(agent_pid, shared);
 		else if (sig == SIGRTMIN + KHO_SIG_ENTER && shared->root_on_disk)
-			kho_init_enter(KHO_NEW_ROOT);
+			kho_init_enter(KHO_NEW_ROOT, to_init[0]);
 		else if (sig == SIGUSR1 || sig == SIGRTMIN + 3)
 			kho_init_stop(RB_HALT_SYSTEM);
 		else if (sig == SIGUSR2 || sig == SIGPWR || sig == SIGRTMIN + 4)
@@ -207,6 +211,9 @@ int main(int argc, char **argv)
 		give_up(&err);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
+	/* without it the init system knows less, and works */
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, to_init))
+		kho_init_say("socketpair: %s", strerror(errno));
 	pid = shared == MAP_FAILED ? -1 : fork();
 	if (pid < 0) {
 		kho_fail_errno(&err, "start the agent");

@@ -48,8 +48,8 @@ void kho_init_stop(int cmd) __attribute__((noreturn));
 
 /*
  * Become the init system of the carried root, which is mounted at root: free this one, make that one "/",
- * run its /sbin/init. Returns only when that failed, having said why.
+ * run its /sbin/init, with what lies in socket (agent.h: KHO_INIT_FD). Returns only when that failed, having said why.
  */
-void kho_init_enter(const char *root);
+void kho_init_enter(const char *root, int socket);
 
 #endif

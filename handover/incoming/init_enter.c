@@ -7,15 +7,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "handover/incoming/agent.h"
 #include "handover/incoming/init.h"
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -61,9 +64,63 @@ static void streams(void)
 		close(fd);
 }
 
-void kho_init_enter(const char *root)
+/* --- what the init system is to know from the start --- */
+
+/* One message of the agent's: its kind, or 0; the descriptor is close-on-exec. */
+static char receive(int socket, int *fd)
+{
+	char kind = 0;
+	struct iovec io = { &kind, 1 };
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} c = { 0 };
+	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c) };
+
+	if (recvmsg(socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1 || c.align.cmsg_level != SOL_SOCKET ||
+	    c.align.cmsg_type != SCM_RIGHTS || m.msg_controllen < sizeof(c.align))
+		return 0;
+	memcpy(fd, CMSG_DATA(&c.align), sizeof(*fd));
+	return kind;
+}
+
+/* All descriptors under the numbers that were promised; the result is that of the state, or -1. */
+static int receive_all(int socket)
+{
+	int number = KHO_INIT_FD, state = -1, fd;
+	char kind;
+
+	for (; socket >= 0 && number < KHO_INIT_FD + KHO_INIT_FDS_MAX && (kind = receive(socket, &fd)); number++) {
+		/* without close-on-exec: it is passed on */
+		if (dup2(fd, number) < 0) {
+			kho_init_say("descriptor %d for init: %s", number, strerror(errno));
+			return -1;
+		}
+		close(fd);
+		if (kind == KHO_INIT_STATE)
+			state = number;
+	}
+	return state;
+}
+
+/* As systemd does it to itself when it comes out of an initrd: it sets the machine up, and starts what is to be started. */
+static void execute(const char *init, int state)
+{
+	char deserialize[40], path[PATH_MAX];
+	char *plain[] = { (char *)init, NULL }, *told[] = { (char *)init, (char *)"--switched-root", deserialize, NULL };
+	const char *name = realpath(init, path) ? strrchr(path, '/') : NULL;
+
+	snprintf(deserialize, sizeof(deserialize), "--deserialize=%d", state);
+	if (state >= 0 && name && !strcmp(name, "/systemd"))
+		execv(init, told);
+	execv(init, plain);
+	kho_init_say("%s: %s", init, strerror(errno));
+}
+
+void kho_init_enter(const char *root, int socket)
 {
 	static const char *const inits[] = { "/sbin/init", "/lib/systemd/systemd" };
+	int state;
 	struct stat st;
 
 	if (chdir(root) < 0 || stat(".", &st) < 0) {
@@ -82,10 +139,7 @@ void kho_init_enter(const char *root)
 	}
 	fresh_process();
 	streams();
-	for (size_t i = 0; i < sizeof(inits) / sizeof(inits[0]); i++) {
-		char *argv[] = { (char *)inits[i], NULL };
-
-		execv(inits[i], argv);
-		kho_init_say("%s: %s", inits[i], strerror(errno));
-	}
+	state = receive_all(socket);
+	for (size_t i = 0; i < sizeof(inits) / sizeof(inits[0]); i++)
+		execute(inits[i], state);
 }

@@ -70,6 +70,31 @@ static void let_go(struct kho_fn *fn)
 	module_put(THIS_MODULE);
 }
 
+/*
+ * SCSI disks of a host adapter: it is their own freeze that keeps commands away from the adapter's driver, which relies on that.
+ * Children before parents, as a suspend does it.
+ */
+static bool is_scsi(struct device *dev)
+{
+	return dev->bus && !strcmp(dev->bus->name, "scsi") && dev->bus->pm && dev->bus->pm->freeze && dev->bus->pm->thaw;
+}
+
+static int freeze_below(struct device *dev, void *unused)
+{
+	int ret = device_for_each_child(dev, NULL, freeze_below);
+
+	return ret ?: is_scsi(dev) ? dev->bus->pm->freeze(dev) : 0;
+}
+
+/* One that was not frozen is as it was. */
+static int thaw_below(struct device *dev, void *unused)
+{
+	int ret = is_scsi(dev) ? dev->bus->pm->thaw(dev) : 0;
+	int below = device_for_each_child(dev, NULL, thaw_below);
+
+	return ret ?: below;
+}
+
 static int freeze(struct device *dev)
 {
 	const struct dev_pm_ops *pm = dev->bus->pm;
@@ -80,12 +105,18 @@ static int freeze(struct device *dev)
 	if (!pm || !pm->freeze || !pm->freeze_noirq || !pm->thaw || !pm->thaw_noirq ||
 	    !dev->driver->pm || !(dev->driver->pm->freeze || dev->driver->pm->freeze_noirq))
 		return -EOPNOTSUPP;
-	ret = pm->freeze(dev);
-	if (ret)
+	ret = device_for_each_child(dev, NULL, freeze_below);
+	if (!ret)
+		ret = pm->freeze(dev);
+	if (ret) {
+		device_for_each_child(dev, NULL, thaw_below);
 		return ret;
+	}
 	ret = pm->freeze_noirq(dev);
-	if (ret)
+	if (ret) {
 		pm->thaw(dev);
+		device_for_each_child(dev, NULL, thaw_below);
+	}
 	return ret;
 }
 
@@ -97,7 +128,9 @@ static int thaw(struct device *dev)
 	if (!dev->driver)
 		return 0;		/* unbound meanwhile */
 	ret = pm->thaw_noirq(dev);
-	return ret ?: pm->thaw(dev);
+	if (!ret)
+		ret = pm->thaw(dev);
+	return ret ?: device_for_each_child(dev, NULL, thaw_below);
 }
 
 static int quiesce(struct kho_fn *fn)

@@ -36,6 +36,14 @@ static int all_numbers(const struct kho_workload *w, KhoProc__PlanWorkload *p)
 		for (size_t k = 0; k < n; k++)
 			p->pids[p->n_pids++] = tids[k];
 	}
+	if (w->monitor) {
+		int32_t *bigger = realloc(p->pids, (p->n_pids + 1) * sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		p->pids = bigger;
+		p->pids[p->n_pids++] = w->monitor;
+	}
 	return 0;
 }
 
@@ -71,6 +79,9 @@ static void lend(const struct kho_proc_out_wl *from, KhoProc__PlanWorkload *p)
 	p->n_inherit = from->around.n_inherit;
 	p->streams = from->around.streams;
 	p->n_streams = from->around.n_streams;
+	p->cgroups = from->around.cgroups;
+	p->n_cgroups = from->around.n_cgroups;
+	p->container = from->around.container;
 }
 
 int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
@@ -117,6 +128,19 @@ static void state_one_done(struct state_one *s)
 	free(s->ptasks);
 	free(s->listeners);
 	free(s->plisteners);
+	for (size_t i = 0; i < s->msg.n_own; i++)
+		kho_proc__mount__free_unpacked(s->msg.own[i], NULL);
+	free(s->msg.own);
+}
+
+/* Numbers of a container's processes mean nothing outside of it, but for that of the first. */
+static void only_root(const struct kho_proc_out_wl *w, struct kho_img_tree *t)
+{
+	if (!w->around.container || !t->ntasks)
+		return;
+	while (t->ntasks > 1)
+		free(t->tasks[--t->ntasks].sp);
+	t->tasks[0].pid = w->root;
 }
 
 static int describe(const struct kho_img_tree *t, struct state_one *s)
@@ -168,9 +192,12 @@ static int state_one(const struct kho_proc_out_wl *w, struct state_one *s, struc
 	rc = kho_img_tree_read(final, &t, err);
 	if (rc)
 		return rc;
+	only_root(w, &t);
 	if (describe(&t, s))
 		rc = kho_fail(err, -ENOMEM, "describe processes: out of memory");
 	kho_img_tree_done(&t);
+	if (!rc && w->around.mount_ns)
+		rc = kho_ns_read_own(w->root, w->around.mount_ns, &s->msg.own, &s->msg.n_own, err);
 	return rc;
 }
 

@@ -10,11 +10,11 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "state-serializers/proc/container.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/phase.h"
@@ -255,7 +255,7 @@ static int arm_all(struct kho_env *env, struct kho_err *err)
 			break;
 		snprintf(dir, sizeof(dir), "%s/final", o->w[i].dir);
 		snprintf(prefix, sizeof(prefix), "%s/final", o->w[i].name);
-		rc = kho_proc_stream_watch(&o->stream, dir, prefix, err);
+		rc = kho_proc_stream_watch(&o->stream, dir, prefix, o->w[i].around.container, err);
 	}
 	if (!rc && o->n)
 		rc = kho_proc_stream_start(&o->stream, env, err);
@@ -268,6 +268,7 @@ static int disarm_all(struct kho_env *env, struct kho_err *err)
 	struct kho_proc_out *o = &kho_proc_out;
 	int rc = 0;
 
+	kho_proc_wait_accepted(env);
 	for (size_t i = 0; !rc && i < o->n; i++) {
 		if (!o->w[i].armed)
 			continue;
@@ -427,6 +428,7 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	uint64_t begin = kho_clock_us();
 	int rc = 0;
 
+	kho_proc_wait_accepted(env);
 	for (size_t i = 0; !rc && i < o->n; i++) {
 		if (!o->w[i].armed)
 			return kho_fail(err, -EINVAL, "freeze %s: not prepared", o->w[i].name);
@@ -447,8 +449,10 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	pthread_mutex_lock(&o->lock);
 	rc = wait_all(is_seized, (SEIZE_S + 1) * 1000000ull, "freeze", err);
 	pthread_mutex_unlock(&o->lock);
-	for (size_t i = 0; !rc && i < o->n; i++)
+	for (size_t i = 0; !rc && i < o->n; i++) {
 		kho_proc_stopped(env, o->w[i].name, o->w[i].released_us, o->w[i].seized_us);
+		rc = o->w[i].around.container ? kho_container_hold(o->w[i].around.container, err) : 0;
+	}
 	if (!rc)
 		env->ops->phase(env, "criu seize", begin, kho_clock_us());
 	return rc;
@@ -477,19 +481,17 @@ int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *er
 		rc = let_dump(err);
 		if (!rc)
 			rc = wait_all(is_dumped, DUMP_US, "dump", err);
-		for (size_t i = 0; i < o->n; i++) {
+		for (size_t i = 0; i < o->n; i++)
 			end = o->w[i].dumped_us > end ? o->w[i].dumped_us : end;
-		}
 		pthread_mutex_unlock(&o->lock);
 		if (rc)
 			return rc;
 		env->ops->phase(env, "criu dump", begin, end);
-		begin = kho_clock_us();
 	}
 	rc = kho_proc_state_pack(out, err);
 	if (!rc && o->n) {
 		rc = kho_proc_stream_finish(&o->stream, err);
-		env->ops->phase(env, "last images", begin, kho_clock_us());
+		env->ops->phase(env, "last images", end, kho_clock_us());
 		env->ops->note(env, "%.1f MiB come at once, %.1f MiB on demand",
 			       (double)o->stream.sum.eager_pages / 256,
 			       (double)o->stream.sum.lazy_pages / 256);

@@ -227,7 +227,7 @@ static void deleted(const struct kho_fd *fd, const char *path, int len, struct k
 		    (unsigned long long)fd->st->st_size >> 20, KHO_GHOST_MAX >> 20);
 }
 
-static void file(const struct kho_fd *fd, struct kho_fd_verdict *v)
+static void file(const struct kho_probe *p, const struct kho_fd *fd, struct kho_fd_verdict *v)
 {
 	static const char *const foreign[] = { "nfs",  "cifs",	  "smb3",     "fuse", "9p",
 					       "ceph", "overlay", "virtiofs", "afs" };
@@ -238,7 +238,8 @@ static void file(const struct kho_fd *fd, struct kho_fd_verdict *v)
 		return;
 	}
 	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
-		if (starts(fd->fstype, foreign[i])) {
+		/* the root of a container is one: it is mounted again (kho_container_read()) */
+		if (starts(fd->fstype, foreign[i]) && !(p->w->container && !strcmp(fd->fstype, "overlay"))) {
 			say(v, KHO_V_NO,
 			    "move the file to a disk that is carried, or stop the program",
 			    "%.160s lies on a file system that is not carried (%s)", fd->target,
@@ -263,7 +264,7 @@ void kho_fd_classify(const struct kho_probe *p, const struct kho_fd *fd, struct 
 	else if (starts(fd->target, "/dev/"))
 		device(fd->target, out);
 	else if (fd->target[0] == '/')
-		file(fd, out);
+		file(p, fd, out);
 	else if (!strchr(fd->target, ':'))
 		say(out, KHO_V_UNKNOWN, NULL, "%.200s is not understood", fd->target);
 }

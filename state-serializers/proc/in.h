@@ -7,6 +7,7 @@
 
 #include "state-serializers/proc/criu.h"
 #include "state-serializers/proc/lazy.h"
+#include "state-serializers/proc/monitor.h"
 #include "state-serializers/proc/outside.h"
 #include "state-serializers/proc.pb-c.h"
 #include "state-serializers/serializer.h"
@@ -23,6 +24,10 @@ struct kho_proc_in_wl {
 	int final_fd; /* the images, for a CRIU that is elsewhere; -1 before retrieve */
 	struct kho_outside_in streams;
 	CriuRpc__InheritFd *inherit, **pinherit;
+	char **external; /* mounts of a container */
+	size_t nexternal;
+	char pipe[KHO_CONTAINER_PIPES][32]; /* CRIU's names of its standard streams */
+	struct kho_monitor monitor;
 };
 
 struct kho_proc_in {
@@ -41,13 +46,14 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 int kho_proc_discard(struct kho_env *env, struct kho_err *err);
 int kho_proc_finish(struct kho_env *env, struct kho_err *err);
+int kho_proc_tidy(struct kho_env *env, struct kho_err *err);
 
 /* Start the worker for a workload, at its place. */
 int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
 	__must_check;
 
 /* What CRIU cannot know and is to be told with a restore. */
-int kho_proc_place_options(struct kho_proc_in_wl *w, CriuRpc__Opts *o,
+int kho_proc_place_options(const struct kho_env *env, struct kho_proc_in_wl *w, CriuRpc__Opts *o,
 			   struct kho_err *err) __must_check;
 
 /* Each restored process into the cgroup that it had. */

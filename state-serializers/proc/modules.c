@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Modules that CRIU needs, loaded beforehand: it would start modprobe for each in the middle of its
- * work.
+ * Modules that CRIU needs, and containers, loaded beforehand: the kernel would start modprobe for each in
+ * the middle of the work.
  */
 #include <libkmod.h>
 #include <stdarg.h>
@@ -27,6 +27,8 @@ void kho_proc_load_modules(void)
 		"nfnetlink",
 		"tcp_diag",  "udp_diag",     "raw_diag",       "inet_diag",
 		"unix_diag", "netlink_diag", "af_packet_diag", "af_packet",
+		/* what it tries out on every start: without veth it gives up */
+		"veth", "tun", "nf_tables", "overlay",
 	};
 	struct kmod_ctx *ctx = kmod_new(NULL, NULL);
 

@@ -48,6 +48,8 @@ struct build {
 	const KhoProc__Namespace *ns;
 	const char *stage;
 	int old, new; /* roots */
+	int *hidden;  /* by instance - 1: a file system whose root is nowhere in the new tree; -1: none */
+	size_t nhidden;
 };
 
 static int find_kind(const char *type)
@@ -123,6 +125,79 @@ static int clone_own(const struct build *b, const KhoProc__Mount *m, const KhoPr
 	return tree < 0 ? kho_fail_errno(err, "mount %s: clone %s", m->target, path) : tree;
 }
 
+/*
+ * A file system of which only directories are to be seen: its root is mounted where only the old tree
+ * shows it, because a part can be cloned only of what is mounted somewhere.
+ */
+static int make_hidden(struct build *b, size_t i, struct kho_err *err)
+{
+	const KhoProc__Mount *m = b->ns->mounts[i];
+	_cleanup_close_ int fs = kho_ns_make_fs(m, err);
+	int rc = 0;
+
+	for (size_t k = i + 1; fs >= 0 && !rc && k < b->ns->n_mounts; k++)
+		if (b->ns->mounts[k]->instance == m->instance && b->ns->mounts[k]->n_nodes)
+			rc = kho_ns_make_nodes(fs, b->ns->mounts[k], err);
+	if (fs < 0 || rc)
+		return fs < 0 ? fs : rc;
+	if (syscall(SYS_move_mount, fs, "", AT_FDCWD, b->stage, MOVE_MOUNT_F_EMPTY_PATH))
+		return kho_fail_errno(err, "mount %s: at the stage", m->target);
+	b->hidden[m->instance - 1] = steal_fd(fs);
+	return 0;
+}
+
+static int clone_hidden(const struct build *b, const KhoProc__Mount *m, struct kho_err *err)
+{
+	_cleanup_close_ int at = open_in(b->hidden[m->instance - 1], m->root);
+	int tree = at < 0 ? -1
+			  : (int)syscall(SYS_open_tree, at, "",
+					 AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	return tree < 0 ? kho_fail_errno(err, "mount %s: clone %s", m->target, m->root) : tree;
+}
+
+/* Those come first: afterwards the stage is covered by the new root. */
+static int make_all_hidden(struct build *b, struct kho_err *err)
+{
+	int rc = 0;
+
+	b->nhidden = b->ns->n_mounts;
+	b->hidden = malloc((b->nhidden + 1) * sizeof(*b->hidden));
+	if (!b->hidden)
+		return kho_fail(err, -ENOMEM, "mount namespace: out of memory");
+	for (size_t i = 0; i < b->nhidden; i++)
+		b->hidden[i] = -1;
+	for (size_t i = 1; !rc && i < b->ns->n_mounts; i++) {
+		const KhoProc__Mount *m = b->ns->mounts[i];
+		bool first = m->instance > 0 && !*m->from;
+
+		if (m->instance > b->nhidden || !kho_path_is_plain(m->root))
+			return kho_fail(err, -EINVAL, "mount namespace: a number or path that cannot be");
+		for (size_t k = 1; first && k < i; k++)
+			first = b->ns->mounts[k]->instance != m->instance;
+		if (first && strcmp(m->root, "/"))
+			rc = make_hidden(b, i, err);
+	}
+	return rc;
+}
+
+int kho_ns_tree(int root, const KhoProc__Mount *m, struct kho_err *err)
+{
+	struct build b = { .old = root };
+	struct mount_attr attr;
+	_cleanup_close_ int tree = -1;
+
+	if (*m->from && !kho_path_is_plain(m->from))
+		return kho_fail(err, -EINVAL, "mount %s: a path that cannot be", m->target);
+	tree = *m->from ? clone_from(&b, m, err) : kho_ns_make_fs(m, err);
+	if (tree < 0)
+		return tree;
+	kho_ns_attr(m->options, &attr);
+	if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)))
+		return kho_fail_errno(err, "mount %s: options %s", m->target, m->options);
+	return steal_fd(tree);
+}
+
 static int get_tree(const struct build *b, size_t i, struct kho_err *err)
 {
 	const KhoProc__Mount *m = b->ns->mounts[i];
@@ -134,6 +209,8 @@ static int get_tree(const struct build *b, size_t i, struct kho_err *err)
 			tree = kho_ns_make_fs(m, err);
 		return tree;
 	}
+	if (m->instance && m->instance <= b->nhidden && b->hidden[m->instance - 1] >= 0)
+		return clone_hidden(b, m, err);
 	for (size_t k = 0; k < i; k++)
 		if (b->ns->mounts[k]->instance == m->instance)
 			return clone_own(b, m, b->ns->mounts[k], err);
@@ -164,7 +241,7 @@ static int move_to(const struct build *b, const KhoProc__Mount *m, int tree, str
 static int add_mount(const struct build *b, size_t i, struct kho_err *err)
 {
 	const KhoProc__Mount *m = b->ns->mounts[i];
-	_cleanup_close_ int tree = -1;
+	_cleanup_close_ int tree = -1, map = -1;
 	struct mount_attr attr;
 	int kind = find_kind(m->type), rc;
 
@@ -175,6 +252,13 @@ static int add_mount(const struct build *b, size_t i, struct kho_err *err)
 		return kind >= 0 && kinds[kind].optional ? 0 : tree;
 	kho_ns_attr(m->options, &attr);
 	attr.propagation = m->shared ? MS_SHARED : 0;
+	if (m->idmapped) {
+		map = kho_ns_idmap(m, err);
+		if (map < 0)
+			return map;
+		attr.attr_set |= MOUNT_ATTR_IDMAP;
+		attr.userns_fd = (uint64_t)map;
+	}
 	if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)))
 		return kho_fail_errno(err, "mount %s: options %s", m->target, m->options);
 	rc = move_to(b, m, tree, err);
@@ -223,8 +307,7 @@ static int switch_root(const struct build *b, struct kho_err *err)
 	return 0;
 }
 
-/* Leave the system's namespace; what is mounted there later still arrives, as it did. */
-static int leave(const char *new_root, struct kho_err *err)
+int kho_ns_leave(const char *new_root, struct kho_err *err)
 {
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
 		return kho_fail_errno(err, "new mount namespace");
@@ -239,7 +322,7 @@ int kho_ns_build(const KhoProc__Namespace *ns, const char *new_root, const char 
 		 struct kho_err *err)
 {
 	struct build b = { .ns = ns, .stage = stage, .old = -1, .new = -1 };
-	int rc = ns->n_mounts ? leave(new_root, err)
+	int rc = ns->n_mounts ? kho_ns_leave(new_root, err)
 			      : kho_fail(err, -EINVAL, "mount namespace: nothing in it");
 
 	if (rc)
@@ -247,7 +330,9 @@ int kho_ns_build(const KhoProc__Namespace *ns, const char *new_root, const char 
 	b.old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (b.old < 0)
 		return kho_fail_errno(err, "open /");
-	rc = add_root(&b, err);
+	rc = make_all_hidden(&b, err);
+	if (!rc)
+		rc = add_root(&b, err);
 	for (size_t i = 1; !rc && i < ns->n_mounts; i++)
 		rc = add_mount(&b, i, err);
 	if (!rc)
@@ -255,5 +340,9 @@ int kho_ns_build(const KhoProc__Namespace *ns, const char *new_root, const char 
 	close(b.old);
 	if (b.new >= 0)
 		close(b.new);
+	for (size_t i = 0; b.hidden && i < b.nhidden; i++)
+		if (b.hidden[i] >= 0)
+			close(b.hidden[i]);
+	free(b.hidden);
 	return rc;
 }

@@ -129,6 +129,40 @@ static void set_options(int fs, const char *options, bool *ro)
 	}
 }
 
+/* The directory that is mounted, where it is not the root of the file system. */
+static int open_root(int fs, const KhoProc__Mount *m, struct kho_err *err)
+{
+	KhoProc__Node dir = KHO_PROC__NODE__INIT;
+	char part[PATH_MAX];
+
+	dir.mode = S_IFDIR | 0755;
+	snprintf(part, sizeof(part), "%s/", m->root + 1);
+	for (char *p = m->root[1] ? strchr(part, '/') : NULL; p; p = strchr(p + 1, '/')) {
+		*p = '\0';
+		dir.path = part;
+		if (kho_ns_make_node(fs, &dir, err))
+			return err ? err->code : -EIO;
+		if (!p[1])
+			break;
+		*p = '/';
+	}
+	int fd = openat(fs, m->root[1] ? part : ".", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? kho_fail_errno(err, "contents of %s: open %s", m->target, m->root) : fd;
+}
+
+int kho_ns_make_nodes(int fs, const KhoProc__Mount *m, struct kho_err *err)
+{
+	_cleanup_close_ int root = open_root(fs, m, err);
+
+	if (root < 0)
+		return root;
+	for (size_t i = 0; i < m->n_nodes; i++)
+		if (kho_ns_make_node(root, m->nodes[i], err))
+			return kho_wrap(err, "contents of %s", m->target);
+	return 0;
+}
+
 int kho_ns_make_fs(const KhoProc__Mount *m, struct kho_err *err)
 {
 	_cleanup_close_ int fs = fsopen(m->type, FSOPEN_CLOEXEC), mnt = -1;
@@ -143,9 +177,8 @@ int kho_ns_make_fs(const KhoProc__Mount *m, struct kho_err *err)
 	mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
 	if (mnt < 0)
 		return kho_fail_errno(err, "mount %s", m->target);
-	for (size_t i = 0; i < m->n_nodes; i++)
-		if (kho_ns_make_node(mnt, m->nodes[i], err))
-			return kho_wrap(err, "contents of %s", m->target);
+	if (kho_ns_make_nodes(mnt, m, err))
+		return err ? err->code : -EIO;
 	if (ro && (fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) ||
 		   fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0)))
 		return kho_fail_errno(err, "mount %s read-only", m->target);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include "lib/cleanup.h"
@@ -70,9 +71,29 @@ static int check(pid_t pid, const char *num, const char *target, const struct st
 	return 0;
 }
 
+/* Is a file system mounted anywhere where the system sees it? */
+static bool is_systems(dev_t dev)
+{
+	_cleanup_free_ char *mountinfo = NULL;
+	char want[32];
+
+	snprintf(want, sizeof(want), " %u:%u ", major(dev), minor(dev));
+	return !kho_read_file("/proc/self/mountinfo", 16u << 20, &mountinfo, NULL, NULL) && strstr(mountinfo, want);
+}
+
+static bool is_carried_whole(dev_t dev)
+{
+	struct stat st;
+
+	for (const char *const *p = kho_ram_whole; *p; p++)
+		if (!stat(*p, &st) && st.st_dev == dev)
+			return true;
+	return false;
+}
+
 /*
- * A file in RAM that only the namespace shows under this name (a private /tmp, mostly): nobody carries what is in it. The
- * deleted ones are in CRIU's images.
+ * A file in RAM that the system shows under another name, if at all. What lies on the system's /tmp and the like is carried with it,
+ * and a file system of the namespace's own with the namespace; deleted ones are in CRIU's images.
  */
 static int check_ram(pid_t pid, const char *num, const char *link, const char *target,
 		     const struct stat *st, struct kho_err *err)
@@ -82,10 +103,11 @@ static int check_ram(pid_t pid, const char *num, const char *link, const char *t
 
 	if (!S_ISREG(st->st_mode) || !st->st_nlink || statfs(link, &fs) ||
 	    (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC) ||
-	    (!stat(target, &here) && here.st_dev == st->st_dev && here.st_ino == st->st_ino))
+	    (!stat(target, &here) && here.st_dev == st->st_dev && here.st_ino == st->st_ino) ||
+	    is_carried_whole(st->st_dev) || !is_systems(st->st_dev))
 		return 0;
 	return kho_fail(err, -ENOTSUP,
-			"pid %d fd %s: %.200s is a file in RAM that only its mount namespace has, "
+			"pid %d fd %s: %.200s is a file in RAM that the system has under another name, "
 			"and is not carried",
 			pid, num, target);
 }

@@ -18,9 +18,6 @@
 #include "state-serializers/common.h"
 #include "state-serializers/proc/place.h"
 
-#define DEEP	   8		/* directories inside each other in a file system of its own */
-#define NODES_MAX  4096
-#define BYTES_MAX  (1u << 20)	/* contents of one such file system */
 #define MOUNTS_MAX 4096
 
 static void table_unrefp(struct libmnt_table **t)
@@ -57,116 +54,6 @@ static bool is_left_out(const struct reader *r, struct libmnt_fs *fs)
 
 	return !strcmp(type, "autofs") || !strcmp(type, "nsfs") ||
 	       is_below(mnt_fs_get_target(fs), r->run_dir);
-}
-
-/* --- what is in a file system of its own --- */
-
-static int add_node(KhoProc__Mount *m, const char *path, const struct stat *st, const void *data,
-		    size_t len)
-{
-	KhoProc__Node *n = malloc(sizeof(*n));
-
-	if (!n)
-		return -ENOMEM;
-	kho_proc__node__init(n);
-	n->mode = st->st_mode;
-	n->uid = st->st_uid;
-	n->gid = st->st_gid;
-	n->rdev = st->st_rdev;
-	if (kho_pb_set(&n->path, path))
-		return -ENOMEM;
-	if (len) {
-		n->data.data = malloc(len);
-		if (!n->data.data)
-			return -ENOMEM;
-		memcpy(n->data.data, data, len);
-		n->data.len = len;
-	}
-	return kho_pb_append(&m->nodes, &m->n_nodes, n);
-}
-
-static int take_file(KhoProc__Mount *m, int dir, const char *name, const char *path,
-		     const struct stat *st, size_t *room)
-{
-	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	_cleanup_free_ char *data = NULL;
-	ssize_t n = 0;
-
-	if (fd < 0)
-		return -errno;
-	if ((uint64_t)st->st_size > *room)
-		return -EFBIG;
-	data = malloc((size_t)st->st_size + 1);
-	if (!data)
-		return -ENOMEM;
-	n = pread(fd, data, (size_t)st->st_size, 0);
-	if (n < 0)
-		return -errno;
-	*room -= (size_t)n;
-	return add_node(m, path, st, data, (size_t)n);
-}
-
-static int take_dir(KhoProc__Mount *m, int dir, const char *prefix, size_t *room, int deep);
-
-static int take_entry(KhoProc__Mount *m, int dir, const char *name, const char *prefix, dev_t dev,
-		      size_t *room, int deep)
-{
-	char path[PATH_MAX], target[PATH_MAX];
-	struct stat st;
-	ssize_t n;
-	int rc;
-
-	snprintf(path, sizeof(path), "%s%s%s", prefix, *prefix ? "/" : "", name);
-	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
-		return errno == ENOENT ? 0 : -errno;
-	if (m->n_nodes >= NODES_MAX || deep > DEEP)
-		return -EFBIG;
-	if (S_ISREG(st.st_mode) && st.st_dev == dev)
-		return take_file(m, dir, name, path, &st, room);
-	if (S_ISLNK(st.st_mode)) {
-		n = readlinkat(dir, name, target, sizeof(target));
-		return n < 0 ? -errno : add_node(m, path, &st, target, (size_t)n);
-	}
-	rc = add_node(m, path, &st, NULL, 0);
-	/* where something is mounted, the place is enough */
-	if (rc || !S_ISDIR(st.st_mode) || st.st_dev != dev)
-		return rc;
-	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	return fd < 0 ? -errno : take_dir(m, fd, path, room, deep + 1);
-}
-
-static int take_dir(KhoProc__Mount *m, int dir, const char *prefix, size_t *room, int deep)
-{
-	_cleanup_closedir_ DIR *d = fdopendir(dup(dir));
-	struct dirent *e;
-	struct stat st;
-	int rc = 0;
-
-	if (!d || fstat(dir, &st))
-		return -errno;
-	while (!rc && (e = readdir(d)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			rc = take_entry(m, dir, e->d_name, prefix, st.st_dev, room, deep);
-	return rc;
-}
-
-static int take_contents(struct reader *r, KhoProc__Mount *m, struct kho_err *err)
-{
-	_cleanup_close_ int dir = -1;
-	size_t room = BYTES_MAX;
-	struct stat st;
-	int rc;
-
-	dir = openat(r->root, m->target[1] ? m->target + 1 : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || fstat(dir, &st))
-		return kho_fail_errno(err, "its mount namespace: open %s", m->target);
-	rc = add_node(m, ".", &st, NULL, 0);
-	if (!rc)
-		rc = take_dir(m, dir, "", &room, 0);
-	return rc ? kho_fail(err, rc, "its mount namespace: what is in %s cannot be carried: %s",
-			     m->target, strerror(-rc))
-		  : 0;
 }
 
 /* --- one mount --- */
@@ -226,23 +113,62 @@ static bool can_be_made(const char *type)
 	return false;
 }
 
+static bool is_in_ram(const KhoProc__Mount *m)
+{
+	return !strcmp(m->type, "tmpfs") || !strcmp(m->type, "ramfs");
+}
+
+/* Another mount shows all that this one does. (The last is m itself.) */
+static bool is_shown(const struct reader *r, const KhoProc__Mount *m)
+{
+	for (size_t i = 0; i + 1 < r->ns->n_mounts; i++) {
+		const KhoProc__Mount *o = r->ns->mounts[i];
+
+		if (o->instance == m->instance &&
+		    (!strcmp(o->root, "/") || is_below(m->root, o->root)))
+			return true;
+	}
+	return false;
+}
+
+/* Of a file system in RAM some directories may be mounted (/tmp and /var/tmp of one), and not its root. */
 static int take_own(struct reader *r, struct libmnt_fs *fs, KhoProc__Mount *m, struct kho_err *err)
 {
 	dev_t dev = mnt_fs_get_devno(fs);
 
-	for (uint32_t i = 0; i < r->n_own; i++)
-		if (r->own[i] == dev) {
+	for (uint32_t i = 0; i < r->n_own && !m->instance; i++)
+		if (r->own[i] == dev)
 			m->instance = i + 1;
-			return 0;
-		}
-	if (!can_be_made(m->type) || strcmp(m->root, "/") || r->n_own == KHO_ARRAY_SIZE(r->own))
+	if (m->instance && (!is_in_ram(m) || is_shown(r, m)))
+		return 0;
+	if (!can_be_made(m->type) || (strcmp(m->root, "/") && !is_in_ram(m)) ||
+	    r->n_own == KHO_ARRAY_SIZE(r->own))
 		return kho_fail(err, -ENOTSUP,
 				"its mount namespace has a file system (%s at %s) that the system "
 				"has not mounted",
 				m->type, m->target);
-	r->own[r->n_own++] = dev;
-	m->instance = r->n_own;
-	return strcmp(m->type, "tmpfs") && strcmp(m->type, "ramfs") ? 0 : take_contents(r, m, err);
+	if (!m->instance) {
+		r->own[r->n_own++] = dev;
+		m->instance = r->n_own;
+	}
+	return is_in_ram(m) ? kho_ns_read_nodes(r->root, m, err) : 0;
+}
+
+/* The map is not to be read; what it makes of the owner of the directory is all of it that systemd uses. */
+static int take_idmap(struct reader *r, KhoProc__Mount *m, struct kho_err *err)
+{
+	struct stat st;
+
+	if (!strstr(m->options, "idmapped"))
+		return 0;
+	if (!m->node || fstatat(r->root, m->target[1] ? m->target + 1 : ".", &st, AT_SYMLINK_NOFOLLOW) ||
+	    (st.st_uid == m->node->uid && st.st_gid == m->node->gid))
+		return kho_fail(err, -ENOTSUP, "its mount namespace has a mount (at %s) with a map of owners that is not understood",
+				m->target);
+	m->idmapped = true;
+	m->idmap_uid = st.st_uid;
+	m->idmap_gid = st.st_gid;
+	return 0;
 }
 
 static int take_mount(struct reader *r, struct libmnt_fs *fs, struct kho_err *err)
@@ -263,10 +189,13 @@ static int take_mount(struct reader *r, struct libmnt_fs *fs, struct kho_err *er
 		    kho_pb_set(&m->super, super ? super : "")))
 		rc = -ENOMEM;
 	m->shared = optional && strstr(optional, "shared:");
-	if (!rc && find_from(r, fs, from))
+	if (!rc && find_from(r, fs, from)) {
 		rc = take_from(m, from);
-	else if (!rc)
-		return take_own(r, fs, m, err);
+		if (!rc)
+			return take_idmap(r, m, err);
+	} else if (!rc) {
+		return strstr(m->options, "idmapped") ? take_idmap(r, m, err) : take_own(r, fs, m, err);
+	}
 	return rc ? kho_fail(err, rc, "its mount namespace: out of memory") : 0;
 }
 

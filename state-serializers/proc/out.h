@@ -30,6 +30,8 @@ struct kho_proc_out_wl {
 	char stream_id[KHO_OUTSIDE_MAX][32]; /* what CRIU calls the streams: "unix[INODE]" */
 	char **external; /* all that CRIU is to leave out, by its names */
 	size_t nexternal;
+	char **mount; /* those of them that are a container's, ours to free */
+	size_t nmount;
 	int work_fd;
 	unsigned rounds;
 	bool armed; /* the dump waits one step before seizing */
@@ -48,6 +50,7 @@ struct kho_proc_stream {
 	int inotify, stop_fd;
 	char **dirs; /* by watch - 1 */
 	char **prefixes;
+	bool *eager; /* page maps of this one go as they are */
 	size_t ndirs;
 	char **sent; /* names with prefix */
 	size_t nsent;
@@ -98,16 +101,20 @@ int kho_proc_spawn(struct kho_env *env, struct kho_proc_out_wl *w, struct kho_er
 int kho_proc_open_images(const struct kho_proc_out_wl *w, const char *images, int *out,
 			 struct kho_err *err) __must_check;
 
-/* What somebody who finds only the directories needs to know: this tree may be stopped. */
+/* Wait until no TCP connection of this machine waits to be accepted, or for as long as that may take. */
+void kho_proc_wait_accepted(struct kho_env *env);
+
+/* What somebody who finds only the directories needs to know: this tree may be stopped, and its monitor. */
 int kho_proc_mark_frozen(const struct kho_proc_out_wl *w, struct kho_err *err) __must_check;
 
 /*
  * Send files of the watched directories as they are closed. Page maps are marked
- * (kho_pagemap_mark()) first, which can be done when the last image of their process is closed.
+ * (kho_pagemap_mark()) first, which can be done when the last image of their process is closed; but
+ * for those of an eager directory, whose processes have other numbers than in the images.
  */
 int kho_proc_stream_start(struct kho_proc_stream *s, struct kho_env *env,
 			  struct kho_err *err) __must_check;
-int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char *prefix,
+int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char *prefix, bool eager,
 			  struct kho_err *err) __must_check;
 
 /* Wait for the thread and send what it has not sent. */

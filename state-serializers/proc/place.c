@@ -16,7 +16,7 @@
 
 bool kho_place_is_elsewhere(const KhoProc__Place *p)
 {
-	return p->ns_of || p->new_ipc || p->new_uts || *p->new_root || p->mount_ns ||
+	return p->ns_of || p->new_ipc || p->new_uts || *p->new_root || p->mount_ns || p->container ||
 	       (*p->cgroup && strcmp(p->cgroup, "/"));
 }
 
@@ -48,26 +48,33 @@ static int as_file(const KhoProc__Place *place, struct kho_err *err)
 	return rc ? rc : steal_fd(fd);
 }
 
-int kho_place_spawn(struct kho_criu *c, const char *run_dir, KhoProc__Place *place, const int *fds,
-		    size_t n, struct kho_err *err)
+int kho_place_file(const char *run_dir, KhoProc__Place *place, struct kho_err *err)
 {
-	char *argv[] = { (char *)KHO_ROLE_CRIU, NULL, NULL };
 	_cleanup_free_ char *criu = NULL, *plugins = NULL;
-	int all[KHO_SPAWN_FDS_MAX], rc;
-	_cleanup_close_ int file = -1;
-	char number[16];
+	int rc = kho_criu_find(&criu, err);
 
-	if (n + 2 > KHO_SPAWN_FDS_MAX)
-		return kho_fail(err, -E2BIG, "start criu: %zu files to inherit", n);
-	rc = kho_criu_find(&criu, err);
 	if (!rc)
 		rc = kho_criu_plugins(run_dir, &plugins, err);
 	if (rc)
 		return rc;
 	place->criu = criu;
 	place->plugins = plugins;
-	file = as_file(place, err);
+	rc = as_file(place, err);
 	place->criu = place->plugins = (char *)protobuf_c_empty_string;
+	return rc;
+}
+
+int kho_place_spawn(struct kho_criu *c, const char *run_dir, KhoProc__Place *place, const int *fds,
+		    size_t n, struct kho_err *err)
+{
+	char *argv[] = { (char *)KHO_ROLE_CRIU, NULL, NULL };
+	_cleanup_close_ int file = -1;
+	int all[KHO_SPAWN_FDS_MAX];
+	char number[16];
+
+	if (n + 2 > KHO_SPAWN_FDS_MAX)
+		return kho_fail(err, -E2BIG, "start criu: %zu files to inherit", n);
+	file = kho_place_file(run_dir, place, err);
 	if (file < 0)
 		return file;
 	if (n)

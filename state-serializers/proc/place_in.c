@@ -12,9 +12,12 @@
 #include "lib/io.h"
 #include "lib/spawn.h"
 #include "state-serializers/common.h"
+#include "state-serializers/proc/container_net.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/place.h"
+
+#define FRESH "own"
 
 static const char *cgroup_of(const struct kho_env *env, const char *name)
 {
@@ -27,6 +30,11 @@ static const char *cgroup_of(const struct kho_env *env, const char *name)
 /* Absolute, and nowhere else than it says. */
 static int check_paths(const KhoProc__PlanWorkload *p, struct kho_err *err)
 {
+	const KhoProc__Container *c = p->container;
+
+	if (c && (!kho_path_is_plain(c->rootfs) || !kho_path_is_plain(c->bundle) || !kho_path_is_plain(c->exe) ||
+		  c->n_pipe > KHO_CONTAINER_PIPES || c->monitor <= 1 || c->root <= 1 || !c->n_argv))
+		return kho_fail(err, -EINVAL, "%s: a container that cannot be", p->name);
 	for (size_t i = 0; i < p->n_inherit; i++) {
 		const char *s = p->inherit[i]->path;
 
@@ -37,14 +45,31 @@ static int check_paths(const KhoProc__PlanWorkload *p, struct kho_err *err)
 	return 0;
 }
 
+/* Its network, and the one who will be its parent. */
+static int container_in(struct kho_env *env, struct kho_proc_in_wl *w, KhoProc__Place *place, struct kho_err *err)
+{
+	const KhoProc__ContainerNet *net = place->container->net;
+	KhoProc__Inherit ns = KHO_PROC__INHERIT__INIT, *inherit = &ns;
+	int rc = net ? kho_container_net_make(net, err) : 0;
+
+	if (rc)
+		return rc;
+	if (net) {
+		ns.path = net->path;
+		place->inherit = &inherit;
+		place->n_inherit = 1;
+	}
+	return kho_monitor_start(&w->monitor, &w->criu, env->run_dir, place, err);
+}
+
 int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
 {
 	KhoProc__Place place = KHO_PROC__PLACE__INIT;
-	char stage[PATH_MAX];
+	char stage[PATH_MAX], fresh[PATH_MAX];
 	int rc = check_paths(w->plan, err);
 
 	snprintf(stage, sizeof(stage), "%s/stage", env->run_dir);
-	if (!rc && w->plan->mount_ns)
+	if (!rc && (w->plan->mount_ns || w->plan->container))
 		rc = kho_mkdir(stage, err);
 	if (rc)
 		return rc;
@@ -53,10 +78,17 @@ int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_
 	place.new_uts = w->plan->uts_ns;
 	place.mount_ns = w->plan->mount_ns;
 	place.stage = stage;
+	snprintf(fresh, sizeof(fresh), "%s/" FRESH, w->dir);
+	place.fresh = fresh;
 	place.inherit = w->plan->inherit;
 	place.n_inherit = w->plan->n_inherit;
-	place.wait = *place.new_root || place.mount_ns;
-	rc = kho_outside_start(&w->streams, env->run_dir, w->plan,
+	place.container = w->plan->container;
+	place.wait = *place.new_root || place.mount_ns || place.container;
+	if (place.container)
+		return container_in(env, w, &place, err);
+	rc = kho_cgroup_prepare(w->plan, err);
+	if (!rc)
+		rc = kho_outside_start(&w->streams, env->run_dir, w->plan,
 			       *place.cgroup ? place.cgroup : NULL, err);
 	if (!rc && (kho_place_is_elsewhere(&place) || w->streams.n))
 		rc = kho_place_spawn(&w->criu, env->run_dir, &place, w->streams.fds, w->streams.n,
@@ -64,6 +96,26 @@ int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_
 	else if (!rc)
 		rc = kho_criu_spawn(&w->criu, env->run_dir, err);
 	kho_outside_close(&w->streams);
+	return rc;
+}
+
+/* What is in file systems of its own, for the worker, which will make them. */
+static int write_fresh(const struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	KhoProc__Namespace ns = KHO_PROC__NAMESPACE__INIT;
+	struct kho_blob b = { 0 };
+	char path[PATH_MAX];
+	int rc;
+
+	if (!w->state->n_own)
+		return 0;
+	snprintf(path, sizeof(path), "%s/" FRESH, w->dir);
+	ns.mounts = w->state->own;
+	ns.n_mounts = w->state->n_own;
+	rc = kho_pb_pack(&ns.base, &b, err);
+	if (!rc)
+		rc = kho_write_file(path, b.data, b.len, err);
+	kho_blob_done(&b);
 	return rc;
 }
 
@@ -75,13 +127,42 @@ static void give(struct kho_proc_in_wl *w, size_t i, char *key)
 	w->pinherit[i] = &w->inherit[i];
 }
 
-int kho_proc_place_options(struct kho_proc_in_wl *w, CriuRpc__Opts *o, struct kho_err *err)
+/* Of a container: its pipes, its root, and what is mounted in it, at the stage. */
+static int container_options(struct kho_proc_in_wl *w, const char *stage, CriuRpc__Opts *o, struct kho_err *err)
 {
-	size_t n = w->streams.n + w->plan->n_inherit;
-	char final[PATH_MAX];
+	const KhoProc__Container *c = w->plan->container;
+
+	w->external = calloc(c->n_external + 1, sizeof(*w->external));
+	if (!w->external)
+		return kho_fail(err, -ENOMEM, "restore: out of memory");
+	for (; w->nexternal < c->n_external; w->nexternal++)
+		if (asprintf(&w->external[w->nexternal], "mnt[khoctl-%zu]:%s/%zu", w->nexternal, stage,
+			     w->nexternal) < 0)
+			return kho_fail(err, -ENOMEM, "restore: out of memory");
+	for (size_t i = 0; i < c->n_pipe; i++) {
+		snprintf(w->pipe[i], sizeof(w->pipe[i]), "pipe:[%llu]", (unsigned long long)c->pipe[i]->inode);
+		give(w, i, w->pipe[i]);
+	}
+	if (c->net)
+		give(w, c->n_pipe, (char *)KHO_CONTAINER_NET);
+	o->inherit_fd = w->pinherit;
+	o->n_inherit_fd = c->n_pipe + (c->net != NULL);
+	o->external = w->external;
+	o->n_external = w->nexternal;
+	o->root = c->rootfs;
+	return 0;
+}
+
+int kho_proc_place_options(const struct kho_env *env, struct kho_proc_in_wl *w, CriuRpc__Opts *o,
+			   struct kho_err *err)
+{
+	size_t n = w->streams.n + w->plan->n_inherit + (w->plan->container ? w->plan->container->n_pipe + 1 : 0);
+	char final[PATH_MAX], stage[PATH_MAX];
 
 	snprintf(final, sizeof(final), "%s/final", w->dir);
 	if (w->plan->user_ns && kho_img_same_user_ns(final, w->state->root, err))
+		return err ? err->code : -EIO;
+	if (write_fresh(w, err))
 		return err ? err->code : -EIO;
 	w->final_fd = open(final, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (w->final_fd < 0)
@@ -91,6 +172,9 @@ int kho_proc_place_options(struct kho_proc_in_wl *w, CriuRpc__Opts *o, struct kh
 	w->pinherit = calloc(n + 1, sizeof(*w->pinherit));
 	if (!w->inherit || !w->pinherit)
 		return kho_fail(err, -ENOMEM, "restore: out of memory");
+	snprintf(stage, sizeof(stage), "%s/stage", env->run_dir);
+	if (w->plan->container)
+		return container_options(w, stage, o, err);
 	/* in the order in which the worker has them */
 	for (size_t i = 0; i < w->streams.n; i++)
 		give(w, i, w->streams.keys[i]);
@@ -125,6 +209,11 @@ void kho_proc_place_in_done(struct kho_proc_in_wl *w)
 	w->final_fd = -1;
 	free(w->inherit);
 	free(w->pinherit);
+	while (w->nexternal)
+		free(w->external[--w->nexternal]);
+	free(w->external);
+	w->external = NULL;
+	kho_monitor_stop(&w->monitor);
 	w->inherit = NULL;
 	w->pinherit = NULL;
 }

@@ -10,6 +10,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "state-serializers/common.h"
+#include "state-serializers/proc/container.h"
 #include "state-serializers/proc/out.h"
 
 /* A line of maps that shows a System V segment. */
@@ -27,9 +28,18 @@ static int name_external(struct kho_proc_out_wl *w, struct kho_err *err)
 {
 	const KhoProc__PlanWorkload *n = &w->around;
 
-	w->external = calloc(n->n_inherit + n->n_streams + 1, sizeof(*w->external));
-	if (!w->external)
+	size_t mounts = n->container ? n->container->n_external + (n->container->net != NULL) : 0;
+
+	w->external = calloc(n->n_inherit + n->n_streams + mounts + 1, sizeof(*w->external));
+	w->mount = calloc(mounts + 1, sizeof(*w->mount));
+	if (!w->external || !w->mount)
 		return kho_fail(err, -ENOMEM, "pre-copy: out of memory");
+	for (; w->nmount < mounts; w->nmount++) {
+		w->mount[w->nmount] = kho_container_external(n->container, w->nmount);
+		if (!w->mount[w->nmount])
+			return kho_fail(err, -ENOMEM, "pre-copy: out of memory");
+		w->external[w->nexternal++] = w->mount[w->nmount];
+	}
 	for (size_t i = 0; i < n->n_inherit; i++)
 		w->external[w->nexternal++] = n->inherit[i]->key;
 	for (size_t i = 0; i < n->n_streams; i++) {
@@ -48,6 +58,10 @@ int kho_proc_place_out(struct kho_env *env, const struct kho_workload *src,
 
 	kho_proc__place__init(&w->place);
 	kho_proc__plan_workload__init(n);
+	if (src->container) {
+		rc = kho_container_read(env->run_dir, src, &n->container, err);
+		return rc ? rc : name_external(w, err);
+	}
 	n->uts_ns = kho_ns_differs(src->root, "uts");
 	n->user_ns = kho_ns_differs(src->root, "user");
 	if (kho_ns_differs(src->root, "mnt"))
@@ -60,6 +74,8 @@ int kho_proc_place_out(struct kho_env *env, const struct kho_workload *src,
 		w->place.new_ipc = has_sysv(src->pids[i]) && !kho_ns_differs(src->root, "ipc");
 	if (!rc)
 		rc = kho_outside_collect("", env->run_dir, src, n, err);
+	if (!rc)
+		rc = kho_cgroup_read("", src, n, err);
 	return rc ? rc : name_external(w, err);
 }
 
@@ -71,6 +87,13 @@ void kho_proc_place_out_done(struct kho_proc_out_wl *w)
 		kho_proc__inherit__free_unpacked(w->around.inherit[i], NULL);
 	free(w->around.inherit);
 	kho_outside_plan_done(&w->around);
+	kho_cgroup_plan_done(&w->around);
+	if (w->around.container)
+		kho_proc__container__free_unpacked(w->around.container, NULL);
+	while (w->nmount)
+		free(w->mount[--w->nmount]);
+	free(w->mount);
+	w->mount = NULL;
 	free(w->external);
 	w->external = NULL;
 	w->nexternal = 0;

@@ -10,6 +10,8 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "state-serializers/netdev.h"
+#include "state-serializers/proc/container.h"
 #include "state-serializers/proc/criu.h"
 #include "state-serializers/proc/lazy.h"
 #include "state-serializers/proc/probe.h"
@@ -68,6 +70,73 @@ static int note_fds(struct kho_probe *p, pid_t pid)
 	return rc;
 }
 
+/* AppArmor's and SELinux's confinement: the new kernel has no profiles before its init system has loaded them. */
+static bool is_confined(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/attr/current", pid);
+	return kho_read_line(path, &text, NULL) >= 0 && *text && strcmp(text, "unconfined") && strcmp(text, "kernel");
+}
+
+static int say(struct kho_probe *p, enum kho_verdict v, const char *fix, const char *what, struct kho_err *err)
+{
+	return kho_report_add(p->r, v, "process", p->w->name, fix, "%s", what)
+		       ? kho_fail(err, -ENOMEM, "report: out of memory")
+		       : 0;
+}
+
+/* The bridges that its network is connected to are the netdev serializer's: the first that is not carried, "" for none. */
+static int foreign_bridge(const KhoProc__ContainerNet *n, char out[32], struct kho_err *err)
+{
+	Kho__Netdev *cfg = NULL;
+	int rc = kho_netdev_find("", &cfg, err);
+
+	*out = '\0';
+	for (size_t i = 0; !rc && !*out && i < n->n_peer; i++) {
+		bool there = !*n->peer[i]->master;
+
+		for (size_t k = 0; k < cfg->n_link; k++)
+			there |= !strcmp(cfg->link[k]->name, n->peer[i]->master);
+		if (!there)
+			snprintf(out, 32, "%s", n->peer[i]->master);
+	}
+	if (cfg)
+		kho__netdev__free_unpacked(cfg, NULL);
+	return rc;
+}
+
+static int probe_container(struct kho_probe *p, struct kho_err *err)
+{
+	KhoProc__Container *c = NULL;
+	struct kho_err why = KHO_ERR_INIT;
+	char what[80], bridge[32] = "";
+	pid_t other;
+	int rc;
+
+	if (kho_container_read(p->run_dir, p->w, &c, &why))
+		return say(p, KHO_V_NO, NULL, why.msg, err);
+	rc = c->net ? foreign_bridge(c->net, bridge, err) : 0;
+	kho_proc__container__free_unpacked(c, NULL);
+	if (rc)
+		return rc;
+	snprintf(what, sizeof(what), "its network is connected to %s, which is not carried", bridge);
+	if (*bridge)
+		return say(p, KHO_V_NO, "run it with Network=host", what, err);
+	if (is_confined(p->w->root))
+		return say(p, KHO_V_NO, "run it with --security-opt apparmor=unconfined or label=disable",
+			   "it is confined by a profile, which the new kernel does not have yet", err);
+	other = kho_pidns_other(p->w->root, p->w->pids, p->w->npids);
+	snprintf(what, sizeof(what), "pid %d was started in it from outside", other);
+	if (other)
+		return say(p, KHO_V_NO, "let podman exec sessions end", what, err);
+	return say(p, KHO_V_LOSS, NULL,
+		   "the container moves; conmon is started anew under its number, the filter of devices and limits of the "
+		   "container's own control group are not carried",
+		   err);
+}
+
 static int probe_workload(struct kho_probe *p, struct kho_err *err)
 {
 	int rc = kho_socks_read(p->sysroot, p->w->root, &p->socks, err);
@@ -76,8 +145,12 @@ static int probe_workload(struct kho_probe *p, struct kho_err *err)
 		return rc;
 	for (size_t i = 0; !rc && i < p->w->npids; i++)
 		rc = note_fds(p, p->w->pids[i]);
+	if (!rc && p->w->monitor) /* the other ends of a container's standard streams */
+		rc = note_fds(p, p->w->monitor);
 	if (rc)
 		kho_fail(err, rc, "look at workload %s: out of memory", p->w->name);
+	if (!rc && p->w->container && !*p->sysroot)
+		rc = probe_container(p, err);
 	for (size_t i = 0; !rc && i < p->w->npids; i++)
 		rc = kho_probe_task(p, p->w->pids[i], err);
 	kho_socks_done(&p->socks);

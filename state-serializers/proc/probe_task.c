@@ -97,7 +97,7 @@ static void check_place(struct task *t)
 	if (t->tty)
 		task_trouble(t, KHO_V_NO, "start it as a service, or with setsid",
 			     "it has a controlling terminal");
-	if (root && t->ppid != 1 && t->ppid)
+	if (root && t->ppid != 1 && t->ppid && t->ppid != t->p->w->monitor)
 		task_trouble(t, KHO_V_LOSS, NULL, "its parent will be PID 1 instead of pid %d",
 			     t->ppid);
 }
@@ -137,7 +137,7 @@ static void check_mount_ns(struct task *t)
 	size_t n = 0;
 	char root[16];
 
-	if (*t->p->sysroot)
+	if (*t->p->sysroot || t->p->w->container)
 		return;
 	snprintf(root, sizeof(root), "%d", t->p->w->root);
 	if (ns_differs(t, "mnt", root))
@@ -183,6 +183,21 @@ static void check_user_ns(struct task *t)
 			     "it has a user namespace of its own, which is not carried");
 }
 
+/* All processes of a container share its namespaces; CRIU makes them again. What there is no room for is in container_out.c. */
+static void check_container_namespaces(struct task *t)
+{
+	static const char *const shared[] = { "mnt", "pid", "net", "cgroup", "ipc", "uts" };
+	char root[16];
+
+	snprintf(root, sizeof(root), "%d", t->p->w->root);
+	for (size_t i = 0; i < sizeof(shared) / sizeof(shared[0]); i++)
+		if (ns_differs(t, shared[i], root))
+			task_trouble(t, KHO_V_NO, "run it without namespaces inside of the container",
+				     "its %s namespace is another one than that of the container", shared[i]);
+	if (ns_differs(t, "user", "self"))
+		task_trouble(t, KHO_V_NO, "run it without --userns", "it has a user namespace of its own, which is not carried");
+}
+
 /*
  * CRIU carries IPC and UTS namespaces, and makes a time namespace on each restore, so that
  * CLOCK_MONOTONIC goes on.
@@ -191,6 +206,10 @@ static void check_namespaces(struct task *t)
 {
 	static const char *const never[] = { "pid", "net", "cgroup" };
 
+	if (t->p->w->container) {
+		check_container_namespaces(t);
+		return;
+	}
 	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
 		if (ns_differs(t, never[i], "self"))
 			task_trouble(t, KHO_V_NO,

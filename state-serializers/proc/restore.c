@@ -13,8 +13,10 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "state-serializers/proc/container_net.h"
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/phase.h"
+#include "state-serializers/proc/place.h"
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 
@@ -120,7 +122,7 @@ static int prepare_one(struct kho_env *env, struct kho_proc_in_wl *w, bool lazy,
 	w->work_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (w->work_fd < 0)
 		return kho_fail_errno(err, "open %s", path);
-	if (lazy && w->plan->rss_bytes >= KHO_PROC_LAZY_MIN)
+	if (lazy && !w->plan->container && w->plan->rss_bytes >= KHO_PROC_LAZY_MIN)
 		rc = start_lazy(env, w, err);
 	return rc ? rc : kho_proc_place_in(env, w, err);
 }
@@ -169,7 +171,8 @@ int kho_proc_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_
 		p->w[i] = (struct kho_proc_in_wl){ .plan = p->plan->workloads[i],
 						   .criu = KHO_CRIU_INIT,
 						   .work_fd = -1,
-						   .final_fd = -1 };
+						   .final_fd = -1,
+						   .monitor = KHO_MONITOR_INIT };
 		p->n++;
 		rc = prepare_one(env, &p->w[i], facts.lazy_pages, err);
 	}
@@ -188,6 +191,8 @@ int kho_proc_unprepare(struct kho_env *env, struct kho_err *err)
 		kho_criu_kill(&p->w[i].criu);
 		kho_lazy_kill(&p->w[i].lazy);
 		rc = p->w[i].dir ? kho_tree_remove(p->w[i].dir, first ? NULL : err) : 0;
+		if (p->w[i].plan->container && p->w[i].plan->container->net)
+			kho_container_net_drop(p->w[i].plan->container->net);
 		first = first ? first : rc;
 	}
 	if (p->names > 0)
@@ -223,14 +228,14 @@ static int link_chain(const struct kho_proc_in_wl *w, struct kho_err *err)
 	return rc;
 }
 
-static int ask_restore(struct kho_proc_in_wl *w, struct kho_err *err)
+static int ask_restore(const struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
 {
 	CriuRpc__Opts o = CRIU_RPC__OPTS__INIT;
 	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
 	int rc = link_chain(w, err);
 
 	if (!rc)
-		rc = kho_proc_place_options(w, &o, err);
+		rc = kho_proc_place_options(env, w, &o, err);
 	if (rc)
 		return rc;
 	o.has_work_dir_fd = o.has_tcp_established = o.has_file_locks = o.has_log_level =
@@ -249,30 +254,42 @@ static int ask_restore(struct kho_proc_in_wl *w, struct kho_err *err)
 	return kho_criu_send(&w->criu, &req, err);
 }
 
-/* Until all of it is made and CRIU asks whether the sockets may speak (at_gate), or until its end. */
-static int hear_restore(struct kho_proc_in_wl *w, bool at_gate, struct kho_err *err)
+/* Hear until CRIU has come to that notice (*pid: what it says with it, or NULL), or to its end (NULL). */
+static int hear(struct kho_proc_in_wl *w, const char *notice, pid_t *pid, struct kho_err *err)
 {
 	char log[PATH_MAX];
+	bool there = false;
+	int rc = 0;
 
 	snprintf(log, sizeof(log), "%s/work/restore.log", w->dir);
-	for (;;) {
+	while (!rc && !there) {
 		CriuRpc__Resp *resp = NULL;
-		int rc = kho_criu_recv(&w->criu, RESTORE_US, &resp, err);
-		bool notice, there;
 
+		rc = kho_criu_recv(&w->criu, RESTORE_US, &resp, err);
 		if (rc)
-			return rc;
-		notice = resp->type == CRIU_RPC__TYPE__NOTIFY;
-		there = notice ? at_gate && resp->notify && resp->notify->script &&
-					 !strcmp(resp->notify->script, GATE)
-			       : !at_gate && resp->type == CRIU_RPC__TYPE__RESTORE && resp->success;
-		if (!there)
-			rc = notice ? kho_criu_answer(&w->criu, true, err)
-				    : kho_criu_refused(err, resp, "restore", log);
+			break;
+		if (resp->type == CRIU_RPC__TYPE__NOTIFY) {
+			there = notice && resp->notify && resp->notify->script && !strcmp(resp->notify->script, notice);
+			if (there && pid)
+				*pid = resp->notify->pid;
+			if (!there)
+				rc = kho_criu_answer(&w->criu, true, err);
+		} else {
+			there = !notice && resp->type == CRIU_RPC__TYPE__RESTORE && resp->success;
+			rc = there ? 0 : kho_criu_refused(err, resp, "restore", log);
+		}
 		criu_rpc__resp__free_unpacked(resp, NULL);
-		if (rc || there)
-			return rc;
 	}
+	return rc;
+}
+
+/* A limit that this kernel does not take is told, and no reason to go back. */
+static void limit(struct kho_env *env, const struct kho_proc_in_wl *w)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	if (kho_cgroup_limit(w->plan, &err))
+		env->ops->note(env, "workload %s: %s", w->plan->name, err.msg);
 }
 
 /*
@@ -291,9 +308,11 @@ static int hear_all(struct kho_env *env, uint64_t begin, struct kho_err *err)
 			if (!w->state)
 				continue;
 			if (pass == 1)
+				limit(env, w); /* CRIU has done its work there, and they do not run yet */
+			if (pass == 1)
 				rc = kho_criu_answer(&w->criu, true, err);
 			else
-				rc = hear_restore(w, pass == 0, err);
+				rc = hear(w, pass == 0 ? GATE : NULL, NULL, err);
 			if (!rc && pass == 2) {
 				kho_proc_resumed(env, w->plan->name, begin, kho_clock_us());
 				rc = kho_proc_place_cgroups(w, err);
@@ -305,12 +324,63 @@ static int hear_all(struct kho_env *env, uint64_t begin, struct kho_err *err)
 	return rc;
 }
 
+/*
+ * The first process of a container has the number 1 in its namespace; outside it gets the next one.
+ * podman and crun know it by that, so that it must be the one it had: nobody else may start a process
+ * meanwhile.
+ */
+static int fork_root(struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	pid_t want = w->plan->container->root, pid = 0;
+	int rc = hear(w, "pre-restore", &pid, err);
+
+	if (!rc)
+		rc = write_number("ns_last_pid", (uint64_t)want - 1, err);
+	if (!rc)
+		rc = kho_criu_answer(&w->criu, true, err);
+	if (!rc)
+		rc = hear(w, "setup-namespaces", &pid, err);
+	if (!rc && pid != want) {
+		(void)!kho_criu_answer(&w->criu, false, NULL);
+		rc = kho_fail(err, -EAGAIN, "its first process would have number %d instead of %d; try again",
+			      pid, want);
+	}
+	return rc ? rc : kho_criu_answer(&w->criu, true, err);
+}
+
 static struct kho_proc_in_wl *prepared(const char *name)
 {
 	for (size_t i = 0; i < kho_proc_in.n; i++)
 		if (!strcmp(kho_proc_in.w[i].plan->name, name))
 			return &kho_proc_in.w[i];
 	return NULL;
+}
+
+/* Containers or the others. */
+static int ask_all(struct kho_env *env, bool containers, struct kho_err *err)
+{
+	const KhoProc__State *s = kho_proc_in.state;
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < s->n_workloads; i++) {
+		struct kho_proc_in_wl *w = prepared(s->workloads[i]->name);
+
+		if (!w)
+			return kho_fail(err, -EPROTO, "workload %s was not prepared",
+					s->workloads[i]->name);
+		if (containers != !!w->plan->container)
+			continue;
+		w->state = s->workloads[i];
+		if (containers && w->plan->container->net)
+			rc = kho_container_net_connect(w->plan->container->net, err);
+		if (!rc)
+			rc = ask_restore(env, w, err);
+		if (!rc && containers)
+			rc = fork_root(w, err);
+		if (rc)
+			kho_wrap(err, "workload %s", w->plan->name);
+	}
+	return rc;
 }
 
 int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)
@@ -322,15 +392,9 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 	p->state = kho_proc__state__unpack(NULL, in->len, in->data);
 	if (!p->state || p->state->revision != 1)
 		return kho_fail(err, -EPROTO, "processes: the state is not understood");
-	for (size_t i = 0; !rc && i < p->state->n_workloads; i++) {
-		struct kho_proc_in_wl *w = prepared(p->state->workloads[i]->name);
-
-		if (!w)
-			return kho_fail(err, -EPROTO, "workload %s was not prepared",
-					p->state->workloads[i]->name);
-		w->state = p->state->workloads[i];
-		rc = ask_restore(w, err);
-	}
+	rc = ask_all(env, true, err);
+	if (!rc)
+		rc = ask_all(env, false, err);
 	if (!rc)
 		rc = hear_all(env, begin, err);
 	if (!rc && p->n)
@@ -363,12 +427,13 @@ int kho_proc_discard(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_proc_in *p = &kho_proc_in;
 
-	(void)env;
 	(void)err;
 	for (size_t i = 0; i < p->n; i++) {
 		kho_criu_kill(&p->w[i].criu);
 		if (p->w[i].state)
 			kill_tasks(p->w[i].state);
+		if (p->w[i].plan->container)
+			kho_container_leave(p->w[i].plan->container, kho_new_root(env));
 		kho_lazy_kill(&p->w[i].lazy);
 	}
 	return 0;
@@ -389,6 +454,26 @@ int kho_proc_finish(struct kho_env *env, struct kho_err *err)
 		else
 			rc = kho_tree_remove(p->w[i].dir, first ? NULL : err);
 		first = first ? first : rc;
+	}
+	return first;
+}
+
+/* Until now a container's output was held in its pipes. */
+int kho_proc_tidy(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_proc_in *p = &kho_proc_in;
+	struct kho_err one = KHO_ERR_INIT;
+	int first = 0;
+
+	(void)env;
+	for (size_t i = 0; i < p->n; i++) {
+		const KhoProc__Container *c = p->w[i].plan->container;
+		struct kho_monitor *m = &p->w[i].monitor;
+
+		if (!c || !p->w[i].state)
+			continue;
+		kho_first_failure(kho_monitor_become(m, c, &one), &one, &first, err);
+		kho_first_failure(kho_container_tell(c, m->inode, &one), &one, &first, err);
 	}
 	reset();
 	return first;

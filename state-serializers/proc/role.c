@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "lib/spawn.h"
+#include "state-serializers/proc/monitor.h"
 #include "state-serializers/proc/place.h"
 #include "state-serializers/proc/relay.h"
 #include "state-serializers/proc/role.h"
@@ -20,6 +21,7 @@ static const struct {
 	{ KHO_ROLE_SELFTEST, kho_selftest_main },
 	{ KHO_ROLE_RELAY, kho_relay_main },
 	{ KHO_ROLE_CRIU, kho_place_main },
+	{ KHO_ROLE_MONITOR, kho_monitor_main },
 };
 
 __attribute__((constructor)) static void run_role(int argc, char **argv)

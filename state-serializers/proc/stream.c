@@ -94,17 +94,23 @@ static int send_pagemap(struct kho_proc_stream *s, size_t i, pid_t pid, struct k
 	return rc ? rc : send_and_note(s, i, name, err);
 }
 
+/* Page maps wait for what is needed to mark them. */
+static bool is_to_mark(const struct kho_proc_stream *s, size_t i, const char *name)
+{
+	return is_pagemap(name) && !s->eager[i];
+}
+
 static int on_closed(struct kho_proc_stream *s, const struct inotify_event *e)
 {
 	size_t i = (size_t)e->wd - 1;
 	int pid, end = 0, rc;
 
 	if (e->wd < 1 || i >= s->ndirs || !e->len || !kho_image_is_carried(e->name) ||
-	    is_pagemap(e->name) || was_sent(s, s->prefixes[i], e->name))
+	    is_to_mark(s, i, e->name) || was_sent(s, s->prefixes[i], e->name))
 		return 0;
 	rc = send_and_note(s, i, e->name, &s->err);
 	/* fs-PID.img is the last one that CRIU closes of a process */
-	if (!rc && sscanf(e->name, "fs-%d.img%n", &pid, &end) == 1 && end && !e->name[end])
+	if (!rc && !s->eager[i] && sscanf(e->name, "fs-%d.img%n", &pid, &end) == 1 && end && !e->name[end])
 		rc = send_pagemap(s, i, pid, &s->err);
 	return rc;
 }
@@ -161,10 +167,11 @@ int kho_proc_stream_start(struct kho_proc_stream *s, struct kho_env *env, struct
 	return 0;
 }
 
-int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char *prefix,
+int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char *prefix, bool eager,
 			  struct kho_err *err)
 {
 	char **d = realloc(s->dirs, (s->ndirs + 1) * sizeof(*d)), **p;
+	bool *e = realloc(s->eager, (s->ndirs + 1) * sizeof(*e));
 	int wd;
 
 	if (d)
@@ -172,7 +179,9 @@ int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char
 	p = realloc(s->prefixes, (s->ndirs + 1) * sizeof(*p));
 	if (p)
 		s->prefixes = p;
-	if (!d || !p)
+	if (e)
+		s->eager = e;
+	if (!d || !p || !e)
 		return kho_fail(err, -ENOMEM, "watch %s: out of memory", dir);
 	if (s->inotify < 0)
 		s->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -184,6 +193,7 @@ int kho_proc_stream_watch(struct kho_proc_stream *s, const char *dir, const char
 		return kho_fail(err, -EPROTO, "watch %s: unexpected number %d", dir, wd);
 	s->dirs[s->ndirs] = strdup(dir);
 	s->prefixes[s->ndirs] = strdup(prefix);
+	s->eager[s->ndirs] = eager;
 	if (!s->dirs[s->ndirs] || !s->prefixes[s->ndirs])
 		return kho_fail(err, -ENOMEM, "watch %s: out of memory", dir);
 	s->ndirs++;
@@ -202,7 +212,7 @@ static int send_rest(const char *dir, const char *name, void *arg, struct kho_er
 	(void)dir;
 	if (!kho_image_is_carried(name) || was_sent(r->s, r->s->prefixes[r->i], name))
 		return 0;
-	return is_pagemap(name) ? send_pagemap(r->s, r->i, atoi(name + 8), err)
+	return is_to_mark(r->s, r->i, name) ? send_pagemap(r->s, r->i, atoi(name + 8), err)
 				: send_and_note(r->s, r->i, name, err);
 }
 
@@ -246,6 +256,7 @@ void kho_proc_stream_stop(struct kho_proc_stream *s)
 		free(s->sent[i]);
 	free(s->dirs);
 	free(s->prefixes);
+	free(s->eager);
 	free(s->sent);
 	if (s->inotify >= 0)
 		close(s->inotify);

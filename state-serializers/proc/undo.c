@@ -19,6 +19,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "state-serializers/proc/container.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/tree.h"
@@ -59,9 +60,10 @@ void kho_proc_out_reset(void)
 int kho_proc_mark_frozen(const struct kho_proc_out_wl *w, struct kho_err *err)
 {
 	char path[PATH_MAX], text[32];
+	pid_t monitor = w->around.container ? w->around.container->monitor : 0;
 
 	snprintf(path, sizeof(path), "%s/frozen", w->dir);
-	return kho_write_file(path, text, (size_t)snprintf(text, sizeof(text), "%d\n", w->root),
+	return kho_write_file(path, text, (size_t)snprintf(text, sizeof(text), "%d %d\n", w->root, monitor),
 			      err);
 }
 
@@ -148,19 +150,46 @@ static int end_repair_of(pid_t pid, const struct kho_img_tree *t, struct kho_err
 	return first;
 }
 
-static int thaw_tree(const char *final, struct kho_err *err)
+struct mark {
+	pid_t root, monitor; /* 0: none */
+};
+
+static struct mark read_mark(const char *path)
+{
+	_cleanup_free_ char *text = NULL;
+	struct mark m = { 0 };
+
+	if (kho_read_line(path, &text, NULL) < 0 || sscanf(text, "%d %d", &m.root, &m.monitor) < 1)
+		return (struct mark){ 0 };
+	return m;
+}
+
+/* The dumped tree, with the numbers that its processes have here. */
+static int read_tree(const char *final, const struct mark *m, struct kho_img_tree *t, struct kho_err *err)
+{
+	int rc = kho_img_tree_read(final, t, err);
+
+	/* a container's have others in its PID namespace; 0: that one is no more */
+	for (size_t i = 0; !rc && m->monitor && i < t->ntasks; i++)
+		t->tasks[i].pid = kho_pidns_outer(m->root, t->tasks[i].pid);
+	return rc;
+}
+
+static int thaw_tree(const char *final, const struct mark *m, struct kho_err *err)
 {
 	struct kho_img_tree t;
-	int rc = kho_img_tree_read(final, &t, err), first = 0;
+	int rc = read_tree(final, m, &t, err), first = 0;
 
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < t.ntasks; i++) {
+		if (!t.tasks[i].pid)
+			continue;
 		rc = end_repair_of(t.tasks[i].pid, &t, first ? NULL : err);
 		first = first ? first : rc;
 	}
 	for (size_t i = t.ntasks; i-- > 0;) /* children first: the root sees them run */
-		if (t.tasks[i].state == STATE_ALIVE && kho_pid_state("", t.tasks[i].pid) == 'T')
+		if (t.tasks[i].pid && t.tasks[i].state == STATE_ALIVE && kho_pid_state("", t.tasks[i].pid) == 'T')
 			kill(t.tasks[i].pid, SIGCONT);
 	kho_img_tree_done(&t);
 	return first;
@@ -171,6 +200,7 @@ static int thaw_tree(const char *final, struct kho_err *err)
 static int thaw_dir(const char *dir, struct kho_err *err)
 {
 	_cleanup_free_ char *mark = NULL, *final = NULL, *inventory = NULL;
+	struct mark m;
 	int rc = 0;
 
 	if (asprintf(&mark, "%s/frozen", dir) < 0 || asprintf(&final, "%s/final", dir) < 0 ||
@@ -178,8 +208,10 @@ static int thaw_dir(const char *dir, struct kho_err *err)
 		return kho_fail(err, -ENOMEM, "unfreeze: out of memory");
 	if (!kho_exists(mark))
 		return 0;
+	m = read_mark(mark);
 	if (kho_exists(inventory))
-		rc = thaw_tree(final, err);
+		rc = thaw_tree(final, &m, err);
+	kho_container_release(m.monitor);
 	if (!rc)
 		unlink(mark);
 	return rc;
@@ -222,17 +254,21 @@ static int kill_dir(const char *dir, struct kho_err *err)
 {
 	_cleanup_free_ char *mark = NULL, *final = NULL;
 	struct kho_img_tree t;
+	struct mark m;
 	int rc;
 
 	if (asprintf(&mark, "%s/frozen", dir) < 0 || asprintf(&final, "%s/final", dir) < 0)
 		return kho_fail(err, -ENOMEM, "forget: out of memory");
 	if (!kho_exists(mark))
 		return 0;
-	rc = kho_img_tree_read(final, &t, err);
+	m = read_mark(mark);
+	rc = read_tree(final, &m, &t, err);
 	if (rc)
 		return rc;
+	if (m.monitor > 1) /* first: it would call podman to clean up */
+		kill(m.monitor, SIGKILL);
 	for (size_t i = 0; i < t.ntasks; i++) {
-		char state = kho_pid_state("", t.tasks[i].pid);
+		char state = t.tasks[i].pid ? kho_pid_state("", t.tasks[i].pid) : 0;
 
 		if (state == 'T' || state == 't')
 			kill(t.tasks[i].pid, SIGKILL);

@@ -19,6 +19,7 @@
 #include "lib/io.h"
 #include "lib/spawn.h"
 #include "state-serializers/common.h"
+#include "state-serializers/proc/container.h"
 #include "state-serializers/proc/place.h"
 
 #ifndef MFD_EXEC
@@ -86,7 +87,7 @@ static int open_tools(struct tools *t, const char *criu, struct kho_err *err)
 	return 0;
 }
 
-static KhoProc__Place *read_place(int fd, struct kho_err *err)
+KhoProc__Place *kho_place_read(int fd, struct kho_err *err)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[64];
@@ -95,7 +96,6 @@ static KhoProc__Place *read_place(int fd, struct kho_err *err)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (kho_read_file(path, PLACE_MAX, &text, &len, err))
 		return NULL;
-	close(fd);
 	return kho_pb_unpack(&kho_proc__place__descriptor,
 			     &(struct kho_blob){ .data = text, .len = len }, err);
 }
@@ -122,6 +122,40 @@ static int enter(pid_t pid, struct kho_err *err)
 		return uts;
 	if (setns(uts, CLONE_NEWUTS) || setns(mnt, CLONE_NEWNS))
 		return kho_fail_errno(err, "enter the namespaces of pid %d", pid);
+	return 0;
+}
+
+/* What has changed in its own file systems since they were described; each of them once. */
+static int refresh(KhoProc__Place *p, struct kho_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	KhoProc__Namespace *ns;
+	size_t len = 0;
+
+	if (!p->mount_ns || !*p->fresh || !kho_exists(p->fresh))
+		return 0;
+	if (kho_read_file(p->fresh, PLACE_MAX, &text, &len, err))
+		return err->code;
+	ns = kho_pb_unpack(&kho_proc__namespace__descriptor,
+			   &(struct kho_blob){ .data = text, .len = len }, err);
+	if (!ns)
+		return -EBADMSG;
+	for (size_t i = 0; i < ns->n_mounts; i++)
+		for (size_t k = 0; k < p->mount_ns->n_mounts; k++) {
+			KhoProc__Mount *from = ns->mounts[i], *to = p->mount_ns->mounts[k];
+			KhoProc__Node **nodes = to->nodes;
+			size_t n = to->n_nodes;
+
+			/* of several at one place the one with something in it is meant */
+			if (strcmp(from->target, to->target) || !n)
+				continue;
+			to->nodes = from->nodes;
+			to->n_nodes = from->n_nodes;
+			from->nodes = nodes;
+			from->n_nodes = n;
+			break;
+		}
+	kho_proc__namespace__free_unpacked(ns, NULL);
 	return 0;
 }
 
@@ -155,6 +189,8 @@ static int go(const KhoProc__Place *p, struct kho_err *err)
 		rc = enter(p->ns_of, err);
 	if (rc)
 		return rc;
+	if (p->container)
+		return kho_container_enter(p->container, p->new_root, p->stage, err);
 	if (p->mount_ns)
 		return kho_ns_build(p->mount_ns, p->new_root, p->stage, err);
 	if (*p->new_root && (chroot(p->new_root) || chdir("/")))
@@ -214,14 +250,17 @@ int kho_place_main(int argc, char **argv)
 
 	if (argc != 2)
 		return 2;
-	p = read_place(KHO_SPAWN_FD + 1 + atoi(argv[1]), &err);
+	p = kho_place_read(KHO_SPAWN_FD + 1 + atoi(argv[1]), &err);
 	if (!p)
 		return refuse(&err);
+	close(KHO_SPAWN_FD + 1 + atoi(argv[1]));
 	rc = open_tools(&t, p->criu, &err);
 	if (!rc && *p->cgroup)
 		rc = kho_cgroup_enter(p->cgroup, 0, &err);
 	if (!rc && p->wait && !asked())
 		return 0;
+	if (!rc)
+		rc = refresh(p, &err);
 	if (!rc)
 		rc = open_inherited(p, KHO_SPAWN_FD + 1 + atoi(argv[1]), &err);
 	if (!rc)

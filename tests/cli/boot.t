@@ -87,6 +87,9 @@ rm -r "$esp"
 exits 0 "another boot loader" "$boot_default" --root "$root" "$old"
 says "neither grub nor systemd-boot" "another boot loader: said"
 
+# grub-mkconfig's device is left alone on a kernel that the boot loader has started
+exits 0 "grub's device: nothing to say" sh -euc 'GRUB_DEVICE=/dev/sda1 GRUB_DEVICE_BOOT=/dev/sda1 GRUB_DEVICE_UUID=x grub_probe=false
+	. "$1"; [ "$GRUB_DEVICE $GRUB_DEVICE_BOOT $GRUB_DEVICE_UUID" = "/dev/sda1 /dev/sda1 x" ]' sh "$top/integration/khoctl-device.cfg"
 # the hook of kernel packages, and what it starts
 exits 0 "an older kernel is no upgrade" "$top/integration/on-install" 0.0.1
 says 'older than what runs' "an older kernel is no upgrade: said"

@@ -11,6 +11,7 @@
 #include "state-serializers/host-sysctl.h"
 #include "state-serializers/netdev.pb-c.h"
 #include "state-serializers/proc.pb-c.h"
+#include "state-serializers/units.pb-c.h"
 
 static void take(const ProtobufCMessageDescriptor *d, const struct kho_blob *b)
 {
@@ -46,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const ProtobufCMessageDescriptor *const all[] = {
 		&kho__block__descriptor,      &kho__netdev__descriptor, &kho__host__descriptor,
 		&kho__clock__descriptor,      &kho__files__descriptor,	&kho_proc__plan__descriptor,
-		&kho_proc__state__descriptor,
+		&kho_proc__state__descriptor, &kho__units__descriptor,
 	};
 	struct kho_blob b = { .data = (void *)(uintptr_t)(data + 1), .len = size - 1 };
 

@@ -308,7 +308,8 @@ static int setup_bare(void **state)
 					   .block_bytes = 0x10000000,
 					   .grown = m_grown,
 					   .pids = m_pids };
-	fx.conf = (struct kho_agent_conf){ .machine = &fx.machine,
+	fx.conf = (struct kho_agent_conf){ .to_init = -1,
+					   .machine = &fx.machine,
 					   .find = find,
 					   .release = "7.3.4-test",
 					   .instance_id = 2,

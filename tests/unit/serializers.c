@@ -100,6 +100,7 @@ static void sysctl_table(void **state)
 	assert_true(late);
 	assert_false(kho_sysctl_is_carried("net/ipv4/conf/eth0/rp_filter", &late));
 	assert_false(kho_sysctl_is_carried("net/ipv4/neigh/eth0/app_solicit", &late));
+	assert_false(kho_sysctl_is_carried("net/ipv6/neigh/docker0/app_solicit", &late));
 	assert_true(kho_sysctl_is_carried("net/ipv4/neigh/default/gc_thresh1", &late));
 	assert_false(kho_sysctl_is_carried("kernel/random/boot_id", &late));
 	assert_false(kho_sysctl_is_carried("kernel/panic_on_oops", &late));

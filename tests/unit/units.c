@@ -269,11 +269,46 @@ static void recorded(void **state)
 	kho__units__free_unpacked(u, NULL);
 }
 
+/* A container's unit is known by its conmon, and has control groups below its own. */
+static void container(void **state)
+{
+	struct kho_workload w[] = {
+		{ .name = (char *)"box",
+		  .container = (char *)"box",
+		  .cg = (char *)"/system.slice/web.service/libpod-payload-1",
+		  .root = 905,
+		  .monitor = 900 },
+		{ .name = (char *)"loose",
+		  .container = (char *)"loose",
+		  .cg = (char *)"/machine.slice/libpod-2.scope/container",
+		  .root = 907,
+		  .monitor = 906 },
+	};
+	const struct kho_workload_list l = { w, 2 };
+	struct kho_env env = { .sysroot = dir, .workloads = &l, .run_dir = run };
+	struct kho_report r = KHO_REPORT_INIT;
+	struct kho_err err = KHO_ERR_INIT;
+	Kho__Units *u = NULL;
+
+	(void)state;
+	assert_int_equal(kho_units_probe(&env, &r, &err), 0);
+	said(&r, KHO_V_LOSS, "web.service", "web.socket is not active");
+	said(&r, KHO_V_NO, "loose", "its conmon is in no service");
+	kho_report_done(&r);
+	assert_int_equal(kho_units_read(&env, dir, &u, &err), 0);
+	assert_int_equal(u->n_unit, 1);
+	assert_int_equal(u->unit[0]->main_pid, 900);
+	assert_int_equal(kho_units_write(dir, "", "/run/khoctl", u, "7.3", &err), 0);
+	has("/run/khoctl/adopt/web.service.pid", "900\n");
+	has("/run/systemd/system/web.service.d/khoctl.conf", "DelegateSubgroup=runtime\n");
+	kho__units__free_unpacked(u, NULL);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { T(verdicts), T(adoption), T(story), T(runtime_directories),
-					    T(recorded) };
+					    T(recorded), T(container) };
 
 	return cmocka_run_group_tests_name("units", tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@ declare -A UNIT=([redis]=redis-server.service [nginx]=nginx.service [postgres]=p
 declare -A PROTOCOL=([redis]=redis [nginx]=http [postgres]=postgres [web]=redis [proxy]=http)
 declare -A PORT=([redis]=6379 [nginx]=8080 [postgres]=5432 [web]=8000 [proxy]=7000)
 declare -A EVERY_US=([redis]=10000 [nginx]=10000 [postgres]=50000 [web]=20000 [proxy]=30000)
-SERVICES=${SERVICES:-redis nginx postgres}
+SERVICES=${SERVICES:-redis nginx postgres web}
 declare -A client=()
 
 listed() { printf '%s\n' "${!UNIT[@]}" | grep -qx "$1" || die "no service '$1'"; }
@@ -116,14 +116,14 @@ host_units() {
 }
 units_json() { jq -R 'split(" ") | {service: .[0], unit: .[1], state: .[2], restarts: (.[3] | tonumber), main_pid: (.[4] | tonumber)}' | jq -s .; }
 
-# The state of the machine that must be the same after something that failed.
+# The state of the machine that must be the same after something that failed (the module that holds packets may stay loaded).
 host_machine() {
 	# shellcheck disable=SC2016
 	vm sh -c 'exec 2>&1
 		systemctl list-units --all --plain --no-legend --type=service,socket,mount,target,timer | awk "{ print \$1, \$2, \$3, \$4 }" | grep -v -e "^run-credentials" -e "^systemd-tmpfiles-clean.service" -e ^user -e ^session | sort
 		for u in '"$(for s in $SERVICES; do printf '%s ' "${UNIT[$s]}"; done)"'; do systemctl show -p MainPID,NRestarts,ActiveEnterTimestamp,ControlGroup "$u"; done
 		findmnt -rn -o TARGET,SOURCE,FSTYPE,OPTIONS | sort; ip -o addr | sed "s/valid_lft.*//"; ip route; ip -6 route; ip rule; tc qdisc show
-		nft list ruleset; lsblk -rn -o NAME,TYPE,SIZE,RO,MOUNTPOINTS | sort; lsmod | cut -d" " -f1 | sort; cat /sys/devices/system/cpu/online
+		nft list ruleset; lsblk -rn -o NAME,TYPE,SIZE,RO,MOUNTPOINTS | sort; lsmod | cut -d" " -f1 | grep -vx sch_plug | sort; cat /sys/devices/system/cpu/online
 		for d in /sys/bus/pci/devices/*; do echo "${d##*/} $(basename "$(readlink "$d/driver" || echo none)")"; done; uname -r; hostname; id -un' | tr -d '\r'
 }
 
@@ -233,6 +233,18 @@ observe() {
 		s=$(vm podman ps --filter name=^web$ --format '{{.State}}' | tr -d '\r\n')
 		[ "$s" = running ] || die "podman says of the container web: '$s'"
 		echo "ok    podman ps: web is running"
+		s=$(vm podman exec web /bin/sh -c 'echo in the container' | tr -d '\r\n')
+		[ "$s" = "in the container" ] || die "podman exec web: '$s'"
+		# shellcheck disable=SC2016
+		s=$(vm sh -c 'echo said by it > "/proc/$(podman inspect -f "{{.State.Pid}}" web)/fd/1"
+			for i in $(seq 30); do
+				c=$(podman logs web 2>&1 | grep -c "said by it")
+				[ "$c" != "$1" ] || break
+				sleep 1
+			done
+			echo "$c"' sh "$n" | tr -d '\r\n')
+		[ "$s" = "$n" ] || die "podman logs web has what it said on $s of $n kernels"
+		echo "ok    podman exec, podman logs: what the container said on all kernels"
 		;;
 	esac
 	host_clients_alive; host_clients_served
@@ -284,7 +296,15 @@ host_upgrade() {
 
 # The machine is told to power off, and does; its root file system is clean then.
 host_end() {
-	local disk=$top/build/lab/$LAB_NAME/root.img i rc=0
+	local disk=$top/build/lab/$LAB_NAME/root.img i s rc=0
+	case " $SERVICES " in *" web "*)
+		vm podman stop -t 3 web > /dev/null || die "podman stop web"
+		s=$(vm podman ps -a --filter name=^web$ --format '{{.State}}' | tr -d '\r\n')
+		[ -z "$s" ] || die "podman says of the stopped container web: '$s'"
+		! vm systemctl is-active -q web || die "web.service is active without its container"
+		echo "ok    podman stop: web is gone, its service has ended"
+		;;
+	esac
 	vm systemctl poweroff > /dev/null 2>&1 || true
 	for i in $(seq 240); do
 		lab status > /dev/null 2>&1 || break

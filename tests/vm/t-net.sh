@@ -78,7 +78,7 @@ table inet filter {
 		type filter hook input priority filter; policy drop;
 		ct state vmap { established : accept, related : accept, invalid : drop }
 		iif "lo" accept
-		meta l4proto { icmp, ipv6-icmp } accept
+		meta l4proto { 1, 58 } accept
 		update @seen { ip saddr counter }
 		ip saddr @trusted tcp dport { 6379, 7000 } ct state new counter accept
 		ip6 saddr fd77::/64 tcp dport 7000 accept
@@ -95,7 +95,7 @@ table inet filter {
 	}
 }
 table ip nat {
-	chain pre { type nat hook prerouting priority dstnat; iifname "eth0" meta l4proto { tcp, udp } th dport 9000 dnat to 10.79.0.1:9001; }
+	chain pre { type nat hook prerouting priority dstnat; iifname "eth0" meta l4proto { 6, 17 } th dport 9000 dnat to 10.79.0.1:9001; }
 	chain post { type nat hook postrouting priority srcnat; oifname "bond0" ip daddr 10.79.0.0/24 masquerade; }
 }
 table netdev early { chain eth0 { type filter hook ingress device "eth0" priority -500; ip saddr 203.0.113.0/24 drop; }; }

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Outgoing side of a container: what it consists of, and how its conmon is held.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/container.h"
+#include "lib/io.h"
+#include "state-serializers/common.h"
+#include "state-serializers/proc/container.h"
+#include "state-serializers/proc/container_net.h"
+#include "state-serializers/proc/place.h"
+
+#define HOLD_US 2000000ull
+
+static int of_proc(pid_t pid, const char *name, char **out, size_t *len, struct kho_err *err)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	return kho_read_file(path, 1 << 20, out, len, err);
+}
+
+/* A file of strings that end with NUL. */
+static int read_strings(pid_t pid, const char *name, char ***array, size_t *n, struct kho_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int rc = of_proc(pid, name, &text, &len, err);
+
+	for (size_t at = 0; !rc && at < len; at += strlen(text + at) + 1) {
+		char *s = strdup(text + at);
+
+		if (!s || kho_pb_append(array, n, s)) {
+			free(s);
+			rc = kho_fail(err, -ENOMEM, "look at conmon: out of memory");
+		}
+	}
+	return rc;
+}
+
+static int read_limits(KhoProc__Container *c)
+{
+	c->limit = calloc(2 * RLIM_NLIMITS, sizeof(*c->limit));
+	for (int i = 0; c->limit && i < RLIM_NLIMITS; i++) {
+		struct rlimit l = { RLIM_INFINITY, RLIM_INFINITY };
+
+		if (prlimit(c->monitor, i, NULL, &l))
+			return -errno;
+		c->limit[c->n_limit++] = l.rlim_cur;
+		c->limit[c->n_limit++] = l.rlim_max;
+	}
+	return c->limit ? 0 : -ENOMEM;
+}
+
+size_t kho_container_option(const KhoProc__Container *c, const char *brief, const char *name)
+{
+	for (size_t i = 1; i < c->n_argv && strcmp(c->argv[i], "--exit-command"); i++)
+		if (!strcmp(c->argv[i], "--runtime-arg"))
+			i++;
+		else if (!strcmp(c->argv[i], brief) || !strcmp(c->argv[i], name))
+			return i + 1;
+	return 0;
+}
+
+static int read_monitor(KhoProc__Container *c, struct kho_err *err)
+{
+	_cleanup_free_ char *score = NULL, *cgroup = kho_cgroup_of("", c->monitor);
+	char path[64], exe[PATH_MAX];
+	size_t bundle;
+	ssize_t n;
+	int rc;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", c->monitor);
+	n = readlink(path, exe, sizeof(exe) - 1);
+	if (n <= 0)
+		return kho_fail_errno(err, "read %s", path);
+	exe[n] = '\0';
+	rc = read_strings(c->monitor, "cmdline", &c->argv, &c->n_argv, err);
+	if (!rc)
+		rc = read_strings(c->monitor, "environ", &c->envp, &c->n_envp, err);
+	if (!rc)
+		rc = of_proc(c->monitor, "oom_score_adj", &score, NULL, err);
+	if (rc)
+		return rc;
+	c->oom_score = atoi(score);
+	bundle = kho_container_option(c, "-b", "--bundle");
+	if (!bundle || bundle >= c->n_argv || kho_container_option(c, "-t", "--terminal"))
+		return kho_fail(err, -ENOTSUP, "the container has %s", bundle ? "a terminal" : "no bundle");
+	if (kho_pb_set(&c->exe, exe) || kho_pb_set(&c->cgroup, cgroup ? cgroup : "") ||
+	    kho_pb_set(&c->bundle, c->argv[bundle]) || read_limits(c))
+		return kho_fail(err, -ENOMEM, "look at conmon: out of memory");
+	return 0;
+}
+
+static int read_status(KhoProc__Container *c, struct kho_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PATH_MAX];
+	size_t len = 0;
+
+	snprintf(path, sizeof(path), KHO_CONTAINER_STATUS, c->id);
+	if (kho_read_file(path, 1 << 20, &text, &len, NULL))
+		return kho_fail(err, -ENOTSUP, "the container is not one of crun's (%s)", path);
+	return kho_container_pipes(text, len, c, err);
+}
+
+/* What CRIU makes anew by itself. What it would have to pack file by file, it does not if we can do it. */
+static bool is_criu_s(const KhoProc__Mount *m)
+{
+	static const char *const types[] = { "proc", "sysfs", "mqueue", "cgroup2", "devpts" };
+	bool ro = !strncmp(m->super, "ro", 2) || !strncmp(m->options, "ro", 2);
+
+	for (size_t i = 0; i < KHO_ARRAY_SIZE(types); i++)
+		if (!strcmp(m->type, types[i]))
+			return true;
+	return !*m->from && !ro && strcmp(m->target, "/dev");
+}
+
+static int read_mounts(KhoProc__Container *c, const char *run_dir, struct kho_err *err)
+{
+	KhoProc__Namespace *ns = NULL;
+	const KhoProc__Mount *root;
+	int rc = kho_ns_read(c->root, run_dir, &ns, err);
+
+	if (rc)
+		return rc;
+	root = ns->mounts[0];
+	if (strcmp(root->type, "overlay") || strcmp(root->root, "/"))
+		rc = kho_fail(err, -ENOTSUP, "the container's root is no overlay but %s", root->type);
+	else if (kho_pb_set(&c->rootfs, root->from) || kho_pb_set(&c->overlay, root->super))
+		rc = kho_fail(err, -ENOMEM, "look at the container: out of memory");
+	for (size_t i = 1; !rc && i < ns->n_mounts; i++) {
+		KhoProc__Mount *m = ns->mounts[i];
+
+		if (is_criu_s(m))
+			continue;
+		if (!*m->from && strcmp(m->root, "/"))
+			rc = kho_fail(err, -ENOTSUP, "the container has a part of %s at %s", m->type, m->target);
+		else if (kho_pb_append(&c->external, &c->n_external, m))
+			rc = kho_fail(err, -ENOMEM, "look at the container: out of memory");
+		else
+			ns->mounts[i] = NULL;
+	}
+	for (size_t i = 0; i < ns->n_mounts; i++)
+		if (ns->mounts[i])
+			kho_proc__mount__free_unpacked(ns->mounts[i], NULL);
+	ns->n_mounts = 0;
+	kho_proc__namespace__free_unpacked(ns, NULL);
+	return rc;
+}
+
+int kho_container_read(const char *run_dir, const struct kho_workload *w, KhoProc__Container **out,
+		       struct kho_err *err)
+{
+	KhoProc__Container *c = malloc(sizeof(*c));
+	char id[KHO_CONTAINER_ID_LEN];
+	int rc = c ? kho_container_id("", w->container, id, err)
+		   : kho_fail(err, -ENOMEM, "look at the container: out of memory");
+
+	if (rc) {
+		free(c);
+		return rc;
+	}
+	kho_proc__container__init(c);
+	c->root = w->root;
+	c->monitor = w->monitor;
+	if (!w->monitor)
+		rc = kho_fail(err, -ENOTSUP, "the container has no conmon");
+	else if (kho_pb_set(&c->id, id))
+		rc = kho_fail(err, -ENOMEM, "look at the container: out of memory");
+	if (!rc)
+		rc = read_monitor(c, err);
+	if (!rc)
+		rc = read_status(c, err);
+	if (!rc)
+		rc = read_mounts(c, run_dir, err);
+	if (!rc && kho_ns_differs(c->root, "net"))
+		rc = kho_container_net_read(c->root, c->id, &c->net, err);
+	if (rc)
+		kho_proc__container__free_unpacked(c, NULL);
+	else
+		*out = c;
+	return rc;
+}
+
+char *kho_container_external(const KhoProc__Container *c, size_t i)
+{
+	char *s;
+
+	if (i == c->n_external)
+		return asprintf(&s, "net[%llu]:" KHO_CONTAINER_NET, (unsigned long long)c->net->inode) < 0 ? NULL : s;
+	return asprintf(&s, "mnt[%s]:khoctl-%zu", c->external[i]->target, i) < 0 ? NULL : s;
+}
+
+/* Is there anything in that pipe which conmon has not read? */
+static bool is_empty(int pidfd, pid_t monitor, uint64_t inode)
+{
+	char path[64], want[32], link[64];
+	struct dirent *e;
+	int left = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", monitor);
+	snprintf(want, sizeof(want), "pipe:[%llu]", (unsigned long long)inode);
+	_cleanup_closedir_ DIR *d = opendir(path);
+
+	while (d && (e = readdir(d))) {
+		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
+
+		link[n > 0 ? n : 0] = '\0';
+		if (strcmp(link, want))
+			continue;
+		_cleanup_close_ int fd = (int)syscall(SYS_pidfd_getfd, pidfd, atoi(e->d_name), 0);
+
+		return fd < 0 || ioctl(fd, FIONREAD, &left) || !left;
+	}
+	return true;
+}
+
+int kho_container_hold(const KhoProc__Container *c, struct kho_err *err)
+{
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, c->monitor, 0);
+	uint64_t end = kho_clock_us() + HOLD_US;
+
+	if (pidfd < 0)
+		return kho_fail_errno(err, "conmon %d", c->monitor);
+	for (size_t i = 0; i < c->n_pipe; i++)
+		while (c->pipe[i]->number && !is_empty(pidfd, c->monitor, c->pipe[i]->inode)) {
+			if (kho_clock_us() > end)
+				return kho_fail(err, -EBUSY, "conmon does not read what the container says");
+			usleep(500);
+		}
+	if (kill(c->monitor, SIGSTOP))
+		return kho_fail_errno(err, "stop conmon %d", c->monitor);
+	return 0;
+}
+
+void kho_container_release(pid_t monitor)
+{
+	if (monitor > 1)
+		kill(monitor, SIGCONT);
+}

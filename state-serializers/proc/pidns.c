@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Numbers of processes inside and outside of a PID namespace.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "state-serializers/proc/container.h"
+
+static ino_t pidns_of(pid_t pid)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", pid);
+	return stat(path, &st) ? 0 : st.st_ino;
+}
+
+/* The last of the numbers behind "NSpid:", one for each namespace from ours inwards. */
+static pid_t innermost(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64], *line, *last;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (kho_read_file(path, 1 << 16, &text, NULL, NULL) || !(line = strstr(text, "\nNSpid:")))
+		return 0;
+	line[1 + strcspn(line + 1, "\n")] = '\0';
+	last = strrchr(line, '\t');
+	return last ? atoi(last) : 0;
+}
+
+pid_t kho_pidns_outer(pid_t root, pid_t inner)
+{
+	_cleanup_closedir_ DIR *d = opendir("/proc");
+	ino_t ns = pidns_of(root);
+	struct dirent *e;
+
+	while (ns && d && (e = readdir(d))) {
+		pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
+
+		if (pid && pidns_of(pid) == ns && innermost(pid) == inner)
+			return pid;
+	}
+	return 0;
+}
+
+pid_t kho_pidns_other(pid_t root, const pid_t *pids, size_t n)
+{
+	_cleanup_closedir_ DIR *d = opendir("/proc");
+	ino_t ns = pidns_of(root);
+	struct dirent *e;
+
+	while (ns && d && (e = readdir(d))) {
+		pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
+		bool known = false;
+
+		for (size_t i = 0; i < n; i++)
+			known |= pids[i] == pid;
+		if (pid && !known && pidns_of(pid) == ns)
+			return pid;
+	}
+	return 0;
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What surrounds restored processes, below directories: limits of control groups as they are read, and the
+ * contents of file systems of a unit's own, read and made again.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "state-serializers/common.h"
+#include "state-serializers/proc/place.h"
+#include "state-serializers/proc/tree.h"
+#include "tests/unit/tree.h"
+
+static char dir[] = "/dev/shm/kho-place.XXXXXX";
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(dir + sizeof(dir) - 7, "XXXXXX");
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	return kho_tree_remove(dir, NULL);
+}
+
+static void put(const char *name, const char *text)
+{
+	test_put(dir, name, text, strlen(text));
+}
+
+static const KhoProc__Cgroup *group(const KhoProc__PlanWorkload *w, const char *path)
+{
+	for (size_t i = 0; i < w->n_cgroups; i++)
+		if (!strcmp(w->cgroups[i]->path, path))
+			return w->cgroups[i];
+	fail_msg("no %s", path);
+	return NULL;
+}
+
+/* Those above first, each once; what is as by default is not worth a word. */
+static void limits(void **state)
+{
+	pid_t pids[] = { 700, 701 };
+	struct kho_workload w = { .name = (char *)"dyn", .pids = pids, .npids = 2, .root = 700 };
+	KhoProc__PlanWorkload out = KHO_PROC__PLAN_WORKLOAD__INIT;
+	struct kho_err err = KHO_ERR_INIT;
+	const KhoProc__Cgroup *c;
+
+	(void)state;
+	put("/proc/700/cgroup", "0::/khotest.slice/khotest-dyn.service\n");
+	put("/proc/701/cgroup", "0::/khotest.slice/khotest-dyn.service/inner\n");
+	put("/sys/fs/cgroup/cgroup.subtree_control", "cpu io memory pids\n");
+	put("/sys/fs/cgroup/khotest.slice/cgroup.subtree_control", "cpu memory pids\n");
+	put("/sys/fs/cgroup/khotest.slice/pids.max", "max\n");
+	put("/sys/fs/cgroup/khotest.slice/khotest-dyn.service/cgroup.subtree_control", "\n");
+	put("/sys/fs/cgroup/khotest.slice/khotest-dyn.service/memory.max", "209715200\n");
+	put("/sys/fs/cgroup/khotest.slice/khotest-dyn.service/memory.low", "0\n");
+	put("/sys/fs/cgroup/khotest.slice/khotest-dyn.service/cpu.max", "50000 100000\n");
+	put("/sys/fs/cgroup/khotest.slice/khotest-dyn.service/cpu.weight", "100\n");
+	put("/sys/fs/cgroup/khotest.slice/khotest-dyn.service/io.max", "254:0 rbps=1000\n");
+	put("/sys/fs/cgroup/khotest.slice/khotest-dyn.service/inner/pids.max", "77\n");
+	assert_int_equal(kho_cgroup_read(dir, &w, &out, &err), 0);
+	assert_int_equal(out.n_cgroups, 4);
+	assert_string_equal(out.cgroups[0]->path, "/");
+	assert_string_equal(out.cgroups[0]->controllers, "cpu io memory pids");
+	assert_string_equal(out.cgroups[1]->path, "/khotest.slice");
+	assert_int_equal(out.cgroups[1]->n_settings, 0);
+	c = group(&out, "/khotest.slice/khotest-dyn.service");
+	assert_int_equal(c->n_settings, 2);
+	assert_string_equal(c->settings[0]->name, "cpu.max");
+	assert_string_equal(c->settings[0]->value, "50000 100000");
+	assert_string_equal(c->settings[1]->name, "memory.max");
+	c = group(&out, "/khotest.slice/khotest-dyn.service/inner");
+	assert_int_equal(c->n_settings, 1);
+	assert_string_equal(c->settings[0]->value, "77");
+	kho_cgroup_plan_done(&out);
+	assert_int_equal(out.n_cgroups, 0);
+}
+
+/* A name from the other kernel that leads out is refused before anything is made. */
+static void bad_groups(void **state)
+{
+	KhoProc__Cgroup c = KHO_PROC__CGROUP__INIT, *list = &c;
+	KhoProc__PlanWorkload w = KHO_PROC__PLAN_WORKLOAD__INIT;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	w.cgroups = &list;
+	w.n_cgroups = 1;
+	c.path = (char *)"/../../etc";
+	assert_int_equal(kho_cgroup_prepare(&w, &err), -EINVAL);
+}
+
+static const KhoProc__Node *node(const KhoProc__Mount *m, const char *path)
+{
+	for (size_t i = 0; i < m->n_nodes; i++)
+		if (!strcmp(m->nodes[i]->path, path))
+			return m->nodes[i];
+	return NULL;
+}
+
+/* A tmpfs of which a directory is mounted: what is in it lands below that directory again. */
+static void contents(void **state)
+{
+	KhoProc__Mount m = KHO_PROC__MOUNT__INIT;
+	_cleanup_free_ char *text = NULL, *to = kho_sysroot_path(dir, "/to"), *path = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+	struct stat st;
+
+	(void)state;
+	put("/from/tmp/a", "what is in a");
+	put("/from/tmp/deep/er/b", "b");
+	path = kho_sysroot_path(dir, "/from/tmp/link");
+	assert_int_equal(symlink("deep/er/b", path), 0);
+	_cleanup_close_ int root = open(dir, O_PATH | O_DIRECTORY);
+
+	m.target = (char *)"/from/tmp";
+	m.root = (char *)"/one/tmp";
+	assert_int_equal(kho_ns_read_nodes(root, &m, &err), 0);
+	assert_int_equal(m.n_nodes, 6);
+	assert_string_equal(m.nodes[0]->path, ".");
+	assert_int_equal(node(m.nodes ? &m : NULL, "a")->data.len, 12);
+	assert_int_equal(mkdir(to, 0700), 0);
+	_cleanup_close_ int fs = open(to, O_RDONLY | O_DIRECTORY);
+
+	assert_int_equal(kho_ns_make_nodes(fs, &m, &err), 0);
+	free(path);
+	path = kho_sysroot_path(dir, "/to/one/tmp/link");
+	assert_int_equal(kho_read_file(path, 100, &text, NULL, &err), 0);
+	assert_string_equal(text, "b");
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	for (size_t i = 0; i < m.n_nodes; i++)
+		kho_proc__node__free_unpacked(m.nodes[i], NULL);
+	free(m.nodes);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = { T(limits), T(bad_groups), T(contents) };
+
+	return cmocka_run_group_tests_name("place", tests, NULL, NULL);
+}
