@@ -367,18 +367,12 @@ int kho_beside_shift_rest(struct kho_engine *e, struct kho_err *err)
 {
 	struct kho_beside *b = kho_beside_of(e);
 	const struct kho_ledger *l = kho_beside_ledger(b);
-	struct kho_err one = KHO_ERR_INIT;
-	int first = 0;
-	size_t i;
 
 	if (!b->peer || !l)
 		return kho_fail(err, -ENOTCONN,
-				"give the other CPUs: not connected to the incoming kernel");
-	for (i = 0; i + 1 < b->nafter; i++)
-		kho_first_failure(give_cpus(b, &b->after[i], 1, kho_clock_us() + 30 * SECOND, &one),
-				  &one, &first, err);
+				"give the other devices: not connected to the incoming kernel");
 	give_functions(b, l);
-	return first;
+	return 0;
 }
 
 int kho_beside_retire(struct kho_engine *e, struct kho_err *err)

@@ -79,19 +79,29 @@ static void mask_ioapics(void)
 	}
 }
 
+static u32 cpus_left(const struct kho_region *r)
+{
+	u32 i, n = 0;
+
+	for (i = 0; i < r->ncpus; i++)
+		n += READ_ONCE(r->cpus[i].owner) == KHO_OWNER_OUTGOING;
+	return n;
+}
+
 static int may_retire(struct kho_region *r)
 {
-	u32 mine = kho_apicid(raw_smp_processor_id()), i, s = READ_ONCE(kho_peer(r)->state);
+	u32 i, s = READ_ONCE(kho_peer(r)->state);
+	int cpu;
 
 	if (s < KHO_STATE_RUNNING || kho_state_terminal(s))
 		return -EPERM;
-	if (num_online_cpus() != 1 || (__read_cr4() & X86_CR4_VMXE))
+	if (__read_cr4() & X86_CR4_VMXE)
 		return -EBUSY;
-	if (!kho_ledger_cpu(r, mine))
-		return -ENODEV;
-	for (i = 0; i < r->ncpus; i++)
-		if (READ_ONCE(r->cpus[i].owner) == KHO_OWNER_OUTGOING && r->cpus[i].apicid != mine)
-			return -EBUSY;
+	for_each_online_cpu(cpu)
+		if (!kho_ledger_cpu(r, kho_apicid(cpu)))
+			return -ENODEV;
+	if (cpus_left(r) != num_online_cpus())
+		return -EBUSY;
 	for (i = 0; i < r->npci; i++)
 		if (!r->pci[i].bridge && READ_ONCE(r->pci[i].owner) == KHO_OWNER_OUTGOING &&
 		    kho_pci_masters(r->pci[i].segment, r->pci[i].bus, r->pci[i].devfn))
@@ -99,18 +109,35 @@ static int may_retire(struct kho_region *r)
 	return 0;
 }
 
+/*
+ * The other CPUs go as they are, from an interrupt, not by hotplug: the block layer lets none go offline
+ * while a request waits in its queue (blk_mq_hctx_notify_offline), and on a disk that has crossed those
+ * of whoever still ran here wait for ever. Nothing may be asked of them afterwards, no lock be taken.
+ */
+static bool others_left(struct kho_region *r)
+{
+	unsigned int us;
+
+	smp_call_function(leave_other, r, 0);
+	for (us = 0; us < 5 * USEC_PER_SEC && cpus_left(r) > 1; us += 10)
+		udelay(10);
+	return cpus_left(r) == 1;
+}
+
 /**
  * kho_retire - KHO_IOC_RETIRE
  *
- * Context: process, on the only online CPU.
- * Return: not at all; -EINVAL; -ENODEV no region; -EPERM the incoming kernel does not run; -EBUSY
- * other CPUs are online or not given, a function of the ledger still masters the bus here, or VMX
- * is on.
+ * Context: process.
+ * Return: not at all; -EINVAL; -ENODEV no region, or a CPU that the ledger does not know; -EPERM the
+ * incoming kernel does not run; -EBUSY a CPU is offline and not given, a function of the ledger still
+ * masters the bus here, or VMX is on. Where a CPU does not come, this kernel ends like one that
+ * panicked: its memory is left alone.
  */
 long kho_retire(void *arg)
 {
 	struct kho_ioc_u32 *a = arg;
 	struct kho_region *r = &kho_down;
+	u32 state;
 	long ret;
 
 	if (a->value)
@@ -119,13 +146,14 @@ long kho_retire(void *arg)
 	mutex_lock(&kho_cpu_lock);
 	ret = kho_live(r) ? may_retire(r) : -ENODEV;
 	if (!ret) {
-		pr_emerg("retiring: the last CPU (APIC id %u) goes to the park\n",
-			 kho_apicid(raw_smp_processor_id()));
+		pr_emerg("retiring: the last CPUs (%u) go to the park\n", num_online_cpus());
 		msleep(200);		/* newer kernels print later */
 		kho_pci_quiet();
+		preempt_disable();
+		state = others_left(r) ? KHO_STATE_RETIRED : KHO_STATE_PANICKED;
 		local_irq_disable();
 		mask_ioapics();
-		kho_leave(r, KHO_STATE_RETIRED);
+		kho_leave(r, state);
 	}
 	mutex_unlock(&kho_cpu_lock);
 	up_read(&kho_life);
