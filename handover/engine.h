@@ -42,7 +42,7 @@ struct kho_engine_request {
 struct kho_engine_plan {
 	uint32_t boot_apicid;
 	uint32_t *apicids_before, nbefore;	/* handed over before the freeze, boot CPU first */
-	uint32_t *apicids_after, nafter;	/* handed over at retirement, the last CPU last */
+	uint32_t *apicids_after, nafter;	/* handed over at retirement, the CPU that the peer takes first last */
 	uint64_t region_bytes, bulk_bytes;
 	uint64_t extra_bytes;			/* further ranges for the workloads' memory */
 	uint64_t initrd_bytes;			/* estimate until it is built */
@@ -85,7 +85,10 @@ struct kho_engine_ops {
 	 * signed. Called again before retire with the complete journal, which replaces the first one.
 	 */
 	int (*commit)(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err);
-	/* After commit: CPUs, then the last CPU; the caller's process ends here when it works (it prints before). */
+	/*
+	 * After commit: what no serializer carried; then all CPUs, at once: the caller's process ends here when it works (it prints
+	 * before).
+	 */
 	int (*shift_rest)(struct kho_engine *e, struct kho_err *err);
 	int (*retire)(struct kho_engine *e, struct kho_err *err);
 	/* Own state in the ledger: enum kho_instance_state. */

@@ -47,7 +47,7 @@ void kho_usage_man(FILE *f)
 	      "process of its own, goes on when the terminal is "
 	      "lost, and can be watched with *khoctl status --follow*. When the incoming kernel "
 	      "has committed, the watching khoctl prints the "
-	      "report and exits; about 1.5 seconds later this kernel gives away its last CPU.\n\n# "
+	      "report and exits; about 1.5 seconds later this kernel gives away its last CPUs.\n\n# "
 	      "VERBS\n\n",
 	      f);
 	man_verbs(f);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * settle: what is stale on this kernel is dropped (so that it cannot answer or write a second
- * time), the incoming side tidies up what could wait for the end of the blackout, and the CPUs
- * follow, all but the last.
+ * time), the incoming side tidies up what could wait for the end of the blackout, and devices that no
+ * serializer carried follow.  The CPUs go at the end, all together (handover/module/leave.c says why).
  */
 #include <string.h>
 

@@ -143,7 +143,7 @@ struct kho_ioc_ping {
 #define KHO_IOC_CPU_TAKE	_IOW('k', 0x31, struct kho_ioc_cpu)	/* take a parked CPU and online it here */
 #define KHO_IOC_SPAWN		_IOW('k', 0x32, struct kho_ioc_spawn)	/* inverse: STOP */
 #define KHO_IOC_STOP		_IOW('k', 0x33, struct kho_ioc_u32)	/* fence the incoming kernel: all its CPUs to the park, functions to PARK */
-#define KHO_IOC_RETIRE		_IOW('k', 0x34, struct kho_ioc_u32)	/* this kernel's last CPU parks for the incoming one: no return */
+#define KHO_IOC_RETIRE		_IOW('k', 0x34, struct kho_ioc_u32)	/* this kernel's CPUs park for the incoming one: no return */
 
 #define KHO_IOC_PCI_QUIESCE	_IOWR('k', 0x40, struct kho_ioc_pci)	/* PM freeze, driver stays bound; inverse: UNQUIESCE */
 #define KHO_IOC_PCI_UNQUIESCE	_IOWR('k', 0x41, struct kho_ioc_pci)

@@ -106,7 +106,7 @@ enum kho_instance_state {
 	KHO_STATE_DARK = 6,		/* incoming: holds the workload, nothing visible outside */
 	KHO_STATE_COMMITTED = 7,	/* each side signs for itself */
 	KHO_STATE_RETIRING = 8,		/* outgoing: giving away the rest */
-	KHO_STATE_RETIRED = 9,		/* terminal: its last CPU is parked */
+	KHO_STATE_RETIRED = 9,		/* terminal: its last CPUs are parked */
 	KHO_STATE_HALTED = 10,		/* terminal: orderly stop (poweroff, reboot, halt) */
 	KHO_STATE_PANICKED = 11,	/* terminal */
 	KHO_STATE_FENCED = 12,		/* terminal: stopped by the other kernel (written by the fencer) */
