@@ -112,7 +112,7 @@ static bool in_tree(const struct kho_workload *w, long pid)
 	for (size_t i = 0; i < w->npids; i++)
 		if (w->pids[i] == pid)
 			return true;
-	return pid == w->root;
+	return pid == w->root || (w->monitor && pid == w->monitor);
 }
 
 /* The process that it has, or the one that it had. */
