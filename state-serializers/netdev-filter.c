@@ -22,11 +22,9 @@
 #include "state-serializers/netfilter.h"
 
 #define CONNECTIONS  "netdev.conntrack" /* in run_dir here, in images_dir there */
-#define CTNETLINK    "nf_conntrack_netlink"
 #define MODULES_MAX  (1u << 20)
 #define ENTRIES_MAX  (512u << 20)
 
-static bool loaded_ctnetlink;	/* outgoing: by us */
 static struct kho_blob in_force; /* incoming: the rule set as it was packed */
 
 /* --- outgoing --- */
@@ -41,7 +39,7 @@ static int add_module(void *arg, const char *name)
 	struct module_arg *m = arg;
 	char *copy = strdup(name);
 
-	m->has_ctnetlink |= !strcmp(name, CTNETLINK);
+	m->has_ctnetlink |= !strcmp(name, KHO_CTNETLINK);
 	if (!copy || kho_pb_append(&m->cfg->module, &m->cfg->n_module, copy)) {
 		free(copy);
 		return -ENOMEM;
@@ -90,7 +88,6 @@ static int read_sysctls(Kho__Netdev *cfg)
 
 int kho_netdev_filter_begin(Kho__Netdev *cfg, struct kho_err *err)
 {
-	static const char *const ctnetlink[] = { CTNETLINK };
 	_cleanup_free_ char *text = NULL;
 	struct module_arg m = { .cfg = cfg };
 	int ret = 0;
@@ -103,19 +100,11 @@ int kho_netdev_filter_begin(Kho__Netdev *cfg, struct kho_err *err)
 	if (ret < 0)
 		return kho_fail(err, ret, "read packet filter: out of memory");
 	if (kho_exists("/proc/sys/net/netfilter/nf_conntrack_count") && text && !m.has_ctnetlink) {
-		ret = kho_modules_load(ctnetlink, 1, err);
-		loaded_ctnetlink = !ret;
-		if (!ret && add_module(&m, CTNETLINK) < 0)
-			ret = kho_fail(err, -ENOMEM, "read packet filter: out of memory");
+		cfg->ctnetlink_module = true;
+		if (add_module(&m, KHO_CTNETLINK) < 0)
+			return kho_fail(err, -ENOMEM, "read packet filter: out of memory");
 	}
 	return ret < 0 ? ret : kho_nft_read(&cfg->ruleset, err);
-}
-
-void kho_netdev_filter_end(void)
-{
-	if (loaded_ctnetlink)
-		kho_module_unload(CTNETLINK);
-	loaded_ctnetlink = false;
 }
 
 static int send_connections(struct kho_env *env, Kho__Netdev *cfg, struct kho_err *err)

@@ -74,7 +74,7 @@ static int plug_all(struct kho_nl *nl, struct kho_err *err)
 int kho_netdev_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more,
 			struct kho_err *err)
 {
-	static const char *const modules[] = { PLUG };
+	static const char *const modules[] = { PLUG }, *const tracking[] = { KHO_CTNETLINK };
 	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
 	int ret;
 
@@ -98,6 +98,8 @@ int kho_netdev_preserve(struct kho_env *env, unsigned round, struct kho_blob *ou
 		ret = kho_netdev_files_collect(out_cfg, "", err);
 	if (!ret)
 		ret = save(env, err);
+	if (!ret && out_cfg->ctnetlink_module)
+		ret = kho_modules_load(tracking, 1, err);
 	if (!ret && out_cfg->n_link > 1)
 		ret = kho_modules_load(modules, KHO_ARRAY_SIZE(modules), err);
 	if (!ret)
@@ -110,7 +112,6 @@ int kho_netdev_unpreserve(struct kho_env *env, struct kho_err *err)
 	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
 	int first;
 
-	kho_netdev_filter_end();
 	load(env);
 	if (!out_cfg)
 		return 0;
@@ -126,6 +127,8 @@ int kho_netdev_unpreserve(struct kho_env *env, struct kho_err *err)
 	}
 	if (out_cfg->plug_module)
 		kho_module_unload(PLUG);
+	if (out_cfg->ctnetlink_module)
+		kho_module_unload(KHO_CTNETLINK);
 	forget_cfg(env);
 	return first;
 }

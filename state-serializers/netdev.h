@@ -33,9 +33,9 @@ int kho_netdev_files_collect(Kho__Netdev *cfg, const char *root, struct kho_err 
 int kho_netdev_files_place(const Kho__Netdev *cfg, const char *root, struct kho_err *err);
 
 /* --- the packet filter's part in each (netdev-filter.c) --- */
-/* preserve: rule set, modules, parameters into cfg; its inverse. */
+#define KHO_CTNETLINK "nf_conntrack_netlink"
+/* preserve: rule set, modules, parameters into cfg, and whether KHO_CTNETLINK must be loaded. Reads only. */
 int kho_netdev_filter_begin(Kho__Netdev *cfg, struct kho_err *err);
-void kho_netdev_filter_end(void);
 /* drain: the rule set again, and the tracked connections. */
 int kho_netdev_filter_read(struct kho_env *env, Kho__Netdev *cfg, struct kho_err *err);
 /* prepare: in force, but for tables that name interfaces; its inverse. */

@@ -292,28 +292,44 @@ static void limit(struct kho_env *env, const struct kho_proc_in_wl *w)
 		env->ops->note(env, "workload %s: %s", w->plan->name, err.msg);
 }
 
-/*
- * Sockets of two workloads may be connected with each other: the first that speaks must find the other
- * one there, or the kernel answers it with a reset. So no one's leave repair mode before all are made.
- */
-static int hear_all(struct kho_env *env, uint64_t begin, struct kho_err *err)
+/* Containers or the others: all are made, and none runs yet. */
+static int reach_gate(bool containers, struct kho_err *err)
 {
 	struct kho_proc_in *p = &kho_proc_in;
 	int rc = 0;
 
-	for (size_t pass = 0; pass < 3; pass++) {
+	for (size_t i = 0; !rc && i < p->n; i++) {
+		if (!p->w[i].state || containers != !!p->w[i].plan->container)
+			continue;
+		rc = hear(&p->w[i], GATE, NULL, err);
+		if (rc)
+			kho_wrap(err, "workload %s", p->w[i].plan->name);
+	}
+	return rc;
+}
+
+/*
+ * Sockets of two workloads may be connected with each other: the first that speaks must find the other
+ * one there, or the kernel answers it with a reset. So no one's leave repair mode before all are made.
+ */
+static int release_all(struct kho_env *env, uint64_t begin, struct kho_err *err)
+{
+	struct kho_proc_in *p = &kho_proc_in;
+	int rc = 0;
+
+	for (size_t pass = 0; pass < 2; pass++) {
 		for (size_t i = 0; !rc && i < p->n; i++) {
 			struct kho_proc_in_wl *w = &p->w[i];
 
 			if (!w->state)
 				continue;
-			if (pass == 1)
+			if (pass == 0)
 				limit(env, w); /* CRIU has done its work there, and they do not run yet */
-			if (pass == 1)
+			if (pass == 0)
 				rc = kho_criu_answer(&w->criu, true, err);
 			else
-				rc = hear(w, pass == 0 ? GATE : NULL, NULL, err);
-			if (!rc && pass == 2) {
+				rc = hear(w, NULL, NULL, err);
+			if (!rc && pass == 1) {
 				kho_proc_resumed(env, w->plan->name, begin, kho_clock_us());
 				rc = kho_proc_place_cgroups(w, err);
 			}
@@ -392,11 +408,14 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 	p->state = kho_proc__state__unpack(NULL, in->len, in->data);
 	if (!p->state || p->state->revision != 1)
 		return kho_fail(err, -EPROTO, "processes: the state is not understood");
-	rc = ask_all(env, true, err);
+	/* containers behind: the numbers of their further processes are what is free, and must not be others' */
+	for (int containers = 0; !rc && containers < 2; containers++) {
+		rc = ask_all(env, containers, err);
+		if (!rc)
+			rc = reach_gate(containers, err);
+	}
 	if (!rc)
-		rc = ask_all(env, false, err);
-	if (!rc)
-		rc = hear_all(env, begin, err);
+		rc = release_all(env, begin, err);
 	if (!rc && p->n)
 		env->ops->phase(env, "criu restore", begin, kho_clock_us());
 	return rc;

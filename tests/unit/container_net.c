@@ -80,6 +80,8 @@ static KhoProc__ContainerNet *wanted(void)
 	cfg.link = links;
 	cfg.n_link = 2;
 	assert_int_equal(kho_pb_pack(&cfg.base, &blob, NULL), 0);
+	free(b.address[0].data);
+	free(b.address);
 	n.path = (char *)PATH_OF;
 	n.config.data = blob.data;
 	n.config.len = blob.len;

@@ -288,6 +288,16 @@ static Kho__NetLink *add(Kho__Netdev *c, const char *name, const char *kind)
 	return l;
 }
 
+/* What is in it; c itself is on the stack. */
+static void config_done(const Kho__Netdev *c)
+{
+	Kho__Netdev *copy = malloc(sizeof(*copy));
+
+	assert_non_null(copy);
+	*copy = *c;
+	kho__netdev__free_unpacked(copy, NULL);
+}
+
 static int new_link(struct kho_nl *nl, const char *name, const char *kind)
 {
 	struct kho_err e = KHO_ERR_INIT;
@@ -378,6 +388,8 @@ static void bridge_comes_back(void **state)
 	assert_int_equal(mnl_attr_get_u8(kho_nl_attr(&is.link[0]->port, 0, IFLA_BRPORT_MODE)), 1);
 	assert_int_equal(is.link[1]->mac.len, 6);
 	assert_memory_equal(is.link[1]->mac.data, was.link[1]->mac.data, 6);
+	config_done(&was);
+	config_done(&is);
 }
 
 /* --- indexes --- */
@@ -413,6 +425,7 @@ static void indexes_come_back(void **state)
 	kho_netdev_release_indexes(&nl, &c);
 	assert_int_equal(if_nametoindex(KHO_INDEX_HOLDER "7"), 0);
 	assert_int_equal(if_nametoindex("br0"), 6);
+	config_done(&c);
 }
 
 /* --- files in /run --- */
@@ -487,6 +500,8 @@ static void files_of_services(void **state)
 	c.file[0]->path[1] = 'e'; /* "/eun/..." */
 	assert_int_equal(kho_netdev_files_place(&c, root, &e), -EBADMSG);
 	assert_int_equal(nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	c.ruleset = NULL; /* it is ours */
+	config_done(&c);
 }
 
 static int count(void *arg, const char *name)
