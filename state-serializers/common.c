@@ -30,6 +30,28 @@ int kho_pb_pack(const ProtobufCMessage *m, struct kho_blob *out, struct kho_err 
 	return 0;
 }
 
+/* No field has the number 0; the library takes one that says so, and cannot write it again. */
+static bool has_field_zero(const ProtobufCMessage *m)
+{
+	const ProtobufCMessageDescriptor *d = m->descriptor;
+
+	for (unsigned i = 0; i < m->n_unknown_fields; i++)
+		if (!m->unknown_fields[i].tag)
+			return true;
+	for (unsigned i = 0; i < d->n_fields; i++) {
+		const ProtobufCFieldDescriptor *f = &d->fields[i];
+		const void *at = (const char *)m + f->offset;
+		bool many = f->label == PROTOBUF_C_LABEL_REPEATED;
+		size_t n = many ? *(const size_t *)(const void *)((const char *)m + f->quantifier_offset) : 1;
+		ProtobufCMessage *const *in = many ? *(ProtobufCMessage *const *const *)at : at;
+
+		for (size_t k = 0; f->type == PROTOBUF_C_TYPE_MESSAGE && k < n; k++)
+			if (in[k] && has_field_zero(in[k]))
+				return true;
+	}
+	return false;
+}
+
 void *kho_pb_unpack(const ProtobufCMessageDescriptor *d, const struct kho_blob *in,
 		    struct kho_err *err)
 {
@@ -37,6 +59,10 @@ void *kho_pb_unpack(const ProtobufCMessageDescriptor *d, const struct kho_blob *
 	void *m = protobuf_c_message_unpack(d, NULL, in ? in->len : 0,
 					    in && in->data ? in->data : &none);
 
+	if (m && has_field_zero(m)) {
+		protobuf_c_message_free_unpacked(m, NULL);
+		m = NULL;
+	}
 	if (!m)
 		kho_fail(err, -EBADMSG, "state of %s: %zu bytes that are no such message",
 			 d->short_name, in ? in->len : 0);
