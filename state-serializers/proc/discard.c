@@ -24,7 +24,23 @@
 
 #define GONE_US 5000000u
 
-/* Another root directory than ours? (Kernel threads have none that could be read, or ours.) */
+#define IS_KTHREAD 0x00200000u /* PF_KTHREAD, include/linux/sched.h */
+
+static bool is_kernel_thread(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64], *end;
+	unsigned flags;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (kho_read_file(path, 4096, &text, NULL, NULL) < 0)
+		return false;
+	/* the name may have anything in it but ends with the last bracket */
+	end = strrchr(text, ')');
+	return end && sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & IS_KTHREAD);
+}
+
+/* Another root directory than ours? */
 static bool has_other_root(pid_t pid)
 {
 	char path[64];
@@ -38,7 +54,8 @@ static bool is_away(pid_t pid)
 {
 	char state = kho_pid_state("", pid);
 
-	return pid > 1 && pid != getpid() && state && state != 'Z' && (has_other_root(pid) || kho_ns_differs(pid, "mnt"));
+	return pid > 1 && pid != getpid() && state && state != 'Z' && !is_kernel_thread(pid) &&
+	       (has_other_root(pid) || kho_ns_differs(pid, "mnt"));
 }
 
 /* Kill all that are away; how many there were. */
