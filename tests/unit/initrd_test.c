@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "handover/beside/initrd_choice.h"
+#include "handover/incoming/host_list.h"
 #include "lib/io.h"
 
 static char top[] = "/tmp/kho-initrd-XXXXXX";
@@ -335,6 +336,41 @@ static void test_choice(void **state)
 	assert_true(run("rm -r boot"));
 }
 
+/*
+ * Recorded of an initrd that dracut 106 has made (Debian 13, --hostonly) with force_drivers+=" loop dummy ",
+ * modules-load.d files in /etc and /usr/lib, one of which has the same name in both.
+ */
+static void test_lists(void **state)
+{
+	static const char *const want[] = { "loop", "dummy", "br_netfilter", "nf_conntrack" };
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_host_list l;
+	char root[64];
+
+	(void)state;
+	assert_int_equal(kho_host_list_read("tests/sysroots/initrd-dracut", &l, &err), 0);
+	assert_string_equal(l.maker, "dracut");
+	assert_int_equal(l.n, sizeof(want) / sizeof(*want));
+	for (size_t i = 0; i < l.n; i++)
+		assert_string_equal(l.m[i].name, want[i]);
+	kho_host_list_done(&l);
+
+	/* initramfs-tools', with options; and no host's initramfs at all */
+	assert_true(run("mkdir -p tools/conf none && printf '# \\n  loop max_loop=3  x=1\\n\\nnvme\\n' > tools/conf/modules"));
+	snprintf(root, sizeof(root), "%s/tools", top);
+	assert_int_equal(kho_host_list_read(root, &l, &err), 0);
+	assert_string_equal(l.maker, "initramfs-tools");
+	assert_int_equal(l.n, 2);
+	assert_string_equal(l.m[0].name, "loop");
+	assert_string_equal(l.m[0].options, "max_loop=3  x=1");
+	assert_string_equal(l.m[1].options, "");
+	kho_host_list_done(&l);
+	snprintf(root, sizeof(root), "%s/none", top);
+	assert_int_equal(kho_host_list_read(root, &l, &err), 0);
+	assert_null(l.maker);
+	kho_host_list_done(&l);
+}
+
 static void test_real(void **state)
 {
 	const char *home = getenv("HOME");
@@ -369,7 +405,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_methods), cmocka_unit_test(test_damaged), cmocka_unit_test(test_join),
-		cmocka_unit_test(test_loop),	cmocka_unit_test(test_choice),	cmocka_unit_test(test_real),
+		cmocka_unit_test(test_loop),	cmocka_unit_test(test_choice),	cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_real),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
