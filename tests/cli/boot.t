@@ -118,6 +118,28 @@ mv "$esp/loader/entries/debian-$new+2-1.conf" "$esp/loader/entries/debian-$new+0
 starts "$old"
 exits 0 "systemd-boot: the newest has no tries left" "$boot_default" --root "$root" "$old"
 said "starts $old already" "systemd-boot: so the older one starts"
+# an entry that kernel-install has written on a kernel of khoctl's
+export KERNEL_INSTALL_LAYOUT=bls KERNEL_INSTALL_BOOT_ROOT=$esp KERNEL_INSTALL_ENTRY_TOKEN=debian KHOCTL_ROOT=$root
+hook() { "$top/integration/zz-khoctl" add "$old" "$esp/debian/$old" /boot/vmlinuz; }
+options() { exits 0 "$2" test "$(sed -n 's/^options *//p' "$esp/loader/entries/debian-$old+3.conf")" = "$1"; }
+entry_by_kernel_install() { sed -i "s/^options .*/options    maxcpus=1 pci=off rdinit=\/init${1-}/" "$esp/loader/entries/debian-$old+3.conf"; }
+entry_by_kernel_install
+exits 0 "kernel-install's plugin" hook
+options 'maxcpus=1 pci=off rdinit=/init' "on a kernel that the boot loader started the entry stays"
+mkdir -p "$root/run/khoctl"; : > "$root/run/khoctl/instance.json"
+exits 0 "kernel-install's plugin without what was booted by" hook
+says 'write the right ones into /etc/kernel/cmdline' "it says what to do"
+printf 'BOOT_IMAGE=/linux root=UUID=%s ro  quiet initrd=\\debian\\initrd\n' "$uuid" > "$root/var/lib/khoctl/boot-cmdline"
+exits 0 "kernel-install's plugin on a kernel of khoctl's" hook
+options "root=UUID=$uuid ro quiet" "the entry gets what the machine was booted by"
+exits 0 "and nothing else is left" test "$(ls "$esp/loader/entries" | wc -l)" = 2
+entry_by_kernel_install ' systemd.machine_id=0123'
+exits 0 "kernel-install's plugin, entries by machine id" hook
+options "root=UUID=$uuid ro quiet systemd.machine_id=0123" "the id stays"
+entry_by_kernel_install
+mkdir -p "$root/etc/kernel"; echo root=/dev/sda1 > "$root/etc/kernel/cmdline"
+exits 0 "kernel-install's plugin, options in a file" hook
+options 'maxcpus=1 pci=off rdinit=/init' "what comes from a file stays"
 # entries on a partition of their own, a unified kernel on the EFI partition
 mkdir -p "$root/efi/EFI/systemd" "$root/efi/EFI/Linux" "$root/boot/loader"
 mv "$esp/loader/entries" "$root/boot/loader/"; rm -r "$esp"; conf=$root/efi/loader/loader.conf
