@@ -294,6 +294,8 @@ static void test_loop(void **state)
 	kho_initrd_done(&in);
 }
 
+static const char *fix; /* what must be proposed, where something is */
+
 static void chosen(const char *mode, const char *given, bool in_ram, enum kho_initramfs kind, enum kho_verdict worst, const char *says)
 {
 	struct kho_initramfs_choice c;
@@ -308,6 +310,8 @@ static void chosen(const char *mode, const char *given, bool in_ram, enum kho_in
 		fail_msg("'%s' does not say '%s'", c.reason, says);
 	if (worst == KHO_V_NO)
 		assert_true(*r.items[0].fix);
+	if (worst == KHO_V_NO && fix && !strstr(r.items[0].fix, fix))
+		fail_msg("'%s' is no '%s'", r.items[0].fix, fix);
 	kho_initramfs_choice_done(&c);
 	kho_report_done(&r);
 }
@@ -329,6 +333,14 @@ static void test_choice(void **state)
 	assert_true(run("mkdir -p boot && head -c 99999 initrd.none > boot/initrd.img-6.1"));
 	chosen("auto", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_LOSS, "is cut off");
 	chosen("host", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_NO, "is cut off");
+	assert_true(run("mkdir -p usr/bin && touch usr/bin/dracut"));
+	fix = "boot/initrd.img-6.1 6.1";
+	chosen("host", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_NO, "is cut off");
+	assert_true(run("mkdir -p boot/efi/id/6.1 && mv boot/initrd.img-6.1 boot/efi/id/6.1/initrd"));
+	fix = "boot/efi/id/6.1/initrd 6.1";
+	chosen("host", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_NO, "is cut off");
+	assert_true(run("mv boot/efi/id/6.1/initrd boot/initrd.img-6.1 && rm -r usr/bin/dracut"));
+	fix = NULL;
 	snprintf(bad, sizeof(bad), "%s/nothing", top);
 	chosen(NULL, bad, false, KHO_INITRAMFS_KHOCTL, KHO_V_NO, "nothing");
 	assert_true(run("mv boot/initrd.img-6.1 x && cp initrd.none boot/initramfs-6.1.img"));
