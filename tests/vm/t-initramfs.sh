@@ -37,7 +37,7 @@ back_by_dracut() {
 	# shellcheck disable=SC2016
 	vm sh -ec 'rm "/boot/initrd.img-$1"
 		mkdir -p /etc/dracut.conf.d /usr/lib/modules-load.d
-		echo "force_drivers+=\" loop \"" > /etc/dracut.conf.d/lab.conf
+		printf "hostonly=yes\nforce_drivers+=\" loop \"\n" > /etc/dracut.conf.d/lab.conf
 		echo dummy > /usr/lib/modules-load.d/lab.conf
 		echo "options loop max_loop=5" > /etc/modprobe.d/zz-test.conf
 		INITRD=No DEBIAN_FRONTEND=noninteractive apt-get -y install /root/dracut*.deb
