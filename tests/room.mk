@@ -19,7 +19,7 @@ test-undo: all modules vm-cache
 
 test-host: all modules vm-cache
 	HOST=all tests/vm/t-host.sh
-	tests/vm/t-initramfs.sh
+	HOST=all tests/vm/t-initramfs.sh
 	HOST=all tests/vm/t-platform.sh
 	tests/vm/t-dhcp.sh
 	UNITS=all tests/vm/t-units.sh
