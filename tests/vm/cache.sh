@@ -14,7 +14,7 @@
 #   cache.sh --refresh            look for newer packages as well
 #   cache.sh kernel PKG[/SUITE]   fetch one more kernel, print its release (the last line)
 #   cache.sh host                 the same, and host/
-#   cache.sh package PKG[/SUITE]  unpack one package, nothing that it depends on; print the folder (the last line)
+#   cache.sh package PKG[/SUITE]...  unpack packages (of one suite), nothing that they depend on; print their folders (the last lines)
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "$0")/common.sh"
@@ -222,17 +222,22 @@ have_kernel() {
 	printf '%s\n%s\n' "$sum" "$kernel_release" > "stamp/$key"
 }
 
-# have_package PKG SUITE: unpacked, its folder in $folder
-have_package() {
-	local f
-	f=$(closure "$2" "$1" | grep "^$1_" || true)
-	[ -n "$f" ] || fail "$2 has no package '$1'"
-	folder=packages/${f%.deb}
-	[ ! -d "$folder" ] || return 0
-	fetch "$f"
-	rm -rf "$folder.new"; mkdir -p "$folder.new"
-	unpack "$folder.new" "$f"
-	mv "$folder.new" "$folder"
+# have_packages SUITE PKG...: unpacked; prints their folders
+have_packages() {
+	local suite=$1 files p f folder
+	shift
+	files=$(closure "$suite" "$@")
+	for p in "$@"; do
+		f=$(grep "^${p}_" <<< "$files") || fail "$suite has no package '$p'"
+		folder=packages/${f%.deb}
+		if [ ! -d "$folder" ]; then
+			fetch "$f"
+			rm -rf "$folder.new"; mkdir -p "$folder.new"
+			unpack "$folder.new" "$f"
+			mv "$folder.new" "$folder"
+		fi
+		echo "$cache/$folder"
+	done
 }
 
 # soname_pkg SONAME: Debian's name for the package of a library
@@ -328,10 +333,10 @@ if [ "${1:-}" = kernel ]; then
 	exit 0
 fi
 if [ "${1:-}" = package ]; then
-	[ -n "${2:-}" ] || fail "package: which one?"
-	suite=$STABLE; [ "${2%/*}" = "$2" ] || suite=${2#*/}
-	have_package "${2%/*}" "$suite"
-	echo "$cache/$folder"
+	shift
+	[ $# -gt 0 ] || fail "package: which one?"
+	suite=$STABLE; [ "${1%/*}" = "$1" ] || suite=${1#*/}
+	have_packages "$suite" "${@%/*}"
 	exit 0
 fi
 [ "${1:-}" = host ] || [ $# = 0 ] || fail "unknown argument '$1'"
