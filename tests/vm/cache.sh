@@ -13,13 +13,15 @@
 #   cache.sh                      make what is missing or whose recipe changed; may be interrupted at any time
 #   cache.sh --refresh            look for newer packages as well
 #   cache.sh kernel PKG[/SUITE]   fetch one more kernel, print its release (the last line)
-#   cache.sh host                 the same, and host/
+#   cache.sh host [KIND]          the same, and host/; KIND: host/KIND/, too (cache_root.sh)
 #   cache.sh package PKG[/SUITE]...  unpack packages (of one suite), nothing that they depend on; print their folders (the last lines)
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "$0")/common.sh"
 # shellcheck source=tests/vm/cache_host.sh
 . "$(dirname "$0")/cache_host.sh"
+# shellcheck source=tests/vm/cache_root.sh
+. "$(dirname "$0")/cache_root.sh"
 
 STABLE=trixie BACKPORTS=trixie-backports TESTING=forky
 KERNEL=linux-image-cloud-amd64
@@ -321,7 +323,7 @@ cd "$cache"
 umask 022
 if [ "${1:-}" = --refresh ]; then
 	shift
-	rm -f stamp/apt stamp/user stamp/host-* stamp/kernel-*
+	rm -f stamp/apt stamp/user stamp/host-* stamp/root-* stamp/kernel-*
 fi
 part apt make_apt "$(mirror)" "$STABLE $BACKPORTS $TESTING"
 part build make_build "${BUILD_PKGS[@]}"
@@ -350,3 +352,4 @@ part user make_user "${USER_PKGS[@]}"
 printf 'OUTGOING=%s\nINCOMING=%s\nQEMU=%s\n' "$OUTGOING" "$INCOMING" "$QEMU" > env.new
 mv env.new env
 [ "${1:-}" != host ] || have_host
+[ "${1:-}" != host ] || [ -z "${2:-}" ] || have_root "$2"
