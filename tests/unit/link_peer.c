@@ -106,6 +106,42 @@ static void holes(void **state)
 	expect_same("all", "all");
 }
 
+/* As CRIU writes them: hundreds of small ones, some that are longer, an empty one. */
+static void batches(void **state)
+{
+	enum { N = 700 };
+	char *names[N], missing[] = "missing";
+	struct kho_err err = KHO_ERR_INIT;
+	uint64_t bytes = 0, want = 0;
+
+	(void)state;
+	for (size_t i = 0; i < N; i++) {
+		size_t len = i == 350 ? 2 * KHO_SLOT_BYTES : i % 100 == 99 ? KHO_INLINE_MAX + i : i * 7 % (KHO_BATCH_FILE + 1);
+
+		if (asprintf(&names[i], "b%zu", i) < 0)
+			fail();
+		make_file(names[i], len, 0, 0);
+		want += len;
+	}
+	if (kho_peer_put_files(fx.peer, fx.dir, "batch/final", names, N, 20000000, &bytes, &err))
+		fail_msg("%s", err.msg);
+	assert_int_equal(bytes, want);
+	for (size_t i = 0; i < N; i++) {
+		char remote[64];
+
+		snprintf(remote, sizeof(remote), "batch/final/%s", names[i]);
+		expect_same(names[i], remote);
+	}
+	free(names[9]);
+	names[9] = missing;
+	assert_int_equal(kho_peer_put_files(fx.peer, fx.dir, "batch/final", names, N, 20000000, &bytes, &err), -ENOENT);
+	assert_int_equal(kho_peer_put_files(fx.peer, fx.dir, "..", names, 1, 20000000, &bytes, &err), -EINVAL);
+	assert_int_equal(fx.peer->nfree, fx.peer->nslots);
+	for (size_t i = 0; i < N; i++)
+		if (names[i] != missing)
+			free(names[i]);
+}
+
 static void *put_many(void *arg)
 {
 	struct kho_err err = KHO_ERR_INIT;
@@ -505,6 +541,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(sizes, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(holes, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(batches, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(many_at_once, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(bad_files, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(other_revision, setup_bare, teardown),
