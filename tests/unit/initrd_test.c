@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "into_buffer.h"
 #include "handover/beside/initrd_choice.h"
 #include "handover/incoming/host_list.h"
 #include "lib/io.h"
@@ -103,22 +104,6 @@ static const struct kho_initrd_entry *entry(const struct kho_initrd *in, const c
 		if (!strcmp(in->entry[i].name, name))
 			return &in->entry[i];
 	return NULL;
-}
-
-struct buffer {
-	uint8_t *p;
-	size_t n;
-};
-
-static int into_buffer(void *arg, const void *data, size_t len)
-{
-	struct buffer *b = arg;
-
-	b->p = realloc(b->p, b->n + len);
-	assert_non_null(b->p);
-	memcpy(b->p + b->n, data, len);
-	b->n += len;
-	return 0;
 }
 
 static void check_content(const struct kho_initrd *in)

@@ -229,6 +229,12 @@ observe() {
 	diff -u "$out/units.before" "$out/units.$n" || die "units are not as they were"
 	! grep -v ' active 0 ' "$out/units.$n" || die "a unit is not active, or was restarted"
 	echo "ok    units never restarted:" $(awk '{ print $2 "=" $5 }' "$out/units.$n")
+	vm khoctl status | tr -d '\r' > "$out/status.$n"
+	for s in $SERVICES; do
+		grep -qE "^${UNIT[$s]}: still pid $(awk -v s="$s" '$1 == s { print $5 }' "$out/units.$n"), .*started on $(cat "$out/first"), $n upgrade" "$out/status.$n" ||
+			{ cat "$out/status.$n"; die "khoctl status does not tell how $s came here"; }
+	done
+	echo "ok    status: $(tail -n 1 "$out/status.$n")"
 	case " $SERVICES " in *" web "*)
 		s=$(vm podman ps --filter name=^web$ --format '{{.State}}' | tr -d '\r\n')
 		[ "$s" = running ] || die "podman says of the container web: '$s'"
@@ -268,6 +274,7 @@ observe() {
 host_remember() {
 	vm findmnt -rn -o UUID,FSTYPE / | tr -d '\r\n' > "$out/root"
 	vm cat /proc/sys/kernel/random/boot_id | tr -d '\r\n-' > "$out/boot.0"
+	vm_release > "$out/first"
 	host_units > "$out/units.before"
 	cat "$out/units.before"
 	! grep -v ' active 0 ' "$out/units.before" || die "a unit does not run"
