@@ -53,6 +53,9 @@ if command -v grub-editenv > /dev/null; then
 	exits 0 "and back" "$boot_default" --root "$root" "$old"
 	saved "gnulinux-$old-advanced-$uuid" "the choice is put back as it was"
 
+	: > "$root/boot/grub/grubenv"
+	exits 1 "grubenv while somebody writes it" "$boot_default" --root "$root" "$new"
+	says 'grubenv cannot be read' "it is not taken for none"
 	rm "$root/boot/grub/grubenv"
 	grub_cfg 0 > "$root/boot/grub/grub.cfg"
 	cat > "$tmp/update-grub" <<-E
