@@ -275,6 +275,8 @@ int kho_netdev_probe(struct kho_env *env, struct kho_report *r, struct kho_err *
 	n = scan_net(env->sysroot, &e, err);
 	for (int i = 0; !ret && i < n; i++)
 		ret = probe_one(env, cfg, e[i]->d_name, live, r);
+	if (!ret)
+		ret = kho_netdev_ifupdown_probe(cfg, live ? "" : env->sysroot, r);
 	kho__netdev__free_unpacked(cfg, NULL);
 	if (n < 0)
 		return n;
