@@ -64,6 +64,16 @@ void kho_netdev_addrgen(const char *name, bool on, const Kho__NetLink *l);
 int kho_link_set(struct kho_nl *nl, int ifindex, unsigned flags, unsigned change, struct kho_err *err);
 int kho_link_rename(struct kho_nl *nl, int ifindex, const char *name, struct kho_err *err);
 
+/* --- queueing disciplines of others (netdev-qdisc.c) --- */
+#define KHO_QDISC_MAX (16u << 10)	/* bytes of one, as dumped */
+bool kho_qdisc_is_carried(const char *kind);
+/* Those at the root of cfg's links, whose indexes are known. */
+int kho_qdisc_read(struct kho_nl *nl, Kho__Netdev *cfg, struct kho_err *err);
+/* Put what was read there, in place of what is there; nothing when there was none. May be repeated. */
+int kho_qdisc_put(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err);
+/* Are there filters at its clsact or ingress? */
+bool kho_qdisc_has_filters(struct kho_nl *nl, int ifindex);
+
 /* --- holding packets (netdev-hold.c) --- */
 #define KHO_PLUG_LIMIT (64u << 20)	/* bytes held at most; beyond it packets are dropped */
 
