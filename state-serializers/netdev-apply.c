@@ -19,6 +19,7 @@
 #include "state-serializers/netdev-link.h"
 
 #define CARRIED_FLAGS (IFF_PROMISC | IFF_ALLMULTI | IFF_NOARP)
+#define NET_ADDR_IS_SET "3" /* addr_assign_type: by somebody */
 #define ROUTE_PASSES 4	/* a route over a route over a connected route */
 
 int kho_link_set(struct kho_nl *nl, int ifindex, unsigned flags, unsigned change, struct kho_err *err)
@@ -117,6 +118,32 @@ static bool has_mac(const Kho__NetLink *l)
 		n += snprintf(want + n, sizeof(want) - n, "%s%02x", i ? ":" : "", l->mac.data[i]);
 	snprintf(path, sizeof(path), "/sys/class/net/%s/address", l->name);
 	return kho_read_line(path, &is, NULL) >= 0 && !strcmp(is, want);
+}
+
+static int set_mac(struct kho_nl *nl, int ifindex, const void *mac, size_t len, struct kho_err *err)
+{
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
+
+	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = ifindex;
+	mnl_attr_put(nlh, IFLA_ADDRESS, len, mac);
+	return kho_nl_do(nl, nlh, err, "set the address of interface %d", ifindex);
+}
+
+int kho_netdev_renew_mac(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)
+{
+	_cleanup_free_ char *type = NULL;
+	uint8_t other[32];
+	char path[64 + IF_NAMESIZE];
+	int ret;
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/addr_assign_type", l->name);
+	if (!l->mac.len || l->mac.len > sizeof(other) || kho_read_line(path, &type, NULL) < 0 || strcmp(type, NET_ADDR_IS_SET))
+		return 0;
+	/* the one that it has, as the kernel sees it, would not be given to the driver */
+	memcpy(other, l->mac.data, l->mac.len);
+	other[l->mac.len - 1] ^= 1;
+	ret = set_mac(nl, ifindex, other, l->mac.len, err);
+	return ret ? ret : set_mac(nl, ifindex, l->mac.data, l->mac.len, err);
 }
 
 int kho_netdev_apply_link(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)

@@ -180,6 +180,7 @@ static int unquiesce(struct kho_fn *fn)
 	kho_cpus_hide();
 	if (ret)
 		return ret;
+	kho_net_renew(dev);
 	pm_runtime_put(dev);
 	fn->quiesced = false;
 	let_go(fn);

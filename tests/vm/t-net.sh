@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The network as a host has it, through an upgrade that fails, one that works, and the way back: three NICs, two of them a bond; VLAN, bridge
-# with VLANs of its own, dummy; IPv6; policy rules and tables; a firewall that lets in nothing but what it must, NAT, connection tracking.
-# Through it: 1,000 TCP connections and UDP to one process, connections over IPv6, over the bond, and translated ones that only pass.
+# with VLANs of its own, dummy; IPv6; qdiscs; policy rules and tables; a firewall that lets in nothing but what it must, NAT, connection tracking.
+# Through it: 1,000 TCP connections and UDP to one process, connections over IPv6, over the bond, a VLAN, and translated ones that only pass.
 set -euo pipefail
 LABNAME=${LAB_NAME:-net}
 # shellcheck source=tests/vm/e2e.sh
@@ -35,6 +35,18 @@ clients_alive() {
 	local n
 	for n in "${!client[@]}"; do kill -0 "${client[$n]}" 2> /dev/null || die "client $n ended: $(cat "$out/client.$n.err" "$out/client.$n.json")"; done
 }
+# Nobody waits for an answer any more.
+clients_served() {
+	local n i
+	for n in "${!client[@]}"; do
+		for i in $(seq 90); do
+			kill -USR1 "${client[$n]}" || die "client $n ended: $(cat "$out/client.$n.err" "$out/client.$n.json")"
+			sleep 1
+			[ "$(tail -n 1 "$out/client.$n.err")" != "0 late" ] || break
+			[ "$i" != 90 ] || die "client $n: $(tail -n 1 "$out/client.$n.err")"
+		done
+	done
+}
 clients_stop() {
 	local n
 	for n in "${!client[@]}"; do kill -TERM "${client[$n]}"; done
@@ -54,6 +66,7 @@ network() {
 		for s in mode miimon primary active_slave slaves; do echo "bond0 $s: $(cat /sys/class/net/bond0/bonding/$s)"; done
 		ip -o addr | grep -v "^[0-9]*: kho-" | sed -E "s/^[0-9]+: //; s/valid_lft.*//" | sort
 		for f in -4 -6; do ip $f rule; ip $f route show table all | sed -E "s/expires [0-9]+sec//; s/ (pref|proto kernel).*//" | sort; done
+		for l in eth0 bond0 eth0.5; do tc qdisc show dev $l root | sed -E "s/refcnt [0-9]+ //"; done
 		bridge vlan; bridge fdb show br br0 | grep static; ip neigh show nud permanent
 		sysctl net.ipv4.ip_forward net.ipv4.conf.eth0.rp_filter net.netfilter.nf_conntrack_max net.netfilter.nf_conntrack_tcp_timeout_established
 		nft -s list ruleset' | tr -d '\r'
@@ -66,13 +79,14 @@ lab up --cpus 4 --mem 4096 -- \
 	-netdev tap,id=n2,ifname=tap2,script=no,downscript=no -device virtio-net-pci,netdev=n2,addr=0x11,mac=52:54:00:77:01:02,disable-legacy=on,romfile=
 address=$(lab status --address)
 gateway=${address%.2}.1
-netns sh -ec 'ip addr add fd77::1/64 dev tap0 nodad; ip link add sw type bridge; ip link set tap1 master sw; ip link set tap2 master sw
+# (its address is the one that the VM knows for 10.78.0.1)
+netns sh -ec 'ip addr add fd77::1/64 dev tap0 nodad; ip link add link tap0 name tap0.5 address 02:00:00:00:00:01 up type vlan id 5; ip addr add 10.78.0.1/24 dev tap0.5; ip link add sw type bridge; ip link set tap1 master sw; ip link set tap2 master sw
 	ip addr add 10.79.0.1/24 dev sw; for l in sw tap1 tap2; do ip link set $l up; done'
 ip netns exec "khoctl-lab-$LAB_NAME" "$many" serve 9001 & server=$!
 
 cat > "$out/rules.nft" << 'E'
 table inet filter {
-	set trusted { type ipv4_addr; flags interval; elements = { 10.77.0.0/16, 10.79.0.1-10.79.0.9 }; }
+	set trusted { type ipv4_addr; flags interval; elements = { 10.77.0.0/16, 10.78.0.1, 10.79.0.1-10.79.0.9 }; }
 	set seen { type ipv4_addr; size 1000; flags dynamic,timeout; timeout 1h; }
 	chain input {
 		type filter hook input priority filter; policy drop;
@@ -120,6 +134,8 @@ vm sh -ec 'g=$0
 	ip route add default via 10.79.0.1 table 79; ip route add 10.90.0.0/16 nexthop via $g weight 1 nexthop via 10.79.0.1 weight 2; ip route add blackhole 10.91.0.0/16
 	ip -6 route add default via fd78::1 dev eth0.5 table 78; ip -6 route add fd90::/64 via fd77::1; ip route add 10.92.0.0/16 dev eth0.5 src 10.78.0.2
 	ip neigh add 10.78.0.1 lladdr 02:00:00:00:00:01 dev eth0.5
+	tc qdisc replace dev eth0 root handle 77: fq flow_limit 77; tc qdisc add dev bond0 root handle 78: cake bandwidth 900mbit
+	tc qdisc add dev eth0.5 root handle 79: tbf rate 500mbit burst 256k latency 50ms
 	nft -f /etc/rules.nft; sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=4321' "$gateway"
 lab put "$many" /usr/sbin/many
 vm sh -c 'setsid many serve 7000 > /data/many.log 2>&1 < /dev/null & echo $! > /run/many.pid'
@@ -129,9 +145,10 @@ sleep 1
 hold ipv4 "$address" 7000 "$MANY"
 hold ipv6 fd77::2 7000 20
 hold bond 10.79.0.2 7000 20
+hold vlan 10.78.0.2 7000 20
 hold nat "$address" 9000 20
 network > "$out/network.0"
-ok "the network is set up, $MANY connections and 60 others"
+ok "the network is set up, $MANY connections and 80 others"
 
 vm khoctl check --to "$(other_image)" > "$out/check.txt" || { cat "$out/check.txt"; die "check"; }
 for w in 'eth0.5 .*vlan: moves' 'bond0 .*bond: moves' 'br0 .*bridge: moves' 'firewall .*nftables: [0-9]* table' 'connection tracking .*entries move'; do
@@ -143,7 +160,7 @@ rc=0
 vm env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)" > "$out/undone.txt" 2>&1 || rc=$?
 [ "$rc" = 3 ] || { tail -30 "$out/undone.txt"; die "an upgrade that fails in restore: exit code $rc, wanted 3"; }
 sleep 2
-clients_alive
+clients_alive; clients_served
 network > "$out/network.undone"
 diff -u "$out/network.0" "$out/network.undone" || die "the network is not as it was"
 ok "an upgrade that fails leaves the network as it was"
@@ -153,7 +170,7 @@ for n in 1 2; do
 	say "upgrade $n: $from -> ${image##*/vmlinuz-}"
 	vm khoctl upgrade --to "$image" || die "upgrade $n"
 	wait_alone "${image##*/vmlinuz-}"
-	clients_alive
+	clients_alive; clients_served
 	vm khoctl report
 	network > "$out/network.$n"
 	diff -u "$out/network.0" "$out/network.$n" || die "the network is not what it was"
