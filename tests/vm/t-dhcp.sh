@@ -84,9 +84,14 @@ has() {
 		[ "$i" != 90 ] || die "$1 does not run in $2: $(vm systemctl status --no-pager "$2")"
 		sleep 1
 	done
+	# (ifup@.service has started before ifup is through)
+	for i in $(seq 90); do
+		[ "$(vm ifquery --state "$nic" | tr -d '\r')" != "$nic=$nic" ] || break
+		[ "$i" != 90 ] || die "ifupdown does not know that $nic is up"
+		sleep 1
+	done
 	address > "$out/address.$1"
 	grep -q " $nic .* 10\.77\.0\.2/24 " "$out/address.$1" || die "$1: the address is not there: $(cat "$out/address.$1")"
-	[ "$(vm ifquery --state "$nic" | tr -d '\r')" = "$nic=$nic" ] || die "ifupdown does not know that $nic is up"
 	[ "$(vm cat /var/lib/ifup-ran | tr -d '\r')" = "$nic" ] || die "what /etc/network/interfaces has done at 'up' was done again"
 	[ "$(vm systemctl is-active "$2" | tr -d '\r\n')" = active ] || die "$2 is not active"
 }
