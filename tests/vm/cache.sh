@@ -13,13 +13,15 @@
 #   cache.sh                      make what is missing or whose recipe changed; may be interrupted at any time
 #   cache.sh --refresh            look for newer packages as well
 #   cache.sh kernel PKG[/SUITE]   fetch one more kernel, print its release (the last line)
-#   cache.sh host                 the same, and host/
-#   cache.sh package PKG[/SUITE]  unpack one package, nothing that it depends on; print the folder (the last line)
+#   cache.sh host [KIND]          the same, and host/; KIND: host/KIND/, too (cache_root.sh)
+#   cache.sh package PKG[/SUITE]...  unpack packages (of one suite), nothing that they depend on; print their folders (the last lines)
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "$0")/common.sh"
 # shellcheck source=tests/vm/cache_host.sh
 . "$(dirname "$0")/cache_host.sh"
+# shellcheck source=tests/vm/cache_root.sh
+. "$(dirname "$0")/cache_root.sh"
 
 STABLE=trixie BACKPORTS=trixie-backports TESTING=forky
 KERNEL=linux-image-cloud-amd64
@@ -222,17 +224,22 @@ have_kernel() {
 	printf '%s\n%s\n' "$sum" "$kernel_release" > "stamp/$key"
 }
 
-# have_package PKG SUITE: unpacked, its folder in $folder
-have_package() {
-	local f
-	f=$(closure "$2" "$1" | grep "^$1_" || true)
-	[ -n "$f" ] || fail "$2 has no package '$1'"
-	folder=packages/${f%.deb}
-	[ ! -d "$folder" ] || return 0
-	fetch "$f"
-	rm -rf "$folder.new"; mkdir -p "$folder.new"
-	unpack "$folder.new" "$f"
-	mv "$folder.new" "$folder"
+# have_packages SUITE PKG...: unpacked; prints their folders
+have_packages() {
+	local suite=$1 files p f folder
+	shift
+	files=$(closure "$suite" "$@")
+	for p in "$@"; do
+		f=$(grep "^${p}_" <<< "$files") || fail "$suite has no package '$p'"
+		folder=packages/${f%.deb}
+		if [ ! -d "$folder" ]; then
+			fetch "$f"
+			rm -rf "$folder.new"; mkdir -p "$folder.new"
+			unpack "$folder.new" "$f"
+			mv "$folder.new" "$folder"
+		fi
+		echo "$cache/$folder"
+	done
 }
 
 # soname_pkg SONAME: Debian's name for the package of a library
@@ -316,7 +323,7 @@ cd "$cache"
 umask 022
 if [ "${1:-}" = --refresh ]; then
 	shift
-	rm -f stamp/apt stamp/user stamp/host-* stamp/kernel-*
+	rm -f stamp/apt stamp/user stamp/host-* stamp/root-* stamp/kernel-*
 fi
 part apt make_apt "$(mirror)" "$STABLE $BACKPORTS $TESTING"
 part build make_build "${BUILD_PKGS[@]}"
@@ -328,10 +335,10 @@ if [ "${1:-}" = kernel ]; then
 	exit 0
 fi
 if [ "${1:-}" = package ]; then
-	[ -n "${2:-}" ] || fail "package: which one?"
-	suite=$STABLE; [ "${2%/*}" = "$2" ] || suite=${2#*/}
-	have_package "${2%/*}" "$suite"
-	echo "$cache/$folder"
+	shift
+	[ $# -gt 0 ] || fail "package: which one?"
+	suite=$STABLE; [ "${1%/*}" = "$1" ] || suite=${1#*/}
+	have_packages "$suite" "${@%/*}"
 	exit 0
 fi
 [ "${1:-}" = host ] || [ $# = 0 ] || fail "unknown argument '$1'"
@@ -345,3 +352,4 @@ part user make_user "${USER_PKGS[@]}"
 printf 'OUTGOING=%s\nINCOMING=%s\nQEMU=%s\n' "$OUTGOING" "$INCOMING" "$QEMU" > env.new
 mv env.new env
 [ "${1:-}" != host ] || have_host
+[ "${1:-}" != host ] || [ -z "${2:-}" ] || have_root "$2"

@@ -89,11 +89,9 @@ make_host_tree() {
 	mv host/tree.new host/tree
 }
 
-# What an operator would have configured, and the lab's own two units (tests/vm/host); then the disk.
-make_host_image() {
-	local t=host/image rel blocks
-	rm -rf --one-file-system $t
-	cp -a host/tree $t
+# host_configure TREE: what an operator would have configured, and the lab's own two units (tests/vm/host)
+host_configure() {
+	local t=$1 rel
 	cp -r --no-preserve=ownership "$vmdir/host/." "$t/"
 	in_host "$t" 'sh -eu /usr/lib/khoctl-lab/configure' > host/configure.log 2>&1 < /dev/null ||
 		{ tail -n 30 host/configure.log >&2; fail "host: the machine cannot be configured"; }
@@ -101,6 +99,14 @@ make_host_image() {
 	for rel in "$OUTGOING" "$INCOMING"; do
 		[ -s "$t/boot/initrd.img-$rel" ] || fail "host: initramfs-tools made no initrd of $rel"
 	done
+}
+
+# That, and the disk.
+make_host_image() {
+	local t=host/image blocks
+	rm -rf --one-file-system $t
+	cp -a host/tree $t
+	host_configure $t
 	printf 'UUID=%s / ext4 errors=remount-ro 0 1\n' "$HOST_UUID" > "$t/etc/fstab"
 	rm -f host/root.img.new
 	truncate -s "$HOST_SIZE" host/root.img.new
@@ -121,6 +127,6 @@ have_host() {
 	need sfdisk mkfs.ext4 unshare
 	mkdir -p host
 	part host-tree make_host_tree "$OUTGOING" "$INCOMING" "${HOST_PKGS[@]}"
-	part host-image make_host_image "$(cat stamp/host-tree)" \
+	part host-image make_host_image "$(declare -f host_configure)" "$(cat stamp/host-tree)" \
 		"$(cd "$vmdir/host" && find . -type f -exec sha256sum {} + | sort)" "$HOST_SIZE $HOST_OFFSET $HOST_UUID"
 }

@@ -5,12 +5,12 @@ DISK_PKGS=(lvm2 libdevmapper-event1.02.1 libaio1t64 libedit2 libbsd0 libmd0 cryp
 
 # disk_tools DIR
 disk_tools() {
-	local p d
+	local d
 	rm -rf "$1"; mkdir -p "$1"
-	for p in "${DISK_PKGS[@]}"; do
-		# shellcheck disable=SC2154
-		d=$("$here/cache.sh" package "$p" 2> /dev/null | tail -n 1)
-		[ -d "$d" ] || die "package $p"
+	# shellcheck disable=SC2154
+	"$here/cache.sh" package "${DISK_PKGS[@]}" > "$1.list" || die "the packages for disks"
+	tail -n ${#DISK_PKGS[@]} "$1.list" | while read -r d; do
+		[ -d "$d" ] || die "package $d"
 		cp -a "$d/." "$1/"
 	done
 	rm -rf "${1:?}"/usr/{share,include,lib/systemd}

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-only
 # What `lab up --host` does in another way than `lab up`: the machine is Debian on a root disk, with systemd. Sourced by lab.
-# The disk is a copy of the cache's, with what was built here written into it (debugfs: nothing is mounted, no loop device).
+# The disk is a copy of the cache's, with what was built here written into it (debugfs: nothing is mounted, no loop device). Where the root
+# is none that debugfs can write (`--root`), it is put in when the machine is up.
 
 root_serial=khoctl-lab-root
 
@@ -9,12 +10,13 @@ root_serial=khoctl-lab-root
 host_prepare() {
 	local rel
 	need debugfs cpio socat
-	"$vmdir/cache.sh" host
+	from=$cache/host${root:+/$root}
+	if [ "$root" ]; then "$vmdir/root_image.sh" "$root"; else "$vmdir/cache.sh" host; fi
 	# shellcheck disable=SC1091
-	. "$cache/host/env"
+	. "$from/env"
 	disk_serial=$root_serial
 	for rel in "$@"; do
-		[ -f "$cache/host/boot/initrd.img-$rel" ] || fail "up --host: $rel is not installed on that machine"
+		[ -f "$from/boot/initrd.img-$rel" ] || fail "up --host: $rel is not installed on that machine"
 	done
 	"$vmdir/image.sh" --tree "$dir/put" "$@"
 	rm -f "$dir"/{data,extra}.img "$dir/initrd"
@@ -26,18 +28,18 @@ host_prepare() {
 
 # host_disk TREE: a copy of the cache's disk with TREE written into it
 host_disk() {
-	cp --sparse=always "$cache/host/root.img" "$disk"
-	host_write "$1"
+	cp --sparse=always "$from/root.img" "$disk"
+	[ "$root" ] || host_write "$1"
 }
 
 # The machine goes on from its snapshot, which is made if there is none yet. Fails where it has to be booted.
 host_resume() {
 	local key snap
 	[ ! "$fresh" ] || return 1
-	key=$({ stat -c %Y "$cache/host/root.img"; cat "$cache/stamp/host-image" "$vmdir"/{vmagent.c,frame.c,frame.h}; "$QEMU" --version
+	key=$({ stat -c %Y "$from/root.img"; cat "$cache/stamp/host-image" "$vmdir"/{vmagent.c,frame.c,frame.h}; "$QEMU" --version
 		echo "$outgoing $cpus $mem $cpu $hardware $append ${extra[*]} ${LAB_ACCEL:-}"; } | sha256sum | cut -c1-16)
-	snap=$cache/host/snap/$key
-	mkdir -p "$cache/host/snap"
+	snap=$from/snap/$key
+	mkdir -p "$from/snap"
 	exec 6> "$snap.lock" # one lab makes it, the others wait
 	flock 6
 	if [ ! -f "$snap/state" ] && ! host_snapshot "$snap"; then
@@ -77,7 +79,7 @@ host_snapshot() {
 	cp "$dir/outgoing.log" "$new/"
 	mv "$new" "$1"
 	# the newest three
-	find "$cache/host/snap" -mindepth 1 -maxdepth 1 -type d ! -name '*.new' -printf '%T@ %p\n' | sort -rn | sed -e 1,3d -e 's/^[^ ]* //' |
+	find "$from/snap" -mindepth 1 -maxdepth 1 -type d ! -name '*.new' -printf '%T@ %p\n' | sort -rn | sed -e 1,3d -e 's/^[^ ]* //' |
 		xargs -r rm -rf
 }
 
@@ -120,8 +122,21 @@ host_write() {
 	rm -f "$dir/put.check"
 }
 
-# Called by start_qemu, sets what it boots.
+# Called by start_qemu, sets what it boots; and what its first console reads, when there is something to be typed.
 host_boot() {
-	kernel=$cache/host/boot/vmlinuz-$outgoing initrd=$cache/host/boot/initrd.img-$outgoing
-	words="root=UUID=$HOST_UUID ro"
+	kernel=$from/boot/vmlinuz-$outgoing initrd=$from/boot/initrd.img-$outgoing
+	words=${HOST_ROOT:-root=UUID=$HOST_UUID ro}
+	asked=
+	[ "${HOST_PASS:-}" ] || return 0
+	rm -f "$run/com1.in"
+	mkfifo "$run/com1.in"
+	exec 5<> "$run/com1.in" # QEMU has it too: there is always one who may write
+	typed=",input-path=$run/com1.in"
+}
+
+# The passphrase of its root, when the initramfs asks for it.
+host_answer() {
+	[ "${HOST_PASS:-}" ] && [ -z "$asked" ] && grep -aqs 'Please unlock disk' "$dir/outgoing.log" || return 0
+	asked=1
+	printf '%s\n' "$HOST_PASS" > "$run/com1.in"
 }

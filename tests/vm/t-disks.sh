@@ -3,7 +3,7 @@
 # xfs and an encrypted volume (LUKS2, the key not given out by the kernel) with ext4; a btrfs of which a subvolume is mounted; swap. One
 # process writes to all of them, numbered lines, all the time: through an upgrade that is undone, one that works, and the way back.
 set -euo pipefail
-LABNAME=disks
+LABNAME=${LAB_NAME:-disks}
 # shellcheck source=tests/vm/e2e.sh
 . "$(dirname "$0")/e2e.sh"
 # shellcheck source=tests/vm/disk_tools.sh

@@ -68,6 +68,7 @@ vm khoctl check --to "$(other_image)" > /dev/null || die "check"
 host_machine > "$out/before"
 fails fault-restore "injected failure" env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)"
 if [ "${HOST:-}" = all ]; then
+	fails criu-restore "criu" env KHOCTL_FAULT=restore.before:peer-criu khoctl upgrade --to "$(other_image)" --cmdline khoctl.fault=1
 	fails panic-shift "has panicked" env KHOCTL_FAULT=shift.after:peer-panic khoctl upgrade --to "$(other_image)" --cmdline khoctl.fault=1
 	more=4
 fi
