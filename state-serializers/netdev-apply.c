@@ -129,15 +129,28 @@ static int set_mac(struct kho_nl *nl, int ifindex, const void *mac, size_t len, 
 	return kho_nl_do(nl, nlh, err, "set the address of interface %d", ifindex);
 }
 
-int kho_netdev_renew_mac(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)
+/* Others tell their device all of it, and may refuse another MAC while they are up. */
+static bool forgets_mac(const char *name)
 {
 	_cleanup_free_ char *type = NULL;
+	char path[64 + IF_NAMESIZE], driver[PATH_MAX];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/addr_assign_type", name);
+	if (kho_read_line(path, &type, NULL) < 0 || strcmp(type, NET_ADDR_IS_SET))
+		return false;
+	snprintf(path, sizeof(path), "/sys/class/net/%s/device/driver", name);
+	n = readlink(path, driver, sizeof(driver) - 1);
+	driver[n > 0 ? n : 0] = '\0';
+	return strrchr(driver, '/') && !strcmp(strrchr(driver, '/'), "/virtio_net");
+}
+
+int kho_netdev_renew_mac(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)
+{
 	uint8_t other[32];
-	char path[64 + IF_NAMESIZE];
 	int ret;
 
-	snprintf(path, sizeof(path), "/sys/class/net/%s/addr_assign_type", l->name);
-	if (!l->mac.len || l->mac.len > sizeof(other) || kho_read_line(path, &type, NULL) < 0 || strcmp(type, NET_ADDR_IS_SET))
+	if (!l->mac.len || l->mac.len > sizeof(other) || !forgets_mac(l->name))
 		return 0;
 	/* the one that it has, as the kernel sees it, would not be given to the driver */
 	memcpy(other, l->mac.data, l->mac.len);

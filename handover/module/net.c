@@ -11,8 +11,10 @@
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 
-static int add_vlan(struct net_device *dev, int vid, void *unused)
+/* vlan: the interface of that VLAN, or none: a bond's VLANs are its ports', too. */
+static int add_vlan(struct net_device *vlan, int vid, void *arg)
 {
+	struct net_device *dev = arg;
 	const struct net_device_ops *ops = dev->netdev_ops;
 
 	return ops->ndo_vlan_rx_add_vid ? ops->ndo_vlan_rx_add_vid(dev, htons(ETH_P_8021Q), vid) : 0;
@@ -32,7 +34,7 @@ void kho_net_renew(struct device *fn)
 
 	rtnl_lock();
 	for_each_netdev(&init_net, dev)
-		if (is_on(dev, fn) && dev->features & NETIF_F_HW_VLAN_CTAG_FILTER && vlan_for_each(dev, add_vlan, NULL))
+		if (is_on(dev, fn) && dev->features & NETIF_F_HW_VLAN_CTAG_FILTER && vlan_for_each(dev, add_vlan, dev))
 			pr_warn("%s: a VLAN could not be given to the device again\n", netdev_name(dev));
 	rtnl_unlock();
 }
