@@ -145,18 +145,23 @@ static bool forgets_mac(const char *name)
 	return strrchr(driver, '/') && !strcmp(strrchr(driver, '/'), "/virtio_net");
 }
 
-int kho_netdev_renew_mac(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)
+int kho_netdev_renew_mac(struct kho_nl *nl, const char *name, int ifindex, struct kho_err *err)
 {
-	uint8_t other[32];
+	_cleanup_free_ char *text = NULL;
+	uint8_t mac[6], other[6];
+	char path[64 + IF_NAMESIZE];
 	int ret;
 
-	if (!l->mac.len || l->mac.len > sizeof(other) || !forgets_mac(l->name))
+	/* what it has now: of a bond's port we carry the one that it has by itself */
+	snprintf(path, sizeof(path), "/sys/class/net/%s/address", name);
+	if (!forgets_mac(name) || kho_read_line(path, &text, NULL) < 0 ||
+	    sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]) != 6)
 		return 0;
-	/* the one that it has, as the kernel sees it, would not be given to the driver */
-	memcpy(other, l->mac.data, l->mac.len);
-	other[l->mac.len - 1] ^= 1;
-	ret = set_mac(nl, ifindex, other, l->mac.len, err);
-	return ret ? ret : set_mac(nl, ifindex, l->mac.data, l->mac.len, err);
+	/* the same one, as the kernel sees it, would not be given to the driver */
+	memcpy(other, mac, sizeof(other));
+	other[5] ^= 1;
+	ret = set_mac(nl, ifindex, other, sizeof(other), err);
+	return ret ? ret : set_mac(nl, ifindex, mac, sizeof(mac), err);
 }
 
 int kho_netdev_apply_link(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)

@@ -59,7 +59,7 @@ int kho_netdev_apply_link(struct kho_nl *nl, const Kho__NetLink *l, int ifindex,
  * A device that was reset may have its own MAC again: virtio-net's, whose driver does not set another one anew when it wakes up. A port
  * of a bond, which has the bond's, would hear nothing.
  */
-int kho_netdev_renew_mac(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err);
+int kho_netdev_renew_mac(struct kho_nl *nl, const char *name, int ifindex, struct kho_err *err);
 /* Up, then addresses (without duplicate address detection) and neighbours. */
 int kho_netdev_apply_up(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err);
 /* ifindex[i]: new index of cfg->link[i], 0 = not here (its routes are left out). */

@@ -196,7 +196,7 @@ int kho_netdev_unfreeze(struct kho_env *env, struct kho_err *err)
 		if (kho_hand_back(env, l->pci, &l->step, &e) < 0)
 			kho_first_failure(kho_wrap(&e, "%s", l->name), &e, &first, err);
 		else if (!ret && *l->pci && index)
-			kho_first_failure(kho_netdev_renew_mac(&nl, l, index, &e), &e, &first, err);
+			kho_first_failure(kho_netdev_renew_mac(&nl, l->name, index, &e), &e, &first, err);
 		if (!ret && *l->pci && index && kho_plug_is_there(&nl, index))
 			kho_first_failure(kho_plug_release(&nl, index, &e), &e, &first, err);
 	}
