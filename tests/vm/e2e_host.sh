@@ -38,9 +38,20 @@ host_list() {
 	done
 }
 
+# A container's unit is active before what is in it listens.
+host_listens() {
+	local i
+	for i in $(seq 120); do
+		! netns timeout 10 bash -c 'exec 3<> "/dev/tcp/$0/$1"' "$(lab status --address)" "${PORT[$1]}" 2> /dev/null || return 0
+		sleep 0.5
+	done
+	die "$1 does not listen"
+}
+
 host_clients_start() {
 	local s
 	for s in $SERVICES; do
+		host_listens "$s"
 		# not by netns(): the pid must be the client's own
 		ip netns exec "khoctl-lab-$LAB_NAME" "$top/build/tests/vm/client" --protocol "${PROTOCOL[$s]}" --interval-us "${EVERY_US[$s]}" \
 			"$(lab status --address)" "${PORT[$s]}" > "$out/client.$s.json" 2> "$out/client.$s.err" &
@@ -187,8 +198,7 @@ host_restart() {
 		left=$(vm sh -c 'cat "/sys/fs/cgroup$1/cgroup.procs" | while read -r p; do cat "/proc/$p/comm"; done | grep khoctl; ls -l "/proc/$2/fd/1" "/proc/$2/fd/2" | grep khoctl' sh \
 			"$(unit_of "$s" ControlGroup)" "$new" | tr -d '\r') || true
 		[ -z "$left" ] || die "$s: left over after a restart: $left"
-		ip netns exec "khoctl-lab-$LAB_NAME" timeout 60 bash -c 'exec 3<> "/dev/tcp/$0/$1"' "$(lab status --address)" "${PORT[$s]}" ||
-			die "$s does not listen after a restart"
+		host_listens "$s"
 	done
 	echo "ok    restarted units are as before khoctl"
 }
