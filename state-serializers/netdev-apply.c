@@ -19,6 +19,7 @@
 #include "state-serializers/netdev-link.h"
 
 #define CARRIED_FLAGS (IFF_PROMISC | IFF_ALLMULTI | IFF_NOARP)
+#define NET_ADDR_IS_SET "3" /* addr_assign_type: by somebody */
 #define ROUTE_PASSES 4	/* a route over a route over a connected route */
 
 int kho_link_set(struct kho_nl *nl, int ifindex, unsigned flags, unsigned change, struct kho_err *err)
@@ -117,6 +118,50 @@ static bool has_mac(const Kho__NetLink *l)
 		n += snprintf(want + n, sizeof(want) - n, "%s%02x", i ? ":" : "", l->mac.data[i]);
 	snprintf(path, sizeof(path), "/sys/class/net/%s/address", l->name);
 	return kho_read_line(path, &is, NULL) >= 0 && !strcmp(is, want);
+}
+
+static int set_mac(struct kho_nl *nl, int ifindex, const void *mac, size_t len, struct kho_err *err)
+{
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
+
+	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = ifindex;
+	mnl_attr_put(nlh, IFLA_ADDRESS, len, mac);
+	return kho_nl_do(nl, nlh, err, "set the address of interface %d", ifindex);
+}
+
+/* Others tell their device all of it, and may refuse another MAC while they are up. */
+static bool forgets_mac(const char *name)
+{
+	_cleanup_free_ char *type = NULL;
+	char path[64 + IF_NAMESIZE], driver[PATH_MAX];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/addr_assign_type", name);
+	if (kho_read_line(path, &type, NULL) < 0 || strcmp(type, NET_ADDR_IS_SET))
+		return false;
+	snprintf(path, sizeof(path), "/sys/class/net/%s/device/driver", name);
+	n = readlink(path, driver, sizeof(driver) - 1);
+	driver[n > 0 ? n : 0] = '\0';
+	return strrchr(driver, '/') && !strcmp(strrchr(driver, '/'), "/virtio_net");
+}
+
+int kho_netdev_renew_mac(struct kho_nl *nl, const char *name, int ifindex, struct kho_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	uint8_t mac[6], other[6];
+	char path[64 + IF_NAMESIZE];
+	int ret;
+
+	/* what it has now: of a bond's port we carry the one that it has by itself */
+	snprintf(path, sizeof(path), "/sys/class/net/%s/address", name);
+	if (!forgets_mac(name) || kho_read_line(path, &text, NULL) < 0 ||
+	    sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]) != 6)
+		return 0;
+	/* the same one, as the kernel sees it, would not be given to the driver */
+	memcpy(other, mac, sizeof(other));
+	other[5] ^= 1;
+	ret = set_mac(nl, ifindex, other, sizeof(other), err);
+	return ret ? ret : set_mac(nl, ifindex, mac, sizeof(mac), err);
 }
 
 int kho_netdev_apply_link(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)

@@ -6,7 +6,7 @@
  * systemd-networkd drops addresses of DHCP that it finds and asks for them again, and connections stand still
  * meanwhile: it is told to keep them (KeepConfiguration=), and asks for the same ones.  nftables.service
  * loads its file in place of the rule set that has been carried, which may be another: its first start, while
- * the system comes up, leaves the rules as they are.
+ * the system comes up, leaves the rules as they are.  ifupdown's are in netdev-ifupdown.c.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@
 #define CARRIED	  "/run/khoctl/ruleset-carried"
 #define TEXT_MAX (64u << 10)
 
-static int add(Kho__Netdev *cfg, const char *path, const char *text)
+int kho_netdev_add_file(Kho__Netdev *cfg, const char *path, const char *text)
 {
 	Kho__NetFile *f = malloc(sizeof(*f));
 
@@ -58,7 +58,7 @@ static int add_copy(Kho__Netdev *cfg, const char *root, const char *path)
 {
 	_cleanup_free_ char *text = read_text(root, path);
 
-	return text ? add(cfg, path, text) : 0;
+	return text ? kho_netdev_add_file(cfg, path, text) : 0;
 }
 
 /* Value of KEY= at the beginning of a line, without the end of the line. */
@@ -91,7 +91,7 @@ static int keep_lease(Kho__Netdev *cfg, const char *root, uint32_t index)
 	name = name ? name + 1 : network;
 	if (!*name || snprintf(path, sizeof(path), "/run/systemd/network/%s.d/khoctl.conf", name) >= (int)sizeof(path))
 		return 0;
-	return add(cfg, path,
+	return kho_netdev_add_file(cfg, path,
 		   "# Made by khoctl: this address came from the former kernel and has connections.\n"
 		   "[Network]\nKeepConfiguration=dhcp\n");
 }
@@ -110,8 +110,8 @@ static int keep_ruleset(Kho__Netdev *cfg, const char *root)
 		 "[Service]\nExecStart=\nExecStart=/bin/sh -c 'if rm " CARRIED " 2> /dev/null && systemctl is-system-running | "
 		 "grep -qE \"^(initializing|starting)\"; then exit 0; fi; exec %s'\n",
 		 start);
-	ret = add(cfg, "/run/systemd/system/nftables.service.d/khoctl.conf", text);
-	return ret ? ret : add(cfg, CARRIED, "");
+	ret = kho_netdev_add_file(cfg, "/run/systemd/system/nftables.service.d/khoctl.conf", text);
+	return ret ? ret : kho_netdev_add_file(cfg, CARRIED, "");
 }
 
 /* The file in /run that /etc/resolv.conf is a link to, with those beside it. */
@@ -142,6 +142,8 @@ int kho_netdev_files_collect(Kho__Netdev *cfg, const char *root, struct kho_err 
 		ret = keep_lease(cfg, root, cfg->link[i]->index);
 	if (!ret)
 		ret = keep_ruleset(cfg, root);
+	if (!ret)
+		ret = kho_netdev_ifupdown_collect(cfg, root);
 	return ret ? kho_fail(err, ret, "read files of the network: out of memory") : 0;
 }
 

@@ -59,7 +59,7 @@ static int plug_send(struct kho_nl *nl, int ifindex, int action, uint16_t flags,
 
 int kho_plug_add(struct kho_nl *nl, int ifindex, struct kho_err *err)
 {
-	return plug_send(nl, ifindex, TCQ_PLUG_LIMIT, NLM_F_CREATE | NLM_F_EXCL, err,
+	return plug_send(nl, ifindex, TCQ_PLUG_LIMIT, NLM_F_CREATE | NLM_F_REPLACE, err,
 			 "add plug qdisc");
 }
 

@@ -215,6 +215,15 @@ static int take(struct kho_env *env, struct kho_nl *nl, size_t i, struct kho_err
 	return ret ? ret : kho_redirect_add(nl, in.l[i].ifindex, false, in.l[i].ifb_out, err);
 }
 
+/* It is not needed for being the same host on the wire. */
+static void put_qdisc(struct kho_env *env, struct kho_nl *nl, const Kho__NetLink *l, int index)
+{
+	struct kho_err e = KHO_ERR_INIT;
+
+	if (kho_qdisc_put(nl, l, index, &e) < 0)
+		kho_note(env, "%s", e.msg);
+}
+
 /* Each interface with its name and what it must have before it is up; NICs come before what lies on them. */
 static int make_links(struct kho_env *env, struct kho_nl *nl, int *index, struct kho_err *err)
 {
@@ -237,6 +246,8 @@ static int make_links(struct kho_env *env, struct kho_nl *nl, int *index, struct
 		index[i] = in.l[i].ifindex;
 		if (ret >= 0)
 			ret = index[i] ? kho_netdev_apply_link(nl, l, index[i], err) : 0;
+		if (ret >= 0 && index[i])
+			put_qdisc(env, nl, l, index[i]);
 		if (!index[i] && !ret)
 			kho_note(env, "%s: what it lies on is not carried, so it is left out", l->name);
 		if (ret < 0)

@@ -55,6 +55,11 @@ int kho_netdev_read(struct kho_nl *nl, Kho__Netdev *cfg, bool sysctls, struct kh
 /* --- writing (netdev-apply.c) --- */
 /* Before it is up: name, MAC, MTU, alias, sysctls. */
 int kho_netdev_apply_link(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err);
+/*
+ * A device that was reset may have its own MAC again: virtio-net's, whose driver does not set another one anew when it wakes up. A port
+ * of a bond, which has the bond's, would hear nothing.
+ */
+int kho_netdev_renew_mac(struct kho_nl *nl, const char *name, int ifindex, struct kho_err *err);
 /* Up, then addresses (without duplicate address detection) and neighbours. */
 int kho_netdev_apply_up(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err);
 /* ifindex[i]: new index of cfg->link[i], 0 = not here (its routes are left out). */
@@ -63,6 +68,16 @@ int kho_netdev_apply_routes(struct kho_nl *nl, const Kho__Netdev *cfg, const int
 void kho_netdev_addrgen(const char *name, bool on, const Kho__NetLink *l);
 int kho_link_set(struct kho_nl *nl, int ifindex, unsigned flags, unsigned change, struct kho_err *err);
 int kho_link_rename(struct kho_nl *nl, int ifindex, const char *name, struct kho_err *err);
+
+/* --- queueing disciplines of others (netdev-qdisc.c) --- */
+#define KHO_QDISC_MAX (16u << 10)	/* bytes of one, as dumped */
+bool kho_qdisc_is_carried(const char *kind);
+/* Those at the root of cfg's links, whose indexes are known. */
+int kho_qdisc_read(struct kho_nl *nl, Kho__Netdev *cfg, struct kho_err *err);
+/* Put what was read there, in place of what is there; nothing when there was none. May be repeated. */
+int kho_qdisc_put(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err);
+/* Are there filters at its clsact or ingress? */
+bool kho_qdisc_has_filters(struct kho_nl *nl, int ifindex);
 
 /* --- holding packets (netdev-hold.c) --- */
 #define KHO_PLUG_LIMIT (64u << 20)	/* bytes held at most; beyond it packets are dropped */

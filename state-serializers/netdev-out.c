@@ -89,6 +89,8 @@ int kho_netdev_preserve(struct kho_env *env, unsigned round, struct kho_blob *ou
 	if (!ret)
 		ret = kho_netdev_read(&nl, out_cfg, true, err);
 	if (!ret)
+		ret = kho_qdisc_read(&nl, out_cfg, err);
+	if (!ret)
 		kho_netdev_sort(out_cfg);
 	if (!ret)
 		out_cfg->plug_module = out_cfg->n_link > 1 && !kho_exists("/sys/module/" PLUG);
@@ -120,10 +122,13 @@ int kho_netdev_unpreserve(struct kho_env *env, struct kho_err *err)
 		struct kho_err e = KHO_ERR_INIT;
 		int index = if_nametoindex(out_cfg->link[i]->name);
 
-		if (!*out_cfg->link[i]->pci || !index || !kho_plug_is_there(&nl, index))
+		if (!*out_cfg->link[i]->pci || !index)
 			continue;
-		(void)!kho_plug_release(&nl, index, NULL);
-		kho_first_failure(kho_plug_del(&nl, index, &e), &e, &first, err);
+		if (kho_plug_is_there(&nl, index)) {
+			(void)!kho_plug_release(&nl, index, NULL);
+			kho_first_failure(kho_plug_del(&nl, index, &e), &e, &first, err);
+		}
+		kho_first_failure(kho_qdisc_put(&nl, out_cfg->link[i], index, &e), &e, &first, err);
 	}
 	if (out_cfg->plug_module)
 		kho_module_unload(PLUG);
@@ -190,6 +195,8 @@ int kho_netdev_unfreeze(struct kho_env *env, struct kho_err *err)
 
 		if (kho_hand_back(env, l->pci, &l->step, &e) < 0)
 			kho_first_failure(kho_wrap(&e, "%s", l->name), &e, &first, err);
+		else if (!ret && *l->pci && index)
+			kho_first_failure(kho_netdev_renew_mac(&nl, l->name, index, &e), &e, &first, err);
 		if (!ret && *l->pci && index && kho_plug_is_there(&nl, index))
 			kho_first_failure(kho_plug_release(&nl, index, &e), &e, &first, err);
 	}

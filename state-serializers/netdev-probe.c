@@ -152,7 +152,7 @@ static const Kho__NetLink *carried(const Kho__Netdev *cfg, const char *name)
 static int probe_pci(const char *sysroot, const Kho__Netdev *cfg, const char *name, const char *pci, bool live, struct kho_report *r)
 {
 	char subject[64], master[IF_NAMESIZE], kind[16] = "";
-	bool clsact = false;
+	bool clsact = false, filters = false;
 
 	snprintf(subject, sizeof(subject), "%s %s", name, pci);
 	if (live && has_master(sysroot, name, master) && !carried(cfg, master))
@@ -164,14 +164,18 @@ static int probe_pci(const char *sysroot, const Kho__Netdev *cfg, const char *na
 
 		if (kho_nl_open(&nl, &e) < 0 || kho_root_qdisc(&nl, if_nametoindex(name), kind, &clsact, &e) < 0)
 			return kho_report_add(r, KHO_V_UNKNOWN, "device", subject, NULL, "%s", e.msg);
+		filters = kho_qdisc_has_filters(&nl, (int)if_nametoindex(name));
 	}
-	if (*kind)
+	if (*kind && !kho_qdisc_is_carried(kind))
 		return kho_report_add(r, KHO_V_NO, "device", subject, "tc qdisc del root, and add it again afterwards",
 				      "its queueing discipline %s is not carried", kind);
 	if (!is_virtio_net(sysroot, name))
 		return kho_report_add(r, KHO_V_UNKNOWN, "device", subject, NULL,
 				      "its driver has not been tried with a hand-over");
-	return kho_report_add(r, KHO_V_OK, "device", subject, NULL, "moves with addresses, routes and neighbours");
+	if (filters)
+		return kho_report_add(r, KHO_V_LOSS, "device", subject, "tc filter add, afterwards", "moves without its traffic control filters");
+	return kho_report_add(r, KHO_V_OK, "device", subject, NULL, "moves with addresses, routes and neighbours%s%s",
+			      *kind ? ", and its queueing discipline " : "", kind);
 }
 
 static int on_number(const struct nlmsghdr *nlh, void *data)
@@ -230,7 +234,8 @@ static int probe_virtual(const struct kho_env *env, const Kho__Netdev *cfg, cons
 
 	if (why)
 		return kho_report_add(r, KHO_V_NO, "device", name, NULL, "%s: %s", l->kind, why);
-	if (l && kho_nl_open(&nl, NULL) == 0 && !kho_root_qdisc(&nl, (int)if_nametoindex(name), qdisc, &clsact, NULL) && *qdisc)
+	if (l && kho_nl_open(&nl, NULL) == 0 && !kho_root_qdisc(&nl, (int)if_nametoindex(name), qdisc, &clsact, NULL) && *qdisc &&
+	    !kho_qdisc_is_carried(qdisc))
 		return kho_report_add(r, KHO_V_LOSS, "device", name, "tc qdisc add, afterwards", "%s: moves without its queueing discipline %s",
 				      l->kind, qdisc);
 	if (l)
@@ -275,6 +280,8 @@ int kho_netdev_probe(struct kho_env *env, struct kho_report *r, struct kho_err *
 	n = scan_net(env->sysroot, &e, err);
 	for (int i = 0; !ret && i < n; i++)
 		ret = probe_one(env, cfg, e[i]->d_name, live, r);
+	if (!ret)
+		ret = kho_netdev_ifupdown_probe(cfg, live ? "" : env->sysroot, r);
 	kho__netdev__free_unpacked(cfg, NULL);
 	if (n < 0)
 		return n;

@@ -31,6 +31,14 @@ int kho_netdev_tidy(struct kho_env *env, struct kho_err *err);
 int kho_netdev_files_collect(Kho__Netdev *cfg, const char *root, struct kho_err *err);
 /* prepare; they end with the incoming kernel's /run. */
 int kho_netdev_files_place(const Kho__Netdev *cfg, const char *root, struct kho_err *err);
+/* One more of them. 0 or -ENOMEM. */
+int kho_netdev_add_file(Kho__Netdev *cfg, const char *path, const char *text);
+
+/* --- ifupdown (netdev-ifupdown.c), when the links are known --- */
+/* preserve: its state and the start of its DHCP clients into cfg's files. 0 or -ENOMEM. */
+int kho_netdev_ifupdown_collect(Kho__Netdev *cfg, const char *root);
+/* What becomes of both. 0 or -ENOMEM. */
+int kho_netdev_ifupdown_probe(const Kho__Netdev *cfg, const char *root, struct kho_report *r);
 
 /* --- the packet filter's part in each (netdev-filter.c) --- */
 #define KHO_CTNETLINK "nf_conntrack_netlink"

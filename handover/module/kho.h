@@ -205,6 +205,7 @@ struct kho_pci_id {
 };
 long kho_pci_quiesce(void *arg);
 long kho_pci_unquiesce(void *arg);
+void kho_net_renew(struct device *fn);		/* net.c: it has thawed */
 long kho_pci_give(void *arg);
 long kho_pci_take(void *arg);
 void kho_pci_stop_dma(void);			/* of all functions the fenced peer had */

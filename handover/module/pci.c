@@ -180,6 +180,9 @@ static int unquiesce(struct kho_fn *fn)
 	kho_cpus_hide();
 	if (ret)
 		return ret;
+	/* (for a disk, rtnl is not to be waited for: who has it may want the disk) */
+	if (fn->dev->class >> 16 == PCI_BASE_CLASS_NETWORK)
+		kho_net_renew(dev);
 	pm_runtime_put(dev);
 	fn->quiesced = false;
 	let_go(fn);

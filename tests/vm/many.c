@@ -4,7 +4,8 @@
  *
  *   many serve PORT              (in the VM) echoes what TCP connections and UDP datagrams bring, IPv4 and IPv6
  *   many hold ADDRESS PORT N     holds N TCP connections and one UDP socket; each connection in turn sends a number and must
- *                                get it back; SIGTERM ends it with one more number through every connection
+ *                                get it back; SIGUSR1: how many have waited for 3 seconds, to stderr; SIGTERM ends it with one more
+ *                                number through every connection
  *
  * hold prints {"connections", "replies", "broken", "wrong", "udp_sent", "udp_lost", "max_gap_us"}; exit 0 when none is broken or wrong.
  */
@@ -27,7 +28,9 @@
 #define FINAL_US    60000000
 #define UDP_LATE_US 5000000
 
-static volatile sig_atomic_t stop;
+#define LATE_US	    3000000
+
+static volatile sig_atomic_t stop, tell;
 
 static uint64_t now_us(void)
 {
@@ -223,6 +226,22 @@ static void on_term(int s)
 	stop = 1;
 }
 
+static void on_usr1(int s)
+{
+	(void)s;
+	tell = 1;
+}
+
+static void tell_late(void)
+{
+	unsigned late = 0;
+
+	tell = 0;
+	for (unsigned i = 0; i < h.n; i++)
+		late += h.c[i].fd >= 0 && h.c[i].sent && now_us() - h.c[i].at > LATE_US;
+	fprintf(stderr, "%u late\n", late);
+}
+
 static int hold(const char *address, const char *port, unsigned n)
 {
 	struct pollfd *p = calloc(n + 1, sizeof(*p));
@@ -234,6 +253,7 @@ static int hold(const char *address, const char *port, unsigned n)
 	if (!h.c || !p)
 		return fprintf(stderr, "many: out of memory\n"), 1;
 	signal(SIGTERM, on_term);
+	signal(SIGUSR1, on_usr1);
 	for (h.n = 0; h.n < n; h.n++)
 		h.c[h.n].fd = connected(address, port, SOCK_STREAM);
 	udp = connected(address, port, SOCK_DGRAM);
@@ -248,6 +268,8 @@ static int hold(const char *address, const char *port, unsigned n)
 			h.udp_sent += send(udp, &h.udp_sent, sizeof(h.udp_sent), MSG_DONTWAIT) > 0;
 		}
 		look(p, udp, 1);
+		if (tell)
+			tell_late();
 	}
 	last_round(p, udp);
 	printf("{\"connections\": %u, \"replies\": %u, \"broken\": %u, \"wrong\": %u, \"udp_sent\": %u, \"udp_lost\": %u, \"max_gap_us\": %llu}\n", n,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The network as a host has it, through an upgrade that fails, one that works, and the way back: three NICs, two of them a bond; VLAN, bridge
-# with VLANs of its own, dummy; IPv6; policy rules and tables; a firewall that lets in nothing but what it must, NAT, connection tracking.
+# with VLANs of its own, dummy; IPv6; qdiscs; policy rules and tables; a firewall that lets in nothing but what it must, NAT, connection tracking.
 # Through it: 1,000 TCP connections and UDP to one process, connections over IPv6, over the bond, and translated ones that only pass.
 set -euo pipefail
 LABNAME=${LAB_NAME:-net}
@@ -35,6 +35,18 @@ clients_alive() {
 	local n
 	for n in "${!client[@]}"; do kill -0 "${client[$n]}" 2> /dev/null || die "client $n ended: $(cat "$out/client.$n.err" "$out/client.$n.json")"; done
 }
+# Nobody waits for an answer any more.
+clients_served() {
+	local n i
+	for n in "${!client[@]}"; do
+		for i in $(seq 90); do
+			kill -USR1 "${client[$n]}" || die "client $n ended: $(cat "$out/client.$n.err" "$out/client.$n.json")"
+			sleep 1
+			[ "$(tail -n 1 "$out/client.$n.err")" != "0 late" ] || break
+			[ "$i" != 90 ] || die "client $n: $(tail -n 1 "$out/client.$n.err")"
+		done
+	done
+}
 clients_stop() {
 	local n
 	for n in "${!client[@]}"; do kill -TERM "${client[$n]}"; done
@@ -54,6 +66,7 @@ network() {
 		for s in mode miimon primary active_slave slaves; do echo "bond0 $s: $(cat /sys/class/net/bond0/bonding/$s)"; done
 		ip -o addr | grep -v "^[0-9]*: kho-" | sed -E "s/^[0-9]+: //; s/valid_lft.*//" | sort
 		for f in -4 -6; do ip $f rule; ip $f route show table all | sed -E "s/expires [0-9]+sec//; s/ (pref|proto kernel).*//" | sort; done
+		for l in eth0 bond0 eth0.5; do tc qdisc show dev $l root | sed -E "s/refcnt [0-9]+ //"; done
 		bridge vlan; bridge fdb show br br0 | grep static; ip neigh show nud permanent
 		sysctl net.ipv4.ip_forward net.ipv4.conf.eth0.rp_filter net.netfilter.nf_conntrack_max net.netfilter.nf_conntrack_tcp_timeout_established
 		nft -s list ruleset' | tr -d '\r'
@@ -120,6 +133,8 @@ vm sh -ec 'g=$0
 	ip route add default via 10.79.0.1 table 79; ip route add 10.90.0.0/16 nexthop via $g weight 1 nexthop via 10.79.0.1 weight 2; ip route add blackhole 10.91.0.0/16
 	ip -6 route add default via fd78::1 dev eth0.5 table 78; ip -6 route add fd90::/64 via fd77::1; ip route add 10.92.0.0/16 dev eth0.5 src 10.78.0.2
 	ip neigh add 10.78.0.1 lladdr 02:00:00:00:00:01 dev eth0.5
+	tc qdisc replace dev eth0 root handle 77: fq flow_limit 77; tc qdisc add dev bond0 root handle 78: cake bandwidth 900mbit
+	tc qdisc add dev eth0.5 root handle 79: tbf rate 500mbit burst 256k latency 50ms
 	nft -f /etc/rules.nft; sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=4321' "$gateway"
 lab put "$many" /usr/sbin/many
 vm sh -c 'setsid many serve 7000 > /data/many.log 2>&1 < /dev/null & echo $! > /run/many.pid'
@@ -143,7 +158,7 @@ rc=0
 vm env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)" > "$out/undone.txt" 2>&1 || rc=$?
 [ "$rc" = 3 ] || { tail -30 "$out/undone.txt"; die "an upgrade that fails in restore: exit code $rc, wanted 3"; }
 sleep 2
-clients_alive
+clients_alive; clients_served
 network > "$out/network.undone"
 diff -u "$out/network.0" "$out/network.undone" || die "the network is not as it was"
 ok "an upgrade that fails leaves the network as it was"
@@ -153,7 +168,7 @@ for n in 1 2; do
 	say "upgrade $n: $from -> ${image##*/vmlinuz-}"
 	vm khoctl upgrade --to "$image" || die "upgrade $n"
 	wait_alone "${image##*/vmlinuz-}"
-	clients_alive
+	clients_alive; clients_served
 	vm khoctl report
 	network > "$out/network.$n"
 	diff -u "$out/network.0" "$out/network.$n" || die "the network is not what it was"
