@@ -19,6 +19,7 @@ test-undo: all modules vm-cache
 
 test-host: all modules vm-cache
 	HOST=all tests/vm/t-host.sh
+	HOST=all tests/vm/t-root.sh
 	tests/vm/t-initramfs.sh
 	HOST=all tests/vm/t-platform.sh
 	tests/vm/t-dhcp.sh
