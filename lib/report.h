@@ -31,6 +31,7 @@ enum kho_fact {
 	KHO_FACT_RESIDENT,	/* their memory, bytes */
 	KHO_FACT_FUNCTIONS,	/* PCI functions that change hands */
 	KHO_FACT_MOUNTS,	/* file systems mounted on them, each mount */
+	KHO_FACT_CONNECTIONS,	/* established TCP connections of all workloads */
 	KHO_NFACTS
 };
 

@@ -30,6 +30,17 @@ static int env_put_file(struct kho_env *env, const char *local, const char *name
 	return rc;
 }
 
+static int env_put_files(struct kho_env *env, const char *dir, const char *prefix, char *const *names, size_t n, uint64_t *out_bytes,
+			 struct kho_err *err)
+{
+	struct kho_upgrade *u = upgrade_of(env);
+	int rc = u->engine_env_ops->put_files(env, dir, prefix, names, n, out_bytes, err);
+
+	if (rc == 0)
+		atomic_fetch_add(&u->put_bytes, *out_bytes);
+	return rc;
+}
+
 static void env_phase(struct kho_env *env, const char *name, uint64_t begin_us, uint64_t end_us)
 {
 	kho_context_phase(upgrade_of(env), name, begin_us, end_us);
@@ -67,6 +78,8 @@ void kho_context_wire(struct kho_upgrade *u)
 	u->env_ops.note = env_note;
 	if (u->env_ops.put_file)
 		u->env_ops.put_file = env_put_file;
+	if (u->env_ops.put_files)
+		u->env_ops.put_files = env_put_files;
 	e->env.ops = &u->env_ops;
 	e->env.workloads = &u->plan->workloads;
 	e->env.sysroot = u->plan->sysroot;

@@ -21,12 +21,12 @@
  * (tests/reports); what they do not tell apart (a process, its threads) is in one number.
  */
 struct cost {
-	unsigned base, process, mib, function, mount;
+	unsigned base, process, mib, function, mount, connection;
 };
 
 static const struct cost costs[KHO_NPARTS] = {
 	[KHO_PART_FREEZE] = { .base = 150, .process = 5, .function = 60, .mount = 10 },
-	[KHO_PART_SHIFT] = { .base = 200, .process = 25, .mib = 1, .function = 60, .mount = 30 },
+	[KHO_PART_SHIFT] = { .base = 200, .process = 25, .mib = 1, .function = 60, .mount = 30, .connection = 1 },
 	[KHO_PART_RESTORE] = { .base = 200, .process = 25 },
 	[KHO_PART_COMMIT] = { .base = 60, .function = 20 },
 };
@@ -37,7 +37,7 @@ static uint64_t cost_of(enum kho_part part, const struct kho_facts *f)
 
 	return c->base + c->process * f->n[KHO_FACT_PROCESSES] +
 	       c->mib * (f->n[KHO_FACT_RESIDENT] / MIB) + c->function * f->n[KHO_FACT_FUNCTIONS] +
-	       c->mount * f->n[KHO_FACT_MOUNTS];
+	       c->mount * f->n[KHO_FACT_MOUNTS] + c->connection * f->n[KHO_FACT_CONNECTIONS];
 }
 
 struct kho_facts kho_facts_of(const struct kho_report *r, const struct kho_workload_list *w,
@@ -99,12 +99,13 @@ const char *kho_prediction_basis(const struct kho_prediction *p, const struct kh
 		snprintf(buf, len, "from the last %u upgrades", p->upgrades);
 	else
 		snprintf(buf, len,
-			 "estimated; self-test: %s, processes: %llu with %s, PCI functions: %llu, mounts: %llu",
+			 "estimated; self-test: %s, processes: %llu with %s, PCI functions: %llu, mounts: %llu, connections: %llu",
 			 kho_format_us(f->n[KHO_FACT_SELFTEST_US], us),
 			 (unsigned long long)f->n[KHO_FACT_PROCESSES],
 			 kho_format_bytes(f->n[KHO_FACT_RESIDENT], mem),
 			 (unsigned long long)f->n[KHO_FACT_FUNCTIONS],
-			 (unsigned long long)f->n[KHO_FACT_MOUNTS]);
+			 (unsigned long long)f->n[KHO_FACT_MOUNTS],
+			 (unsigned long long)f->n[KHO_FACT_CONNECTIONS]);
 	return buf;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * commit: both sides sign; from then on there is no way back but another upgrade.  Then everything
- * becomes visible on the incoming kernel.  THE BLACKOUT ENDS when the serializer with KHO_SER_GATE
- * has finished.
+ * becomes visible on the incoming kernel: first of all the network.  THE BLACKOUT ENDS when the
+ * serializer with KHO_SER_GATE has finished; each of the others would be a round trip before that.
  *
  * A failed signature is a failure before the commit: the engine returns an error only when the peer
  * has not signed.
@@ -45,6 +45,18 @@ static int finish_one(struct kho_upgrade *u, const struct kho_serializer *s, str
 	return rc < 0 ? kho_context_peer(u, s, "finish", NULL, NULL, err) : 0;
 }
 
+static void finish_all(struct kho_upgrade *u, bool gate, int *first, struct kho_err *err)
+{
+	struct kho_err one = KHO_ERR_INIT;
+
+	for (size_t i = 0; u->serializers[i]; i++) {
+		const struct kho_serializer *s = u->serializers[i];
+
+		if (s->finish && gate == !!(s->flags & KHO_SER_GATE))
+			kho_first_failure(finish_one(u, s, &one), &one, first, err);
+	}
+}
+
 static void end_of_blackout(struct kho_upgrade *u)
 {
 	u->blackout_end_us = kho_clock_us();
@@ -63,21 +75,13 @@ static void journal_blackout(struct kho_upgrade *u)
 
 int kho_step_commit(struct kho_upgrade *u, struct kho_err *err)
 {
-	struct kho_err one = KHO_ERR_INIT;
 	int first = 0, rc = sign(u, err);
 
 	if (rc < 0)
 		return rc;
-	for (size_t i = 0; u->serializers[i]; i++) {
-		const struct kho_serializer *s = u->serializers[i];
-
-		if (s->finish)
-			kho_first_failure(finish_one(u, s, &one), &one, &first, err);
-		if (s->flags & KHO_SER_GATE)
-			end_of_blackout(u);
-	}
-	if (!u->blackout_end_us)
-		end_of_blackout(u);
+	finish_all(u, true, &first, err);
+	end_of_blackout(u);
+	finish_all(u, false, &first, err);
 	journal_blackout(u);
 	return first;
 }

@@ -295,6 +295,17 @@ int kho_block_verify(struct kho_env *env, struct kho_report *r, struct kho_err *
 	return ret ? kho_fail(err, ret, "report: out of memory") : 0;
 }
 
+/* Who had it may be dead already, and its files not yet closed. */
+static int unmount_free(const char *target)
+{
+	uint64_t end = kho_clock_us() + KHO_BLOCK_FREE_US;
+	int ret;
+
+	while ((ret = umount2(target, UMOUNT_NOFOLLOW)) < 0 && errno == EBUSY && kho_clock_us() < end)
+		usleep(5000);
+	return ret;
+}
+
 int kho_block_discard(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_err e = KHO_ERR_INIT;
@@ -307,7 +318,7 @@ int kho_block_discard(struct kho_env *env, struct kho_err *err)
 		if (!in.mounted[i])
 			continue;
 		target_of(env, i, target);
-		if (umount2(target, UMOUNT_NOFOLLOW) < 0) {
+		if (unmount_free(target) < 0) {
 			kho_fail_errno(&e, "unmount %s", target);
 			kho_first_failure(e.code, &e, &first, err);
 		}

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
@@ -280,6 +281,17 @@ int kho_map_build(struct kho_map *m, struct kho_err *err)
 	return ret;
 }
 
+/* A file system lives on for moments after the last one who had it: the kernel lets go of it in its own time. */
+static int remove_free(const char *name, struct kho_err *err)
+{
+	uint64_t end = kho_clock_us() + KHO_BLOCK_FREE_US;
+	int ret;
+
+	while ((ret = kho_dm_remove(name, err)) == -EBUSY && kho_clock_us() < end)
+		usleep(5000);
+	return ret;
+}
+
 /* All devices of ours, the stores and the caches: the disks are the other kernel's again. */
 static int unbuild(struct kho_map *m, struct kho_err *err)
 {
@@ -290,7 +302,7 @@ static int unbuild(struct kho_map *m, struct kho_err *err)
 		struct map_source *s = &m->source[i];
 
 		if (s->mapped)
-			kho_first_failure(kho_dm_remove(s->name, &e), &e, &first, err);
+			kho_first_failure(remove_free(s->name, &e), &e, &first, err);
 		/* a store that is used again must begin with zeros */
 		if (s->cow)
 			kho_first_failure(kho_dev_clear(s->cow, &e), &e, &first, err);
@@ -298,7 +310,7 @@ static int unbuild(struct kho_map *m, struct kho_err *err)
 	}
 	for (size_t i = m->b->n_layer; i-- > 0;) {
 		if (m->layer[i].made)
-			kho_first_failure(kho_dm_remove(m->layer[i].name, &e), &e, &first, err);
+			kho_first_failure(remove_free(m->layer[i].name, &e), &e, &first, err);
 		memset(&m->layer[i], 0, sizeof(m->layer[i]));
 	}
 	for (; m->n_leaf; m->n_leaf--) {

@@ -15,6 +15,7 @@
 /* Below a mapping of the host's while that shows what was written before commit: holds its table until it gets that back. */
 #define KHO_DM_UNDER KHO_DM_PREFIX "under-"
 #define KHO_DM_NAME 128
+#define KHO_BLOCK_FREE_US 5000000u /* how long a device of an undone upgrade may be held by who is already dead */
 
 /* --- what there is (block-find.c); sysroot "" or a recorded tree; r may be NULL: nothing is said --- */
 int kho_block_find(const char *sysroot, Kho__Block **out, struct kho_report *r, struct kho_err *err);

@@ -348,3 +348,20 @@ void kho_phase(struct kho_env *env, const char *name, uint64_t begin_us)
 	if (env->ops && env->ops->phase)
 		env->ops->phase(env, name, begin_us, kho_clock_us());
 }
+
+int kho_put_files(struct kho_env *env, const char *dir, const char *prefix, char *const *names, size_t n, struct kho_err *err)
+{
+	uint64_t bytes;
+	int ret = 0;
+
+	if (env->ops->put_files)
+		return env->ops->put_files(env, dir, prefix, names, n, &bytes, err);
+	for (size_t i = 0; !ret && i < n; i++) {
+		_cleanup_free_ char *local = NULL, *remote = NULL;
+
+		if (asprintf(&local, "%s/%s", dir, names[i]) < 0 || asprintf(&remote, "%s/%s", prefix, names[i]) < 0)
+			return kho_fail(err, -ENOMEM, "send %s", names[i]);
+		ret = env->ops->put_file(env, local, remote, err);
+	}
+	return ret;
+}

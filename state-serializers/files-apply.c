@@ -40,24 +40,30 @@ static int set_meta(const Kho__FileEntry *e, const char *full, struct kho_err *e
 		       : 0;
 }
 
-static int copy_contents(struct kho_env *env, const Kho__FileEntry *e, const char *to,
-			 struct kho_err *err)
+static int copy_image(struct kho_env *env, const Kho__FileEntry *e, int dst, const char *to, struct kho_err *err)
 {
 	char from[PATH_MAX];
 
 	snprintf(from, sizeof(from), "%s/%s", env->images_dir, e->image);
 	_cleanup_close_ int src = open(from, O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int dst =
-		open(to, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	ssize_t n;
 
 	if (src < 0)
 		return kho_fail_errno(err, "open %s", from);
-	if (dst < 0)
-		return kho_fail_errno(err, "create %s", to);
 	while ((n = sendfile(dst, src, NULL, 1 << 30)) > 0)
 		;
 	return n < 0 ? kho_fail_errno(err, "copy %s", to) : 0;
+}
+
+static int put_contents(struct kho_env *env, const Kho__FileEntry *e, const char *to, struct kho_err *err)
+{
+	_cleanup_close_ int dst = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (dst < 0)
+		return kho_fail_errno(err, "create %s", to);
+	if (*e->image)
+		return copy_image(env, e, dst, to, err);
+	return e->data.len && kho_write_all(dst, e->data.data, e->data.len) ? kho_fail_errno(err, "write %s", to) : 0;
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -119,7 +125,7 @@ static int apply_one(struct kho_env *env, const char *root, const Kho__FileEntry
 			return kho_fail_errno(err, "make %s", full);
 	} else {
 		snprintf(tmp, sizeof(tmp), "%s.kho", full);
-		ret = copy_contents(env, e, tmp, err);
+		ret = put_contents(env, e, tmp, err);
 		if (!ret)
 			ret = set_meta(e, tmp, err);
 		if (!ret && rename(tmp, full) < 0)

@@ -15,10 +15,15 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "state-serializers/common.h"
 #include "state-serializers/files.h"
 
 #define NS_PER_S 1000000000ll
+
+/* Short files go with the list: each of the others costs a round trip to the incoming kernel, in the blackout. */
+#define SHORT_BYTES  (48u << 10)
+#define INLINE_BYTES (4u << 20) /* in all: the list is one message */
 
 /* Deletions are carried below these only: elsewhere the incoming kernel's root has files of its own. */
 static const char *const deletable[] = { "/var/", "/home/", "/root/", "/srv/", "/opt/", "/tmp/", "/run/", "/mnt/" };
@@ -84,10 +89,25 @@ static int add_names(Kho__FileEntry *e, const char *full)
 	return 0;
 }
 
-static int add_contents(struct kho_ramroot *f, Kho__FileEntry *e, const char *full, struct kho_err *err)
+static int add_short(struct kho_ramroot *f, Kho__FileEntry *e, const char *full, struct kho_err *err)
+{
+	char *data = NULL;
+	size_t len = 0;
+	int ret = kho_read_file(full, SHORT_BYTES, &data, &len, err);
+
+	e->data.data = (uint8_t *)data;
+	e->data.len = len;
+	f->inline_bytes += len;
+	return ret < 0 ? ret : 0;
+}
+
+static int add_contents(struct kho_ramroot *f, Kho__FileEntry *e, const char *full, off_t size, struct kho_err *err)
 {
 	char name[64];
 
+	/* half: it may grow before it is read */
+	if (size <= (off_t)SHORT_BYTES / 2 && f->inline_bytes < INLINE_BYTES)
+		return add_short(f, e, full, err);
 	snprintf(name, sizeof(name), "files/%u", f->next_image++);
 	if (kho_pb_set(&e->image, name))
 		return kho_fail(err, -ENOMEM, "out of memory");
@@ -122,7 +142,7 @@ static int fill(struct kho_ramroot *f, Kho__FileEntry *e, const char *path, cons
 	}
 	if (S_ISDIR(st->st_mode) && list_names && may_delete_in(path))
 		return add_names(e, full) ? kho_fail(err, -ENOMEM, "out of memory") : 0;
-	return S_ISREG(st->st_mode) ? add_contents(f, e, full, err) : 0;
+	return S_ISREG(st->st_mode) ? add_contents(f, e, full, st->st_size, err) : 0;
 }
 
 int kho_ramroot_add(struct kho_ramroot *f, const char *path, const struct stat *st, bool list_names, struct kho_err *err)

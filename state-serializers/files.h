@@ -16,6 +16,7 @@ struct kho_ramroot {
 	const char *root;
 	Kho__Files *list;
 	unsigned next_image;
+	size_t inline_bytes; /* contents that travel in the list itself */
 };
 
 /*

@@ -93,12 +93,16 @@ static void apply_sysctls(const Kho__NetLink *l)
 
 void kho_netdev_addrgen(const char *name, bool on, const Kho__NetLink *l)
 {
-	const char *value = on ? "0" : "1";
+	/* to one that is down, or a bond's port, the kernel would give what it gives it otherwise only when it comes up */
+	bool makes = l->flags & IFF_UP && !(l->flags & IFF_SLAVE);
+	const char *value = !makes ? NULL : on ? "0" : "1";
 	char path[512];
 
-	for (size_t i = 0; on && i < l->n_sysctl; i++)
+	for (size_t i = 0; on == makes && i < l->n_sysctl; i++)
 		if (!strcmp(l->sysctl[i]->key, "ipv6/conf/*/addr_gen_mode"))
 			value = l->sysctl[i]->value;
+	if (!value)
+		return;
 	net_sysctl_path("ipv6/conf/*/addr_gen_mode", name, path);
 	(void)!kho_write_existing(path, value, NULL);
 }
@@ -158,28 +162,38 @@ static bool copy_attrs(struct nlmsghdr *nlh, const ProtobufCBinaryData *msg, siz
 	return true;
 }
 
-static int apply_address(struct kho_nl *nl, const Kho__NetLink *l, const ProtobufCBinaryData *msg, int ifindex, struct kho_err *err)
+static int send_address(struct kho_nl *nl, const Kho__NetLink *l, const ProtobufCBinaryData *msg, int ifindex, uint32_t flags, struct kho_err *err)
 {
-	static const uint16_t drop[] = { IFA_FLAGS };
+	static const uint16_t drop[] = { IFA_FLAGS, IFA_CACHEINFO };
 	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof(struct ifaddrmsg));
 	struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(nlh);
-	const struct nlattr *a;
-	uint32_t flags;
 
-	if (msg->len < sizeof(*ifa))
-		return kho_fail(err, -EBADMSG, "%s: malformed address", l->name);
 	memcpy(ifa, msg->data, sizeof(*ifa));
-	a = kho_nl_attr(msg, sizeof(*ifa), IFA_FLAGS);
-	flags = a && mnl_attr_get_payload_len(a) == 4 ? mnl_attr_get_u32(a) : ifa->ifa_flags;
-	flags &= ~(IFA_F_TENTATIVE | IFA_F_PERMANENT | IFA_F_SECONDARY | IFA_F_DEPRECATED);
-	if (ifa->ifa_family == AF_INET6)
-		flags |= IFA_F_NODAD;
 	ifa->ifa_flags = flags;
 	ifa->ifa_index = ifindex;
-	if (!copy_attrs(nlh, msg, sizeof(*ifa), drop, KHO_ARRAY_SIZE(drop)))
+	if (!copy_attrs(nlh, msg, sizeof(*ifa), drop, l->address_stays && ifa->ifa_family == AF_INET ? 2 : 1))
 		return kho_fail(err, -EBADMSG, "%s: malformed address", l->name);
 	mnl_attr_put_u32(nlh, IFA_FLAGS, flags);
 	return kho_nl_do(nl, nlh, err, "%s: add address", l->name);
+}
+
+static int apply_address(struct kho_nl *nl, const Kho__NetLink *l, const ProtobufCBinaryData *msg, int ifindex, struct kho_err *err)
+{
+	const struct ifaddrmsg *ifa = (const void *)msg->data;
+	const struct nlattr *a;
+	uint32_t flags;
+	int ret;
+
+	if (msg->len < sizeof(*ifa))
+		return kho_fail(err, -EBADMSG, "%s: malformed address", l->name);
+	a = kho_nl_attr(msg, sizeof(*ifa), IFA_FLAGS);
+	flags = a && mnl_attr_get_payload_len(a) == 4 ? mnl_attr_get_u32(a) : ifa->ifa_flags;
+	flags &= ~(IFA_F_TENTATIVE | IFA_F_PERMANENT | IFA_F_SECONDARY | IFA_F_DEPRECATED);
+	if (ifa->ifa_family != AF_INET6 || flags & IFA_F_NODAD)
+		return send_address(nl, l, msg, ifindex, flags, err);
+	/* not looked for on the wire now, but whenever the link comes up again, as before */
+	ret = send_address(nl, l, msg, ifindex, flags | IFA_F_NODAD, err);
+	return ret ? ret : send_address(nl, l, msg, ifindex, flags, err);
 }
 
 static int apply_neighbour(struct kho_nl *nl, const Kho__NetLink *l, const ProtobufCBinaryData *msg, int ifindex, struct kho_err *err)

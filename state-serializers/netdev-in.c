@@ -218,6 +218,7 @@ static int take(struct kho_env *env, struct kho_nl *nl, size_t i, struct kho_err
 /* Each interface with its name and what it must have before it is up; NICs come before what lies on them. */
 static int make_links(struct kho_env *env, struct kho_nl *nl, int *index, struct kho_err *err)
 {
+	uint64_t begin = kho_clock_us();
 	int ret = 0;
 
 	for (size_t i = 0; !ret && i < in.cfg->n_link; i++) {
@@ -244,6 +245,7 @@ static int make_links(struct kho_env *env, struct kho_nl *nl, int *index, struct
 	for (size_t i = 0; !ret && i < in.cfg->n_link; i++)
 		if (index[i])
 			ret = kho_netdev_enslave(nl, in.cfg, i, index, err);
+	kho_phase(env, "interfaces", begin);
 	return ret;
 }
 

@@ -5,6 +5,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/net_namespace.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,7 +174,53 @@ static int probe_pci(const char *sysroot, const Kho__Netdev *cfg, const char *na
 	return kho_report_add(r, KHO_V_OK, "device", subject, NULL, "moves with addresses, routes and neighbours");
 }
 
-static int probe_virtual(const Kho__Netdev *cfg, const char *name, bool is_up, bool live, struct kho_report *r)
+static int on_number(const struct nlmsghdr *nlh, void *data)
+{
+	bool link = nlh->nlmsg_type == RTM_NEWLINK;
+	const struct nlattr *a;
+
+	mnl_attr_for_each(a, nlh, link ? sizeof(struct ifinfomsg) : sizeof(struct rtgenmsg))
+		if (mnl_attr_get_type(a) == (link ? IFLA_LINK_NETNSID : NETNSA_NSID) && mnl_attr_get_payload_len(a) >= 4)
+			*(int32_t *)data = (int32_t)mnl_attr_get_u32(a);
+	return MNL_CB_OK;
+}
+
+/* Our number of the network namespace that the other end of an interface is in; negative: none. */
+static int32_t netns_of_peer(struct kho_nl *nl, const char *name)
+{
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
+	int32_t ret = -1;
+
+	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = (int)if_nametoindex(name);
+	return kho_nl_dump(nl, nlh, on_number, &ret, NULL, "look at the other end") ? -1 : ret;
+}
+
+/* Of the one that a process is in. */
+static int32_t netns_of_process(struct kho_nl *nl, pid_t pid)
+{
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_GETNSID, 0, sizeof(struct rtgenmsg));
+	int32_t ret = -1;
+
+	mnl_attr_put_u32(nlh, NETNSA_PID, (uint32_t)pid);
+	return kho_nl_dump(nl, nlh, on_number, &ret, NULL, "look at its network") ? -1 : ret;
+}
+
+/* The carried container that an interface leads to: its name, or NULL. */
+static const char *container_behind(const struct kho_env *env, const char *name)
+{
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+	int32_t netns = kho_nl_open(&nl, NULL) ? -1 : netns_of_peer(&nl, name);
+
+	for (size_t i = 0; netns >= 0 && env->workloads && i < env->workloads->n; i++) {
+		const struct kho_workload *w = &env->workloads->w[i];
+
+		if (w->container && w->root > 0 && netns_of_process(&nl, w->root) == netns)
+			return w->container;
+	}
+	return NULL;
+}
+
+static int probe_virtual(const struct kho_env *env, const Kho__Netdev *cfg, const char *name, bool is_up, bool live, struct kho_report *r)
 {
 	const Kho__NetLink *l = carried(cfg, name);
 	const char *why = l ? kho_link_refused(l) : NULL;
@@ -190,6 +237,10 @@ static int probe_virtual(const Kho__Netdev *cfg, const char *name, bool is_up, b
 		return kho_report_add(r, KHO_V_OK, "device", name, NULL, "%s: moves", l->kind);
 	if (!is_up)
 		return 0;
+	const char *container = live ? container_behind(env, name) : NULL;
+
+	if (container)
+		return kho_report_add(r, KHO_V_OK, "device", name, NULL, "veth: moves with container %s", container);
 	return kho_report_add(r, live ? KHO_V_LOSS : KHO_V_UNKNOWN, "device", name, NULL,
 			      live ? "virtual interface of a kind that is not carried" : "virtual interface: its kind is not recorded");
 }
@@ -204,7 +255,7 @@ static int probe_one(struct kho_env *env, const Kho__Netdev *cfg, const char *na
 	if (name[0] == '.' || !flags || (flags & IFF_LOOPBACK))
 		return 0;
 	if (kho_pci_of_sysfs(env->sysroot, path, pci) != 0)
-		return probe_virtual(cfg, name, flags & IFF_UP, live, r);
+		return probe_virtual(env, cfg, name, flags & IFF_UP, live, r);
 	if (flags & IFF_UP) {
 		r->facts[KHO_FACT_FUNCTIONS]++;
 		return probe_pci(env->sysroot, cfg, name, pci, live, r);

@@ -58,6 +58,12 @@ struct kho_env_ops {
 	 */
 	int (*put_file)(struct kho_env *env, const char *local, const char *name, struct kho_err *err);
 	/*
+	 * The same for n files of a directory, dir/names[i] as prefix/names[i]; small ones go together. *out_bytes: how much they are.
+	 * May be NULL: one after the other, then. Serializers call kho_put_files() (common.h).
+	 */
+	int (*put_files)(struct kho_env *env, const char *dir, const char *prefix, char *const *names, size_t n, uint64_t *out_bytes,
+			 struct kho_err *err);
+	/*
 	 * PCI functions. Outgoing: quiesce (PM freeze, driver stays) -> give; inverse: take -> unquiesce.
 	 * Incoming: take (function appears on the filtered bridge, its driver binds; returns when
 	 * the driver has bound) ; inverse: give (removed from the bridge, back to the park).

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/fdpass.h"
 #include "lib/io.h"
 #include "state-serializers/units.h"
 
@@ -160,26 +161,6 @@ static int lock_file(uint32_t uid, const char *name, struct kho_err *err)
 	return symlink(path, link) ? kho_fail_errno(err, "dynamic user %s: %s", name, link) : steal_fd(fd);
 }
 
-static int push(int fd, uint32_t uid, int lock)
-{
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} c = { 0 };
-	struct iovec io = { &uid, sizeof(uid) };
-	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1 };
-
-	if (lock >= 0) {
-		m.msg_control = &c;
-		m.msg_controllen = sizeof(c);
-		c.align.cmsg_level = SOL_SOCKET;
-		c.align.cmsg_type = SCM_RIGHTS;
-		c.align.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&c.align), &lock, sizeof(lock));
-	}
-	return sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 int kho_units_hold_user(const char *name, uint32_t uid, int sv[2], struct kho_err *err)
 {
 	_cleanup_close_ int lock = -1;
@@ -194,7 +175,7 @@ int kho_units_hold_user(const char *name, uint32_t uid, int sv[2], struct kho_er
 	}
 	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, sv))
 		return kho_fail_errno(err, "dynamic user %s", name);
-	if (!push(sv[1], uid, lock))
+	if (!kho_fd_send(sv[1], &uid, sizeof(uid), lock, MSG_DONTWAIT))
 		return 0;
 	close(sv[0]);
 	close(sv[1]);

@@ -17,13 +17,9 @@ test-vm: all modules vm-cache
 test-undo: all modules vm-cache
 	UNDO=all tests/vm/t-undo.sh
 
+# all of a host: every way to fail, every kind of disk, network, unit and platform thing
 test-host: all modules vm-cache
-	HOST=all tests/vm/t-host.sh
-	HOST=all tests/vm/t-root.sh
-	tests/vm/t-initramfs.sh
-	HOST=all tests/vm/t-platform.sh
-	tests/vm/t-dhcp.sh
-	UNITS=all tests/vm/t-units.sh
+	HOST=all UNITS=all tests/run-all host net disks root platform units dhcp initramfs
 
 bench: all modules vm-cache
 	tests/bench/bench.sh

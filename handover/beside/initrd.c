@@ -49,7 +49,7 @@ char *kho_initrd_find(const char *sysroot, const char *release)
 	static const char *const places[][2] = {
 		{ "/boot/initrd.img-", "" },	     { "/boot/initramfs-", ".img" }, { "/boot/initrd-", "" },
 		{ "/usr/lib/modules/", "/initrd" },  { "/usr/lib/modules/", "/initramfs.img" },
-		{ "/boot/*/", "/initrd" },	     { "/efi/*/", "/initrd" },
+		{ "/boot/*/", "/initrd" },	     { "/efi/*/", "/initrd" },	     { "/boot/efi/*/", "/initrd" },
 	};
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {

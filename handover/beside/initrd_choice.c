@@ -9,6 +9,8 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
+#define FIX_MAX 400
+
 const char *kho_initramfs_name(enum kho_initramfs kind)
 {
 	static const char *const names[] = {
@@ -21,18 +23,20 @@ const char *kho_initramfs_name(enum kho_initramfs kind)
 	return names[kind];
 }
 
-/* By the generator that is there; force: over one that is there. */
-static void fix_for(const char *sysroot, const char *release, bool force, char out[160])
+/* By the generator that is there; over: the one that is there, or NULL (dracut then chooses where, by the boot loader). */
+static void fix_for(const char *sysroot, const char *release, const char *over, char out[FIX_MAX])
 {
 	_cleanup_free_ char *tools = kho_sysroot_path(sysroot, "/usr/sbin/update-initramfs"),
 			    *dracut = kho_sysroot_path(sysroot, "/usr/bin/dracut");
 
 	if (tools && kho_exists(tools))
-		snprintf(out, 160, "update-initramfs -%c -k %.100s", force ? 'u' : 'c', release);
+		snprintf(out, FIX_MAX, "update-initramfs -%c -k %.100s", over ? 'u' : 'c', release);
+	else if (dracut && kho_exists(dracut) && over)
+		snprintf(out, FIX_MAX, "dracut --force %.200s %.100s", over, release);
 	else if (dracut && kho_exists(dracut))
-		snprintf(out, 160, "dracut %s--kver %.100s", force ? "--force " : "", release);
+		snprintf(out, FIX_MAX, "dracut --kver %.100s", release);
 	else
-		snprintf(out, 160, "initramfs = khoctl in khoctl.conf, or install initramfs-tools or dracut");
+		snprintf(out, FIX_MAX, "initramfs = khoctl in khoctl.conf, or install initramfs-tools or dracut");
 }
 
 static void own(struct kho_initramfs_choice *c, const char *why)
@@ -60,19 +64,19 @@ static int open_it(struct kho_initramfs_choice *c, const char *fix, struct kho_r
 
 static int choose_host(struct kho_initramfs_choice *c, const char *sysroot, const char *release, struct kho_report *r)
 {
-	char fix[160], text[256];
+	char fix[FIX_MAX], text[256];
 
 	c->path = kho_initrd_find(sysroot, release);
 	if (!c->path) {
 		snprintf(text, sizeof(text), "no initrd of %.120s in /boot", release);
-		fix_for(sysroot, release, false, fix);
+		fix_for(sysroot, release, NULL, fix);
 		if (c->asked)
 			return kho_initramfs_drop(c, text, fix, r);
 		own(c, text);
 		return 0;
 	}
 	c->kind = KHO_INITRAMFS_HOST;
-	fix_for(sysroot, release, true, fix);
+	fix_for(sysroot, release, c->path, fix);
 	snprintf(c->reason, sizeof(c->reason), c->asked ? "asked for" : "the host's own has what its root needs");
 	return open_it(c, fix, r);
 }

@@ -9,13 +9,15 @@
 #include "handover/beside/beside.h"
 #include "lib/clock.h"
 
+#define TRANSFER_US 10000000
+
 /* A quiet bulk transfer does hundreds of MiB a second; this is for one that hangs. */
 static uint64_t transfer_deadline(const char *local)
 {
 	struct stat st;
 	uint64_t bytes = stat(local, &st) == 0 ? st.st_size : 0;
 
-	return kho_clock_us() + 10000000 + bytes; /* 10 s, and 1 s for each MB */
+	return kho_clock_us() + TRANSFER_US + bytes; /* and 1 s for each MB */
 }
 
 static int put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
@@ -26,6 +28,16 @@ static int put_file(struct kho_env *env, const char *local, const char *name, st
 		return kho_fail(err, -ENOTCONN, "send %s: not connected to the incoming kernel",
 				name);
 	return kho_peer_put_file(b->peer, local, name, transfer_deadline(local), err);
+}
+
+static int put_files(struct kho_env *env, const char *dir, const char *prefix, char *const *names, size_t n, uint64_t *out_bytes,
+		     struct kho_err *err)
+{
+	struct kho_beside *b = env->arg;
+
+	if (!b->peer)
+		return kho_fail(err, -ENOTCONN, "send %s: not connected to the incoming kernel", prefix);
+	return kho_peer_put_files(b->peer, dir, prefix, names, n, TRANSFER_US, out_bytes, err);
 }
 
 static int timed(struct kho_env *env, const char *what, struct kho_pci_addr a,
@@ -116,6 +128,7 @@ static void note(struct kho_env *env, const char *fmt, ...)
 
 const struct kho_env_ops kho_beside_env_ops = {
 	.put_file = put_file,
+	.put_files = put_files,
 	.pci_quiesce = pci_quiesce,
 	.pci_unquiesce = pci_unquiesce,
 	.pci_give = pci_give,

@@ -26,6 +26,7 @@ static const struct handler {
 	{ KHO_LINK__MSG__BODY_ECHO, kho_agent_echo, true, true },
 	{ KHO_LINK__MSG__BODY_OP, kho_agent_op, false, false },
 	{ KHO_LINK__MSG__BODY_FILE_PUT, kho_agent_file_put, false, false },
+	{ KHO_LINK__MSG__BODY_FILE_BATCH, kho_agent_file_batch, false, false },
 	{ KHO_LINK__MSG__BODY_FILE_BEGIN, kho_agent_file_begin, true, false },
 	{ KHO_LINK__MSG__BODY_FILE_CHUNK, kho_agent_file_chunk, false, false },
 	{ KHO_LINK__MSG__BODY_FILE_END, kho_agent_file_end, true, false },

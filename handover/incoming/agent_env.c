@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "handover/incoming/agent_impl.h"
+#include "lib/fdpass.h"
 
 static int no_put_file(struct kho_env *env, const char *local, const char *name,
 		       struct kho_err *err)
@@ -73,21 +74,13 @@ static int to_init(struct kho_env *env, int fd, bool state, struct kho_err *err)
 {
 	struct kho_agent *a = env->arg;
 	char kind = state ? KHO_INIT_STATE : KHO_INIT_DESCRIPTOR;
-	struct iovec io = { &kind, 1 };
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} c = { 0 };
-	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c) };
+	int rc;
 
 	if (a->conf->to_init < 0 || a->init_fds >= KHO_INIT_FDS_MAX)
 		return kho_fail(err, -ENOTSUP, "the init system takes no more descriptors");
-	c.align.cmsg_level = SOL_SOCKET;
-	c.align.cmsg_type = SCM_RIGHTS;
-	c.align.cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(&c.align), &fd, sizeof(fd));
-	if (sendmsg(a->conf->to_init, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return kho_fail_errno(err, "give init a descriptor");
+	rc = kho_fd_send(a->conf->to_init, &kind, 1, fd, MSG_DONTWAIT);
+	if (rc)
+		return kho_fail(err, rc, "give init a descriptor: %s", strerror(-rc));
 	return KHO_INIT_FD + (int)a->init_fds++;
 }
 

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Faults on request, for tests of what the outgoing side does about them: this kernel panics, hangs
- * with interrupts off on all its CPUs, restarts, or only the agent stands still.  Only a kernel
+ * with interrupts off on all its CPUs, restarts, only the agent stands still, or a CRIU dies.  Only a kernel
  * that was started with khoctl.fault=1 does so.  The answer goes out first.
  */
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/reboot.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/reboot.h>
 #include <sys/syscall.h>
@@ -18,6 +21,8 @@
 #include "handover/incoming/agent_impl.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
+
+#define CRIU_MS 60000
 
 static int do_panic(struct kho_agent *a, struct kho_err *err)
 {
@@ -64,12 +69,45 @@ static int do_poweroff(struct kho_agent *a, struct kho_err *err)
 	return reboot(RB_POWER_OFF) < 0 ? kho_fail_errno(err, "power off") : 0;
 }
 
+static pid_t find_criu(void)
+{
+	_cleanup_closedir_ DIR *d = opendir("/proc");
+
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+		_cleanup_free_ char *text = NULL;
+		char path[300];
+
+		snprintf(path, sizeof(path), "/proc/%s/cmdline", e->d_name);
+		if (isdigit((unsigned char)e->d_name[0]) && kho_read_file(path, 4096, &text, NULL, NULL) >= 0 &&
+		    !strcmp(text, "criu"))
+			return (pid_t)atoi(e->d_name);
+	}
+	return 0;
+}
+
+/* One that is in the middle of a restore, or what it makes: half of a workload is there then. */
+static int do_criu(struct kho_agent *a, struct kho_err *err)
+{
+	pid_t pid = 0;
+
+	(void)a;
+	for (int i = 0; !pid && i < CRIU_MS; i++) {
+		usleep(1000);
+		pid = find_criu();
+	}
+	if (!pid)
+		return kho_fail(err, -ENOENT, "no CRIU in a minute");
+	usleep(100000);
+	return kill(pid, SIGKILL) < 0 ? kho_fail_errno(err, "kill CRIU") : 0;
+}
+
 static const struct fault {
 	const char *kind;
 	int (*run)(struct kho_agent *a, struct kho_err *err);
 } faults[] = {
 	{ "panic", do_panic }, { "hang", do_hang },	{ "stop", do_stop },
 	{ "kill", do_kill },   { "reboot", do_reboot }, { "poweroff", do_poweroff },
+	{ "criu", do_criu },
 };
 
 struct job {

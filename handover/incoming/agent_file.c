@@ -182,25 +182,39 @@ static const uint8_t *slot_data(struct kho_agent *a, uint32_t slot, uint32_t byt
 	return t->bulk + off;
 }
 
+/* A file whose bytes are at data, or in its message when that is NULL. */
+static int put_whole(struct kho_agent *a, const KhoLink__FilePut *f, const uint8_t *data, struct kho_err *err)
+{
+	_cleanup_(place_done) struct place at = { .dir = -1, .fd = -1 };
+	int ret;
+
+	if (!data && (f->data.len != f->bytes || kho_sum64(f->data.data, f->data.len) != f->sum))
+		return kho_fail(err, -EBADMSG, "%s: checksum is wrong: the data changed on its way", f->name);
+	ret = place_open(a, f->name, f->mode, &at, err);
+	if (!ret)
+		ret = write_at(&at, data ? data : f->data.data, f->bytes, 0, err);
+	if (!ret)
+		ret = place_commit(&at, err);
+	return ret;
+}
+
 int kho_agent_file_put(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
 {
 	const KhoLink__FilePut *f = rq->m->file_put;
-	_cleanup_(place_done) struct place at = { .dir = -1, .fd = -1 };
-	const uint8_t *data = f->data.data;
-	int ret;
+	const uint8_t *data = f->has_slot ? slot_data(a, f->slot, f->bytes, f->sum, err) : NULL;
 
-	if (f->has_slot)
-		data = slot_data(a, f->slot, f->bytes, f->sum, err);
-	else if (f->data.len != f->bytes || kho_sum64(data, f->data.len) != f->sum)
-		return kho_fail(err, -EBADMSG, "%s: checksum is wrong: the data changed on its way",
-				f->name);
 	if (f->has_slot && !data)
 		return kho_wrap(err, "%s", f->name);
-	ret = place_open(a, f->name, f->mode, &at, err);
-	if (!ret)
-		ret = write_at(&at, data, f->bytes, 0, err);
-	if (!ret)
-		ret = place_commit(&at, err);
+	return put_whole(a, f, data, err);
+}
+
+int kho_agent_file_batch(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
+{
+	const KhoLink__FileBatch *b = rq->m->file_batch;
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < b->n_file; i++)
+		ret = put_whole(a, b->file[i], NULL, err);
 	return ret;
 }
 

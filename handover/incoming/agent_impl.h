@@ -108,7 +108,7 @@ kho_request_fn kho_agent_fault;
 extern const struct kho_env_ops kho_agent_env_ops;
 
 /* agent_file.c */
-kho_request_fn kho_agent_file_put, kho_agent_file_begin, kho_agent_file_chunk, kho_agent_file_end,
+kho_request_fn kho_agent_file_put, kho_agent_file_batch, kho_agent_file_begin, kho_agent_file_chunk, kho_agent_file_end,
 	kho_agent_file_abort;
 /* Drop all unfinished files. */
 void kho_agent_files_drop(struct kho_agent *a);

@@ -20,6 +20,7 @@
 
 #include "handover/incoming/agent.h"
 #include "handover/incoming/init.h"
+#include "lib/fdpass.h"
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -70,18 +71,8 @@ static void streams(void)
 static char receive(int socket, int *fd)
 {
 	char kind = 0;
-	struct iovec io = { &kind, 1 };
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} c = { 0 };
-	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c) };
 
-	if (recvmsg(socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1 || c.align.cmsg_level != SOL_SOCKET ||
-	    c.align.cmsg_type != SCM_RIGHTS || m.msg_controllen < sizeof(c.align))
-		return 0;
-	memcpy(fd, CMSG_DATA(&c.align), sizeof(*fd));
-	return kind;
+	return kho_fd_recv(socket, &kind, 1, fd, MSG_DONTWAIT) == 1 && *fd >= 0 ? kind : 0;
 }
 
 /* All descriptors under the numbers that were promised; the result is that of the state, or -1. */

@@ -53,6 +53,9 @@ int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
 /* Stream a file through the bulk area into the peer's images_dir/name; see kho_env_ops.put_file. */
 int kho_peer_put_file(struct kho_peer *p, const char *local, const char *name, uint64_t deadline_us,
 		      struct kho_err *err);
+/* Files of dir, dir/names[i] as prefix/names[i]: see kho_env_ops.put_files. Each message may take timeout_us, and 1 s for each MB. */
+int kho_peer_put_files(struct kho_peer *p, const char *dir, const char *prefix, char *const *names, size_t n,
+		       uint64_t timeout_us, uint64_t *out_bytes, struct kho_err *err);
 /* The peer takes a CPU that we have given, or gives one back. */
 int kho_peer_cpu(struct kho_peer *p, uint32_t apicid, bool take, uint64_t deadline_us,
 		 struct kho_err *err);

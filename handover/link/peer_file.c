@@ -2,13 +2,15 @@
 /*
  * Files into the incoming kernel's tmpfs.  Small ones travel in their message, those of up to one
  * slot of the bulk area in one round trip, longer ones slot by slot: the next slot is filled while
- * the agent empties the former ones.  Holes are skipped.
+ * the agent empties the former ones.  Holes are skipped.  Where many small ones are sent at once, a message has as
+ * many as fit.
  */
 #include "handover/link/peer.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +18,7 @@
 
 #include "handover/link/peer_impl.h"
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 
 struct source {
 	int fd;
@@ -205,32 +208,139 @@ static int put_stream(struct kho_peer *p, const struct source *f, struct kho_err
 	return ret;
 }
 
+static int open_source(struct source *f, struct kho_err *err)
+{
+	struct stat st;
+
+	/* O_NONBLOCK: a FIFO must be refused below, not waited for */
+	f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (f->fd < 0)
+		return kho_fail_errno(err, "open %s", f->path);
+	if (fstat(f->fd, &st) < 0)
+		return kho_fail_errno(err, "stat %s", f->path);
+	if (!S_ISREG(st.st_mode))
+		return kho_fail(err, -EINVAL, "%s is no regular file", f->path);
+	f->size = st.st_size;
+	f->mode = st.st_mode & 0777;
+	return 0;
+}
+
+static int put_source(struct kho_peer *p, const struct source *f, struct kho_err *err)
+{
+	if (f->size <= KHO_INLINE_MAX)
+		return put_inline(p, f, err);
+	return f->size <= p->slot_bytes ? put_slot(p, f, err) : put_stream(p, f, err);
+}
+
+static void source_done(struct source *f)
+{
+	if (f->fd >= 0)
+		close(f->fd);
+}
+
 int kho_peer_put_file(struct kho_peer *p, const char *local, const char *name, uint64_t deadline_us,
 		      struct kho_err *err)
 {
-	_cleanup_close_ int fd = -1;
-	struct source f = { .path = local, .name = name, .deadline_us = deadline_us };
-	struct stat st;
+	_cleanup_(source_done) struct source f = { .fd = -1, .path = local, .name = name, .deadline_us = deadline_us };
 	int ret = kho_link_name_ok(name, err);
 
 	if (ret < 0)
 		return ret;
-	/* O_NONBLOCK: a FIFO must be refused below, not waited for */
-	fd = open(local, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return kho_fail_errno(err, "open %s", local);
-	if (fstat(fd, &st) < 0)
-		return kho_fail_errno(err, "stat %s", local);
-	if (!S_ISREG(st.st_mode))
-		return kho_fail(err, -EINVAL, "%s is no regular file", local);
-	f.fd = fd;
-	f.size = st.st_size;
-	f.mode = st.st_mode & 0777;
-	if (f.size <= KHO_INLINE_MAX)
-		ret = put_inline(p, &f, err);
-	else if (f.size <= p->slot_bytes)
-		ret = put_slot(p, &f, err);
-	else
-		ret = put_stream(p, &f, err);
+	ret = open_source(&f, err);
+	if (!ret)
+		ret = put_source(p, &f, err);
 	return ret < 0 ? kho_wrap(err, "send %s", name) : 0;
+}
+
+/* --- many small ones --- */
+
+struct batch {
+	KhoLink__FilePut *put[KHO_BATCH_FILES];
+	size_t n;
+	uint64_t bytes;
+};
+
+static void batch_clear(struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+		kho_link__file_put__free_unpacked(b->put[i], NULL);
+	b->n = b->bytes = 0;
+}
+
+static int batch_send(struct kho_peer *p, struct batch *b, uint64_t deadline_us, struct kho_err *err)
+{
+	KhoLink__FileBatch batch = KHO_LINK__FILE_BATCH__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+	int ret;
+
+	if (!b->n)
+		return 0;
+	batch.file = b->put;
+	batch.n_file = b->n;
+	m.body_case = KHO_LINK__MSG__BODY_FILE_BATCH;
+	m.file_batch = &batch;
+	ret = kho_peer_call(p, &m, deadline_us, NULL, err);
+	batch_clear(b);
+	return ret;
+}
+
+static int batch_add(struct batch *b, const struct source *f, struct kho_err *err)
+{
+	KhoLink__FilePut *put = malloc(sizeof(*put));
+	int ret;
+
+	if (!put)
+		return kho_fail(err, -ENOMEM, "send %s", f->path);
+	kho_link__file_put__init(put);
+	b->put[b->n++] = put;
+	put->name = strdup(f->name);
+	put->data.data = malloc(f->size + 1);
+	if (!put->name || !put->data.data)
+		return kho_fail(err, -ENOMEM, "send %s", f->path);
+	ret = read_exact(f, put->data.data, f->size, 0, err);
+	put->data.len = put->bytes = f->size;
+	put->mode = f->mode;
+	put->sum = kho_sum64(put->data.data, f->size);
+	b->bytes += f->size;
+	return ret;
+}
+
+static int put_one(struct kho_peer *p, struct batch *b, struct source *f, uint64_t timeout_us, struct kho_err *err)
+{
+	int ret = kho_link_name_ok(f->name, err);
+
+	if (!ret)
+		ret = open_source(f, err);
+	if (ret < 0)
+		return ret;
+	f->deadline_us = kho_clock_us() + timeout_us + f->size;
+	if (f->size > KHO_BATCH_FILE)
+		return put_source(p, f, err);
+	if (b->n == KHO_BATCH_FILES || b->bytes + f->size > KHO_INLINE_MAX)
+		ret = batch_send(p, b, f->deadline_us, err);
+	return ret ? ret : batch_add(b, f, err);
+}
+
+int kho_peer_put_files(struct kho_peer *p, const char *dir, const char *prefix, char *const *names, size_t n,
+		       uint64_t timeout_us, uint64_t *out_bytes, struct kho_err *err)
+{
+	_cleanup_(batch_clear) struct batch b = { .n = 0 };
+	int ret = 0;
+
+	*out_bytes = 0;
+	for (size_t i = 0; !ret && i < n; i++) {
+		_cleanup_free_ char *local = NULL, *remote = NULL;
+		_cleanup_(source_done) struct source f = { .fd = -1 };
+
+		if (asprintf(&local, "%s/%s", dir, names[i]) < 0 || asprintf(&remote, "%s/%s", prefix, names[i]) < 0)
+			return kho_fail(err, -ENOMEM, "send %s", names[i]);
+		f.path = local;
+		f.name = remote;
+		ret = put_one(p, &b, &f, timeout_us, err);
+		*out_bytes += f.size;
+		if (ret < 0)
+			return kho_wrap(err, "send %s", remote);
+	}
+	ret = batch_send(p, &b, kho_clock_us() + timeout_us, err);
+	return ret < 0 ? kho_wrap(err, "send files of %s", prefix) : 0;
 }

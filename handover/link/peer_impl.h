@@ -15,6 +15,8 @@
 
 #define KHO_SLOT_BYTES (1u << 20)
 #define KHO_INLINE_MAX (48u << 10) /* a file up to this size travels in its message */
+#define KHO_BATCH_FILE 4096	   /* up to this size with others */
+#define KHO_BATCH_FILES 256
 #define KHO_FLIGHT_MAX 8	   /* slots one transfer may fill ahead */
 #define KHO_ALIVE_US \
 	1500000 /* after a timeout: at least so long for the answer to an echo */

@@ -276,6 +276,8 @@ int kho_link_fuzz_one(const uint8_t *data, size_t size)
 			(void)!*kho_msg_name(m);
 			if (m->body_case == KHO_LINK__MSG__BODY_FILE_PUT)
 				(void)!kho_link_name_ok(m->file_put->name, &err);
+			for (size_t i = 0; m->body_case == KHO_LINK__MSG__BODY_FILE_BATCH && i < m->file_batch->n_file; i++)
+				(void)!kho_link_name_ok(m->file_batch->file[i]->name, &err);
 			kho_msg_free(m);
 		}
 		data += len;

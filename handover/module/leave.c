@@ -88,10 +88,24 @@ static u32 cpus_left(const struct kho_region *r)
 	return n;
 }
 
+/* What was taken offline since the plan was made: it waits in this kernel's memory, and must not stay there. */
+static int give_offline(struct kho_region *r)
+{
+	int cpu, ret = 0;
+	u32 i;
+
+	for (i = 0; !ret && i < r->ncpus; i++) {
+		cpu = kho_cpu_of(r->cpus[i].apicid);
+		if (READ_ONCE(r->cpus[i].owner) == KHO_OWNER_OUTGOING && cpu >= 0 && !cpu_online(cpu))
+			ret = kho_cpu_give_one(r, r->cpus[i].apicid);
+	}
+	return ret;
+}
+
 static int may_retire(struct kho_region *r)
 {
 	u32 i, s = READ_ONCE(kho_peer(r)->state);
-	int cpu;
+	int cpu, ret;
 
 	if (s < KHO_STATE_RUNNING || kho_state_terminal(s))
 		return -EPERM;
@@ -100,13 +114,12 @@ static int may_retire(struct kho_region *r)
 	for_each_online_cpu(cpu)
 		if (!kho_ledger_cpu(r, kho_apicid(cpu)))
 			return -ENODEV;
-	if (cpus_left(r) != num_online_cpus())
-		return -EBUSY;
 	for (i = 0; i < r->npci; i++)
 		if (!r->pci[i].bridge && READ_ONCE(r->pci[i].owner) == KHO_OWNER_OUTGOING &&
 		    kho_pci_masters(r->pci[i].segment, r->pci[i].bus, r->pci[i].devfn))
 			return -EBUSY;
-	return 0;
+	ret = give_offline(r);
+	return ret ?: cpus_left(r) == num_online_cpus() ? 0 : -EBUSY;
 }
 
 /*
@@ -129,8 +142,8 @@ static bool others_left(struct kho_region *r)
  *
  * Context: process.
  * Return: not at all; -EINVAL; -ENODEV no region, or a CPU that the ledger does not know; -EPERM the
- * incoming kernel does not run; -EBUSY a CPU is offline and not given, a function of the ledger still
- * masters the bus here, or VMX is on. Where a CPU does not come, this kernel ends like one that
+ * incoming kernel does not run; -EBUSY a function of the ledger still masters the bus here, a CPU is
+ * neither online nor given, or VMX is on; what giving a CPU that is offline returns. Where a CPU does not come, this kernel ends like one that
  * panicked: its memory is left alone.
  */
 long kho_retire(void *arg)

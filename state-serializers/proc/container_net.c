@@ -149,6 +149,7 @@ static int fill(void *arg, struct kho_err *err)
 		rc = kho_netdev_apply_link(&nl, l, index[i], err);
 		if (!rc)
 			rc = kho_netdev_apply_up(&nl, l, index[i], err);
+		kho_netdev_addrgen(l->name, true, l);
 	}
 	return rc ? rc : kho_netdev_apply_routes(&nl, in->cfg, index, err);
 }

@@ -154,7 +154,7 @@ static int look_outside(struct kho_nl *nl, uint32_t index, KhoProc__ContainerNet
 	rc = kho_pb_append(&n->peer, &n->n_peer, p);
 	if (rc || !index)
 		return rc;
-	nlh = kho_nl_request(nl, RTM_GETLINK, NLM_F_ACK, sizeof(struct ifinfomsg));
+	nlh = kho_nl_request(nl, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
 	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = (int)index;
 	rc = kho_nl_dump(nl, nlh, on_outer, p, err, "look at the other end of a veth pair");
 	return rc ? rc : *p->name ? 0 : kho_fail(err, -ENOTSUP, "the other end of its network is not the system's");

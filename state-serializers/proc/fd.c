@@ -9,6 +9,7 @@
 
 #include "state-serializers/proc/outside.h"
 #include "state-serializers/proc/probe.h"
+#include "state-serializers/proc/tree.h"
 
 __attribute__((format(printf, 4, 5))) static void say(struct kho_fd_verdict *v,
 						      enum kho_verdict verdict, const char *fix,
@@ -232,9 +233,17 @@ static void file(const struct kho_probe *p, const struct kho_fd *fd, struct kho_
 	static const char *const foreign[] = { "nfs",  "cifs",	  "smb3",     "fuse", "9p",
 					       "ceph", "overlay", "virtiofs", "afs" };
 	size_t len = strlen(fd->target);
+	int pid;
 
 	if (ends(fd->target, " (deleted)")) {
 		deleted(fd, fd->target, (int)(len - strlen(" (deleted)")), v);
+		return;
+	}
+	/* in a container they are numbers of its own; those of dead ones CRIU knows */
+	if (sscanf(fd->target, "/proc/%d", &pid) == 1 && !p->w->container && !kho_probe_has(p, pid) &&
+	    kho_pid_state(p->sysroot, pid)) {
+		say(v, KHO_V_NO, "close it before the upgrade, or restart the program",
+		    "%.160s is about a process that is not in the workload, and will not be there", fd->target);
 		return;
 	}
 	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)

@@ -21,6 +21,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/fdpass.h"
 #include "lib/io.h"
 #include "state-serializers/proc/blocks.h"
 #include "state-serializers/proc/lazy.h"
@@ -112,22 +113,10 @@ static void on_event(struct server *v, struct kho_space *sp)
 
 static int recv_fd(int sk)
 {
-	char dummy, control[CMSG_SPACE(sizeof(int))];
-	struct iovec iov = { .iov_base = &dummy, .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &iov,
-			    .msg_iovlen = 1,
-			    .msg_control = control,
-			    .msg_controllen = sizeof(control) };
-	struct cmsghdr *c;
+	char dummy;
 	int fd;
 
-	if (recvmsg(sk, &m, MSG_CMSG_CLOEXEC) != 1)
-		return -1;
-	c = CMSG_FIRSTHDR(&m);
-	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-		return -1;
-	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return fd;
+	return kho_fd_recv(sk, &dummy, 1, &fd, 0) == 1 ? fd : -1;
 }
 
 /* CRIU's side of the socket: a pid, then its userfaultfd (none for a zombie: negative pid); at the

@@ -43,6 +43,8 @@ struct kho_proc_out_wl {
 };
 
 /* Image files on their way to the peer while the dump goes on. */
+#define KHO_PROC_QUEUE 256
+
 struct kho_proc_stream {
 	struct kho_env *env;
 	pthread_t thread;
@@ -52,8 +54,9 @@ struct kho_proc_stream {
 	char **prefixes;
 	bool *eager; /* page maps of this one go as they are */
 	size_t ndirs;
-	char **sent; /* names with prefix */
-	size_t nsent;
+	void *sent; /* names with prefix: a tree of search.h */
+	char *queue[KHO_PROC_QUEUE]; /* what is to be sent of dirs[queue_of] */
+	size_t nqueue, queue_of;
 	struct kho_lazy_sum sum;
 	int rc;
 	struct kho_err err;

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 
 #include "lib/cleanup.h"
+#include "lib/fdpass.h"
 #include "lib/io.h"
 #include "state-serializers/proc/outside.h"
 #include "state-serializers/proc/place.h"
@@ -59,27 +60,16 @@ static int tell_relay(int control, char kind, const char *target, const char *gr
 		      struct kho_err *err)
 {
 	_cleanup_free_ char *text = NULL;
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} c = { 0 };
 	struct pollfd p = { .fd = control, .events = POLLIN };
 	int len = asprintf(&text, "%c%s\n%s", kind, target, greeting);
-	struct iovec io = { text, len > 0 ? (size_t)len : 0 };
-	struct msghdr m = { .msg_iov = &io,
-			    .msg_iovlen = 1,
-			    .msg_control = &c,
-			    .msg_controllen = sizeof(c) };
 	char ready;
+	int rc;
 
 	if (len < 0 || len > KHO_RELAY_MESSAGE)
 		return kho_fail(err, -E2BIG, "journal relay: %s", target);
-	c.align.cmsg_level = SOL_SOCKET;
-	c.align.cmsg_type = SCM_RIGHTS;
-	c.align.cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(&c.align), &fd, sizeof(fd));
-	if (sendmsg(control, &m, MSG_NOSIGNAL) < 0)
-		return kho_fail_errno(err, "journal relay");
+	rc = kho_fd_send(control, text, (size_t)len, fd, 0);
+	if (rc)
+		return kho_fail(err, rc, "journal relay: %s", strerror(-rc));
 	if (poll(&p, 1, READY_MS) != 1 || recv(control, &ready, 1, 0) != 1)
 		return kho_fail(err, -EPIPE, "journal relay: it does not answer");
 	return 0;

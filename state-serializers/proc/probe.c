@@ -137,6 +137,15 @@ static int probe_container(struct kho_probe *p, struct kho_err *err)
 		   err);
 }
 
+static void count_connections(const struct kho_probe *p)
+{
+	for (size_t i = 0; i < p->ninodes; i++) {
+		const struct kho_sock *s = kho_socks_find(&p->socks, p->inodes[i]);
+
+		p->r->facts[KHO_FACT_CONNECTIONS] += s && s->kind == KHO_SOCK_TCP && s->name;
+	}
+}
+
 static int probe_workload(struct kho_probe *p, struct kho_err *err)
 {
 	int rc = kho_socks_read(p->sysroot, p->w->root, &p->socks, err);
@@ -153,6 +162,7 @@ static int probe_workload(struct kho_probe *p, struct kho_err *err)
 		rc = probe_container(p, err);
 	for (size_t i = 0; !rc && i < p->w->npids; i++)
 		rc = kho_probe_task(p, p->w->pids[i], err);
+	count_connections(p);
 	kho_socks_done(&p->socks);
 	free(p->inodes);
 	free(p->pipes);

@@ -23,6 +23,7 @@
 #include <time.h>
 
 #include "lib/cleanup.h"
+#include "lib/fdpass.h"
 #include "lib/spawn.h"
 #include "lib/workload.h"
 #include "state-serializers/proc/role.h"
@@ -96,19 +97,9 @@ static void add_line(char kind, int fd, const char *path, const char *greeting)
 static void hear_control(void)
 {
 	char text[KHO_RELAY_MESSAGE + 1];
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} c;
-	struct iovec io = { text, KHO_RELAY_MESSAGE };
-	struct msghdr m = { .msg_iov = &io,
-			    .msg_iovlen = 1,
-			    .msg_control = &c,
-			    .msg_controllen = sizeof(c) };
-	ssize_t n = recvmsg(r.control, &m, MSG_CMSG_CLOEXEC);
-	struct cmsghdr *h = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
-	char *greeting;
 	int fd;
+	ssize_t n = kho_fd_recv(r.control, text, KHO_RELAY_MESSAGE, &fd, 0);
+	char *greeting;
 
 	if (n <= 0) {
 		close(r.control);
@@ -117,9 +108,8 @@ static void hear_control(void)
 	}
 	text[n] = '\0';
 	greeting = strchr(text, '\n');
-	if (!h || h->cmsg_type != SCM_RIGHTS)
+	if (fd < 0)
 		return;
-	memcpy(&fd, CMSG_DATA(h), sizeof(fd));
 	if (greeting)
 		add_line(text[0], fd, text + 1, greeting + 1);
 	else

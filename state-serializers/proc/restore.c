@@ -421,43 +421,6 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 	return rc;
 }
 
-static void kill_tasks(const KhoProc__StateWorkload *s)
-{
-	for (int tries = 0; tries < 200; tries++) {
-		size_t live = 0;
-
-		for (size_t i = 0; i < s->n_tasks; i++) {
-			char state = kho_pid_state("", s->tasks[i]->pid);
-
-			if (state && state != 'Z') {
-				kill(s->tasks[i]->pid, SIGKILL);
-				live++;
-			}
-		}
-		if (!live)
-			return;
-		usleep(10000);
-	}
-}
-
-/* Their numbers were free before retrieve and no other process got one: whoever has them came from
- * our images. */
-int kho_proc_discard(struct kho_env *env, struct kho_err *err)
-{
-	struct kho_proc_in *p = &kho_proc_in;
-
-	(void)err;
-	for (size_t i = 0; i < p->n; i++) {
-		kho_criu_kill(&p->w[i].criu);
-		if (p->w[i].state)
-			kill_tasks(p->w[i].state);
-		if (p->w[i].plan->container)
-			kho_container_leave(p->w[i].plan->container, kho_new_root(env));
-		kho_lazy_kill(&p->w[i].lazy);
-	}
-	return 0;
-}
-
 int kho_proc_finish(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_proc_in *p = &kho_proc_in;

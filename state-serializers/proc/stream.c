@@ -3,12 +3,14 @@
  * Image files go to the peer as CRIU closes them, while it writes the next ones.
  */
 #include <poll.h>
+#include <search.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 
 #include "lib/cleanup.h"
+#include "state-serializers/common.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/tree.h"
 
@@ -42,42 +44,60 @@ int kho_proc_send_dir(struct kho_env *env, const char *dir, const char *prefix, 
 	return kho_dir_each(dir, send_one, &s, err);
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
 static bool was_sent(const struct kho_proc_stream *s, const char *prefix, const char *name)
 {
-	size_t len = strlen(prefix);
+	_cleanup_free_ char *key = NULL;
 
-	for (size_t i = 0; i < s->nsent; i++)
-		if (!strncmp(s->sent[i], prefix, len) && s->sent[i][len] == '/' &&
-		    !strcmp(s->sent[i] + len + 1, name))
-			return true;
-	return false;
+	return asprintf(&key, "%s/%s", prefix, name) > 0 && tfind(key, &s->sent, by_name);
 }
 
 static int note_sent(struct kho_proc_stream *s, const char *prefix, const char *name)
 {
-	char **bigger = realloc(s->sent, (s->nsent + 1) * sizeof(*bigger));
+	char *key;
 
-	if (!bigger)
+	if (asprintf(&key, "%s/%s", prefix, name) < 0)
 		return -ENOMEM;
-	s->sent = bigger;
-	if (asprintf(&s->sent[s->nsent], "%s/%s", prefix, name) < 0)
-		return -ENOMEM;
-	s->nsent++;
+	if (tsearch(key, &s->sent, by_name))
+		return 0;
+	free(key);
+	return -ENOMEM;
+}
+
+/* --- those that go together: a process with many connections has a file for each --- */
+
+static int flush(struct kho_proc_stream *s, struct kho_err *err)
+{
+	int rc = s->nqueue ? kho_put_files(s->env, s->dirs[s->queue_of], s->prefixes[s->queue_of], s->queue, s->nqueue, err) : 0;
+
+	while (s->nqueue)
+		free(s->queue[--s->nqueue]);
+	return rc;
+}
+
+static int queue(struct kho_proc_stream *s, size_t i, const char *name, struct kho_err *err)
+{
+	int rc = s->nqueue && (s->queue_of != i || s->nqueue == KHO_PROC_QUEUE) ? flush(s, err) : 0;
+
+	if (rc)
+		return rc;
+	s->queue_of = i;
+	s->queue[s->nqueue] = strdup(name);
+	if (!s->queue[s->nqueue] || note_sent(s, s->prefixes[i], name)) {
+		free(s->queue[s->nqueue]);
+		return kho_fail(err, -ENOMEM, "send images: out of memory");
+	}
+	s->nqueue++;
 	return 0;
 }
 
 static bool is_pagemap(const char *name)
 {
 	return !strncmp(name, "pagemap-", 8) && strncmp(name, "pagemap-shmem", 13);
-}
-
-static int send_and_note(struct kho_proc_stream *s, size_t i, const char *name, struct kho_err *err)
-{
-	int rc = send_file(s->env, s->dirs[i], s->prefixes[i], name, err);
-
-	if (!rc && note_sent(s, s->prefixes[i], name))
-		rc = kho_fail(err, -ENOMEM, "send images: out of memory");
-	return rc;
 }
 
 static int send_pagemap(struct kho_proc_stream *s, size_t i, pid_t pid, struct kho_err *err)
@@ -91,7 +111,7 @@ static int send_pagemap(struct kho_proc_stream *s, size_t i, pid_t pid, struct k
 	rc = kho_pagemap_mark(s->dirs[i], &t, KHO_PROC_EAGER_PAGES, &s->sum, err);
 	free(t.sp);
 	snprintf(name, sizeof(name), "pagemap-%d.img", pid);
-	return rc ? rc : send_and_note(s, i, name, err);
+	return rc ? rc : queue(s, i, name, err);
 }
 
 /* Page maps wait for what is needed to mark them. */
@@ -108,7 +128,7 @@ static int on_closed(struct kho_proc_stream *s, const struct inotify_event *e)
 	if (e->wd < 1 || i >= s->ndirs || !e->len || !kho_image_is_carried(e->name) ||
 	    is_to_mark(s, i, e->name) || was_sent(s, s->prefixes[i], e->name))
 		return 0;
-	rc = send_and_note(s, i, e->name, &s->err);
+	rc = queue(s, i, e->name, &s->err);
 	/* fs-PID.img is the last one that CRIU closes of a process */
 	if (!rc && !s->eager[i] && sscanf(e->name, "fs-%d.img%n", &pid, &end) == 1 && end && !e->name[end])
 		rc = send_pagemap(s, i, pid, &s->err);
@@ -117,7 +137,7 @@ static int on_closed(struct kho_proc_stream *s, const struct inotify_event *e)
 
 static int read_events(struct kho_proc_stream *s)
 {
-	char buf[8192] __attribute__((aligned(__alignof__(struct inotify_event))));
+	char buf[32768] __attribute__((aligned(__alignof__(struct inotify_event))));
 	ssize_t n = read(s->inotify, buf, sizeof(buf));
 	int rc = 0;
 
@@ -127,7 +147,7 @@ static int read_events(struct kho_proc_stream *s)
 		rc = on_closed(s, e);
 		at += (ssize_t)sizeof(*e) + e->len;
 	}
-	return rc;
+	return rc ? rc : flush(s, &s->err);
 }
 
 static void *stream_thread(void *arg)
@@ -213,7 +233,7 @@ static int send_rest(const char *dir, const char *name, void *arg, struct kho_er
 	if (!kho_image_is_carried(name) || was_sent(r->s, r->s->prefixes[r->i], name))
 		return 0;
 	return is_to_mark(r->s, r->i, name) ? send_pagemap(r->s, r->i, atoi(name + 8), err)
-				: send_and_note(r->s, r->i, name, err);
+				: queue(r->s, r->i, name, err);
 }
 
 static void join(struct kho_proc_stream *s)
@@ -242,7 +262,7 @@ int kho_proc_stream_finish(struct kho_proc_stream *s, struct kho_err *err)
 
 		rc = kho_dir_each(s->dirs[i], send_rest, &r, err);
 	}
-	return rc;
+	return rc ? rc : flush(s, err);
 }
 
 void kho_proc_stream_stop(struct kho_proc_stream *s)
@@ -252,12 +272,12 @@ void kho_proc_stream_stop(struct kho_proc_stream *s)
 		free(s->dirs[i]);
 		free(s->prefixes[i]);
 	}
-	for (size_t i = 0; i < s->nsent; i++)
-		free(s->sent[i]);
+	while (s->nqueue)
+		free(s->queue[--s->nqueue]);
+	tdestroy(s->sent, free);
 	free(s->dirs);
 	free(s->prefixes);
 	free(s->eager);
-	free(s->sent);
 	if (s->inotify >= 0)
 		close(s->inotify);
 	if (s->stop_fd >= 0)

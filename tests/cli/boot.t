@@ -74,16 +74,81 @@ else
 	[ -z "${KHOCTL_MUST_WORK:-}" ] || exits 0 "grub-editenv is there" command -v grub-editenv
 fi
 
-rm -r "$root/boot/grub"
-esp=$root/boot/efi
+rm -rf "$root/boot/grub" "$root/var/lib/khoctl"
+esp=$root/boot/efi conf=$root/boot/efi/loader/loader.conf
 mkdir -p "$esp/loader/entries"
-printf 'timeout 3\ndefault %s\n' "debian-*" > "$esp/loader/loader.conf"
-for r in "$old" "$new"; do printf 'title Debian\nversion %s\nlinux /%s/linux\n' "$r" "$r" > "$esp/loader/entries/debian-$r+3.conf"; done
-exits 0 "systemd-boot" "$boot_default" --root "$root" "$old"
-exits 0 "systemd-boot: the entry without its boot counter" grep -qx "default debian-$old.conf" "$esp/loader/loader.conf"
-exits 0 "systemd-boot: other lines stay" grep -qx 'timeout 3' "$esp/loader/loader.conf"
+# as kernel-install writes them, with a counter of tries
+loader_entry() { # DIR RELEASE [COUNTER]
+	printf 'title      Debian GNU/Linux 13 (trixie)\nversion    %s\nmachine-id %s\nsort-key   debian\noptions    root=UUID=%s ro\nlinux      /debian/%s/linux\n' \
+		"$2" 00112233445566778899aabbccddeeff "$uuid" "$2" > "$1/loader/entries/debian-$2${3-}.conf"
+	mkdir -p "$1/debian/$2"; : > "$1/debian/$2/linux"
+}
+loader_conf() { [ "$(cat "$conf")" = "$(printf "$1")" ] || sed 's/^/# /' "$conf"; result "$([ "$(cat "$conf")" = "$(printf "$1")" ]; echo $?)" "$2"; }
+# starts RELEASE: systemd's own bootctl says so, too (where it is there)
+starts() {
+	command -v bootctl > /dev/null || { echo "# bootctl is not installed: it is not asked"; return 0; }
+	local user=--map-root-user
+	[ "$(id -u)" != 0 ] || user=
+	# (it wants a mount point)
+	SYSTEMD_RELAX_ESP_CHECKS=1 unshare $user --mount sh -c 'mount --bind "$1" "$1" && bootctl --no-pager --esp-path="$1" list' sh "$esp" \
+		> "$tmp/list" 2>&1 || true
+	exits 0 "bootctl: $1 is the default" awk -v r="$1" '/^ *title:/ { on = /\(default\)/ } on && $1 == "version:" { found = $2 } END { print found; exit found != r }' "$tmp/list"
+}
+loader_entry "$esp" "$old" +3; loader_entry "$esp" "$new" +2-1
+printf 'timeout 3\ndefault debian-*\n' > "$conf"
+starts "$new"
+exits 0 "systemd-boot: the newest is what the pattern starts" "$boot_default" --root "$root" "$new"
+loader_conf 'timeout 3\ndefault debian-*\n' "systemd-boot: the pattern stays"
+exits 0 "systemd-boot: an older one won" "$boot_default" --root "$root" "$old"
+loader_conf "timeout 3\ndefault debian-$old.conf\n" "systemd-boot: the entry without its counter, other lines stay"
+starts "$old"
+exits 0 "systemd-boot: once more" "$boot_default" --root "$root" "$old"
+said "starts $old already" "systemd-boot: once more: nothing to do"
+exits 0 "systemd-boot: back to the newest" "$boot_default" --root "$root" "$new"
+loader_conf 'timeout 3\ndefault debian-*\n' "systemd-boot: the pattern is back"
+starts "$new"
+exits 1 "and nothing is kept" test -e "$root/var/lib/khoctl/boot-default.before"
 exits 1 "systemd-boot: no such kernel" "$boot_default" --root "$root" 9.9.9
-rm -r "$esp"
+printf 'timeout 3\n' > "$conf"
+exits 0 "systemd-boot: no default line" "$boot_default" --root "$root" "$old"
+loader_conf "timeout 3\ndefault debian-$old.conf\n" "systemd-boot: it gets one"
+exits 0 "systemd-boot: back" "$boot_default" --root "$root" "$new"
+loader_conf 'timeout 3\n' "systemd-boot: and loses it"
+mv "$esp/loader/entries/debian-$new+2-1.conf" "$esp/loader/entries/debian-$new+0-3.conf"
+starts "$old"
+exits 0 "systemd-boot: the newest has no tries left" "$boot_default" --root "$root" "$old"
+said "starts $old already" "systemd-boot: so the older one starts"
+# an entry that kernel-install has written on a kernel of khoctl's
+export KERNEL_INSTALL_LAYOUT=bls KERNEL_INSTALL_BOOT_ROOT=$esp KERNEL_INSTALL_ENTRY_TOKEN=debian KHOCTL_ROOT=$root
+hook() { "$top/integration/zz-khoctl" add "$old" "$esp/debian/$old" /boot/vmlinuz; }
+options() { exits 0 "$2" test "$(sed -n 's/^options *//p' "$esp/loader/entries/debian-$old+3.conf")" = "$1"; }
+entry_by_kernel_install() { sed -i "s/^options .*/options    maxcpus=1 pci=off rdinit=\/init${1-}/" "$esp/loader/entries/debian-$old+3.conf"; }
+entry_by_kernel_install
+exits 0 "kernel-install's plugin" hook
+options 'maxcpus=1 pci=off rdinit=/init' "on a kernel that the boot loader started the entry stays"
+mkdir -p "$root/run/khoctl"; : > "$root/run/khoctl/instance.json"
+exits 0 "kernel-install's plugin without what was booted by" hook
+says 'write the right ones into /etc/kernel/cmdline' "it says what to do"
+printf 'BOOT_IMAGE=/linux root=UUID=%s ro  quiet initrd=\\debian\\initrd\n' "$uuid" > "$root/var/lib/khoctl/boot-cmdline"
+exits 0 "kernel-install's plugin on a kernel of khoctl's" hook
+options "root=UUID=$uuid ro quiet" "the entry gets what the machine was booted by"
+exits 0 "and nothing else is left" test "$(ls "$esp/loader/entries" | wc -l)" = 2
+entry_by_kernel_install ' systemd.machine_id=0123'
+exits 0 "kernel-install's plugin, entries by machine id" hook
+options "root=UUID=$uuid ro quiet systemd.machine_id=0123" "the id stays"
+entry_by_kernel_install
+mkdir -p "$root/etc/kernel"; echo root=/dev/sda1 > "$root/etc/kernel/cmdline"
+exits 0 "kernel-install's plugin, options in a file" hook
+options 'maxcpus=1 pci=off rdinit=/init' "what comes from a file stays"
+# entries on a partition of their own, a unified kernel on the EFI partition
+mkdir -p "$root/efi/EFI/systemd" "$root/efi/EFI/Linux" "$root/boot/loader"
+mv "$esp/loader/entries" "$root/boot/loader/"; rm -r "$esp"; conf=$root/efi/loader/loader.conf
+: > "$root/efi/EFI/Linux/debian-7.4.0+deb13-amd64.efi"
+exits 0 "systemd-boot: entries in /boot" "$boot_default" --root "$root" "$old"
+loader_conf "default debian-$old.conf\n" "systemd-boot: loader.conf on the EFI partition"
+exits 0 "systemd-boot: a unified kernel" "$boot_default" --root "$root" 7.4.0+deb13-amd64
+loader_conf '' "systemd-boot: which is the newest"
+rm -r "$root/efi" "$root/boot/loader"
 exits 0 "another boot loader" "$boot_default" --root "$root" "$old"
 says "neither grub nor systemd-boot" "another boot loader: said"
 

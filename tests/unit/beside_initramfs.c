@@ -22,6 +22,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "into_buffer.h"
 #include "handover/beside/elf.h"
 #include "handover/beside/files.h"
 #include "handover/beside/initramfs.h"
@@ -29,22 +30,6 @@
 #include "lib/io.h"
 
 static char top[] = "/tmp/kho-initramfs-XXXXXX";
-
-struct buffer {
-	char *p;
-	size_t n;
-};
-
-static int into_buffer(void *arg, const void *data, size_t len)
-{
-	struct buffer *b = arg;
-
-	b->p = realloc(b->p, b->n + len);
-	assert_non_null(b->p);
-	memcpy(b->p + b->n, data, len);
-	b->n += len;
-	return 0;
-}
 
 static void run(const char *command)
 {

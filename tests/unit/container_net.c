@@ -24,7 +24,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "state-serializers/common.h"
-#include "state-serializers/netdev-nl.h"
+#include "state-serializers/netdev.h"
 #include "state-serializers/proc/container_net.h"
 
 #define PATH_OF "/run/netns/netns-test"
@@ -182,6 +182,40 @@ static void put(const char *path, const char *text)
 	assert_int_equal(kho_write_file(path, text, strlen(text), NULL), 0);
 }
 
+/* What `khoctl check` says of the outer end when that container is a workload, or NULL. */
+static char *verdict(struct kho_workload *w, size_t n)
+{
+	struct kho_workload_list list = { .w = w, .n = n };
+	struct kho_env env = { .sysroot = "", .workloads = &list };
+	struct kho_report r = KHO_REPORT_INIT;
+	struct kho_err err = KHO_ERR_INIT;
+	char *what = NULL;
+
+	if (kho_netdev_probe(&env, &r, &err))
+		fail_msg("%s", err.msg);
+	for (size_t i = 0; !what && i < r.n; i++)
+		if (!strcmp(r.items[i].subject, "vethtest"))
+			what = strdup(r.items[i].what);
+	kho_report_done(&r);
+	return what;
+}
+
+static void told(void)
+{
+	struct kho_workload w[] = { { .container = (char *)"other", .root = getpid() }, { .container = (char *)"web", .root = dweller() } };
+	_cleanup_free_ char *with = NULL, *without = verdict(w, 1);
+
+	for (int i = 0; i < 200 && (!with || !strstr(with, "moves")); i++) {
+		usleep(10000); /* until it is in there */
+		free(with);
+		with = verdict(w, 2);
+	}
+	kill(w[1].root, SIGKILL);
+	waitpid(w[1].root, NULL, 0);
+	assert_string_equal(with, "veth: moves with container web");
+	assert_string_equal(without, "virtual interface of a kind that is not carried");
+}
+
 static void there_and_back(void **state)
 {
 	struct kho_err err = KHO_ERR_INIT;
@@ -189,7 +223,7 @@ static void there_and_back(void **state)
 
 	(void)state;
 	if (geteuid() || unshare(CLONE_NEWNET | CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("tmpfs", "/run", "tmpfs", 0, NULL) || add_bridge())
+	    mount("tmpfs", "/run", "tmpfs", 0, NULL) || mount("sysfs", "/sys", "sysfs", 0, NULL) || add_bridge())
 		skip();
 	assert_int_equal(kho_mkdir("/run/crun/test", &err), 0);
 	put("/run/crun/test/config.json", CONFIG);
@@ -208,6 +242,7 @@ static void there_and_back(void **state)
 	assert_int_equal(kho_container_net_connect(first, &err), 0);
 	second = read_back(&err);
 	check(second);
+	told();
 	kho_container_net_drop(second);
 	kho_proc__container_net__free_unpacked(first, NULL);
 	kho_proc__container_net__free_unpacked(second, NULL);

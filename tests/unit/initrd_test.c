@@ -17,7 +17,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "into_buffer.h"
 #include "handover/beside/initrd_choice.h"
+#include "handover/incoming/host_list.h"
 #include "lib/io.h"
 
 static char top[] = "/tmp/kho-initrd-XXXXXX";
@@ -102,22 +104,6 @@ static const struct kho_initrd_entry *entry(const struct kho_initrd *in, const c
 		if (!strcmp(in->entry[i].name, name))
 			return &in->entry[i];
 	return NULL;
-}
-
-struct buffer {
-	uint8_t *p;
-	size_t n;
-};
-
-static int into_buffer(void *arg, const void *data, size_t len)
-{
-	struct buffer *b = arg;
-
-	b->p = realloc(b->p, b->n + len);
-	assert_non_null(b->p);
-	memcpy(b->p + b->n, data, len);
-	b->n += len;
-	return 0;
 }
 
 static void check_content(const struct kho_initrd *in)
@@ -293,6 +279,8 @@ static void test_loop(void **state)
 	kho_initrd_done(&in);
 }
 
+static const char *fix; /* what must be proposed, where something is */
+
 static void chosen(const char *mode, const char *given, bool in_ram, enum kho_initramfs kind, enum kho_verdict worst, const char *says)
 {
 	struct kho_initramfs_choice c;
@@ -307,6 +295,8 @@ static void chosen(const char *mode, const char *given, bool in_ram, enum kho_in
 		fail_msg("'%s' does not say '%s'", c.reason, says);
 	if (worst == KHO_V_NO)
 		assert_true(*r.items[0].fix);
+	if (worst == KHO_V_NO && fix && !strstr(r.items[0].fix, fix))
+		fail_msg("'%s' is no '%s'", r.items[0].fix, fix);
 	kho_initramfs_choice_done(&c);
 	kho_report_done(&r);
 }
@@ -328,11 +318,54 @@ static void test_choice(void **state)
 	assert_true(run("mkdir -p boot && head -c 99999 initrd.none > boot/initrd.img-6.1"));
 	chosen("auto", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_LOSS, "is cut off");
 	chosen("host", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_NO, "is cut off");
+	assert_true(run("mkdir -p usr/bin && touch usr/bin/dracut"));
+	fix = "boot/initrd.img-6.1 6.1";
+	chosen("host", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_NO, "is cut off");
+	assert_true(run("mkdir -p boot/efi/id/6.1 && mv boot/initrd.img-6.1 boot/efi/id/6.1/initrd"));
+	fix = "boot/efi/id/6.1/initrd 6.1";
+	chosen("host", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_NO, "is cut off");
+	assert_true(run("mv boot/efi/id/6.1/initrd boot/initrd.img-6.1 && rm -r usr/bin/dracut"));
+	fix = NULL;
 	snprintf(bad, sizeof(bad), "%s/nothing", top);
 	chosen(NULL, bad, false, KHO_INITRAMFS_KHOCTL, KHO_V_NO, "nothing");
 	assert_true(run("mv boot/initrd.img-6.1 x && cp initrd.none boot/initramfs-6.1.img"));
 	chosen("host", NULL, false, KHO_INITRAMFS_HOST, KHO_V_OK, "asked for");
 	assert_true(run("rm -r boot"));
+}
+
+/*
+ * Recorded of an initrd that dracut 106 has made (Debian 13, --hostonly) with force_drivers+=" loop dummy ",
+ * modules-load.d files in /etc and /usr/lib, one of which has the same name in both.
+ */
+static void test_lists(void **state)
+{
+	static const char *const want[] = { "loop", "dummy", "br_netfilter", "nf_conntrack" };
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_host_list l;
+	char root[64];
+
+	(void)state;
+	assert_int_equal(kho_host_list_read("tests/sysroots/initrd-dracut", &l, &err), 0);
+	assert_string_equal(l.maker, "dracut");
+	assert_int_equal(l.n, sizeof(want) / sizeof(*want));
+	for (size_t i = 0; i < l.n; i++)
+		assert_string_equal(l.m[i].name, want[i]);
+	kho_host_list_done(&l);
+
+	/* initramfs-tools', with options; and no host's initramfs at all */
+	assert_true(run("mkdir -p tools/conf none && printf '# \\n  loop max_loop=3  x=1\\n\\nnvme\\n' > tools/conf/modules"));
+	snprintf(root, sizeof(root), "%s/tools", top);
+	assert_int_equal(kho_host_list_read(root, &l, &err), 0);
+	assert_string_equal(l.maker, "initramfs-tools");
+	assert_int_equal(l.n, 2);
+	assert_string_equal(l.m[0].name, "loop");
+	assert_string_equal(l.m[0].options, "max_loop=3  x=1");
+	assert_string_equal(l.m[1].options, "");
+	kho_host_list_done(&l);
+	snprintf(root, sizeof(root), "%s/none", top);
+	assert_int_equal(kho_host_list_read(root, &l, &err), 0);
+	assert_null(l.maker);
+	kho_host_list_done(&l);
 }
 
 static void test_real(void **state)
@@ -369,7 +402,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_methods), cmocka_unit_test(test_damaged), cmocka_unit_test(test_join),
-		cmocka_unit_test(test_loop),	cmocka_unit_test(test_choice),	cmocka_unit_test(test_real),
+		cmocka_unit_test(test_loop),	cmocka_unit_test(test_choice),	cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_real),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -7,14 +7,17 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
 #include "lib/fault.h"
+#include "lib/fdpass.h"
 #include "lib/format.h"
 #include "lib/io.h"
 #include "lib/json.h"
@@ -409,6 +412,32 @@ static void test_clock(void **state)
 	kho_clock_set_tsc_khz(0);
 }
 
+static void test_fd_pass(void **state)
+{
+	int sv[2], fd, p[2];
+	char text[8];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sv), 0);
+	assert_int_equal(pipe(p), 0);
+	assert_int_equal(kho_fd_send(sv[0], "with", 4, p[1], 0), 0);
+	assert_int_equal(kho_fd_send(sv[0], "out", 3, -1, 0), 0);
+	assert_int_equal(kho_fd_recv(sv[1], text, sizeof(text), &fd, 0), 4);
+	assert_true(fd >= 0 && fd != p[1]);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(write(fd, "x", 1), 1);
+	assert_int_equal(read(p[0], text, sizeof(text)), 1);
+	close(fd);
+	assert_int_equal(kho_fd_recv(sv[1], text, sizeof(text), &fd, 0), 3);
+	assert_int_equal(fd, -1);
+	assert_int_equal(kho_fd_recv(sv[1], text, sizeof(text), &fd, MSG_DONTWAIT), -EAGAIN);
+	close(sv[1]);
+	assert_int_equal(kho_fd_send(sv[0], "x", 1, p[1], 0), -EPIPE);
+	close(sv[0]);
+	close(p[0]);
+	close(p[1]);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
@@ -418,7 +447,7 @@ int main(void)
 		T(test_workload_none), T(test_workload_tree), T(test_workload_cgroup),
 		T(test_names), T(test_workload_unit), T(test_workload_container),
 		T(test_faults),	       T(test_report),	      T(test_json),
-		T(test_clock),
+		T(test_clock),	       T(test_fd_pass),
 	};
 
 	return cmocka_run_group_tests_name("lib", tests, NULL, NULL);

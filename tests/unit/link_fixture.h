@@ -64,7 +64,7 @@ static __attribute__((format(printf, 1, 2))) void logf_(const char *fmt, ...)
 }
 
 /* Now or within a second: the other end writes it in its own time. */
-static void expect_log(const char *text)
+static inline void expect_log(const char *text)
 {
 	bool found = false;
 

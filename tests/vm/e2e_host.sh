@@ -229,6 +229,12 @@ observe() {
 	diff -u "$out/units.before" "$out/units.$n" || die "units are not as they were"
 	! grep -v ' active 0 ' "$out/units.$n" || die "a unit is not active, or was restarted"
 	echo "ok    units never restarted:" $(awk '{ print $2 "=" $5 }' "$out/units.$n")
+	vm khoctl status | tr -d '\r' > "$out/status.$n"
+	for s in $SERVICES; do
+		grep -qE "^${UNIT[$s]}: still pid $(awk -v s="$s" '$1 == s { print $5 }' "$out/units.$n"), .*started on $(cat "$out/first"), $n upgrade" "$out/status.$n" ||
+			{ cat "$out/status.$n"; die "khoctl status does not tell how $s came here"; }
+	done
+	echo "ok    status: $(tail -n 1 "$out/status.$n")"
 	case " $SERVICES " in *" web "*)
 		s=$(vm podman ps --filter name=^web$ --format '{{.State}}' | tr -d '\r\n')
 		[ "$s" = running ] || die "podman says of the container web: '$s'"
@@ -268,21 +274,25 @@ observe() {
 host_remember() {
 	vm findmnt -rn -o UUID,FSTYPE / | tr -d '\r\n' > "$out/root"
 	vm cat /proc/sys/kernel/random/boot_id | tr -d '\r\n-' > "$out/boot.0"
+	vm_release > "$out/first"
 	host_units > "$out/units.before"
 	cat "$out/units.before"
 	! grep -v ' active 0 ' "$out/units.before" || die "a unit does not run"
 }
 
-# host_upgrade N TO: check, upgrade, observe; $out/upgrade.N.json is the report with the predicted blackout and the units
+# host_upgrade N TO: check, upgrade, observe; TO may be "rollback"; $out/upgrade.N.json is the report with the predicted blackout and the units
 host_upgrade() {
-	local n=$1 to=$2 from image rc=0
+	local n=$1 to=$2 from image rc=0 words
 	from=$(vm_release) image=$(other_image)
+	words="upgrade --to $to"
+	[ "$to" != rollback ] || { words="rollback --yes"; to=$image; }
 	say "upgrade $n: $from -> ${image#/boot/vmlinuz-}"
 	echo "# khoctl check --to $to"
 	vm khoctl check --to "$to" || die "check"
 	vm khoctl check --to "$to" --json > "$out/check.$n.json" || die "check --json"
-	echo "# khoctl upgrade --to $to"
-	vm khoctl upgrade --to "$to" || rc=$?
+	echo "# khoctl $words"
+	# shellcheck disable=SC2086
+	vm khoctl $words || rc=$?
 	[ "$rc" = 0 ] || die "upgrade $n: exit code $rc"
 	host_clients_alive
 	wait_alone "${image#/boot/vmlinuz-}"

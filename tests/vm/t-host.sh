@@ -49,6 +49,7 @@ vm khoctl check --to "$(other_image)" > /dev/null || die "check"
 host_machine > "$out/before"
 host_fails fault-restore "injected failure" env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)"
 if [ "${HOST:-}" = all ]; then
+	host_fails criu-restore "criu" env KHOCTL_FAULT=restore.before:peer-criu khoctl upgrade --to "$(other_image)" --cmdline khoctl.fault=1
 	host_fails panic-shift "has panicked" env KHOCTL_FAULT=shift.after:peer-panic khoctl upgrade --to "$(other_image)" --cmdline khoctl.fault=1
 	more=4
 fi

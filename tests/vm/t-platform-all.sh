@@ -128,6 +128,35 @@ in_vm 'cat /etc/default/grub.d/khoctl.cfg'
 grub_starts "$old"
 ok "back on $old, which grub starts from now on"
 
+say "the same machine with systemd-boot: entries that kernel-install writes here, and what they start"
+deb=$("$here/cache.sh" package systemd-boot-tools 2> /dev/null | tail -n 1) || die "package systemd-boot-tools"
+lab put "${XDG_CACHE_HOME:-$HOME/.cache}/khoctl/apt/debs/${deb##*/}.deb" /root/boot-tools.deb
+# shellcheck disable=SC2016
+vm sh -ec 'dpkg -i /root/boot-tools.deb; sed -i /upgrade-on-install/d /etc/khoctl/khoctl.conf; rm -f /var/lib/khoctl/boot-default.before
+	mkdir -p /boot/efi; mount -t tmpfs esp /boot/efi; mv /boot/grub/grub.cfg /root/
+	printf "layout=bls\nBOOT_ROOT=/boot/efi\n" > /etc/kernel/install.conf
+	for r in "$@"; do kernel-install --verbose --make-entry-directory=yes add "$r" "/boot/vmlinuz-$r"; done
+	printf "timeout 3\ndefault %s-*\n" "$(cat /etc/machine-id)" > /boot/efi/loader/loader.conf' sh "$old" "$new" > "$out/kernel-install.txt" 2>&1 ||
+	{ tail -n 20 "$out/kernel-install.txt"; die "kernel-install"; }
+has kernel-install.txt 'install.d/95-khoctl.install add'
+in_vm 'cat /boot/efi/loader/entries/*; cat /proc/cmdline' > "$out/entries"
+# as the lab, which is the loader here, has started the machine
+[ "$(grep -cE '^options +console=ttyS0 .*root=UUID=[^ ]+ ro.* systemd.machine_id=' "$out/entries")" = 2 ] || { cat "$out/entries"; die "the entries have other options"; }
+! grep -E '^options .*(rdinit|maxcpus)=' "$out/entries" || die "the entries have the options of a kernel of khoctl's"
+# what bootctl takes for the default
+bootctl_says() {
+	in_vm 'SYSTEMD_RELAX_ESP_CHECKS=1 bootctl --no-pager --esp-path=/boot/efi list' > "$out/bootctl"
+	[ "$(awk '/^ *title:/ { on = /\(default\)/ } on && $1 == "version:" { print $2 }' "$out/bootctl")" = "$1" ] || { cat "$out/bootctl"; die "$1 is not the default"; }
+}
+bootctl_says "$new"
+vm systemctl restart khoctl-settled.service || die "khoctl-settled.service"
+bootctl_says "$old"
+vm /usr/lib/khoctl/boot-default "$new" || die "boot-default"
+bootctl_says "$new"
+in_vm 'cat /boot/efi/loader/loader.conf; umount /boot/efi; mv /root/grub.cfg /boot/grub/' > "$out/loader.conf"
+has loader.conf '^default [0-9a-f]{32}-\*$'
+ok "kernel-install's entries start as the machine was started; systemd-boot's default follows, and what it was comes back"
+
 say "the power button, on a kernel that khoctl has started"
 lab press power
 for i in $(seq 240); do
