@@ -231,7 +231,8 @@ observe() {
 	echo "ok    units never restarted:" $(awk '{ print $2 "=" $5 }' "$out/units.$n")
 	vm khoctl status | tr -d '\r' > "$out/status.$n"
 	for s in $SERVICES; do
-		grep -qE "^${UNIT[$s]}: still pid $(awk -v s="$s" '$1 == s { print $5 }' "$out/units.$n"), .*started on $(cat "$out/first"), $n upgrade" "$out/status.$n" ||
+		grep -F "${UNIT[$s]}: still pid $(awk -v s="$s" '$1 == s { print $5 }' "$out/units.$n"), " "$out/status.$n" |
+			grep -qF "(started on $(cat "$out/first"), $n upgrade" ||
 			{ cat "$out/status.$n"; die "khoctl status does not tell how $s came here"; }
 	done
 	echo "ok    status: $(tail -n 1 "$out/status.$n")"
