@@ -15,25 +15,6 @@ trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
 passed=0
 ok() { echo "ok    $*"; passed=$((passed + 1)); }
 
-# fails NAME WHY COMMAND...: exit code 3 because of WHY, and nothing is left behind. An emulator that loses a CPU of the new kernel makes
-# an earlier step fail; that must be undone as well, and is tried again.
-fails() {
-	local name=$1 why=$2 rc try
-	shift 2
-	for try in 1 2 3; do
-		rc=0
-		vm "$@" > "$out/$name.txt" 2>&1 || rc=$?
-		[ "$rc" = 3 ] || { tail -30 "$out/$name.txt"; die "$name: exit code $rc, wanted 3"; }
-		host_clients_alive; host_clients_served
-		host_machine > "$out/$name.after"
-		diff -u "$out/before" "$out/$name.after" || die "$name: the machine is not as it was"
-		! grep -q "rolled back: .*$why" "$out/$name.txt" || break
-		[ "$try" != 3 ] || die "$name: something else failed: $(tail -n 1 "$out/$name.txt")"
-		echo "      $name: undone, but because of $(tail -n 1 "$out/$name.txt" | tr -d '\r'); once more"
-	done
-	ok "$name: undone ($(tail -n 1 "$out/$name.txt" | tr -d '\r' | cut -c1-110))"
-}
-
 # begin WORDS...: one machine with these options of `lab up`, its services listed, a client on each
 begin() {
 	lab down > /dev/null 2>&1 || true
@@ -66,10 +47,10 @@ more=0
 begin
 vm khoctl check --to "$(other_image)" > /dev/null || die "check"
 host_machine > "$out/before"
-fails fault-restore "injected failure" env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)"
+host_fails fault-restore "injected failure" env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)"
 if [ "${HOST:-}" = all ]; then
-	fails criu-restore "criu" env KHOCTL_FAULT=restore.before:peer-criu khoctl upgrade --to "$(other_image)" --cmdline khoctl.fault=1
-	fails panic-shift "has panicked" env KHOCTL_FAULT=shift.after:peer-panic khoctl upgrade --to "$(other_image)" --cmdline khoctl.fault=1
+	host_fails criu-restore "criu" env KHOCTL_FAULT=restore.before:peer-criu khoctl upgrade --to "$(other_image)" --cmdline khoctl.fault=1
+	host_fails panic-shift "has panicked" env KHOCTL_FAULT=shift.after:peer-panic khoctl upgrade --to "$(other_image)" --cmdline khoctl.fault=1
 	more=4
 fi
 up_and_back 1 $more
