@@ -61,12 +61,12 @@ clients_stop() {
 # shellcheck disable=SC2016
 network() {
 	vm sh -c 'exec 2>&1
-		for t in vlan bond bridge dummy; do ip -d link show type $t | grep -vE "^ +(RX|TX)" | sed -E "s/^[0-9]+: //; s/ (hello|tcn|topology_change|gc)_timer +[0-9.]+//g;
+		for t in vlan bond bridge dummy; do ip -d link show type $t | grep -vE "^ +(RX|TX)" | sed -E "s/^[0-9]+: //; s/ (hello|tcn|topology_change|gc|hold|message_age|forward_delay)_timer +[0-9.]+//g;
 			s/qlen [0-9]+//; s/netnsid [0-9]+//; s/ fdb_n_learned [0-9]+//; s/ (nhgid|numtxqueues|numrxqueues|gso_|gro_|tso_|allmulti|minmtu|maxmtu|mst_enabled|mdb_offload|fdb_local_vlan_0|promiscuity)[a-z_0-9]* [0-9]+//g" | grep -vE "use_carrier|^ +bond mode"; done
 		for s in mode miimon primary active_slave slaves; do echo "bond0 $s: $(cat /sys/class/net/bond0/bonding/$s)"; done
 		ip -o addr | grep -v "^[0-9]*: kho-" | sed -E "s/^[0-9]+: //; s/valid_lft.*//" | sort
 		for f in -4 -6; do ip $f rule; ip $f route show table all | sed -E "s/expires [0-9]+sec//; s/ (pref|proto kernel).*//" | sort; done
-		for l in eth0 bond0 eth0.5; do tc qdisc show dev $l root | sed -E "s/refcnt [0-9]+ //"; done
+		for l in eth0 bond0 eth0.5; do tc qdisc show dev $l root | sed -E "s/refcnt [0-9]+ //; s/ offload_horizon [0-9a-z]+//"; done
 		bridge vlan; bridge fdb show br br0 | grep static; ip neigh show nud permanent
 		sysctl net.ipv4.ip_forward net.ipv4.conf.eth0.rp_filter net.netfilter.nf_conntrack_max net.netfilter.nf_conntrack_tcp_timeout_established
 		nft -s list ruleset' | tr -d '\r'
