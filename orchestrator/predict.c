@@ -25,9 +25,9 @@ struct cost {
 };
 
 static const struct cost costs[KHO_NPARTS] = {
-	[KHO_PART_FREEZE] = { .base = 150, .process = 5, .function = 60, .mount = 10 },
+	[KHO_PART_FREEZE] = { .base = 150, .process = 20, .function = 60, .mount = 10 },
 	[KHO_PART_SHIFT] = { .base = 200, .process = 25, .mib = 1, .function = 60, .mount = 30, .connection = 1 },
-	[KHO_PART_RESTORE] = { .base = 200, .process = 25 },
+	[KHO_PART_RESTORE] = { .base = 200, .process = 60 },
 	[KHO_PART_COMMIT] = { .base = 60, .function = 20 },
 };
 
