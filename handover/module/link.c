@@ -161,9 +161,10 @@ static ssize_t receive(struct kho_region *r, char __user *u, size_t len)
 	return n;
 }
 
+/* One that hangs after the commit says nothing any more: whoever reads here would wait for ever. */
 static bool peer_gone(const struct kho_region *r)
 {
-	return kho_state_terminal(READ_ONCE(kho_peer(r)->state));
+	return kho_state_terminal(READ_ONCE(kho_peer(r)->state)) || kho_peer_gone(r);
 }
 
 static bool readable(const struct kho_link *l)
