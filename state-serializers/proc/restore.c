@@ -308,34 +308,35 @@ static int reach_gate(bool containers, struct kho_err *err)
 	return rc;
 }
 
-/*
- * Sockets of two workloads may be connected with each other: the first that speaks must find the other
- * one there, or the kernel answers it with a reset. So no one's leave repair mode before all are made.
- */
-static int release_all(struct kho_env *env, uint64_t begin, struct kho_err *err)
+/* CRIU has done its work with the control groups, and none of them runs yet. */
+static int release(struct kho_env *env, struct kho_proc_in_wl *w, uint64_t begin, struct kho_err *err)
+{
+	(void)begin;
+	limit(env, w);
+	return kho_criu_answer(&w->criu, true, err);
+}
+
+static int resumed(struct kho_env *env, struct kho_proc_in_wl *w, uint64_t begin, struct kho_err *err)
+{
+	int rc = hear(w, NULL, NULL, err);
+
+	if (rc)
+		return rc;
+	kho_proc_resumed(env, w->plan->name, begin, kho_clock_us());
+	return kho_proc_place_cgroups(w, err);
+}
+
+static int for_all(struct kho_env *env, uint64_t begin,
+		   int (*fn)(struct kho_env *env, struct kho_proc_in_wl *w, uint64_t begin, struct kho_err *err),
+		   struct kho_err *err)
 {
 	struct kho_proc_in *p = &kho_proc_in;
 	int rc = 0;
 
-	for (size_t pass = 0; pass < 2; pass++) {
-		for (size_t i = 0; !rc && i < p->n; i++) {
-			struct kho_proc_in_wl *w = &p->w[i];
-
-			if (!w->state)
-				continue;
-			if (pass == 0)
-				limit(env, w); /* CRIU has done its work there, and they do not run yet */
-			if (pass == 0)
-				rc = kho_criu_answer(&w->criu, true, err);
-			else
-				rc = hear(w, NULL, NULL, err);
-			if (!rc && pass == 1) {
-				kho_proc_resumed(env, w->plan->name, begin, kho_clock_us());
-				rc = kho_proc_place_cgroups(w, err);
-			}
-			if (rc)
-				kho_wrap(err, "workload %s", w->plan->name);
-		}
+	for (size_t i = 0; !rc && i < p->n; i++) {
+		rc = p->w[i].state ? fn(env, &p->w[i], begin, err) : 0;
+		if (rc)
+			kho_wrap(err, "workload %s", p->w[i].plan->name);
 	}
 	return rc;
 }
@@ -414,8 +415,14 @@ int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 		if (!rc)
 			rc = reach_gate(containers, err);
 	}
+	/*
+	 * Sockets of two workloads may be connected with each other: the first that speaks must find the other
+	 * one there, or the kernel answers it with a reset. So no one's leave repair mode before all are made.
+	 */
 	if (!rc)
-		rc = release_all(env, begin, err);
+		rc = for_all(env, begin, release, err);
+	if (!rc)
+		rc = for_all(env, begin, resumed, err);
 	if (!rc && p->n)
 		env->ops->phase(env, "criu restore", begin, kho_clock_us());
 	return rc;

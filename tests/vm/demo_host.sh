@@ -25,7 +25,7 @@ for s in $SERVICES; do echo "a client outside holds one connection to $s (${UNIT
 
 for n in $(seq "$UPGRADES"); do
 	to=latest
-	[ "$n" = 1 ] || to=$(other_image)
+	[ "$n" = 1 ] || to=rollback
 	host_upgrade "$n" "$to"
 	vm khoctl list
 done
