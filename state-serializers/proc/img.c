@@ -157,7 +157,8 @@ static int read_cores(const char *dir, struct kho_img_task *t, const struct thre
 	if (!t->sp)
 		return kho_fail(err, -ENOMEM, "read images: out of memory");
 	t->nthreads = th->n;
-	if (!th->n) /* a zombie has no threads but a core */
+	/* the only one has the process's number; CRIU writes anything there for a zombie */
+	if (th->n <= 1)
 		return read_core(dir, (uint32_t)t->pid, t, 0, err);
 	for (size_t i = 0; !rc && i < th->n; i++)
 		rc = read_core(dir, th->tid[i], t, i, err);

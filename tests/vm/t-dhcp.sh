@@ -86,7 +86,7 @@ has() {
 	done
 	# (ifup@.service has started before ifup is through)
 	for i in $(seq 90); do
-		[ "$(vm ifquery --state "$nic" | tr -d '\r')" != "$nic=$nic" ] || break
+		[ "$(vm sh -c 'ifquery --state "$0"; cat /var/lib/ifup-ran' "$nic" 2> /dev/null | head -n 2 | tr -d '\r' | paste -sd ' ')" != "$nic=$nic $nic" ] || break
 		[ "$i" != 90 ] || die "ifupdown does not know that $nic is up"
 		sleep 1
 	done

@@ -19,9 +19,9 @@ if [ "${HOST:-}" = all ]; then ROOTS=${ROOTS:-luks xfs btrfs}; else ROOTS=${ROOT
 # Mappings by name, UUID and what they are made of (keys as zeros); mounts below the root; swap; what LVM and LUKS say of themselves.
 disks() {
 	# shellcheck disable=SC2016
-	vm sh -c 'dmsetup info -c --noheadings -o name,uuid | grep -v ^khoctl | sort
-		dmsetup table | grep -v ^khoctl | sed -e "s/[0-9]*:[0-9]* / /g" -e "s/:64:logon:[^ ]*/0/" -e "s/00000*/0/" | sort
-		findmnt -rn --real -o TARGET,FSTYPE,OPTIONS | sort; swapon --show=TYPE,SIZE --noheadings
+	vm sh -c 'dmsetup info -c --noheadings -o name,uuid | grep -v -e ^khoctl -e "^No devices" | sort
+		dmsetup table | grep -v -e ^khoctl -e "^No devices" | sed -e "s/[0-9]*:[0-9]* / /g" -e "s/:64:logon:[^ ]*/0/" -e "s/00000*/0/" | sort
+		findmnt -rn --real -o TARGET,FSTYPE,OPTIONS | sed "s/,\(no\)*attr2//" | sort; swapon --show=TYPE,SIZE --noheadings
 		if [ -e /dev/mapper/vda3_crypt ]; then
 			lvs --noheadings -o vg_name,lv_name,lv_size,lv_active,devices; vgs --noheadings -o vg_name,vg_attr; vgck -v lab-vg 2>&1
 			cryptsetup status vda3_crypt | grep -v -e "key location" -e "sector size"
