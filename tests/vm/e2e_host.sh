@@ -304,7 +304,8 @@ host_upgrade() {
 	echo "# khoctl $words"
 	# shellcheck disable=SC2086
 	vm khoctl $words || rc=$?
-	[ "$rc" = 0 ] || die "upgrade $n: exit code $rc"
+	# 250: its kernel retired before the lab had all that it printed; what runs now is looked at below
+	[ "$rc" = 0 ] || [ "$rc" = 250 ] || die "upgrade $n: exit code $rc"
 	host_clients_alive
 	wait_alone "${image#/boot/vmlinuz-}"
 	observe "$n" "${image#/boot/vmlinuz-}"
