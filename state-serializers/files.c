@@ -28,6 +28,7 @@ static struct {
 	Kho__Files *list;	/* found and sent, not yet told */
 	int64_t since_ns;	/* everything up to here has been looked at */
 	unsigned next_image;
+	size_t inline_bytes;	/* in the list */
 	char **dirs;		/* carried whole, beside those of everybody */
 	size_t ndirs;
 } out;
@@ -55,7 +56,20 @@ static int list_new(struct kho_err *err)
 	if (!out.list)
 		return kho_fail(err, -ENOMEM, "out of memory");
 	kho__files__init(out.list);
+	out.inline_bytes = 0;
 	return 0;
+}
+
+/* The next look goes on where the last one has ended: image names, and how much lies in the list itself. */
+static struct kho_ramroot collector(struct kho_env *env)
+{
+	return (struct kho_ramroot){ .env = env, .root = "", .list = out.list, .next_image = out.next_image, .inline_bytes = out.inline_bytes };
+}
+
+static void collected(const struct kho_ramroot *f)
+{
+	out.next_image = f->next_image;
+	out.inline_bytes = f->inline_bytes;
 }
 
 /* One tick earlier: file times are those of the last timer tick. */
@@ -142,7 +156,7 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 	}
 	if (ret < 0)
 		return ret;
-	struct kho_ramroot f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
+	struct kho_ramroot f = collector(env);
 	int64_t now = now_ns();
 
 	if (!round && !env->root_in_ram)
@@ -151,7 +165,7 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 		ret = scan(&f, out.since_ns, err);
 	if (!ret && !round)
 		ret = kho_ramroot_of_workloads(&f, 0, false, err);
-	out.next_image = f.next_image;
+	collected(&f);
 	out.since_ns = now;
 	kho_phase(env, "file scan", begin);
 	if (ret < 0 || round)
@@ -177,12 +191,12 @@ static int freeze(struct kho_env *env, struct kho_err *err)
 
 	if (!out.list)
 		return kho_fail(err, -EINVAL, "freeze before preserve");
-	struct kho_ramroot f = { .env = env, .root = "", .list = out.list, .next_image = out.next_image };
+	struct kho_ramroot f = collector(env);
 	int ret = kho_ramroot_of_workloads(&f, out.since_ns, true, err);
 
 	if (!ret && !env->root_in_ram)
 		ret = scan_whole(&f, out.since_ns, err);
-	out.next_image = f.next_image;
+	collected(&f);
 	kho_phase(env, "written files", begin);
 	return ret;
 }
