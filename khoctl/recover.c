@@ -33,7 +33,9 @@ int kho_recover(const struct kho_past *past, void (*on_event)(void *arg, const c
 			.event_arg = arg,
 		};
 
-		rc = kho_upgrade_recover(&o, err);
+		rc = kho_cli_faults(e, &o.faults, &o.deadline_cap_us, err);
+		if (rc == 0)
+			rc = kho_upgrade_recover(&o, err);
 		e->ops->free(e);
 	}
 	kho_plan_free(p);
