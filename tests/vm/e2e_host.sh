@@ -190,6 +190,11 @@ host_restart() {
 			vm systemctl reload nginx || die "systemctl reload nginx"
 			[ "$(unit_of "$s" MainPID)" = "$old" ] || die "reloaded, nginx has another main process"
 		fi
+		if [ "$s" = web ]; then
+			vm systemctl stop web || die "systemctl stop web"
+			left=$(vm sh -c 'ls /run/netns; podman ps -aq; ip -o link show type veth' | tr -d '\r')
+			[ -z "$left" ] || die "the container is stopped, and this is left of it: $left"
+		fi
 		vm systemctl restart "${UNIT[$s]}" || die "systemctl restart ${UNIT[$s]}"
 		new=$(unit_of "$s" MainPID)
 		[ "$new" != "$old" ] && [ "$(unit_of "$s" ActiveState)" = active ] || die "$s: restarted, main process $old -> $new"
