@@ -46,7 +46,7 @@ static const struct rule without[] = {
 	{ "proc.retrieve:criu", "no CRIU of this kernel works for that" },
 	{ "!(shift|restore).before:peer-criu", "it waits for a restore, which is in shift and restore" },
 	{ "*.@(freeze|drain|retrieve):!(fail|kill|criu|peer-panic)", "what stops an upgrade between its steps does so in them; those differ the most" },
-	{ "link.hello*", "said before anybody can be asked for a fault of it" },
+	{ "link.@(hello|setup.reply)*", "said before anybody can be asked for a fault of it" },
 	{ "link.fault*", "asks for faults itself" },
 	{ "link.reply*", "replies go by the name of what they answer" },
 	{ "link.@(knock|bye|note|phase|file_abort).reply*", "is not answered" },
