@@ -61,10 +61,9 @@ as_before() {
 }
 # each fault of a list was told, wherever
 all_struck() {
-	local f name
+	local f
 	for f in ${1//,/ }; do
-		name=$(sed 's/@[a-z]*:/:/' <<< "$f")
-		grep -qF "fault struck: $name" "$out/told" || { bad "$f never struck"; return; }
+		grep -qF "fault struck: $f" "$out/told" || { bad "$f never struck"; return; }
 	done
 }
 # roll_back: khoctl status says so, and it is typed
