@@ -14,6 +14,7 @@
 #include "handover/engine.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/format.h"
 #include "lib/io.h"
 
 struct list {
@@ -76,6 +77,7 @@ static void fill_side(struct kho_instance_info *i, const struct kho_ledger *ledg
 	i->state = kho_state_name(s->state);
 	i->mem_kib = s->mem_total_kib;
 	snprintf(i->release, sizeof(i->release), "%.*s", (int)sizeof(s->release), s->release);
+	kho_format_text(i->release, (const uint8_t *)i->release, strlen(i->release));
 	beat = ledger->tsc_khz ? (unsigned __int128)s->heartbeat_tsc * 1000 / ledger->tsc_khz : 0;
 	i->heartbeat_age_us = s->heartbeat_tsc && now > beat ? now - beat : 0;
 }

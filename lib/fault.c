@@ -10,7 +10,7 @@
 static const char *const places[] = { "before", "after", "undo" };
 static const char *const kinds[] = { "none",	    "fail",	 "hang",	"kill",
 				     "panic",	    "peer-panic",  "peer-hang", "peer-stop",	"peer-kill",
-				     "peer-reboot", "peer-poweroff", "peer-criu" };
+				     "peer-reboot", "peer-poweroff", "peer-criu", "peer-scribble" };
 static const size_t nkinds = sizeof(kinds) / sizeof(*kinds);
 
 static int find(const char *const *names, size_t n, size_t first, const char *name)

@@ -2,7 +2,7 @@
 /*
  * Named faults, fired by the step runner:  KHOCTL_FAULT=STEP[.PLACE]:KIND[,...]
  * PLACE: before (default), after, undo.  KIND: fail, hang, kill; panic: this kernel does; or peer-panic, peer-hang, peer-stop,
- * peer-kill, peer-reboot, peer-poweroff, peer-criu: the incoming kernel does it, if it was started with
+ * peer-kill, peer-reboot, peer-poweroff, peer-criu, peer-scribble: the incoming kernel does it, if it was started with
  * --cmdline khoctl.fault=1 (handover/incoming/agent_fault.c).
  */
 #ifndef KHO_LIB_FAULT_H

@@ -50,6 +50,7 @@ struct kho_beside {
 	void *bulk;
 	struct kho_peer *peer;
 	bool connected;
+	bool committing; /* the incoming kernel was asked to sign */
 	uint64_t spawned_us;
 	pthread_mutex_t lost_lock;
 	struct kho_err lost; /* code 0, or why the incoming kernel was given up; final */

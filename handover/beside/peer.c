@@ -93,25 +93,34 @@ static int check_alive(const struct kho_beside *b, struct kho_err *why)
 	int ret;
 
 	if (!l)
-		return kho_fail(why, -EPIPE, "there is no incoming kernel");
+		return kho_fail(why, -EPIPE, b->head ? "the incoming kernel has overwritten the ledger" : "there is no incoming kernel");
 	s = &l->side[KHO_SIDE_INCOMING];
 	state = s->state;
 	ret = check_state(b, state, why);
 	if (ret < 0 || state < KHO_STATE_RUNNING)
 		return ret;
-	beat = (unsigned __int128)s->heartbeat_tsc * 1000 / l->tsc_khz;
+	beat = (unsigned __int128)s->heartbeat_tsc * 1000 / b->info.tsc_khz;
 	now = kho_clock_us();
 	if (now > beat && now - beat > HUNG_US)
 		return dead(b, "hangs: no heartbeat for more than 10 s", why);
 	return 0;
 }
 
-static bool is_committed(const struct kho_ledger *l)
+/*
+ * By what this kernel knows of itself; the incoming one's word counts when it was asked, by us or (no peer: this khoctl undoes)
+ * by somebody before us. It may have written anything, magic included.
+ */
+static bool is_committed(const struct kho_beside *b)
 {
-	const volatile struct kho_ledger_side *s = l->side;
+	const volatile struct kho_ledger *l = (const void *)(b->head + KHO_OFF_LEDGER);
+	struct kho_ioc_info now;
 
-	return s[KHO_SIDE_INCOMING].state == KHO_STATE_COMMITTED ||
-	       s[KHO_SIDE_OUTGOING].state >= KHO_STATE_COMMITTED;
+	if (kho_dev_info(b->dev, &now, NULL) < 0)
+		return false;
+	if (now.state >= KHO_STATE_COMMITTED && now.state <= KHO_STATE_RETIRED)
+		return true;
+	return now.state == KHO_STATE_FROZEN && (b->committing || !b->peer) &&
+	       l->side[KHO_SIDE_INCOMING].state == KHO_STATE_COMMITTED;
 }
 
 /*
@@ -121,17 +130,13 @@ static bool is_committed(const struct kho_ledger *l)
  */
 static void give_up(struct kho_beside *b, const struct kho_err *why)
 {
-	const struct kho_ledger *l = kho_beside_ledger(b);
 	struct kho_err one = KHO_ERR_INIT;
 
-	if (!l || is_committed(l))
+	if (!b->head || is_committed(b))
 		return;
 	b->lost = *why;
 	if (kho_dev_stop(b->dev, &one) < 0)
 		kho_beside_note(b, "%s", one.msg);
-	/* it may have signed between our look and its end: fenced all the same */
-	if (is_committed(l))
-		(void)!kho_dev_stop(b->dev, NULL);
 	if (b->peer)
 		kho_peer_give_up(b->peer, why);
 }
@@ -326,6 +331,7 @@ int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struc
 
 	if (!b->peer || !l)
 		return kho_fail(err, -ENOTCONN, "commit: not connected to the incoming kernel");
+	b->committing = true;
 	ret = kho_peer_commit(b->peer, record, kho_clock_us() + 10 * SECOND, &one);
 	if (ret < 0 &&
 	    *(const volatile uint32_t *)&l->side[KHO_SIDE_INCOMING].state != KHO_STATE_COMMITTED) {
@@ -333,8 +339,7 @@ int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struc
 			*err = one;
 		return ret;
 	}
-	if (*(const volatile uint32_t *)&l->side[KHO_SIDE_OUTGOING].state < KHO_STATE_COMMITTED)
-		(void)kho_dev_state(b->dev, KHO_STATE_COMMITTED, NULL);
+	(void)kho_dev_state(b->dev, KHO_STATE_COMMITTED, NULL);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Faults on request, for tests of what the outgoing side does about them: this kernel panics, hangs
- * with interrupts off on all its CPUs, restarts, only the agent stands still, or a CRIU dies.  Only a kernel
+ * with interrupts off on all its CPUs, restarts, writes over all that is shared, only the agent stands still, or a CRIU dies.  Only a kernel
  * that was started with khoctl.fault=1 does so.  The answer goes out first.
  */
 #include <ctype.h>
@@ -31,18 +31,28 @@ static int do_panic(struct kho_agent *a, struct kho_err *err)
 }
 
 /* By a module that no installation of khoctl has: tests/vm/hang. */
-static int do_hang(struct kho_agent *a, struct kho_err *err)
+static int do_module(struct kho_agent *a, const char *name, struct kho_err *err)
 {
 	_cleanup_close_ int fd = -1;
 	char path[300];
 
-	snprintf(path, sizeof(path), "/lib/modules/%s/updates/khoctl-hang.ko", a->conf->release);
+	snprintf(path, sizeof(path), "/lib/modules/%s/updates/%s.ko", a->conf->release, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return kho_fail_errno(err, "open %s", path);
 	if (syscall(SYS_finit_module, fd, "", 0) < 0)
 		return kho_fail_errno(err, "load %s", path);
 	return 0;
+}
+
+static int do_hang(struct kho_agent *a, struct kho_err *err)
+{
+	return do_module(a, "khoctl-hang", err);
+}
+
+static int do_scribble(struct kho_agent *a, struct kho_err *err)
+{
+	return do_module(a, "khoctl-scribble", err);
 }
 
 static int do_stop(struct kho_agent *a, struct kho_err *err)
@@ -107,7 +117,7 @@ static const struct fault {
 } faults[] = {
 	{ "panic", do_panic }, { "hang", do_hang },	{ "stop", do_stop },
 	{ "kill", do_kill },   { "reboot", do_reboot }, { "poweroff", do_poweroff },
-	{ "criu", do_criu },
+	{ "criu", do_criu },   { "scribble", do_scribble },
 };
 
 struct job {

@@ -298,7 +298,7 @@ int kho_pci_take_up(struct kho_pci_id id)
 	if (ret)
 		hide(dev, id.devfn);
 	else
-		kho_own(p, r->self_owner);
+		kho_own(r, p, r->self_owner);
 	pci_dev_put(dev);
 	return ret;
 }
@@ -310,7 +310,7 @@ int kho_pci_give_up(struct kho_pci_id id)
 	struct pci_dev *dev;
 
 	if (KHO_MAY(r, RETURN, p)) {
-		kho_give(p, r->peer_owner);
+		kho_give(r, p, r->peer_owner);
 		return 0;
 	}
 	if (!KHO_MAY(r, GIVE, p) || !kho_peer_runs(r))
@@ -320,6 +320,6 @@ int kho_pci_give_up(struct kho_pci_id id)
 		hide(dev, id.devfn);
 		pci_dev_put(dev);
 	}
-	kho_give(p, r->peer_owner);
+	kho_give(r, p, r->peer_owner);
 	return 0;
 }

@@ -46,7 +46,7 @@ static void __noreturn leave_cpu(struct kho_region *r)
 	apic->write(APIC_LVT1, APIC_LVT_MASKED);
 	apic->write(APIC_SPIV, 0xff);		/* software-disabled */
 	if (c)
-		kho_give(c, r->peer_owner);
+		kho_give(r, c, r->peer_owner);
 	kho_jump(r->base + KHO_OFF_RETIRE_PGD, r->base + KHO_OFF_PARK);
 	BUG();
 }
@@ -56,7 +56,7 @@ void __noreturn kho_leave(struct kho_region *r, u32 state)
 	local_irq_disable();
 	kho_dmesg_write(r);
 	WRITE_ONCE(kho_self(r)->doorbell_vector, 0);
-	smp_store_release(&kho_self(r)->state, state);
+	kho_say(r, state);
 	leave_cpu(r);
 }
 
@@ -84,7 +84,7 @@ static u32 cpus_left(const struct kho_region *r)
 	u32 i, n = 0;
 
 	for (i = 0; i < r->ncpus; i++)
-		n += READ_ONCE(r->cpus[i].owner) == KHO_OWNER_OUTGOING;
+		n += kho_is_ours(r, &r->cpus[i]);
 	return n;
 }
 
@@ -95,9 +95,11 @@ static int give_offline(struct kho_region *r)
 	u32 i;
 
 	for (i = 0; !ret && i < r->ncpus; i++) {
-		cpu = kho_cpu_of(r->cpus[i].apicid);
-		if (READ_ONCE(r->cpus[i].owner) == KHO_OWNER_OUTGOING && cpu >= 0 && !cpu_online(cpu))
-			ret = kho_cpu_give_one(r, r->cpus[i].apicid);
+		u32 apicid = kho_known(r, &r->cpus[i])->apicid;
+
+		cpu = kho_cpu_of(apicid);
+		if (kho_is_ours(r, &r->cpus[i]) && cpu >= 0 && !cpu_online(cpu))
+			ret = kho_cpu_give_one(r, apicid);
 	}
 	return ret;
 }
@@ -105,6 +107,7 @@ static int give_offline(struct kho_region *r)
 static int may_retire(struct kho_region *r)
 {
 	u32 i, s = READ_ONCE(kho_peer(r)->state);
+	struct kho_ledger_pci *p;
 	int cpu, ret;
 
 	if (s < KHO_STATE_RUNNING || kho_state_terminal(s))
@@ -114,10 +117,11 @@ static int may_retire(struct kho_region *r)
 	for_each_online_cpu(cpu)
 		if (!kho_ledger_cpu(r, kho_apicid(cpu)))
 			return -ENODEV;
-	for (i = 0; i < r->npci; i++)
-		if (!r->pci[i].bridge && READ_ONCE(r->pci[i].owner) == KHO_OWNER_OUTGOING &&
-		    kho_pci_masters(r->pci[i].segment, r->pci[i].bus, r->pci[i].devfn))
+	for (i = 0; i < r->npci; i++) {
+		p = kho_known(r, &r->pci[i]);
+		if (!p->bridge && p->owner == r->self_owner && kho_pci_masters(p->segment, p->bus, p->devfn))
 			return -EBUSY;
+	}
 	ret = give_offline(r);
 	return ret ?: cpus_left(r) == num_online_cpus() ? 0 : -EBUSY;
 }
@@ -175,10 +179,10 @@ long kho_retire(void *arg)
 
 static bool committed(const struct kho_region *down)
 {
-	u32 s = READ_ONCE(kho_self(down)->state);
+	u32 s = READ_ONCE(down->state);
 
-	return READ_ONCE(kho_peer(down)->state) == KHO_STATE_COMMITTED ||
-	       s == KHO_STATE_COMMITTED || s == KHO_STATE_RETIRING;
+	return s == KHO_STATE_COMMITTED || s == KHO_STATE_RETIRING ||
+	       (s == KHO_STATE_FROZEN && READ_ONCE(kho_peer(down)->state) == KHO_STATE_COMMITTED);
 }
 
 /* Where this kernel goes when it ends; NULL: it is alone, or the one that matters. */
@@ -249,7 +253,7 @@ static int on_panic(struct notifier_block *nb, unsigned long action, void *data)
 
 	for_each_region(r)
 		if (kho_live(r))
-			smp_store_release(&kho_self(r)->state, (u32)KHO_STATE_PANICKED);
+			kho_say(r, KHO_STATE_PANICKED);
 	return NOTIFY_DONE;
 }
 

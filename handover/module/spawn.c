@@ -10,20 +10,14 @@
 #include <linux/delay.h>
 #include <asm/tsc.h>
 
-static bool inside(const struct kho_region *r, u64 addr)
-{
-	return addr >= r->base && addr < r->base + r->bytes;
-}
-
 static int spawn(struct kho_region *r, const struct kho_ioc_spawn *a)
 {
 	struct kho_ledger_cpu *c = kho_ledger_cpu(r, a->apicid);
 	u32 *state = &kho_peer(r)->state;
-	int ret;
+	int ret = kho_check_spawn(a, r->base, r->bytes, r->known->boot_apicid);
 
-	if (a->apicid != r->ledger->boot_apicid || !inside(r, a->rsi) ||
-	    !inside(r, a->entry) || a->entry < r->base + KHO_HEAD_BYTES)
-		return -EINVAL;
+	if (ret)
+		return ret;
 	if (!c || READ_ONCE(c->owner) != KHO_OWNER_PARK || READ_ONCE(c->to) != KHO_OWNER_INCOMING ||
 	    READ_ONCE(*state) != KHO_STATE_LOADED)
 		return -EPERM;
@@ -60,8 +54,11 @@ long kho_spawn(void *arg)
 	return ret;
 }
 
-/* What a fence takes away: what the peer has, and what it may be taking at this moment. */
-#define THEIRS(r, e)	(KHO_MAY(r, FENCE, e) || KHO_MAY(r, FENCEPK, e))
+/*
+ * What a fence takes away: FENCE and FENCEPK of the table, by what we have given and not taken back; the peer may have
+ * written anything into the ledger.
+ */
+#define THEIRS(r, e)	(!kho_is_ours(r, e))
 
 /* Everything it has, or may be waking up at this moment; the BSP cannot be among them. */
 static int fence_cpus(struct kho_region *r)
@@ -73,26 +70,26 @@ static int fence_cpus(struct kho_region *r)
 	for (i = 0; i < r->ncpus; i++) {
 		c = &r->cpus[i];
 		if (THEIRS(r, c))
-			kho_ipi_init(c->apicid);
+			kho_ipi_init(kho_known(r, c)->apicid);
 	}
 	mdelay(10);
 	for (i = 0; i < r->ncpus; i++) {
 		c = &r->cpus[i];
 		if (THEIRS(r, c))
-			kho_ipi_deinit(c->apicid);
+			kho_ipi_deinit(kho_known(r, c)->apicid);
 	}
-	kho_mbox_break(r);
+	kho_region_heal(r);
 	for (i = 0; i < r->ncpus; i++) {
 		c = &r->cpus[i];
 		if (!THEIRS(r, c))
 			continue;
-		one = kho_sipi(r, c->apicid);
+		one = kho_sipi(r, kho_known(r, c)->apicid);
 		if (one) {
-			pr_err("APIC id %u does not answer after INIT: %d\n", c->apicid, one);
+			pr_err("APIC id %u does not answer after INIT: %d\n", kho_known(r, c)->apicid, one);
 			ret = -EIO;
 			continue;
 		}
-		kho_give(c, KHO_OWNER_OUTGOING);
+		kho_give(r, c, KHO_OWNER_OUTGOING);
 	}
 	return ret;
 }
@@ -108,8 +105,8 @@ static int stop(struct kho_region *r)
 		c = &r->cpus[i];
 		if (!THEIRS(r, c))
 			continue;
-		cpu = kho_cpu_of(c->apicid);
-		if (c->bsp || cpu <= 0 || cpu_online(cpu))
+		cpu = kho_cpu_of(kho_known(r, c)->apicid);
+		if (kho_known(r, c)->bsp || cpu <= 0 || cpu_online(cpu))
 			return -EPERM;
 	}
 	ret = fence_cpus(r);
@@ -117,7 +114,7 @@ static int stop(struct kho_region *r)
 	for (i = 0; i < r->npci; i++) {
 		p = &r->pci[i];
 		if (THEIRS(r, p))
-			kho_give(p, KHO_OWNER_OUTGOING);
+			kho_give(r, p, KHO_OWNER_OUTGOING);
 	}
 	/* last: nothing of it runs any more, and it cannot write over this */
 	if (!kho_state_terminal(READ_ONCE(kho_peer(r)->state)))

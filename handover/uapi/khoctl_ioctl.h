@@ -42,6 +42,8 @@ struct kho_ioc_info {
 	__u64 memory_block_bytes;	/* out: unit of memory hot-plug */
 	__u32 bsp_apicid;		/* out */
 	__u32 low_slot;			/* out: slot a new region would use */
+	__u32 state;			/* out: what this kernel has said of itself there (down, else up): enum kho_instance_state */
+	__u32 pad;
 	char  build_release[64];	/* out: kernel release the module was built for */
 };
 
