@@ -153,9 +153,10 @@ void kho_cpus_hide(void);
 int kho_cpu_setup(void);
 void kho_cpu_cleanup(void);
 
-/* --- spawn.c, leave.c --- */
+/* --- spawn.c, fence.c, leave.c --- */
 long kho_spawn(void *arg);
 long kho_stop(void *arg);
+bool kho_fence_claimed(const struct kho_region *r, int side);	/* that KHO_SIDE_ stops the other one */
 long kho_retire(void *arg);
 void __noreturn kho_leave(struct kho_region *r, u32 state);	/* this CPU, to the park */
 int kho_leave_setup(void);
@@ -172,6 +173,8 @@ void kho_serial_fill(struct kho_ledger_platform *p);
 void kho_serial_open(void);
 void kho_wire_fill(u32 irq, struct kho_ledger_uart *u);
 int kho_wire_open(const struct kho_ledger_uart *u);
+void kho_wires_fill(u32 *ioapic);		/* KHO_IOAPICS of them */
+void kho_wires_mask(const u32 *ioapic);
 void kho_dmesg_write(struct kho_region *r);
 
 /* --- doorbell.c, link.c, ping.c --- */
