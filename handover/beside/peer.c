@@ -271,24 +271,22 @@ static int give_memory(struct kho_beside *b, uint64_t deadline_us, struct kho_er
 	return ret;
 }
 
-int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err)
+static int talk(struct kho_beside *b, uint64_t deadline_us, struct kho_err *err)
 {
-	struct kho_beside *b = kho_beside_of(e);
+	const struct kho_engine_request *req = b->e.req;
 	struct kho_peer_setup setup = {
-		.workloads = e->req->workloads,
-		.after_commit = e->req->after_commit,
-		.run_dir = e->req->run_dir,
+		.workloads = req->workloads,
+		.after_commit = req->after_commit,
+		.run_dir = req->run_dir,
 		.images_dir = b->images_dir,
 		.root_in_ram = b->m.root_in_ram,
-		.pid_floor = kho_beside_pid_floor(e->req->workloads),
+		.pid_floor = kho_beside_pid_floor(req->workloads),
 		.phase = peer_phase,
 		.note = peer_note,
 		.event_arg = b,
 	};
-	int ret = wait_for_boot(b, deadline_us, err);
+	int ret;
 
-	if (ret < 0)
-		return ret;
 	b->bulk = kho_dev_map(b->dev, b->layout.bulk_base, b->layout.bulk_bytes, true, err);
 	if (!b->bulk)
 		return err ? err->code : -EIO;
@@ -301,6 +299,51 @@ int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_er
 		return err ? err->code : ret;
 	}
 	kho_beside_note(b, "connected to %s", kho_peer_release(b->peer));
+	return 0;
+}
+
+/* What remains here is one CPU that the peer is to take first: this kernel's boot CPU. */
+static int last_cpu(struct kho_beside *b, struct kho_err *err)
+{
+	_cleanup_free_ struct kho_cpu_info *cpus = NULL;
+	size_t n = 0;
+	int ret = kho_dev_cpus(b->dev, &cpus, &n, err);
+
+	for (size_t i = 0; !ret && i < n; i++)
+		if (!cpus[i].cpu) {
+			free(b->after);
+			b->after = malloc(sizeof(*b->after));
+			b->nafter = b->after ? 1 : 0;
+			if (b->after)
+				b->after[0] = cpus[i].apicid;
+		}
+	return ret < 0 || b->nafter ? ret : kho_fail(err, -ENODEV, "the boot CPU is not known");
+}
+
+int kho_beside_reconnect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+	const struct kho_ledger *l;
+	int ret = kho_beside_map_head(b, err);
+
+	l = ret < 0 ? NULL : kho_beside_ledger(b);
+	if (!l)
+		return ret < 0 ? ret : kho_fail(err, -ENOENT, "there is no incoming kernel");
+	b->layout.bulk_base = l->bulk_base;
+	b->layout.bulk_bytes = l->bulk_bytes;
+	ret = last_cpu(b, err);
+	return ret < 0 ? ret : talk(b, deadline_us, err);
+}
+
+int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+	int ret = wait_for_boot(b, deadline_us, err);
+
+	if (!ret)
+		ret = talk(b, deadline_us, err);
+	if (ret < 0)
+		return ret;
 	ret = give_cpus(b, b->before + 1, b->nbefore - 1, deadline_us, err);
 	return ret < 0 ? ret : give_memory(b, deadline_us, err);
 }
@@ -318,6 +361,16 @@ int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err)
 		b->peer = NULL;
 	}
 	return 0;
+}
+
+int kho_beside_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
+		       struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+
+	if (!b->peer)
+		return kho_fail(err, -ENOTCONN, "entrust: not connected to the incoming kernel");
+	return kho_peer_entrust(b->peer, names, record, complete, kho_clock_us() + 10 * SECOND, err);
 }
 
 /* Only a peer that has not signed makes this fail: an answer may be lost, its state in the ledger

@@ -108,6 +108,8 @@ long kho_state_set(void *arg)
 		(void)kho_pci_in_prepare();	/* a failure shows at TAKE */
 	for_each_region(r)
 		if (kho_live(r)) {
+			if (a->value == KHO_STATE_FROZEN)
+				WRITE_ONCE(kho_self(r)->frozen_tsc, rdtsc_ordered());
 			kho_say(r, a->value);
 			kho_doorbell_ring(r);
 			ret = 0;

@@ -59,6 +59,7 @@ struct kho_region {
 	struct kho_ledger_window *windows;
 	u32 ncpus, nram, necams, nwindows, npci, ngiven;
 	u32 state;			/* what this side has said of itself last */
+	bool frozen;			/* the blackout has begun: the peer may hold the state, and sign */
 	u64 tx_head, rx_tail;		/* its counters in the rings */
 
 	struct semaphore mbox_lock;	/* taken and released by different threads of a hot-plug */
@@ -155,7 +156,7 @@ int kho_mbox_wake(struct kho_region *r, u32 apicid, u64 vector, u64 rsi);
 int kho_mbox_lock(struct kho_region *r);
 void kho_mbox_unlock(struct kho_region *r);
 int kho_mbox_send(struct kho_region *r, u32 apicid, u16 cmd, u64 vector, u64 rsi, unsigned int ms);
-void kho_mbox_break(struct kho_region *r);	/* fenced: empty, its half-done command goes */
+void kho_mbox_break(struct kho_region *r);	/* fenced: empty but for the claim, its half-done command goes */
 void kho_ipi(u32 icr, u32 apicid);
 void kho_ipi_init(u32 apicid);
 void kho_ipi_deinit(u32 apicid);
@@ -174,9 +175,10 @@ void kho_cpus_hide(void);
 int kho_cpu_setup(void);
 void kho_cpu_cleanup(void);
 
-/* --- spawn.c, leave.c --- */
+/* --- spawn.c, fence.c, leave.c --- */
 long kho_spawn(void *arg);
 long kho_stop(void *arg);
+bool kho_fence_claimed(const struct kho_region *r, int side);	/* that KHO_SIDE_ stops the other one */
 long kho_retire(void *arg);
 void __noreturn kho_leave(struct kho_region *r, u32 state);	/* this CPU, to the park */
 int kho_leave_setup(void);
@@ -193,6 +195,8 @@ void kho_serial_fill(struct kho_ledger_platform *p);
 void kho_serial_open(void);
 void kho_wire_fill(u32 irq, struct kho_ledger_uart *u);
 int kho_wire_open(const struct kho_ledger_uart *u);
+void kho_wires_fill(u32 *ioapic);		/* KHO_IOAPICS of them */
+void kho_wires_mask(const u32 *ioapic);
 void kho_dmesg_write(struct kho_region *r);
 
 /* --- doorbell.c, link.c, ping.c --- */

@@ -6,7 +6,9 @@
  *   RETIRE             asked for, everything else given away before
  *   reboot, poweroff   the reboot notifier parks the other CPUs, the syscore shutdown the last one
  *   emergency restart  a message dumper is the last thing called before the machine's reset code
- *   panic              the state is published; a panic with a time-out ends as the line above
+ *   panic              the state is published; a panic with a time-out ends as the line above, when
+ *                      an incoming kernel that holds the state has had its time to take over
+ *   fenced             an NMI from the incoming kernel that has claimed the fence (fence.c)
  * An outgoing kernel that restarts before commit stops the incoming one and goes on as usual, as
  * the workload is its own; after commit it parks, as the workload is not.
  */
@@ -22,7 +24,10 @@
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
 #include <asm/apic.h>
+#include <asm/nmi.h>
 #include <asm/special_insns.h>
+
+#define HEIR_MS	120000	/* for an incoming kernel to restore, verify and take over */
 
 /* Low half: the identity map of the low slot; high half: this kernel. */
 static void make_pgd(struct kho_region *r, bool la57)
@@ -182,7 +187,7 @@ static bool committed(const struct kho_region *down)
 	u32 s = READ_ONCE(down->state);
 
 	return s == KHO_STATE_COMMITTED || s == KHO_STATE_RETIRING ||
-	       (s == KHO_STATE_FROZEN && READ_ONCE(kho_peer(down)->state) == KHO_STATE_COMMITTED);
+	       (READ_ONCE(down->frozen) && READ_ONCE(kho_peer(down)->state) == KHO_STATE_COMMITTED);
 }
 
 /* Where this kernel goes when it ends; NULL: it is alone, or the one that matters. */
@@ -237,14 +242,73 @@ static void last_cpu(void)
 	kho_leave(r, KHO_STATE_HALTED);
 }
 
+static bool panicked(void)
+{
+	return kho_live(&kho_down) && READ_ONCE(kho_down.state) == KHO_STATE_PANICKED;
+}
+
+/*
+ * CPUs that a panic has stopped count as offline, and such take no NMI (exc_nmi()); this kernel has no other use for the mask any
+ * more.
+ */
+static void hear_nmis(void)
+{
+	int cpu;
+
+	for_each_present_cpu(cpu) {
+		struct kho_ledger_cpu *c = kho_ledger_cpu(&kho_down, kho_apicid(cpu));
+
+		if (c && kho_is_ours(&kho_down, c))
+			cpumask_set_cpu(cpu, &__cpu_online_mask);
+	}
+}
+
+/*
+ * This kernel has panicked and is about to reset the machine.  One that holds the state may be about to complete the
+ * upgrade; one that does not want to says READY.
+ */
+static struct kho_region *wait_for_heir(void)
+{
+	struct kho_region *r = &kho_down;
+	u64 beats = 0, now;
+	unsigned int ms, still = 0;
+
+	for (ms = 0; ms < HEIR_MS && still < KHO_SILENT_MS; ms++) {
+		if (kho_fence_claimed(r, KHO_SIDE_INCOMING) || way_out() == r)
+			return r;
+		if (READ_ONCE(kho_peer(r)->state) != KHO_STATE_DARK)
+			break;
+		now = READ_ONCE(kho_peer(r)->heartbeat);
+		still = now == beats ? still + 1 : 0;
+		beats = now;
+		mdelay(1);
+	}
+	return NULL;
+}
+
 static void on_dump(struct kmsg_dumper *d, struct kmsg_dump_detail *detail)
 {
 	struct kho_region *r = way_out();
 
-	if (detail->reason == KMSG_DUMP_PANIC && kho_live(&kho_down))
+	if (detail->reason == KMSG_DUMP_PANIC && kho_live(&kho_down)) {
+		WRITE_ONCE(kho_self(&kho_down)->online_cpus, num_online_cpus());
 		kho_dmesg_write(&kho_down);
-	if (detail->reason == KMSG_DUMP_EMERG && r)
-		kho_leave(r, KHO_STATE_HALTED);
+		hear_nmis();
+	}
+	if (detail->reason != KMSG_DUMP_EMERG)
+		return;
+	if (!r && panicked())
+		r = wait_for_heir();
+	if (r)
+		kho_leave(r, panicked() ? KHO_STATE_PANICKED : KHO_STATE_HALTED);
+}
+
+/* The incoming kernel stops this one, and cannot send INIT to the machine's boot CPU. */
+static int on_nmi(unsigned int type, struct pt_regs *regs)
+{
+	if (kho_live(&kho_down) && kho_fence_claimed(&kho_down, KHO_SIDE_INCOMING))
+		leave_cpu(&kho_down);
+	return NMI_DONE;
 }
 
 static int on_panic(struct notifier_block *nb, unsigned long action, void *data)
@@ -304,6 +368,12 @@ int kho_leave_setup(void)
 		unregister_reboot_notifier(&reboot_nb);
 		return ret;
 	}
+	ret = register_nmi_handler(NMI_LOCAL, on_nmi, 0, "khoctl");
+	if (ret) {
+		kmsg_dump_unregister(&dumper);
+		unregister_reboot_notifier(&reboot_nb);
+		return ret;
+	}
 	atomic_notifier_chain_register(&panic_notifier_list, &panic_nb);
 	syscore_add();
 	/* up to here a restart or halt of this kernel would have been held by its error record store */
@@ -317,6 +387,7 @@ void kho_leave_cleanup(void)
 {
 	syscore_del();
 	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_nb);
+	unregister_nmi_handler(NMI_LOCAL, "khoctl");
 	kmsg_dump_unregister(&dumper);
 	unregister_reboot_notifier(&reboot_nb);
 }

@@ -48,6 +48,7 @@ static int attach(struct kho_link *l, u32 peer)
 		if (r->attached)
 			ret = -EBUSY;
 		r->attached = true;
+		WRITE_ONCE(kho_self(r)->link_open, 1);
 		mutex_unlock(&r->tx_lock);
 	}
 	if (!ret) {
@@ -286,10 +287,14 @@ static int link_release(struct inode *i, struct file *f)
 	struct kho_link *l = f->private_data;
 
 	if (l->r) {
+		down_read(&kho_life);
 		mutex_lock(&l->r->tx_lock);
 		if (l->r->seq == l->seq)
 			l->r->attached = false;
+		if (same(l))
+			WRITE_ONCE(kho_self(l->r)->link_open, 0);
 		mutex_unlock(&l->r->tx_lock);
+		up_read(&kho_life);
 	}
 	kfree(l);
 	return 0;

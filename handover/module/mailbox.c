@@ -66,7 +66,8 @@ void kho_mbox_unlock(struct kho_region *r)
 void kho_mbox_break(struct kho_region *r)
 {
 	down(&r->mbox_lock);
-	memset(r->head + KHO_OFF_MAILBOX, 0, PAGE_SIZE);
+	memset(r->head + KHO_OFF_MAILBOX, 0, KHO_MBOX_FENCE);
+	memset(r->head + KHO_OFF_MAILBOX + KHO_MBOX_FENCE + 4, 0, PAGE_SIZE - KHO_MBOX_FENCE - 4);
 	up(&r->mbox_lock);
 }
 

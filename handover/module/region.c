@@ -84,6 +84,8 @@ bool kho_peer_gone(const struct kho_region *r)
 void kho_say(struct kho_region *r, u32 state)
 {
 	WRITE_ONCE(r->state, state);
+	if (state <= KHO_STATE_FROZEN)
+		WRITE_ONCE(r->frozen, state == KHO_STATE_FROZEN);
 	smp_store_release(&kho_self(r)->state, state);
 }
 
@@ -230,6 +232,7 @@ void kho_region_activate(struct kho_region *r)
 	r->attached = false;
 	r->want_pong = false;
 	r->state = READ_ONCE(kho_self(r)->state);
+	r->frozen = false;
 	r->tx_head = r->rx_tail = 0;
 	r->peer_state = READ_ONCE(kho_peer(r)->state);
 	r->peer_beat = READ_ONCE(kho_peer(r)->heartbeat);
