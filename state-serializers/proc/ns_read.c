@@ -214,6 +214,24 @@ static bool is_covered(struct reader *r, struct libmnt_fs *fs)
 	return false;
 }
 
+/*
+ * The same is mounted on it once more. (What the system mounts while it starts gets below what the unit has there already, and is
+ * one of it from then on: with every upgrade there would be more.)
+ */
+static bool is_doubled(struct reader *r, struct libmnt_fs *fs)
+{
+	_cleanup_(iter_freep) struct libmnt_iter *it = mnt_new_iter(MNT_ITER_FORWARD);
+	struct libmnt_fs *o;
+
+	while (it && !mnt_table_next_fs(r->his, it, &o))
+		if (mnt_fs_get_parent_id(o) == mnt_fs_get_id(fs) && o != fs &&
+		    mnt_fs_get_devno(o) == mnt_fs_get_devno(fs) &&
+		    !strcmp(mnt_fs_get_target(o), mnt_fs_get_target(fs)) &&
+		    !strcmp(mnt_fs_get_root(o), mnt_fs_get_root(fs)))
+			return true;
+	return false;
+}
+
 /* A mount comes behind what it is mounted on; the kernel's order is that of their making. */
 static int take_children(struct reader *r, struct libmnt_fs *parent, int deep, struct kho_err *err)
 {
@@ -227,7 +245,8 @@ static int take_children(struct reader *r, struct libmnt_fs *parent, int deep, s
 		if (mnt_fs_get_parent_id(fs) != mnt_fs_get_id(parent) || fs == parent ||
 		    is_left_out(r, fs) || is_covered(r, fs))
 			continue;
-		rc = take_mount(r, fs, err);
+		if (!is_doubled(r, fs))
+			rc = take_mount(r, fs, err);
 		if (!rc)
 			rc = take_children(r, fs, deep + 1, err);
 	}

@@ -10,9 +10,12 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "state-serializers/common.h"
@@ -147,10 +150,61 @@ static void contents(void **state)
 	free(m.nodes);
 }
 
+/* A process in a mount namespace with one tmpfs, mounted twice at the same place; it ends with its pipe. 0: not here. */
+static pid_t mounted_twice(const char *at, int *out_fd)
+{
+	int ready[2], end[2];
+	char c = 0;
+
+	if (pipe(ready) || pipe(end))
+		return 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		close(end[1]);
+		c = unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+		    mount("kho-test", at, "tmpfs", 0, "mode=0755") == 0 && mount(at, at, NULL, MS_BIND, NULL) == 0;
+		(void)!write(ready[1], &c, 1);
+		(void)!read(end[0], &c, 1);
+		_exit(0);
+	}
+	close(end[0]);
+	close(ready[1]);
+	(void)!read(ready[0], &c, 1);
+	close(ready[0]);
+	*out_fd = end[1];
+	return c ? pid : 0;
+}
+
+/* What is mounted twice at one place is there once, or with each upgrade there would be more. */
+static void twice(void **state)
+{
+	_cleanup_free_ char *at = kho_sysroot_path(dir, "/x");
+	KhoProc__Namespace *ns = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+	size_t n = 0;
+	int fd = -1;
+
+	(void)state;
+	assert_int_equal(mkdir(at, 0755), 0);
+	pid_t pid = mounted_twice(at, &fd);
+
+	if (pid && kho_ns_read(pid, "/run/nothing", &ns, &err) < 0)
+		fail_msg("%s", err.msg);
+	close(fd);
+	wait(NULL);
+	if (!pid)
+		skip(); /* nobody may make namespaces */
+	for (size_t i = 0; i < ns->n_mounts; i++)
+		n += !strcmp(ns->mounts[i]->target, at);
+	assert_int_equal(n, 1);
+	kho_proc__namespace__free_unpacked(ns, NULL);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(limits), T(bad_groups), T(contents) };
+	const struct CMUnitTest tests[] = { T(limits), T(bad_groups), T(contents), T(twice) };
 
 	return cmocka_run_group_tests_name("place", tests, NULL, NULL);
 }

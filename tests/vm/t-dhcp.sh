@@ -19,6 +19,18 @@ passed=0
 ok() { echo "ok    $*"; passed=$((passed + 1)); }
 # What the server has been asked so far, and for what.
 asked() { grep -c "DHCP$1" "$out/dnsmasq.log" || true; }
+# mark: from now on; renewed: the server has been asked for the address since, and for no other
+mark() { acks=$(asked ACK) from=$(($(wc -l < "$out/dnsmasq.log") + 1)); }
+renewed() {
+	local i
+	for i in $(seq 90); do
+		[ "$(asked ACK)" -le "$acks" ] || break
+		[ "$i" != 90 ] || die "the lease was not renewed: $(tail -n 5 "$out/dnsmasq.log")"
+		sleep 1
+	done
+	! grep -E 'DHCP(NAK|DECLINE|RELEASE)' "$out/dnsmasq.log" || die "the server or the client refused, or it was released"
+	! tail -n +"$from" "$out/dnsmasq.log" | grep DHCPDISCOVER || die "the client did not know its lease any more"
+}
 rules() { vm nft -s list ruleset | tr -d '\r'; }
 address() { vm ip -o -4 addr show to 10.77.0.0/24 | tr -d '\r'; }
 
@@ -41,19 +53,14 @@ rules > "$out/rules.0"
 host_list
 host_clients_start
 host_remember
-n=$(asked ACK)
+mark
 host_upgrade 1 latest
 address > "$out/address.1"
 grep -q ' 10\.77\.0\.2/24 ' "$out/address.1" || die "the address is not what it was: $(cat "$out/address.1")"
 ok "the address is there"
 [ "$(vm cat /etc/resolv.conf | tr -d '\r')" = "nameserver 10.77.0.1" ] || die "what /etc/resolv.conf leads to is not there"
 ok "resolv.conf, a link into /run, says what it said"
-for i in $(seq 60); do
-	[ "$(asked ACK)" -le "$n" ] || break
-	[ "$i" != 60 ] || die "the new systemd-networkd has not renewed the lease: $(tail -n 5 "$out/dnsmasq.log")"
-	sleep 1
-done
-! grep -E 'DHCP(NAK|DECLINE|RELEASE)' "$out/dnsmasq.log" || die "the server or the client refused"
+renewed
 ok "the lease was renewed: $(grep -E 'DHCP(DISCOVER|REQUEST|ACK)' "$out/dnsmasq.log" | tail -n 2 | sed 's/.*: [0-9]* //' | paste -sd ' ')"
 vm networkctl status --no-pager | tr -d '\r' > "$out/networkctl"
 [ "$(vm systemctl is-active nftables | tr -d '\r\n')" = active ] || die "nftables.service is not active"
@@ -77,8 +84,7 @@ unpack() {
 }
 # has NAME UNIT: the address, kept by the DHCP client NAME, which UNIT has started
 has() {
-	local i n
-	n=$(asked ACK)
+	local i
 	for i in $(seq 90); do
 		! vm sh -c 'for p in $(cat "/sys/fs/cgroup/system.slice/$1/cgroup.procs"); do cat "/proc/$p/comm"; done' sh "$2" 2> /dev/null | tr -d '\r' | grep -qx "$1" || break
 		[ "$i" != 90 ] || die "$1 does not run in $2: $(vm systemctl status --no-pager "$2")"
@@ -95,18 +101,6 @@ has() {
 	[ "$(vm cat /var/lib/ifup-ran | tr -d '\r')" = "$nic" ] || die "what /etc/network/interfaces has done at 'up' was done again"
 	[ "$(vm systemctl is-active "$2" | tr -d '\r\n')" = active ] || die "$2 is not active"
 }
-# renewed N: the server has been asked for the address since it had acknowledged N times, and for no other
-renewed() {
-	local i
-	for i in $(seq 90); do
-		[ "$(asked ACK)" -le "$1" ] || break
-		[ "$i" != 90 ] || die "the lease was not renewed: $(tail -n 5 "$out/dnsmasq.log")"
-		sleep 1
-	done
-	! grep -E 'DHCP(NAK|DECLINE|RELEASE)' "$out/dnsmasq.log" || die "the server or the client refused, or it was released"
-	! tail -n +"$2" "$out/dnsmasq.log" | grep DHCPDISCOVER || die "the client did not know its lease any more"
-}
-
 unpack ifupdown isc-dhcp-client dhcpcd-base
 # (dummy5 cannot be made twice: a second ifup would fail)
 vm sh -ec 'useradd --system --no-create-home --shell /usr/sbin/nologin dhcpcd; mkdir -p /var/lib/dhcp /var/lib/dhcpcd; rm -f /var/tmp/package.tar
@@ -115,10 +109,10 @@ vm sh -ec 'useradd --system --no-create-home --shell /usr/sbin/nologin dhcpcd; m
 	systemctl daemon-reload; systemctl disable systemd-networkd; systemctl stop systemd-networkd.socket systemd-networkd
 	systemctl enable --now networking' "$nic" || die "ifupdown cannot be set up: $(vm systemctl status --no-pager networking)"
 has dhclient networking.service
-n=$(asked ACK) l=$(wc -l < "$out/dnsmasq.log")
+mark
 host_upgrade 2 "$(other_image)"
 has dhclient networking.service
-renewed "$n" "$((l + 1))"
+renewed
 vm ip -o addr show dev dummy5 > "$out/dummy5"
 grep -q ' 10\.82\.0\.1/24 ' "$out/dummy5" || die "dummy5 is not what it was: $(cat "$out/dummy5")"
 ok "ifupdown with dhclient: the address is there, $(grep -c . "$out/address.dhclient") line, asked for again"
@@ -127,10 +121,10 @@ vm sh -ec 'systemctl disable networking; pkill -9 -x dhclient; rm -f /usr/sbin/d
 	sed -i -e "s/^auto .*/auto lo\nallow-hotplug $0/" -e "/^iface dummy5/,\$d" /etc/network/interfaces; ip link del dummy5
 	systemctl start "ifup@$0"' "$nic" || die "dhcpcd cannot be set up: $(vm systemctl status --no-pager "ifup@$nic")"
 has dhcpcd "ifup@$nic.service"
-n=$(asked ACK) l=$(wc -l < "$out/dnsmasq.log")
+mark
 host_upgrade 3 "$(other_image)"
 has dhcpcd "ifup@$nic.service"
-renewed "$n" "$((l + 1))"
+renewed
 ok "ifupdown with dhcpcd: the address is there, asked for again"
 host_clients_stop
 ok "the client saw no error"
