@@ -43,7 +43,7 @@ const char *kho_past_advice(const struct kho_past *p)
 		return "wait; khoctl resume ends the outgoing kernel now";
 	case KHO_PAST_ENDED:
 		if (strcmp(kho_json_get_str(p->report, "outcome"), "needs a person"))
-			return p->took_over ? "khoctl log shows what the outgoing kernel said last" : "";
+			return p->panicked ? "khoctl log shows what the outgoing kernel said last" : "";
 		return p->is_signed ? "khoctl report, khoctl list"
 				    : "khoctl rollback tries once more to undo the rest";
 	default:
@@ -65,7 +65,7 @@ static pid_t scan(struct kho_past *p)
 		else if (!strcmp(kind, "signed"))
 			p->is_signed = true;
 		else if (!strcmp(kind, "takeover"))
-			p->took_over = true;
+			p->panicked = !strcmp(kho_json_get_str(o, "why"), "panicked");
 		else if (!strcmp(kind, "reset"))
 			p->lost = kho_json_get_str(o, "lost");
 		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "state"), "begin")) {

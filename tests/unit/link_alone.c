@@ -255,13 +255,54 @@ static void khoctl_dies_after_commit(void **state)
 	assert_null(strstr(fx.log.text, "fence"));
 }
 
+static struct kho_dmesg dmesg;
+
+static const volatile struct kho_dmesg *m_dmesg(void *arg, struct kho_err *err)
+{
+	(void)arg;
+	(void)err;
+	return &dmesg;
+}
+
+/* What the outgoing kernel said last is kept; of a machine that is upgraded again and again, the last eight. */
+static void logs_are_kept(void **state)
+{
+	char path[160], text[64] = "";
+	unsigned n = 0;
+	struct stat st;
+	FILE *f;
+
+	(void)state;
+	fx.machine.dmesg = m_dmesg;
+	dmesg.bytes = (uint64_t)snprintf((char *)dmesg.data, 64, "Kernel panic\x01\n");
+	ledger()->side[KHO_SIDE_OUTGOING].generation = 12;
+	assert_int_equal(mkdir(fx.journal, 0700), 0);
+	for (int i = 2; i <= 11; i++) {
+		snprintf(path, sizeof(path), "%s/dmesg-%d-6.12.107.txt", fx.journal, i);
+		fclose(fopen(path, "w"));
+	}
+	assert_int_equal(entrust(true), 0);
+	all_across();
+	ends(KHO_STATE_PANICKED);
+	for (int i = 1; i <= 12; i++) {
+		snprintf(path, sizeof(path), "%s/dmesg-%d-6.12.107.txt", fx.journal, i);
+		n += !stat(path, &st);
+		assert_int_equal(!stat(path, &st), i > 4);
+	}
+	assert_int_equal(n, 8);
+	f = fopen(path, "r");
+	assert_non_null(fgets(text, sizeof(text), f));
+	fclose(f);
+	assert_string_equal(text, "Kernel panic?\n");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup_alone, teardown)
 	const struct CMUnitTest tests[] = {
 		T(completes),	     T(something_is_missing), T(was_being_undone),	  T(a_person_decides),
 		T(is_not_well),	     T(cannot_be_stopped),    T(nothing_entrusted), T(rest_after_commit),
-		T(khoctl_dies_after_commit),
+		T(khoctl_dies_after_commit), T(logs_are_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@ trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
 say "Debian 13 with systemd on its root disk ($CPUS CPUs, ${MEM:-4096} MiB)"
 lab down > /dev/null 2>&1 || true
 lab up --host --cpus "$CPUS" --mem "${MEM:-4096}" ${HARDWARE:+--hardware "$HARDWARE"}
-[ "$(running_state)" = running ] || die "the machine does not run well before anything is done"
+runs_well "before anything is done"
 mem0=$(vm sh -c "sed -n 's/MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo" | tr -d '\r')
 host_list
 host_clients_start

@@ -220,7 +220,14 @@ host_data_disk_is_there() {
 	echo "ok    data disk: mounted, its unit active, written to"
 }
 
-running_state() { vm timeout 300 systemctl is-system-running --wait 2> /dev/null | tr -d '\r\n'; }
+# runs_well WHEN: systemd is through with starting, and nothing has failed
+runs_well() {
+	local s
+	s=$(vm timeout 300 systemctl is-system-running --wait 2> /dev/null | tr -d '\r\n') || true
+	[ "$s" != running ] || return 0
+	vm sh -c 'systemctl --failed --no-legend --no-pager; systemctl list-jobs --no-pager; journalctl -b -p warning --no-pager | tail -n 40' || true
+	die "$1: systemctl is-system-running: $s"
+}
 
 # ssh answers from outside
 ssh_banner() {
@@ -232,8 +239,7 @@ observe() {
 	local n=$1 rel=$2 s a d boot
 	[ "$(vm_release)" = "$rel" ] || die "$(vm_release) runs, not $rel"
 	echo "ok    kernel $rel"
-	s=$(running_state) || true
-	[ "$s" = running ] || { vm systemctl --failed --no-legend --no-pager || true; vm systemctl list-jobs --no-pager || true; die "systemctl is-system-running: $s"; }
+	runs_well "on $rel"
 	[ "$(vm cat /proc/1/comm | tr -d '\r\n')" = systemd ] || die "process 1 is not systemd"
 	echo "ok    systemd is process 1, the system is running"
 	s=$(vm findmnt -rn -o UUID,FSTYPE / | tr -d '\r\n')

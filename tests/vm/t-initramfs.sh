@@ -51,7 +51,7 @@ back_by_dracut() {
 
 lab down > /dev/null 2>&1 || true
 lab up --host --cpus 4 --mem 4096
-[ "$(running_state)" = running ] || die "the machine does not run well before anything is done"
+runs_well "before anything is done"
 host_list
 host_clients_start
 host_remember

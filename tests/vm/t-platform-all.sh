@@ -51,7 +51,7 @@ goes_on() {
 		[ "$i" != 300 ] || die "$new does not go on"
 		sleep 1
 	done
-	[ "$(running_state)" = running ] || die "the system does not run well"
+	runs_well "on $new, left alone"
 	vm cat /run/khoctl/instance.json > "$out/instance.json"
 	[ "$(jq -r .outgoing.end "$out/instance.json")" = "$1" ] || { cat "$out/instance.json"; die "it did not end by $1"; }
 	vm khoctl status > "$out/status.txt"
@@ -112,7 +112,7 @@ for i in $(seq 300); do
 	sleep 2
 done
 wait_alone "$new"
-[ "$(running_state)" = running ] || die "the system does not run well after the upgrade"
+runs_well "after the upgrade"
 in_vm "journalctl --no-pager -o cat -u 'khoctl-upgrade@*'" > "$out/on-install.txt"
 has on-install.txt 'ok +precopy' # (from the freeze on the outgoing kernel's journal is away)
 vm khoctl status > "$out/status.txt"

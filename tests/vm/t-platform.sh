@@ -89,15 +89,14 @@ abs_below() { awk -v v="$1" -v max="$2" 'BEGIN { if (v < 0) v = -v; exit v > max
 
 # The machine was told to reset itself, or was reset: it comes up again, with the kernel of `lab up`. $1: boot id before
 wait_reset() {
-	local i id s
+	local i id
 	for i in $(seq 600); do
 		id=$(LAB_WAIT=5 boot_id || true)
 		[ -z "$id" ] || [ "$id" = "$1" ] || break
 		[ "$i" != 600 ] || die "the machine does not come up again"
 		sleep 1
 	done
-	s=$(running_state) || true
-	[ "$s" = running ] || { vm systemctl --failed --no-legend --no-pager || true; die "after the reset the system is: $s"; }
+	runs_well "after the reset"
 }
 # What fsck said of the root when the machine started
 root_clean() {
@@ -111,14 +110,14 @@ up() {
 	image=$(other_image)
 	vm khoctl upgrade --yes --to "$image" > "$out/upgrade.txt" 2>&1 || { tail -n 30 "$out/upgrade.txt"; die "upgrade"; }
 	wait_alone "${image#/boot/vmlinuz-}"
-	[ "$(running_state)" = running ] || { vm systemctl --failed --no-legend --no-pager; die "the system does not run well after the upgrade"; }
+	runs_well "after the upgrade"
 }
 
 lab down > /dev/null 2>&1 || true
 lab up --host --cpus 4 --mem 4096
 lab put "$top/build/tests/vm/clockline" /usr/lib/khoctl-lab/clockline
 lab may-reset
-[ "$(running_state)" = running ] || die "the machine does not run well before anything is done"
+runs_well "before anything is done"
 old=$(vm_release) image=$(other_image); new=${image#/boot/vmlinuz-}
 install
 host_list

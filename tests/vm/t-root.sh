@@ -87,7 +87,7 @@ for ROOT in $ROOTS; do
 	say "root on $ROOT"
 	lab down > /dev/null 2>&1 || true
 	lab up --host --root "$ROOT" --cpus "$CPUS" --mem 4096
-	[ "$(running_state)" = running ] || die "the machine does not run well before anything is done"
+	runs_well "before anything is done"
 	host_list
 	host_clients_start
 	host_remember

@@ -48,7 +48,7 @@ go() {
 	vm khoctl check --to "$image" || die "check"
 	vm khoctl upgrade --to "$image" || die "upgrade $n: exit code $?"
 	wait_alone "${image#/boot/vmlinuz-}"
-	[ "$(running_state)" = running ] || { vm systemctl --failed --no-legend --no-pager || true; die "the system is not running"; }
+	runs_well "after upgrade $n"
 	vm sh /usr/lib/khoctl-lab/story | tr -d '\r' > "$out/story.$n.after"
 	diff -u "$out/story.$n.before" "$out/story.$n.after" || die "the units are not what they were"
 	ok "upgrade $n: $(wc -l < "$out/story.$n.after") lines of what systemd and the kernel say of the units are the same"
@@ -82,7 +82,7 @@ live_on() {
 
 lab down > /dev/null 2>&1 || true
 lab up --host --cpus 4 --mem 4096
-[ "$(running_state)" = running ] || die "the machine does not run well before anything is done"
+runs_well "before anything is done"
 install_units
 SERVICES='dyn tmp own act tpl' host_clients_start
 go 1
