@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "lib/err.h"
+#include "lib/fault.h"
 #include "lib/report.h"
 #include "lib/workload.h"
 #include "state-serializers/serializer.h"
@@ -108,6 +109,10 @@ struct kho_engine_ops {
 	bool (*peer_alive)(struct kho_engine *e, struct kho_err *why);
 	/* A test wants the incoming kernel to panic, hang, ... (lib/fault.h); it refuses unless it was started with khoctl.fault=1. */
 	int (*peer_fault)(struct kho_engine *e, const char *kind, struct kho_err *err);
+	/* A test wants the next message of a kind to be lost, doubled or late (lib/fault.h), on whichever side sends it. May be NULL. */
+	int (*link_fault)(struct kho_engine *e, const struct kho_fault *f, struct kho_err *err);
+	/* Names of the messages that can be, NULL-terminated; may be NULL: none. */
+	const char *const *(*link_messages)(void);
 	void (*free)(struct kho_engine *e);
 };
 
@@ -118,6 +123,7 @@ struct kho_engine {
 	/* set by the orchestrator before probe; events of the engine itself */
 	void (*phase)(void *arg, const char *name, uint64_t begin_us, uint64_t end_us);
 	void (*note)(void *arg, const char *text);
+	void (*fault_struck)(void *arg, const char *name);	/* one of link_fault's has, on this side */
 	void *event_arg;
 };
 

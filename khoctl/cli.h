@@ -86,6 +86,10 @@ const struct kho_world *kho_cli_world(void);
 /* The plan's request out of the options. */
 struct kho_plan_request kho_cli_request(const struct kho_cli *c);
 
+/* Faults and the longest deadline (0: as in steps.def) that a test has put into the environment. */
+int kho_cli_faults(const struct kho_engine *e, struct kho_faults *out, uint64_t *out_cap_us,
+		   struct kho_err *err) __must_check;
+
 /* A failure to make a plan or to begin: refused, unless khoctl itself is at fault. */
 enum kho_exit kho_cli_refusal(int rc);
 

@@ -35,7 +35,9 @@ int kho_recover(const struct kho_past *past, void (*on_event)(void *arg, const c
 			.event_arg = arg,
 		};
 
-		rc = kho_upgrade_recover(&o, err);
+		rc = kho_cli_faults(e, &o.faults, &o.deadline_cap_us, err);
+		if (rc == 0)
+			rc = kho_upgrade_recover(&o, err);
 		e->ops->free(e);
 	}
 	kho_plan_free(p);
@@ -61,7 +63,7 @@ enum kho_outcome kho_resume(const struct kho_past *past, uint64_t retire_delay_u
 		};
 
 		/* a fault may be wanted here, too */
-		if (kho_faults_parse(getenv("KHOCTL_FAULT"), kho_step_names, &o.faults, err) == 0)
+		if (kho_cli_faults(e, &o.faults, &o.deadline_cap_us, err) == 0)
 			out = kho_upgrade_resume(&o, err);
 		e->ops->free(e);
 	}

@@ -18,7 +18,6 @@
 #include "lib/io.h"
 #include "lib/json.h"
 #include "orchestrator/lock.h"
-#include "orchestrator/steps.h"
 
 #define RETIRE_DELAY_US 1500000
 #define STACK_BYTES	(1u << 20)
@@ -173,7 +172,7 @@ static enum kho_outcome run_plan(const struct kho_cli *c, const struct kho_worke
 		return kho_fail(err, -EOPNOTSUPP, "no engine can: see the verdicts above")
 			       ? KHO_OUT_REFUSED
 			       : KHO_OUT_INTERNAL;
-	if (kho_faults_parse(getenv("KHOCTL_FAULT"), kho_step_names, &o.faults, err) < 0)
+	if (kho_cli_faults(e, &o.faults, &o.deadline_cap_us, err) < 0)
 		return KHO_OUT_REFUSED;
 	if (c->exec && split_words(c->exec, words))
 		o.hold_exec = words;

@@ -1,50 +1,92 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Named faults, fired by the step runner:  KHOCTL_FAULT=STEP[.PLACE]:KIND[,...]
- * PLACE: before (default), after, undo.  KIND: fail, hang, kill; panic: this kernel does; or peer-panic, peer-hang, peer-stop,
- * peer-kill, peer-reboot, peer-poweroff, peer-criu, peer-scribble: the incoming kernel does it, if it was started with
- * --cmdline khoctl.fault=1 (handover/incoming/agent_fault.c).
+ * Named faults, for tests:  KHOCTL_FAULT=FAULT[,FAULT...]
+ *
+ *   STEP[.before|.after|.undo]:KIND	when the runner is there; before is the default
+ *   SERIALIZER.freeze|drain|retrieve:KIND	in its lane, before that operation
+ *   link.MESSAGE[.reply][@STEP]:KIND	the next such message (or the reply to one), from the begin of STEP on, or from the first
+ *
+ * Places and kinds are lib/faults.def. Each fault strikes once, and is told when it does.
  */
 #ifndef KHO_LIB_FAULT_H
 #define KHO_LIB_FAULT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "lib/err.h"
 
-enum kho_fault_place { KHO_FAULT_BEFORE, KHO_FAULT_AFTER, KHO_FAULT_UNDO };
-enum kho_fault_kind {
-	KHO_FAULT_NONE,
-	KHO_FAULT_FAIL,
-	KHO_FAULT_HANG,
-	KHO_FAULT_KILL,
-	KHO_FAULT_PANIC, /* of this kernel */
-	KHO_FAULT_PEER, /* this and all above: see kho_fault_peer() */
+/* What can have a fault. */
+enum kho_fault_where {
+	KHO_AT_STEP = 1 << 0, /* a step of the upgrade */
+	KHO_AT_UNDO = 1 << 1, /* its undo */
+	KHO_AT_LANE = 1 << 2, /* a serializer's lane in the blackout */
+	KHO_AT_LINK = 1 << 3, /* a message between the kernels */
 };
 
-#define KHO_FAULTS_MAX 16
+enum kho_fault_place {
+#define PLACE(id, name, where) KHO_FAULT_##id,
+#include "lib/faults.def"
+	KHO_FAULT_NPLACES,
+};
+
+enum kho_fault_kind {
+	KHO_FAULT_NONE,
+#define HERE(id, name, where, what) KHO_FAULT_##id,
+#define PEER(id, what)		    KHO_FAULT_PEER_##id,
+#define LINK(id, name, what)	    KHO_FAULT_##id,
+#include "lib/faults.def"
+	KHO_FAULT_NKINDS,
+};
+
+/* A row of lib/faults.def. */
+struct kho_fault_word {
+	const char *name;
+	unsigned where; /* enum kho_fault_where */
+	const char *what; /* of a kind: what happens */
+};
+
+/* By enum kho_fault_place, and by enum kho_fault_kind (the first row is that of none). */
+extern const struct kho_fault_word kho_fault_places[KHO_FAULT_NPLACES], kho_fault_kinds[KHO_FAULT_NKINDS];
+
+#define KHO_FAULTS_MAX	  16
+#define KHO_FAULT_NAME_MAX 80
+#define KHO_FAULT_LINK	  "link."
+#define KHO_FAULT_FIRED	  "fault struck: " /* and its name: what is told when one has */
 
 struct kho_faults {
 	struct kho_fault {
-		char step[32];
+		char name[KHO_FAULT_NAME_MAX]; /* as it was asked for, without @STEP */
+		char at[32];  /* step, serializer, or message */
+		char from[32]; /* of a message: the step; "" for the first */
 		enum kho_fault_place place;
 		enum kho_fault_kind kind;
 	} f[KHO_FAULTS_MAX];
 	size_t n;
 };
 
+/* What exists, each NULL-terminated; lanes and messages may be NULL: none. */
+struct kho_fault_names {
+	const char *const *steps, *const *lanes, *const *messages;
+};
+
 /*
- * Parse text (NULL or "": no faults). steps: NULL-terminated names that exist. Unknown step, place
- * or kind: -EINVAL naming what is known.
+ * Parse text (NULL or "": no faults). Unknown name, place or kind, or a kind that cannot be there:
+ * -EINVAL naming what is known.
  */
-int kho_faults_parse(const char *text, const char *const *steps, struct kho_faults *out,
+int kho_faults_parse(const char *text, const struct kho_fault_names *known, struct kho_faults *out,
 		     struct kho_err *err) __must_check;
 
-/* Which fault is due at this place? */
-enum kho_fault_kind kho_fault_at(const struct kho_faults *f, const char *step,
-				 enum kho_fault_place place);
+/* Which fault is due at this place of a step or lane? NULL: none. */
+const struct kho_fault *kho_fault_at(const struct kho_faults *f, const char *at,
+				     enum kho_fault_place place);
 
-/* What the incoming kernel shall do ("panic", ...), or NULL: kind is a fault of this side. */
+/* What the incoming kernel shall do ("panic", ...), or NULL: kind is no fault of its own. */
 const char *kho_fault_peer(enum kho_fault_kind kind);
+
+/* Its number in kho_fault_places, or -1. */
+int kho_fault_place_find(const char *name);
+/* Its number in kho_fault_kinds, or -1. */
+int kho_fault_kind_find(const char *name);
 
 #endif

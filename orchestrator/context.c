@@ -8,6 +8,7 @@
 
 #include "lib/clock.h"
 #include "lib/json.h"
+#include "orchestrator/fire.h"
 
 /* env is a member of the engine; event_arg is ours */
 static struct kho_upgrade *upgrade_of(struct kho_env *env)
@@ -89,6 +90,7 @@ void kho_context_wire(struct kho_upgrade *u)
 		e->env.images_dir = "/run/khoctl/images";
 	e->phase = engine_phase;
 	e->note = engine_note;
+	e->fault_struck = kho_fault_struck;
 	e->event_arg = u;
 }
 
@@ -99,6 +101,7 @@ void kho_context_unwire(struct kho_upgrade *u)
 	u->engine->env.ops = u->engine_env_ops;
 	u->engine->phase = NULL;
 	u->engine->note = NULL;
+	u->engine->fault_struck = NULL;
 	u->engine->event_arg = NULL;
 }
 
@@ -140,19 +143,34 @@ int kho_context_check(struct kho_upgrade *u, struct kho_err *err)
 	return kho_fail(err, u->stop_why.code, "%s", u->stop_why.msg);
 }
 
-int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
-		     const struct kho_blob *in, struct kho_report *r, struct kho_err *err)
+static int peer_until(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+		      const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us, struct kho_err *err)
 {
 	uint64_t begin = kho_clock_us();
+	int rc = u->engine->ops->peer_op(u->engine, s->name, op, in, r, deadline_us, err);
 	char name[64];
-	int rc = u->engine->ops->peer_op(u->engine, s->name, op, in, r,
-					 atomic_load(&u->deadline_us), err);
 
 	snprintf(name, sizeof(name), "%s %s", op, s->name);
 	if (rc < 0)
 		return kho_wrap(err, "%s", name);
 	kho_context_phase(u, name, begin, kho_clock_us());
 	return 0;
+}
+
+int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+		     const struct kho_blob *in, struct kho_report *r, struct kho_err *err)
+{
+	return peer_until(u, s, op, in, r, atomic_load(&u->deadline_us), err);
+}
+
+int kho_context_peer_twice(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+			   struct kho_err *err)
+{
+	uint64_t now = kho_clock_us(), deadline = atomic_load(&u->deadline_us);
+	uint64_t first = deadline > now ? now + (deadline - now) / 3 : deadline;
+	int rc = peer_until(u, s, op, NULL, NULL, first, err);
+
+	return rc < 0 ? peer_until(u, s, op, NULL, NULL, deadline, err) : 0;
 }
 
 int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,

@@ -36,6 +36,9 @@ struct kho_upgrade {
 	struct kho_env_ops env_ops;
 	_Atomic uint64_t put_bytes; /* by put_file since the upgrade began */
 	uint64_t blackout_begin_us, blackout_end_us;
+	const struct kho_fault *criu_fault; /* the one that criu_fault_thread waits for, or NULL */
+	pthread_t criu_fault_thread;
+	atomic_bool criu_fault_over;
 	struct json_object *sysctls; /* what reserve has changed: path -> old text */
 };
 
@@ -58,6 +61,13 @@ int kho_context_check(struct kho_upgrade *u, struct kho_err *err) __must_check;
 int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
 		     const struct kho_blob *in, struct kho_report *r,
 		     struct kho_err *err) __must_check;
+
+/*
+ * One after the commit, where there is nothing better to do than to try once more: an answer that does not come must
+ * leave time for that.
+ */
+int kho_context_peer_twice(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+			   struct kho_err *err) __must_check;
 
 /* An inverse on the peer ("discard", "unprepare"): a dead peer has nothing left to undo, so that is
  * no failure. */

@@ -7,6 +7,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "orchestrator/context.h"
+#include "orchestrator/fire.h"
 
 /* An operation that ignores stop gets this long before its lane is given up. */
 #define STUCK_US 10000000ull
@@ -140,7 +141,8 @@ static void run_lane(struct lane *me)
 	if (!enter(me, needs_met, &me->may_be_frozen))
 		return;
 	begin = kho_clock_us();
-	if (s->freeze) {
+	rc = kho_fault_fire(u, s->name, KHO_FAULT_FREEZE, &me->err);
+	if (rc == 0 && s->freeze) {
 		rc = s->freeze(env, &me->err);
 		stamp(me, "freeze", begin);
 	}
@@ -148,14 +150,16 @@ static void run_lane(struct lane *me)
 	if (rc < 0 || !enter(me, drain_needs_met, NULL))
 		return;
 	begin = kho_clock_us();
-	if (s->drain) {
+	rc = kho_fault_fire(u, s->name, KHO_FAULT_DRAIN, &me->err);
+	if (rc == 0 && s->drain) {
 		rc = s->drain(env, &me->blob, &me->err);
 		stamp(me, "drain", begin);
 	}
 	leave(me, rc < 0 ? kho_wrap(&me->err, "drain %s", s->name) : 0, LANE_DRAINED);
 	if (rc < 0 || !enter(me, others_retrieved, &me->may_be_retrieved))
 		return;
-	if (s->retrieve)
+	rc = kho_fault_fire(u, s->name, KHO_FAULT_RETRIEVE, &me->err);
+	if (rc == 0 && s->retrieve)
 		rc = kho_context_peer(u, s, "retrieve", &me->blob, NULL, &me->err);
 	leave(me, rc, LANE_RETRIEVED);
 }

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "lib/clock.h"
-#include "lib/io.h"
 #include "lib/json.h"
+#include "orchestrator/fire.h"
 #include "orchestrator/lock.h"
 
 #define TICK_US		 50000ull
@@ -24,46 +24,6 @@ struct job {
 	bool undo;
 };
 
-/* A hang that ends when the runner says so, as a call that respects its deadline would. */
-static int hang(struct kho_upgrade *u, const char *where, struct kho_err *err)
-{
-	while (!atomic_load(&u->stop) && kho_clock_us() < atomic_load(&u->deadline_us))
-		usleep(10000);
-	return kho_fail(err, -ETIMEDOUT, "injected hang %s", where);
-}
-
-static int fire_peer(struct kho_upgrade *u, const char *what, struct kho_err *err)
-{
-	const struct kho_engine_ops *ops = u->engine->ops;
-
-	if (!ops->peer_fault)
-		return kho_fail(err, -ENOSYS, "this engine has no faults of the peer");
-	return ops->peer_fault(u->engine, what, err);
-}
-
-static int fire(const struct job *j, enum kho_fault_place place, const char *where,
-		struct kho_err *err)
-{
-	enum kho_fault_kind kind = kho_fault_at(&j->u->opt->faults, j->step->name, place);
-
-	if (kho_fault_peer(kind))
-		return fire_peer(j->u, kho_fault_peer(kind), err);
-	switch (kind) {
-	default:
-		break;
-	case KHO_FAULT_FAIL:
-		return kho_fail(err, -EIO, "injected failure %s", where);
-	case KHO_FAULT_HANG:
-		return hang(j->u, where, err);
-	case KHO_FAULT_KILL:
-		raise(SIGKILL);
-		break;
-	case KHO_FAULT_PANIC:
-		return kho_write_existing("/proc/sysrq-trigger", "c", err);
-	}
-	return 0;
-}
-
 static int run_job(void *arg, struct kho_err *err)
 {
 	const struct job *j = arg;
@@ -72,14 +32,16 @@ static int run_job(void *arg, struct kho_err *err)
 
 	if (j->undo) {
 		/* an undo that fails has done all it can: the injected failure comes on top */
-		rc2 = fire(j, KHO_FAULT_UNDO, "in undo", &injected);
+		rc2 = kho_fault_fire(j->u, j->step->name, KHO_FAULT_UNDO, &injected);
 		rc = j->step->undo(j->u, err);
 		return rc < 0 ? rc : rc2 < 0 ? kho_fail(err, rc2, "%s", injected.msg) : 0;
 	}
-	rc = fire(j, KHO_FAULT_BEFORE, "before", err);
+	rc = kho_fault_arm(j->u, j->step->name, err);
+	if (rc == 0)
+		rc = kho_fault_fire(j->u, j->step->name, KHO_FAULT_BEFORE, err);
 	if (rc == 0)
 		rc = j->step->run(j->u, err);
-	return rc < 0 ? rc : fire(j, KHO_FAULT_AFTER, "after", err);
+	return rc < 0 ? rc : kho_fault_fire(j->u, j->step->name, KHO_FAULT_AFTER, err);
 }
 
 static int journal_step(struct kho_upgrade *u, const char *step, const char *act, const char *state,

@@ -37,14 +37,6 @@ static int sign(struct kho_upgrade *u, struct kho_err *err)
 	return 0;
 }
 
-/* One more try: after the commit there is nothing better to do. */
-static int finish_one(struct kho_upgrade *u, const struct kho_serializer *s, struct kho_err *err)
-{
-	int rc = kho_context_peer(u, s, "finish", NULL, NULL, err);
-
-	return rc < 0 ? kho_context_peer(u, s, "finish", NULL, NULL, err) : 0;
-}
-
 static void finish_all(struct kho_upgrade *u, bool gate, int *first, struct kho_err *err)
 {
 	struct kho_err one = KHO_ERR_INIT;
@@ -53,7 +45,7 @@ static void finish_all(struct kho_upgrade *u, bool gate, int *first, struct kho_
 		const struct kho_serializer *s = u->serializers[i];
 
 		if (s->finish && gate == !!(s->flags & KHO_SER_GATE))
-			kho_first_failure(finish_one(u, s, &one), &one, first, err);
+			kho_first_failure(kho_context_peer_twice(u, s, "finish", &one), &one, first, err);
 	}
 }
 

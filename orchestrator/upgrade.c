@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "orchestrator/context.h"
+#include "orchestrator/fire.h"
 #include "orchestrator/lanes.h"
 #include "orchestrator/lock.h"
 #include "orchestrator/report.h"
@@ -51,6 +52,7 @@ static int open_logs(struct kho_upgrade *u, struct kho_err *err)
 
 static void context_done(struct kho_upgrade *u)
 {
+	kho_fault_done(u);
 	kho_context_unwire(u);
 	kho_journal_free(u->journal);
 	kho_events_free(u->events);
@@ -300,7 +302,7 @@ enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho
 		return rc == -EBUSY ? KHO_OUT_BUSY : KHO_OUT_INTERNAL;
 	}
 	kho_context_wire(u);
-	out = go(&r, 0, err);
+	out = kho_fault_arm(u, "", err) < 0 ? KHO_OUT_REFUSED : go(&r, 0, err);
 	/* an error of retire itself was preceded by the result; it is told all the same: this
 	 * kernel still lives */
 	if (out != KHO_OUT_UPGRADED)

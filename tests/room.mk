@@ -1,5 +1,5 @@
 # make demo | test | bench: the whole thing, from a fresh machine. (Parts: make check, make lab.)
-.PHONY: demo test bench test-vm test-undo test-host soak
+.PHONY: demo test bench test-vm test-undo test-faults test-host soak
 demo:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory all modules vm-cache
@@ -16,6 +16,10 @@ test-vm: all modules vm-cache
 # every way to fail, not only those of make test
 test-undo: all modules vm-cache
 	UNDO=all tests/vm/t-undo.sh
+
+# every fault of the list that is made from the tables; FAULTS=PATTERN: those lines of it
+test-faults: all modules vm-cache
+	FAULTS='$(or $(FAULTS),all)' tests/vm/t-faults.sh
 
 # all of a host: every way to fail, every kind of disk, network, unit and platform thing
 test-host: all modules vm-cache

@@ -18,6 +18,7 @@
 #include "handover/beside/new.h"
 #include "handover/dev.h"
 #include "handover/engine.h"
+#include "handover/link/fault.h"
 #include "handover/link/peer.h"
 
 struct kho_beside_range {
@@ -49,6 +50,8 @@ struct kho_beside {
 	uint8_t *head; /* head of the region, mapped */
 	void *bulk;
 	struct kho_peer *peer;
+	struct kho_link_faults faults; /* of a test: of what we send */
+	struct kho_faults peer_faults; /* of what the incoming side sends, until there is a peer to ask */
 	bool connected;
 	bool committing; /* the incoming kernel was asked to sign */
 	uint64_t spawned_us;
@@ -106,7 +109,14 @@ int kho_beside_retire(struct kho_engine *e, struct kho_err *err);
 bool kho_beside_peer_alive(struct kho_engine *e, struct kho_err *why);
 /* The incoming kernel is no good: fence it, end all calls that wait for it. Nothing after a commit. */
 void kho_beside_give_up(struct kho_beside *b, const struct kho_err *why);
+
+/* faults.c: of a test, see struct kho_engine_ops */
 int kho_beside_peer_fault(struct kho_engine *e, const char *kind, struct kho_err *err);
+int kho_beside_link_fault(struct kho_engine *e, const struct kho_fault *f, struct kho_err *err);
+/* One of b->faults has struck. arg: b */
+void kho_beside_fault_struck(void *arg, const char *name);
+/* The peer is there: ask it for what waits. */
+int kho_beside_ask_faults(struct kho_beside *b, struct kho_err *err);
 
 /* ops.c */
 extern const struct kho_env_ops kho_beside_env_ops;

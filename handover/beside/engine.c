@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "handover/beside/beside.h"
+#include "handover/link/wire.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
@@ -235,6 +236,7 @@ static void beside_free(struct kho_engine *e)
 		close(b->dev);
 	kho_machine_done(&b->m);
 	pthread_mutex_destroy(&b->lost_lock);
+	kho_link_faults_done(&b->faults);
 	free(b->extra);
 	free(b->before);
 	free(b->after);
@@ -262,6 +264,8 @@ static const struct kho_engine_ops beside_ops = {
 	.set_state = set_state,
 	.peer_alive = kho_beside_peer_alive,
 	.peer_fault = kho_beside_peer_fault,
+	.link_fault = kho_beside_link_fault,
+	.link_messages = kho_msg_names,
 	.free = beside_free,
 };
 
@@ -292,6 +296,7 @@ int kho_beside_new(const struct kho_engine_request *req, struct kho_engine **out
 	}
 	b->dev = -1;
 	pthread_mutex_init(&b->lost_lock, NULL);
+	kho_link_faults_init(&b->faults, kho_beside_fault_struck, b);
 	b->e.ops = &beside_ops;
 	b->e.req = req;
 	b->e.env = (struct kho_env){

@@ -165,16 +165,6 @@ bool kho_beside_peer_alive(struct kho_engine *e, struct kho_err *why)
 	return one.code == 0;
 }
 
-int kho_beside_peer_fault(struct kho_engine *e, const char *kind, struct kho_err *err)
-{
-	struct kho_beside *b = kho_beside_of(e);
-
-	if (!b->peer)
-		return kho_fail(err, -ENOTCONN, "fault %s: not connected to the incoming kernel",
-				kind);
-	return kho_peer_fault(b->peer, kind, kho_clock_us() + 10 * SECOND, err);
-}
-
 /* For tests, and for machines where BOOT_US is too short. */
 static uint64_t boot_limit_us(void)
 {
@@ -284,6 +274,7 @@ static int talk(struct kho_beside *b, uint64_t deadline_us, struct kho_err *err)
 		.phase = peer_phase,
 		.note = peer_note,
 		.event_arg = b,
+		.faults = &b->faults,
 	};
 	int ret;
 
@@ -344,7 +335,9 @@ int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_er
 		ret = talk(b, deadline_us, err);
 	if (ret < 0)
 		return ret;
-	ret = give_cpus(b, b->before + 1, b->nbefore - 1, deadline_us, err);
+	ret = kho_beside_ask_faults(b, err);
+	if (!ret)
+		ret = give_cpus(b, b->before + 1, b->nbefore - 1, deadline_us, err);
 	return ret < 0 ? ret : give_memory(b, deadline_us, err);
 }
 
@@ -373,6 +366,11 @@ int kho_beside_entrust(struct kho_engine *e, const char *const *names, const str
 	return kho_peer_entrust(b->peer, names, record, complete, kho_clock_us() + 10 * SECOND, err);
 }
 
+static bool has_signed(const struct kho_ledger *l)
+{
+	return *(const volatile uint32_t *)&l->side[KHO_SIDE_INCOMING].state == KHO_STATE_COMMITTED;
+}
+
 /* Only a peer that has not signed makes this fail: an answer may be lost, its state in the ledger
  * is not. */
 int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err)
@@ -386,8 +384,10 @@ int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struc
 		return kho_fail(err, -ENOTCONN, "commit: not connected to the incoming kernel");
 	b->committing = true;
 	ret = kho_peer_commit(b->peer, record, kho_clock_us() + 10 * SECOND, &one);
-	if (ret < 0 &&
-	    *(const volatile uint32_t *)&l->side[KHO_SIDE_INCOMING].state != KHO_STATE_COMMITTED) {
+	/* one that was slow must not sign while all is undone here */
+	if (ret == -ETIMEDOUT && !has_signed(l))
+		kho_beside_give_up(b, &one);
+	if (ret < 0 && !has_signed(l)) {
 		if (err)
 			*err = one;
 		return ret;
@@ -436,11 +436,12 @@ int kho_beside_shift_rest(struct kho_engine *e, struct kho_err *err)
 int kho_beside_retire(struct kho_engine *e, struct kho_err *err)
 {
 	struct kho_beside *b = kho_beside_of(e);
-	int ret;
+	int ret = -ETIMEDOUT;
 
 	if (!b->peer || !b->nafter)
 		return kho_fail(err, -ENOTCONN, "retire: not connected to the incoming kernel");
-	ret = kho_peer_retiring(b->peer, b->after[b->nafter - 1], kho_clock_us() + 30 * SECOND,
-				err);
+	/* twice: a kernel that stays because a message was lost would have to be ended by a person */
+	for (int i = 0; ret < 0 && i < 2; i++)
+		ret = kho_peer_retiring(b->peer, b->after[b->nafter - 1], kho_clock_us() + 15 * SECOND, err);
 	return ret < 0 ? ret : kho_dev_retire(b->dev, err);
 }

@@ -48,14 +48,18 @@ static const struct handler *handler_of(const KhoLink__Msg *m)
 	return NULL;
 }
 
+static int sent(struct kho_agent *a, const KhoLink__Msg *m, int ret, const struct kho_err *err)
+{
+	if (ret < 0)
+		a->conf->say("cannot send '%s': %s", kho_msg_name(m), err->msg);
+	return ret;
+}
+
 int kho_agent_send(struct kho_agent *a, const KhoLink__Msg *m)
 {
 	struct kho_err err = KHO_ERR_INIT;
-	int ret = kho_stream_send(&a->s, m, 0, kho_clock_us() + REPLY_US, &err);
 
-	if (ret < 0)
-		a->conf->say("cannot send '%s': %s", kho_msg_name(m), err.msg);
-	return ret;
+	return sent(a, m, kho_stream_send(&a->s, m, 0, kho_clock_us() + REPLY_US, &err), &err);
 }
 
 static int send_hello(struct kho_agent *a)
@@ -88,6 +92,7 @@ static void send_bye(struct kho_agent *a, const struct kho_err *why)
 
 static void answer(struct kho_agent *a, struct kho_request *rq, int ret, const struct kho_err *err)
 {
+	struct kho_err why = KHO_ERR_INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
 
 	rq->reply.error = ret < 0 ? ret : 0;
@@ -97,7 +102,7 @@ static void answer(struct kho_agent *a, struct kho_request *rq, int ret, const s
 	m.seq = rq->m->seq;
 	m.body_case = KHO_LINK__MSG__BODY_REPLY;
 	m.reply = &rq->reply;
-	kho_agent_send(a, &m);
+	sent(a, &m, kho_stream_answer(&a->s, &m, rq->m->body_case, kho_clock_us() + REPLY_US, &why), &why);
 }
 
 static bool is_set_up(struct kho_agent *a)
@@ -168,6 +173,7 @@ static void knocked(struct kho_agent *a, const KhoLink__Knock *k)
 	struct kho_err err = KHO_ERR_INIT;
 
 	kho_agent_files_drop(a);
+	a->seen = (struct kho_seen){ 0 };
 	pthread_mutex_lock(&a->lock);
 	a->session = true;
 	a->set_up = false;
@@ -202,10 +208,13 @@ static void received(struct kho_agent *a, KhoLink__Msg *m)
 		 * without a session: what a process that is gone had left in the ring, or after our
 		 * Bye
 		 */
-		if (a->session) {
+		if (a->session && (!m->seq || kho_seen_first(&a->seen, m->seq))) {
 			dispatch(a, m);
 			return;
 		}
+		/* never done twice; the first one is answered */
+		if (a->session)
+			a->conf->say("request '%s' came twice", kho_msg_name(m));
 	}
 	kho_msg_free(m);
 }
@@ -271,6 +280,7 @@ static void agent_done(struct kho_agent *a)
 		kho_agent_told_free(t);
 	}
 	kho_entrusted_done(&a->trust);
+	kho_link_faults_done(&a->faults);
 	pthread_mutex_destroy(&a->lock);
 	pthread_mutex_destroy(&a->machine_lock);
 }
@@ -314,6 +324,8 @@ int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err)
 
 	if (ret < 0)
 		return ret;
+	kho_link_faults_init(&a.faults, kho_agent_fault_fired, &a);
+	a.s.faults = &a.faults;
 	pthread_mutex_init(&a.lock, NULL);
 	pthread_mutex_init(&a.machine_lock, NULL);
 	a.env = (struct kho_env){

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Faults on request, for tests of what the outgoing side does about them: this kernel panics, hangs
- * with interrupts off on all its CPUs, restarts, writes over all that is shared, only the agent stands still, or a CRIU dies.  Only a kernel
- * that was started with khoctl.fault=1 does so.  The answer goes out first.
+ * Faults on request, for tests of what the outgoing side does about them: those of lib/faults.def that are
+ * the incoming kernel's, and those of messages that the agent sends.  Only a kernel that was started with
+ * khoctl.fault=1 does so.  The answer goes out first.
  */
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/reboot.h>
@@ -20,6 +18,8 @@
 
 #include "handover/incoming/agent_impl.h"
 #include "lib/cleanup.h"
+#include "lib/fault.h"
+#include "lib/fault_criu.h"
 #include "lib/io.h"
 
 #define CRIU_MS 60000
@@ -31,7 +31,7 @@ static int do_panic(struct kho_agent *a, struct kho_err *err)
 }
 
 /* By a module that no installation of khoctl has: tests/vm/hang. */
-static int do_module(struct kho_agent *a, const char *name, struct kho_err *err)
+static int load(struct kho_agent *a, const char *name, const char *parameters, struct kho_err *err)
 {
 	_cleanup_close_ int fd = -1;
 	char path[300];
@@ -40,19 +40,24 @@ static int do_module(struct kho_agent *a, const char *name, struct kho_err *err)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return kho_fail_errno(err, "open %s", path);
-	if (syscall(SYS_finit_module, fd, "", 0) < 0)
+	if (syscall(SYS_finit_module, fd, parameters, 0) < 0)
 		return kho_fail_errno(err, "load %s", path);
 	return 0;
 }
 
 static int do_hang(struct kho_agent *a, struct kho_err *err)
 {
-	return do_module(a, "khoctl-hang", err);
+	return load(a, "khoctl-hang", "", err);
+}
+
+static int do_lockup(struct kho_agent *a, struct kho_err *err)
+{
+	return load(a, "khoctl-hang", "soft=1", err);
 }
 
 static int do_scribble(struct kho_agent *a, struct kho_err *err)
 {
-	return do_module(a, "khoctl-scribble", err);
+	return load(a, "khoctl-scribble", "", err);
 }
 
 static int do_stop(struct kho_agent *a, struct kho_err *err)
@@ -79,45 +84,19 @@ static int do_poweroff(struct kho_agent *a, struct kho_err *err)
 	return reboot(RB_POWER_OFF) < 0 ? kho_fail_errno(err, "power off") : 0;
 }
 
-static pid_t find_criu(void)
-{
-	_cleanup_closedir_ DIR *d = opendir("/proc");
-
-	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
-		_cleanup_free_ char *text = NULL;
-		char path[300];
-
-		snprintf(path, sizeof(path), "/proc/%s/cmdline", e->d_name);
-		if (isdigit((unsigned char)e->d_name[0]) && kho_read_file(path, 4096, &text, NULL, NULL) >= 0 &&
-		    !strcmp(text, "criu"))
-			return (pid_t)atoi(e->d_name);
-	}
-	return 0;
-}
-
 /* One that is in the middle of a restore, or what it makes: half of a workload is there then. */
 static int do_criu(struct kho_agent *a, struct kho_err *err)
 {
-	pid_t pid = 0;
-
 	(void)a;
-	for (int i = 0; !pid && i < CRIU_MS; i++) {
-		usleep(1000);
-		pid = find_criu();
-	}
-	if (!pid)
-		return kho_fail(err, -ENOENT, "no CRIU in a minute");
-	usleep(100000);
-	return kill(pid, SIGKILL) < 0 ? kho_fail_errno(err, "kill CRIU") : 0;
+	return kho_fault_kill_criu(CRIU_MS, NULL, err);
 }
 
 static const struct fault {
 	const char *kind;
 	int (*run)(struct kho_agent *a, struct kho_err *err);
 } faults[] = {
-	{ "panic", do_panic }, { "hang", do_hang },	{ "stop", do_stop },
-	{ "kill", do_kill },   { "reboot", do_reboot }, { "poweroff", do_poweroff },
-	{ "criu", do_criu },   { "scribble", do_scribble },
+#define PEER(id, what) { #id, do_##id },
+#include "lib/faults.def"
 };
 
 struct job {
@@ -137,6 +116,26 @@ static void *run(void *arg)
 	return NULL;
 }
 
+void kho_agent_fault_fired(void *arg, const char *name)
+{
+	struct kho_agent *a = arg;
+
+	a->conf->say(KHO_FAULT_FIRED "%s", name);
+	kho_agent_env_ops.note(&a->env, KHO_FAULT_FIRED "%s", name);
+}
+
+/* "link.MESSAGE:KIND": of the next one that we send. */
+static int arm(struct kho_agent *a, const char *text, struct kho_err *err)
+{
+	const struct kho_fault_names known = { .messages = kho_msg_names() };
+	struct kho_faults f;
+	int rc = kho_faults_parse(text, &known, &f, err);
+
+	for (size_t i = 0; !rc && i < f.n; i++)
+		rc = kho_link_fault_arm(&a->faults, &f.f[i], err);
+	return rc;
+}
+
 int kho_agent_fault(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
 {
 	const char *kind = rq->m->fault->kind;
@@ -150,6 +149,8 @@ int kho_agent_fault(struct kho_agent *a, struct kho_request *rq, struct kho_err 
 				"fault '%s' refused: this kernel was not started with "
 				"khoctl.fault=1",
 				kind);
+	if (!strncmp(kind, KHO_FAULT_LINK, strlen(KHO_FAULT_LINK)))
+		return arm(a, kind, err);
 	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++)
 		if (!strcmp(faults[i].kind, kind))
 			f = &faults[i];

@@ -12,6 +12,7 @@
 #include <pthread.h>
 
 #include "handover/incoming/agent.h"
+#include "handover/link/fault.h"
 #include "lib/report.h"
 
 struct kho_agent;
@@ -73,6 +74,8 @@ struct kho_entrusted {
 struct kho_agent {
 	const struct kho_agent_conf *conf;
 	struct kho_stream s;
+	struct kho_link_faults faults; /* of what we send, when a test has asked for them */
+	struct kho_seen seen; /* requests of this session; the receiving thread's */
 	struct kho_pool pool;
 	struct kho_env env;
 	pthread_mutex_t lock; /* all below but machine_lock */
@@ -123,6 +126,8 @@ int kho_agent_state_dir(const struct kho_agent *a, char **out, struct kho_err *e
 
 /* agent_fault.c */
 kho_request_fn kho_agent_fault;
+/* One of a->faults has struck. arg: the agent */
+void kho_agent_fault_fired(void *arg, const char *name);
 
 /* agent_env.c */
 extern const struct kho_env_ops kho_agent_env_ops;

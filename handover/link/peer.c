@@ -82,6 +82,7 @@ static int peer_new(struct kho_peer **out, const struct kho_transport *t, void *
 	p->quiet_us = KHO_QUIET_US;
 	p->silent_us = KHO_SILENT_US;
 	ret = kho_stream_init(&p->s, t, true, err);
+	p->s.faults = setup->faults;
 	if (!ret)
 		ret = slots_init(p, bulk, bytes, err);
 	if (!ret && (p->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)

@@ -17,6 +17,7 @@
 #include "state-serializers/serializer.h"
 
 struct kho_peer;
+struct kho_link_faults;
 
 /* What the agent must know before anything else. */
 struct kho_peer_setup {
@@ -34,6 +35,7 @@ struct kho_peer_setup {
 	void (*phase)(void *arg, const char *name, uint64_t begin_us, uint64_t end_us);
 	void (*note)(void *arg, const char *text);
 	void *event_arg;
+	struct kho_link_faults *faults; /* of a test, on what we send; NULL: none. Outlives the peer */
 };
 
 /*
@@ -80,7 +82,10 @@ int kho_peer_entrust(struct kho_peer *p, const char *const *names, const struct 
 /* The upgrade is abandoned; best effort. */
 int kho_peer_abandon(struct kho_peer *p, uint64_t deadline_us, struct kho_err *err);
 
-/* Ask for a fault of the peer's kernel, for tests: "panic", "hang", "stop", ... (agent_fault.c) */
+/*
+ * Ask for a fault of the peer's kernel, for tests: "panic", "hang", "stop", ... or one of what it sends
+ * ("link.op.reply:drop"; agent_fault.c)
+ */
 int kho_peer_fault(struct kho_peer *p, const char *kind, uint64_t deadline_us, struct kho_err *err);
 /* Is the link over (the agent ended it, broke its rules, or is silent)? Fills why. */
 bool kho_peer_lost(struct kho_peer *p, struct kho_err *why);

@@ -30,6 +30,55 @@ const char *kho_msg_name(const KhoLink__Msg *m)
 	return f ? f->name : "unknown";
 }
 
+static const char *all_names[64];
+
+/* The oneof's members; what else a message has (seq, deadline) is no body. */
+static void collect_names(void)
+{
+	const ProtobufCMessageDescriptor *d = &kho_link__msg__descriptor;
+	size_t n = 0;
+
+	for (unsigned i = 0; i < d->n_fields && n < sizeof(all_names) / sizeof(*all_names) - 1; i++)
+		if (d->fields[i].flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
+			all_names[n++] = d->fields[i].name;
+}
+
+const char *const *kho_msg_names(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, collect_names);
+	return all_names;
+}
+
+KhoLink__Msg__BodyCase kho_msg_find(const char *name)
+{
+	const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(&kho_link__msg__descriptor, name);
+
+	return f && f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF ? (KhoLink__Msg__BodyCase)f->id : KHO_LINK__MSG__BODY__NOT_SET;
+}
+
+bool kho_seen_first(struct kho_seen *s, uint64_t seq)
+{
+	uint64_t *word = &s->bits[seq / 64 % (KHO_SEEN_WINDOW / 64)], bit = 1ull << seq % 64;
+
+	if (seq > s->top) {
+		/* the numbers that enter the window, or all of it */
+		if (!s->top || seq - s->top >= KHO_SEEN_WINDOW)
+			memset(s->bits, 0, sizeof(s->bits));
+		else
+			for (uint64_t i = s->top + 1; i < seq; i++)
+				s->bits[i / 64 % (KHO_SEEN_WINDOW / 64)] &= ~(1ull << i % 64);
+		s->top = seq;
+		*word |= bit;
+		return true;
+	}
+	if (s->top - seq >= KHO_SEEN_WINDOW || *word & bit)
+		return false;
+	*word |= bit;
+	return true;
+}
+
 void kho_stream_resync(struct kho_stream *s)
 {
 	free(s->part);

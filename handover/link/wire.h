@@ -54,6 +54,8 @@ void kho_transport_device(struct kho_transport *t, int fd);
 /* A SOCK_SEQPACKET socket (unit tests); made non-blocking. */
 void kho_transport_socket(struct kho_transport *t, int fd);
 
+struct kho_link_faults;
+
 struct kho_stream {
 	struct kho_transport t;
 	pthread_mutex_t wlock; /* one message at a time goes out */
@@ -64,6 +66,7 @@ struct kho_stream {
 	bool synced;	  /* false: skip frames until one with FIRST comes */
 	bool over;	  /* the transport has given the link up: nothing comes any more */
 	bool torn;	  /* a message was sent in part: nothing more can be sent */
+	struct kho_link_faults *faults; /* of a test; NULL: none */
 };
 
 /*
@@ -81,6 +84,10 @@ void kho_stream_done(struct kho_stream *s);
  */
 int kho_stream_send(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags,
 		    uint64_t deadline_us, struct kho_err *err) __must_check;
+
+/* The same for a reply; answers: what it is the reply to. */
+int kho_stream_answer(struct kho_stream *s, const KhoLink__Msg *m, KhoLink__Msg__BodyCase answers,
+		      uint64_t deadline_us, struct kho_err *err) __must_check;
 
 /*
  * Receive one message, from one thread. 1: *out is set (free with kho_msg_free), *out_flags has
@@ -100,6 +107,22 @@ int kho_stream_feed(struct kho_stream *s, const uint8_t *frame, size_t len, KhoL
 void kho_msg_free(KhoLink__Msg *m);
 /* "setup", "file_chunk" ...; "unknown" for a body this build does not know. */
 const char *kho_msg_name(const KhoLink__Msg *m);
+/* All of them, in the order of link.proto, NULL-terminated. */
+const char *const *kho_msg_names(void);
+/* The body of that name, or KHO_LINK__MSG__BODY__NOT_SET. */
+KhoLink__Msg__BodyCase kho_msg_find(const char *name);
+
+/*
+ * Which requests of a session have come: a window over their numbers, which arrive almost in order. What is
+ * so late that it has left the window counts as one that has come.
+ */
+#define KHO_SEEN_WINDOW 4096
+struct kho_seen {
+	uint64_t top; /* the highest so far; 0: none */
+	uint64_t bits[KHO_SEEN_WINDOW / 64];
+};
+/* Note this number; false: it was there already. Begin with an empty one, one thread. */
+bool kho_seen_first(struct kho_seen *s, uint64_t seq);
 
 /* Revision both ranges have in common, or -EPROTONOSUPPORT with both ranges in the text. */
 int kho_link_agree(uint32_t own_min, uint32_t own_max, uint32_t peer_min, uint32_t peer_max,

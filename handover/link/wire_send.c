@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "handover/link/fault.h"
 #include "handover/uapi/khoctl_region.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
@@ -149,8 +150,8 @@ static int lock_out(struct kho_stream *s, uint64_t deadline_us)
 	return pthread_mutex_clocklock(&s->wlock, CLOCK_MONOTONIC, &ts);
 }
 
-int kho_stream_send(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags,
-		    uint64_t deadline_us, struct kho_err *err)
+static int send_once(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags,
+		     uint64_t deadline_us, struct kho_err *err)
 {
 	size_t total = kho_link__msg__get_packed_size(m),
 	       room = s->t.frame_max - sizeof(struct kho_frame_head);
@@ -181,4 +182,36 @@ int kho_stream_send(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags,
 	if (big)
 		explicit_bzero(big, total);
 	return ret;
+}
+
+/* As often as the fault of a test wants it: one that is late waits here, others overtake it. */
+static int send_faulty(struct kho_stream *s, const KhoLink__Msg *m, enum kho_fault_kind kind, unsigned flags,
+		       uint64_t deadline_us, struct kho_err *err)
+{
+	int ret = 0;
+
+	if (kind == KHO_FAULT_DROP)
+		return 0;
+	if (kind == KHO_FAULT_LATE)
+		usleep(KHO_LINK_LATE_US);
+	if (kind == KHO_FAULT_DUP)
+		ret = send_once(s, m, flags, deadline_us, err);
+	return ret < 0 ? ret : send_once(s, m, flags, deadline_us, err);
+}
+
+int kho_stream_send(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags,
+		    uint64_t deadline_us, struct kho_err *err)
+{
+	if (!s->faults || kho_link_fault_is_told(m))
+		return send_once(s, m, flags, deadline_us, err);
+	return send_faulty(s, m, kho_link_fault_take(s->faults, m->body_case, KHO_LINK__MSG__BODY__NOT_SET), flags,
+			   deadline_us, err);
+}
+
+int kho_stream_answer(struct kho_stream *s, const KhoLink__Msg *m, KhoLink__Msg__BodyCase answers,
+		      uint64_t deadline_us, struct kho_err *err)
+{
+	if (!s->faults)
+		return send_once(s, m, 0, deadline_us, err);
+	return send_faulty(s, m, kho_link_fault_take(s->faults, m->body_case, answers), 0, deadline_us, err);
 }

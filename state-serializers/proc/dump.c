@@ -238,7 +238,7 @@ static int arm(struct kho_proc_out_wl *w, struct kho_err *err)
 	if (rc)
 		return kho_wrap(err, "prepare the dump of %s", w->name);
 	w->armed = true;
-	return 0;
+	return kho_proc_mark_frozen(w, err);
 }
 
 static int arm_all(struct kho_env *env, struct kho_err *err)
@@ -432,9 +432,6 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	for (size_t i = 0; !rc && i < o->n; i++) {
 		if (!o->w[i].armed)
 			return kho_fail(err, -EINVAL, "freeze %s: not prepared", o->w[i].name);
-		rc = kho_proc_mark_frozen(&o->w[i], err);
-		if (rc)
-			return rc;
 		o->w[i].released_us = kho_clock_us();
 		rc = kho_criu_answer(&o->w[i].criu, true, err);
 		o->w[i].released = !rc;

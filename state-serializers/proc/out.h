@@ -107,7 +107,7 @@ int kho_proc_open_images(const struct kho_proc_out_wl *w, const char *images, in
 /* Wait until no TCP connection of this machine waits to be accepted, or for as long as that may take. */
 void kho_proc_wait_accepted(struct kho_env *env);
 
-/* What somebody who finds only the directories needs to know: this tree may be stopped, and its monitor. */
+/* What somebody who finds only the directories needs to know: this tree may be stopped from now on (thaw.h). */
 int kho_proc_mark_frozen(const struct kho_proc_out_wl *w, struct kho_err *err) __must_check;
 
 /*

@@ -26,6 +26,7 @@ struct fake {
 		forgotten[NSER];
 	/* what shall go wrong */
 	const char *fail_op; /* "freeze beta" */
+	const char *lost_op; /* the peer's answer does not come, once */
 	atomic_bool peer_dead;
 	const char *die_in; /* the peer dies in this operation */
 	bool stuck_freeze;
@@ -212,6 +213,9 @@ SERIALIZER(2, omega, 30, KHO_SER_LAST, NULL)
 static const struct kho_serializer *const fake_serializers[] = { &ser_alpha, &ser_beta, &ser_omega,
 								 NULL };
 
+/* their names, for the parser of faults */
+static const char *const fake_names[] = { "alpha", "beta", "omega", NULL };
+
 static int e_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r,
 		   struct kho_err *err)
 {
@@ -321,9 +325,17 @@ static int e_peer_op(struct kho_engine *e, const char *name, const char *op,
 {
 	const struct kho_serializer *s = NULL;
 
-	(void)deadline;
+	char what[64];
+
 	if (fake.peer_dead)
 		return kho_fail(err, -EPIPE, "the peer is gone");
+	snprintf(what, sizeof(what), "%s %s", op, name);
+	if (fake.lost_op && !strcmp(fake.lost_op, what)) {
+		fake.lost_op = NULL;
+		while (kho_clock_us() < deadline)
+			usleep(1000);
+		return kho_fail(err, -ETIMEDOUT, "no answer to %s", what);
+	}
 	for (size_t i = 0; fake_serializers[i]; i++)
 		if (!strcmp(fake_serializers[i]->name, name))
 			s = fake_serializers[i];
@@ -349,7 +361,7 @@ static const struct kho_engine_ops fake_ops = {
 	"fake",	      e_probe,	 e_reserve,    e_unreserve,  e_spawn,
 	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_entrust,    e_commit,
 	e_shift_rest, e_retire,	 e_set_state,  e_peer_alive, NULL,
-	e_free,
+	NULL,	      NULL,	 e_free,
 };
 
 static const struct kho_env_ops fake_env_ops;

@@ -283,9 +283,57 @@ static void fuzz_target(void **state)
 	}
 }
 
+/* Names are those of link.proto, each found again; what is no body is none. */
+static void message_names(void **state)
+{
+	const char *const *all = kho_msg_names();
+	size_t n = 0;
+
+	(void)state;
+	for (; all[n]; n++)
+		assert_int_not_equal(kho_msg_find(all[n]), KHO_LINK__MSG__BODY__NOT_SET);
+	assert_true(n >= 21);
+	assert_string_equal(all[0], "knock");
+	assert_int_equal(kho_msg_find("op"), KHO_LINK__MSG__BODY_OP);
+	assert_int_equal(kho_msg_find("seq"), KHO_LINK__MSG__BODY__NOT_SET);
+	assert_int_equal(kho_msg_find("deadline_us"), KHO_LINK__MSG__BODY__NOT_SET);
+	assert_int_equal(kho_msg_find("nothing"), KHO_LINK__MSG__BODY__NOT_SET);
+}
+
+static void seen(void **state)
+{
+	const uint64_t base = 1ull << 40;
+	struct kho_seen s = { 0 };
+
+	(void)state;
+	assert_true(kho_seen_first(&s, base));
+	assert_false(kho_seen_first(&s, base));
+	/* a little out of order, then far ahead, where an old number's place is free again */
+	assert_true(kho_seen_first(&s, base + 3));
+	assert_true(kho_seen_first(&s, base + 1));
+	assert_true(kho_seen_first(&s, base - 1));
+	assert_false(kho_seen_first(&s, base + 3));
+	assert_true(kho_seen_first(&s, base + KHO_SEEN_WINDOW));
+	assert_false(kho_seen_first(&s, base)); /* out of the window */
+	assert_false(kho_seen_first(&s, base + 1));
+	assert_true(kho_seen_first(&s, base + 2));
+	assert_false(kho_seen_first(&s, base + 2));
+	for (uint64_t i = 4; i < KHO_SEEN_WINDOW; i++)
+		assert_true(kho_seen_first(&s, base + i));
+	for (uint64_t i = KHO_SEEN_WINDOW + 1; i < 3 * KHO_SEEN_WINDOW; i++) {
+		assert_true(kho_seen_first(&s, base + i));
+		assert_false(kho_seen_first(&s, base + i));
+		assert_false(kho_seen_first(&s, base + i - KHO_SEEN_WINDOW / 2));
+	}
+	assert_true(kho_seen_first(&s, base * 2));
+	assert_false(kho_seen_first(&s, base + 3 * KHO_SEEN_WINDOW - 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(message_names),
+		cmocka_unit_test(seen),
 		cmocka_unit_test_setup_teardown(whole_and_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(broken_frames, setup, teardown),
 		cmocka_unit_test_setup_teardown(stops_in_the_middle, setup, teardown),

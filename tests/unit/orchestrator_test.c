@@ -229,6 +229,95 @@ static void test_lane_failures(void **state)
 	}
 }
 
+/* In the middle of a lane: every operation of every serializer; it is told, and journaled. */
+static void test_lane_faults(void **state)
+{
+	(void)state;
+	for (const char *const *lane = fake_names; *lane; lane++)
+		for (int p = 0; p < KHO_FAULT_NPLACES; p++) {
+			_cleanup_json_ struct json_object *records = NULL;
+			struct kho_err err = KHO_ERR_INIT;
+			struct kho_upgrade_options o;
+			char fault[64];
+			size_t told = 0;
+
+			if (!(kho_fault_places[p].where & KHO_AT_LANE))
+				continue;
+			snprintf(fault, sizeof(fault), "%s.%s:fail", *lane, kho_fault_places[p].name);
+			fake_reset();
+			events_len = 0;
+			o = options(fault);
+			assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_ROLLED_BACK);
+			assert_non_null(strstr(err.msg, fault));
+			assert_non_null(strstr(events, KHO_FAULT_FIRED));
+			assert_int_equal(kho_journal_read(run_dir, run_dir, &records, NULL, &err), 0);
+			for (size_t i = 0; i < json_object_array_length(records); i++)
+				told += !strcmp(kho_json_get_str(json_object_array_get_idx(records, i), "fault"), fault);
+			assert_int_equal(told, 1);
+			assert_true(fake_as_before());
+			assert_quiet_again();
+		}
+}
+
+static void to_stop_pipe(int sig)
+{
+	(void)!write(stop_pipe[1], &sig, sizeof(sig));
+}
+
+/* The operator's signals in every step, and while all is undone already, where they change nothing. */
+static void test_each_signal(void **state)
+{
+	static const char *const kinds[] = { "int", "term" };
+	static const char *const words[] = { "stopped by SIGINT", "stopped by SIGTERM" };
+
+	(void)state;
+	signal(SIGINT, to_stop_pipe);
+	signal(SIGTERM, to_stop_pipe);
+	for (size_t i = 0; i < kho_nsteps; i++)
+		for (size_t k = 0; k < 2; k++) {
+			bool committed = i > (size_t)kho_step_find("commit");
+			struct kho_err err = KHO_ERR_INIT;
+			struct kho_upgrade_options o;
+			char fault[100];
+
+			fake_reset();
+			events_len = 0;
+			snprintf(fault, sizeof(fault), "%s:%s", kho_steps[i].name, kinds[k]);
+			o = options(fault);
+			assert_int_equal(kho_upgrade_run(&o, &err), committed ? KHO_OUT_UPGRADED : i ? KHO_OUT_ROLLED_BACK : KHO_OUT_REFUSED);
+			put("/proc/sys/kernel/panic", "30\n", 3);
+			put("/run/journal", "", 0);
+			if (committed)
+				continue;
+			assert_non_null(strstr(err.msg, words[k]));
+			assert_true(fake_as_before());
+			if (!kho_steps[i].undo)
+				continue;
+			fake_reset();
+			events_len = 0;
+			snprintf(fault, sizeof(fault), "%s.undo:%s,restore.after:fail", kho_steps[i].name, kinds[k]);
+			o = options(fault);
+			assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_ROLLED_BACK);
+			assert_true(fake_as_before());
+		}
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+}
+
+/* An answer after the commit that does not come is asked for once more, in the time that is left. */
+static void test_finish_twice(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_upgrade_options o = options(NULL);
+
+	(void)state;
+	o.deadline_cap_us = 3000000;
+	fake.lost_op = "finish beta";
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_UPGRADED);
+	assert_null(fake.lost_op);
+	assert_true(fake.finished[1] && fake.retired);
+}
+
 static void test_undo_goes_on(void **state)
 {
 	struct kho_err err = KHO_ERR_INIT;
@@ -338,7 +427,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_upgrade),    T(test_times), T(test_each_fail),	   T(test_each_hang),
-		T(test_each_kill),  T(test_lane_failures), T(test_undo_goes_on),
+		T(test_each_kill),  T(test_lane_failures), T(test_lane_faults), T(test_each_signal),
+		T(test_finish_twice), T(test_undo_goes_on),
 		T(test_peer_lost),  T(test_signal),	   T(test_after_commit),
 		T(test_busy),	    T(test_hold),	   T(test_stuck),
 	};

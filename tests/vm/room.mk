@@ -32,3 +32,7 @@ lab: modules
 all: $(LAB)/pty
 $(LAB)/pty: tests/vm/pty.c
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(WARN) -O2 -D_GNU_SOURCE -static -o $@ $<
+
+# the faults that t-faults.sh makes strike, out of khoctl's tables
+PROGS += fault-list
+fault-list_SRCS := tests/tools/fault_list.c

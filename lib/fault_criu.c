@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Kill a CRIU.  See lib/fault_criu.h. */
+#include "lib/fault_criu.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+
+#define WORKS_US 100000
+
+/* By its name, as what it has forked to become a process is called, too; its arguments it writes over. */
+static pid_t find_criu(void)
+{
+	_cleanup_closedir_ DIR *d = opendir("/proc");
+
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+		_cleanup_free_ char *text = NULL;
+		char path[300];
+
+		snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
+		if (isdigit((unsigned char)e->d_name[0]) && kho_read_line(path, &text, NULL) >= 0 && !strcmp(text, "criu"))
+			return (pid_t)atoi(e->d_name);
+	}
+	return 0;
+}
+
+int kho_fault_kill_criu(unsigned ms, const atomic_bool *over, struct kho_err *err)
+{
+	pid_t pid = 0;
+
+	for (unsigned i = 0; !pid && i < ms && !(over && atomic_load(over)); i++) {
+		usleep(1000);
+		pid = find_criu();
+	}
+	if (!pid)
+		return kho_fail(err, -ENOENT, "no CRIU came within %u ms", ms);
+	usleep(WORKS_US);
+	return kill(pid, SIGKILL) < 0 ? kho_fail_errno(err, "kill CRIU") : 0;
+}

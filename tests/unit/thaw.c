@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A tree that was stopped goes on by what /proc says of it: only what ran before, and its connections leave repair mode. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "state-serializers/proc/thaw.h"
+#include "state-serializers/proc/tree.h"
+
+static void wait_state(pid_t pid, char want)
+{
+	for (int i = 0; i < 500 && kho_pid_state("", pid) != want; i++)
+		usleep(10000);
+	assert_int_equal(kho_pid_state("", pid), want);
+}
+
+/* A process with a child; *out_child is its number. */
+static pid_t family(pid_t *out_child)
+{
+	int p[2];
+	pid_t pid;
+
+	assert_int_equal(pipe(p), 0);
+	pid = fork();
+	if (pid == 0) {
+		pid_t child = fork();
+
+		if (child == 0)
+			for (;;)
+				pause();
+		(void)!write(p[1], &child, sizeof(child));
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(p[0], out_child, sizeof(*out_child)), sizeof(*out_child));
+	close(p[0]);
+	close(p[1]);
+	return pid;
+}
+
+static void end(pid_t pid, pid_t child)
+{
+	kill(child, SIGKILL);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void marks(void **state)
+{
+	char path[] = "/tmp/kho-thaw.XXXXXX";
+	_cleanup_free_ pid_t *pids = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_proc_mark m;
+	pid_t child, root = family(&child);
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(kho_proc_tree_live(root, &pids), 2);
+	assert_int_equal(pids[0], root);
+	assert_int_equal(pids[1], child);
+	kill(child, SIGSTOP);
+	wait_state(child, 'T');
+	assert_int_equal(kho_proc_mark_write(path, root, 77, &err), 0);
+	kho_proc_mark_read(path, &m);
+	assert_int_equal(m.root, root);
+	assert_int_equal(m.monitor, 77);
+	assert_int_equal(m.nstopped, 1);
+	assert_int_equal(m.stopped[0], child);
+	kill(root, SIGSTOP);
+	wait_state(root, 'T');
+	kho_proc_wait_untraced(root);
+	assert_int_equal(kho_proc_thaw_live(&m, &err), 0);
+	wait_state(root, 'S');
+	assert_int_equal(kho_pid_state("", child), 'T');
+	kho_proc_mark_done(&m);
+	end(root, child);
+	/* nothing is left of it: nothing to do */
+	m = (struct kho_proc_mark){ .root = root };
+	assert_int_equal(kho_proc_thaw_live(&m, &err), 0);
+	unlink(path);
+	kho_proc_mark_read(path, &m);
+	assert_int_equal(m.root, 0);
+	assert_int_equal(kho_proc_thaw_live(&m, &err), 0);
+}
+
+/* A connection over the loopback, its one end in repair mode. false: this user may not. */
+static bool repaired_pair(int out[2])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+	out[0] = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(out[0], (struct sockaddr *)&a, sizeof(a)), 0);
+	out[1] = accept(listener, NULL, NULL);
+	close(listener);
+	return !setsockopt(out[0], IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on));
+}
+
+static void repair_ends(void **state)
+{
+	struct kho_proc_mark m = { 0 };
+	struct kho_err err = KHO_ERR_INIT;
+	int s[2], on = 1;
+	socklen_t len = sizeof(on);
+	bool may = repaired_pair(s);
+	char c = 0;
+
+	(void)state;
+	if (!may) {
+		close(s[0]);
+		close(s[1]);
+		skip();
+	}
+	m.root = fork();
+	if (m.root == 0)
+		for (;;)
+			pause();
+	kill(m.root, SIGSTOP);
+	wait_state(m.root, 'T');
+	if (kho_proc_thaw_live(&m, &err) < 0)
+		fail_msg("%s", err.msg);
+	wait_state(m.root, 'S');
+	assert_int_equal(getsockopt(s[0], IPPROTO_TCP, TCP_REPAIR, &on, &len), 0);
+	assert_int_equal(on, 0);
+	assert_int_equal(write(s[0], "x", 1), 1);
+	assert_int_equal(read(s[1], &c, 1), 1);
+	assert_int_equal(c, 'x');
+	kill(m.root, SIGKILL);
+	waitpid(m.root, NULL, 0);
+	close(s[0]);
+	close(s[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(marks),
+		cmocka_unit_test(repair_ends),
+	};
+
+	return cmocka_run_group_tests_name("thaw", tests, NULL, NULL);
+}
