@@ -15,6 +15,7 @@
 
 #define CRIU_MS	 60000
 #define HEARD_MS 2000
+#define PEER_US	 300000
 
 void kho_fault_struck(void *arg, const char *name)
 {
@@ -50,9 +51,12 @@ static int fire_peer(struct kho_upgrade *u, const struct kho_fault *f, struct kh
 	if (!ops->peer_fault)
 		return kho_fail(err, -ENOSYS, "this engine has no faults of the peer");
 	rc = ops->peer_fault(u->engine, kho_fault_peer(f->kind), err);
-	if (rc == 0)
-		kho_fault_struck(u, f->name);
-	return rc;
+	if (rc < 0)
+		return rc;
+	kho_fault_struck(u, f->name);
+	/* it answers before it does it: at this place, not a little later */
+	usleep(PEER_US);
+	return 0;
 }
 
 static void *kill_criu(void *arg)
