@@ -17,7 +17,7 @@
 #include <linux/sizes.h>
 #include <asm/apic.h>
 
-#define NMI_TRIES	3
+#define NMI_TRIES	10	/* a CPU that is panicking writes its log meanwhile */
 
 /*
  * What a fence takes away: FENCE and FENCEPK of the table, by what this kernel has and has given; the peer may have written
@@ -238,7 +238,7 @@ static bool may_stop_up(const struct kho_region *r)
 /**
  * kho_stop - KHO_IOC_STOP; may be repeated
  *
- * Context: process; about 10 ms, up to a second for the outgoing kernel.
+ * Context: process; about 10 ms, up to four seconds for the outgoing kernel.
  * Return: 0; -EINVAL; -ENODEV no region; -EPERM nothing was done: the machine's boot CPU was given, the outgoing
  * kernel may not be stopped now, or it stops this one; -EIO the boot CPU does not answer, nothing was done, or another CPU does
  * not, the rest was done; -ENOMEM.

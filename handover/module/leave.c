@@ -286,14 +286,18 @@ static struct kho_region *wait_for_heir(void)
 	return NULL;
 }
 
+static int writer = -1;	/* the CPU that writes the log of a panic */
+
 static void on_dump(struct kmsg_dumper *d, struct kmsg_dump_detail *detail)
 {
 	struct kho_region *r = way_out();
 
 	if (detail->reason == KMSG_DUMP_PANIC && kho_live(&kho_down)) {
 		WRITE_ONCE(kho_self(&kho_down)->online_cpus, num_online_cpus());
+		hear_nmis();		/* first: the other kernel sees the panic, and its NMIs come at once */
+		WRITE_ONCE(writer, raw_smp_processor_id());
 		kho_dmesg_write(&kho_down);
-		hear_nmis();
+		WRITE_ONCE(writer, -1);
 	}
 	if (detail->reason != KMSG_DUMP_EMERG)
 		return;
@@ -306,7 +310,8 @@ static void on_dump(struct kmsg_dumper *d, struct kmsg_dump_detail *detail)
 /* The incoming kernel stops this one, and cannot send INIT to the machine's boot CPU. */
 static int on_nmi(unsigned int type, struct pt_regs *regs)
 {
-	if (kho_live(&kho_down) && kho_fence_claimed(&kho_down, KHO_SIDE_INCOMING))
+	/* (one that writes the last words goes with the next NMI) */
+	if (kho_live(&kho_down) && kho_fence_claimed(&kho_down, KHO_SIDE_INCOMING) && READ_ONCE(writer) != raw_smp_processor_id())
 		leave_cpu(&kho_down);
 	return NMI_DONE;
 }
