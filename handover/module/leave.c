@@ -287,7 +287,6 @@ static void on_dump(struct kmsg_dumper *d, struct kmsg_dump_detail *detail)
 	struct kho_region *r = way_out();
 
 	if (detail->reason == KMSG_DUMP_PANIC && kho_live(&kho_down)) {
-		WRITE_ONCE(kho_self(&kho_down)->online_cpus, num_online_cpus());
 		kho_dmesg_write(&kho_down);
 		hear_nmis();
 	}
