@@ -293,7 +293,6 @@ static void on_dump(struct kmsg_dumper *d, struct kmsg_dump_detail *detail)
 	struct kho_region *r = way_out();
 
 	if (detail->reason == KMSG_DUMP_PANIC && kho_live(&kho_down)) {
-		WRITE_ONCE(kho_self(&kho_down)->online_cpus, num_online_cpus());
 		hear_nmis();		/* first: the other kernel sees the panic, and its NMIs come at once */
 		WRITE_ONCE(writer, raw_smp_processor_id());
 		kho_dmesg_write(&kho_down);

@@ -38,7 +38,7 @@ ends() {
 }
 
 lab down > /dev/null 2>&1 || true
-lab up --host --cpus 4 --mem 4096
+lab up --host ${FRESH:+--fresh} --cpus 4 --mem 4096
 [ "$(running_state)" = running ] || die "the machine does not run well before anything is done"
 host_list
 host_clients_start
