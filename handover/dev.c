@@ -203,6 +203,11 @@ int kho_dev_stop(int fd, struct kho_err *err)
 	return u32_call(fd, KHO_IOC_STOP, 0, err, "stop the incoming kernel");
 }
 
+int kho_dev_fence(int fd, struct kho_err *err)
+{
+	return u32_call(fd, KHO_IOC_STOP, KHO_PEER_OUTGOING, err, "stop the outgoing kernel");
+}
+
 int kho_dev_retire(int fd, struct kho_err *err)
 {
 	return u32_call(fd, KHO_IOC_RETIRE, 0, err, "retire this kernel");

@@ -41,6 +41,7 @@ int kho_dev_cpu_give(int fd, uint32_t apicid, uint32_t peer, struct kho_err *err
 int kho_dev_cpu_take(int fd, uint32_t apicid, uint32_t peer, bool fence, struct kho_err *err);
 int kho_dev_spawn(int fd, uint32_t apicid, uint64_t entry, uint64_t rsi, struct kho_err *err);
 int kho_dev_stop(int fd, struct kho_err *err);
+int kho_dev_fence(int fd, struct kho_err *err);	/* the outgoing kernel is stopped */
 int kho_dev_retire(int fd, struct kho_err *err);	/* returns only on failure */
 
 /* out_us may be NULL. */

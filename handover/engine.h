@@ -77,10 +77,18 @@ struct kho_engine_ops {
 	/* Wait for its agent, agree on revision and features; gives it the CPUs of apicids_before and extra memory. */
 	int (*connect)(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
 	int (*disconnect)(struct kho_engine *e, struct kho_err *err);
+	/* After the commit, by a new khoctl: connect to the agent as it is; gives it nothing. */
+	int (*reconnect)(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
 	/* One serializer operation on the incoming side: "prepare", "unprepare", "retrieve", "discard", "finish",
 	 * "tidy" (blob in, may be NULL) or "verify" (fills r). deadline_us: absolute, kho_clock_us(). [any] */
 	int (*peer_op)(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in,
 		       struct kho_report *r, uint64_t deadline_us, struct kho_err *err);
+	/*
+	 * Before the freeze: what the incoming side needs to complete the upgrade alone, should this kernel end with the state
+	 * across (complete: and that it may). names: of the serializers, NULL-terminated, in order; record: the journal so far.
+	 */
+	int (*entrust)(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
+		       struct kho_err *err);
 	/*
 	 * Both sides sign; record: the journal so far, kept by the incoming side as its own. Negative: the peer has not
 	 * signed. Called again before retire with the complete journal, which replaces the first one.
@@ -130,6 +138,9 @@ extern const struct kho_engine_entry kho_engines[];
 /* Every instance on the machine, seen from this one; *out malloc'd (kho_instances_free). No module: one line, self. */
 int kho_instances(const char *sysroot, struct kho_instance_info **out, size_t *out_n, struct kho_err *err);
 void kho_instances_free(struct kho_instance_info *i, size_t n);
+
+/* On an incoming kernel that has signed: the outgoing one is stopped, whatever it does; what it had is to be taken. */
+int kho_instance_end_outgoing(struct kho_err *err);
 
 /* Is it one of those that a request's `initramfs` may be? */
 bool kho_initramfs_mode_is_known(const char *mode);

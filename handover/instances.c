@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Every kernel on the machine as this one knows it: itself, the one that made it (ledger of its
- * region, "up") and the one it has made ("down").  Retired ones are gone and not listed.
+ * region, "up") and the one it has made ("down").  Retired ones are gone and not listed, nor is one that this kernel has fenced
+ * to take over.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,8 @@ static void fill_side(struct kho_instance_info *i, const struct kho_ledger *ledg
 	i->state = kho_state_name(s->state);
 	i->mem_kib = s->mem_total_kib;
 	snprintf(i->release, sizeof(i->release), "%.*s", (int)sizeof(s->release), s->release);
+	for (char *p = i->release; *p; p++) /* the other kernel may have written anything */
+		*p = *p > ' ' && *p <= '~' ? *p : '?';
 	beat = ledger->tsc_khz ? (unsigned __int128)s->heartbeat_tsc * 1000 / ledger->tsc_khz : 0;
 	i->heartbeat_age_us = s->heartbeat_tsc && now > beat ? now - beat : 0;
 }
@@ -89,7 +92,7 @@ static int add_peer(struct list *l, const struct kho_ledger *ledger, int side, u
 {
 	struct kho_instance_info *i;
 
-	if (!is_listed(ledger->side[side].state))
+	if (!is_listed(ledger->side[side].state) || (side == KHO_SIDE_OUTGOING && ledger->side[side].state == KHO_STATE_FENCED))
 		return 0;
 	i = kho_array_add(&l->i, &l->n, sizeof(*i));
 	if (!i)
@@ -144,9 +147,9 @@ static uint32_t state_below(const struct kho_ledger *up)
 {
 	uint32_t state = up->side[KHO_SIDE_INCOMING].state;
 
-	return state == KHO_STATE_COMMITTED && !is_listed(up->side[KHO_SIDE_OUTGOING].state)
-		       ? KHO_STATE_RUNNING
-		       : state;
+	uint32_t other = up->side[KHO_SIDE_OUTGOING].state;
+
+	return state == KHO_STATE_COMMITTED && (!is_listed(other) || other == KHO_STATE_FENCED) ? KHO_STATE_RUNNING : state;
 }
 
 /* With the module: what the ledgers say; `self` keeps its own list of CPUs, it is newer. */
@@ -221,4 +224,11 @@ void kho_instances_free(struct kho_instance_info *i, size_t n)
 		free(i[k].apicids);
 	}
 	free(i);
+}
+
+int kho_instance_end_outgoing(struct kho_err *err)
+{
+	_cleanup_close_ int fd = kho_dev_open(err);
+
+	return fd < 0 ? fd : kho_dev_fence(fd, err);
 }

@@ -43,6 +43,7 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 		.engine = c->engine,
 		.cmdline = c->cmdline,
 		.memory = c->memory,
+		.outgoing_panic = c->outgoing_panic,
 	};
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The process that undoes when khoctl was killed.  See khoctl/guard.h. */
+/* The process that undoes, or does the rest, when khoctl was killed.  See khoctl/guard.h. */
 #include "khoctl/guard.h"
 
 #include <poll.h>
@@ -36,6 +36,10 @@ static void __attribute__((noreturn)) stand_by(int pidfd)
 	kho_recover_steady();
 	wait_for(keep);
 	kho_past_read(&past);
+	if (past.state == KHO_PAST_HANDED) {
+		kho_resume(&past, 0, NULL, NULL, &err);
+		syslog(LOG_DAEMON | LOG_ERR, "khoctl was killed after the commit, the rest: %s", err.msg);
+	}
 	if (past.state != KHO_PAST_INTERRUPTED)
 		_exit(0);
 	if (kho_recover(&past, NULL, NULL, &err) < 0)

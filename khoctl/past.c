@@ -18,6 +18,7 @@ const char *kho_past_name(enum kho_past_state state)
 		[KHO_PAST_RUNNING] = "running",
 		[KHO_PAST_INTERRUPTED] = "interrupted",
 		[KHO_PAST_HANDED] = "committed",
+		[KHO_PAST_WAITING] = "waiting",
 		[KHO_PAST_REBOOTED] = "rebooted",
 		[KHO_PAST_ENDED] = "ended",
 	};
@@ -37,11 +38,12 @@ const char *kho_past_advice(const struct kho_past *p)
 	case KHO_PAST_INTERRUPTED:
 		return "khoctl rollback";
 	case KHO_PAST_HANDED:
-		return "khoctl list; the workloads run on the other kernel, reboot -f ends this "
-		       "one alone";
+		return "khoctl resume";
+	case KHO_PAST_WAITING:
+		return "wait; khoctl resume ends the outgoing kernel now";
 	case KHO_PAST_ENDED:
 		if (strcmp(kho_json_get_str(p->report, "outcome"), "needs a person"))
-			return "";
+			return p->panicked ? "khoctl log shows what the outgoing kernel said last" : "";
 		return p->is_signed ? "khoctl report, khoctl list"
 				    : "khoctl rollback tries once more to undo the rest";
 	default:
@@ -58,10 +60,12 @@ static pid_t scan(struct kho_past *p)
 		const struct json_object *o = json_object_array_get_idx(p->records, i);
 		const char *kind = kho_json_get_str(o, "rec");
 
-		if (!strcmp(kind, "begin") || !strcmp(kind, "recover"))
+		if (!strcmp(kind, "begin") || !strcmp(kind, "recover") || !strcmp(kind, "resume"))
 			pid = (pid_t)kho_json_get_int(o, "pid");
 		else if (!strcmp(kind, "signed"))
 			p->is_signed = true;
+		else if (!strcmp(kind, "takeover"))
+			p->panicked = !strcmp(kho_json_get_str(o, "why"), "panicked");
 		else if (!strcmp(kind, "reset"))
 			p->lost = kho_json_get_str(o, "lost");
 		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "state"), "begin")) {
@@ -96,14 +100,35 @@ static bool is_outcome(const struct json_object *report)
 	return own > 1 && own == kho_json_get_int(report, "generation");
 }
 
+/* The kernel that made this one has not ended; it may be about to. */
+static bool is_other_there(void)
+{
+	struct kho_instance_info *list = NULL;
+	bool there = false;
+	size_t n = 0;
+
+	if (kho_instances("", &list, &n, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		there |= !list[i].self && (!strcmp(list[i].state, "committed") || !strcmp(list[i].state, "retiring"));
+	kho_instances_free(list, n);
+	return there;
+}
+
 static enum kho_past_state state_of(const struct kho_past *p)
 {
 	_cleanup_json_ struct json_object *here = NULL;
+	bool of_this_boot = kho_journal_read(KHO_RUN_DIR, KHO_RUN_DIR, &here, NULL, NULL) == 0;
 
+	/* whatever its end says: who has handed over is to be gone by now */
+	if (of_this_boot && p->is_signed && !is_outcome(p->report))
+		return KHO_PAST_HANDED;
+	if (!of_this_boot && p->is_signed && is_outcome(p->report) && is_other_there())
+		return KHO_PAST_WAITING;
 	if (strcmp(kho_json_get_str(p->report, "outcome"), "interrupted"))
 		return KHO_PAST_ENDED;
-	if (kho_journal_read(KHO_RUN_DIR, KHO_RUN_DIR, &here, NULL, NULL) == 0)
-		return p->is_signed ? KHO_PAST_HANDED : KHO_PAST_INTERRUPTED;
+	if (of_this_boot)
+		return KHO_PAST_INTERRUPTED;
 	if (!is_outcome(p->report))
 		return KHO_PAST_REBOOTED;
 	kho_json_str(p->report, "outcome", kho_outcome_name(KHO_OUT_UPGRADED));

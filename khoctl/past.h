@@ -16,6 +16,7 @@ enum kho_past_state {
 	KHO_PAST_RUNNING,     /* a khoctl works on it */
 	KHO_PAST_INTERRUPTED, /* its khoctl died before the commit: to be undone */
 	KHO_PAST_HANDED,      /* its khoctl died after the commit: this kernel waits for its end */
+	KHO_PAST_WAITING,     /* this kernel came out of it, and the outgoing one has not ended yet */
 	KHO_PAST_REBOOTED,    /* the machine was restarted in its middle: nothing is left of it */
 	KHO_PAST_ENDED,	      /* with the report's outcome */
 };
@@ -24,9 +25,10 @@ struct kho_past {
 	enum kho_past_state state;
 	pid_t pid;		 /* running: who does it */
 	pid_t author;		 /* who began, or last took up, what the journal tells of */
-	char step[32];		 /* running: where it is; interrupted: where it died */
+	char step[32];		 /* running: where it is; interrupted, handed: where it died */
 	bool planning;		 /* running, and nothing is recorded of it yet */
 	bool is_signed, undoing; /* committed; being undone */
+	bool panicked; /* the outgoing kernel; the incoming one has done what was left */
 	const char *lost; /* rebooted, and told so at the next boot: what that cost; else "" */
 	struct json_object *records, *report; /* of the journal, or NULL */
 };

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Undo from the journal.  See khoctl/recover.h. */
+/* Undo, or the rest, from the journal.  See khoctl/recover.h. */
 #include "khoctl/recover.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "khoctl/cli.h"
+#include "orchestrator/steps.h"
 
 void kho_recover_steady(void)
 {
@@ -40,4 +42,31 @@ int kho_recover(const struct kho_past *past, void (*on_event)(void *arg, const c
 	}
 	kho_plan_free(p);
 	return rc;
+}
+
+enum kho_outcome kho_resume(const struct kho_past *past, uint64_t retire_delay_us,
+			    void (*on_event)(void *arg, const char *line, size_t len), void *arg, struct kho_err *err)
+{
+	enum kho_outcome out = KHO_OUT_INTERNAL;
+	struct kho_plan *p = NULL;
+	struct kho_engine *e = NULL;
+
+	if (kho_plan_for_undo(kho_cli_world(), past->records, &p, &e, err) == 0) {
+		struct kho_upgrade_options o = {
+			.plan = p,
+			.engine = e,
+			.retire_delay_us = retire_delay_us,
+			.stop_fd = -1,
+			.lock_fd = -1,
+			.on_event = on_event,
+			.event_arg = arg,
+		};
+
+		/* a fault may be wanted here, too */
+		if (kho_cli_faults(e, &o.faults, &o.deadline_cap_us, err) == 0)
+			out = kho_upgrade_resume(&o, err);
+		e->ops->free(e);
+	}
+	kho_plan_free(p);
+	return out;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Undo what a khoctl that died had begun, out of its journal: for `khoctl rollback`, and for the
- * process that stands by (khoctl/guard.h).
+ * Undo what a khoctl that died had begun, or do the rest of it, out of its journal: for `khoctl rollback` and `khoctl resume`, and
+ * for the process that stands by (khoctl/guard.h).
  */
 #ifndef KHO_RECOVER_H
 #define KHO_RECOVER_H
 
 #include "khoctl/past.h"
 #include "lib/err.h"
+#include "orchestrator/upgrade.h"
 
 /* Nothing may stop this process half-way, and no page of it may have to come from a frozen disk. */
 void kho_recover_steady(void);
@@ -18,5 +19,12 @@ void kho_recover_steady(void);
  */
 int kho_recover(const struct kho_past *past, void (*on_event)(void *arg, const char *line, size_t len),
 		void *arg, struct kho_err *err);
+
+/*
+ * Do the rest of one that was committed. Does not return when it works: this kernel ends. The outcome's last event is "result", as
+ * in an upgrade.
+ */
+enum kho_outcome kho_resume(const struct kho_past *past, uint64_t retire_delay_us,
+			    void (*on_event)(void *arg, const char *line, size_t len), void *arg, struct kho_err *err);
 
 #endif

@@ -131,6 +131,7 @@ int kho_verb_rollback(const struct kho_cli *c)
 	case KHO_PAST_INTERRUPTED:
 		return recover(c, &p);
 	case KHO_PAST_HANDED:
+	case KHO_PAST_WAITING:
 		return tell(c, KHO_EXIT_PERSON, "committed", kho_past_advice(&p));
 	case KHO_PAST_NONE:
 		return tell(c, KHO_EXIT_REFUSED, "nothing to undo", "no upgrade has been run");

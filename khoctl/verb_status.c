@@ -79,7 +79,7 @@ static struct json_object *gather(const struct kho_past *p)
 	}
 	if (running)
 		kho_json_int(o, "pid", p->pid);
-	if (running || p->state == KHO_PAST_INTERRUPTED) {
+	if (running || p->state == KHO_PAST_INTERRUPTED || p->state == KHO_PAST_HANDED) {
 		kho_json_str(o, "step", p->step);
 		kho_json_bool(o, "undoing", p->undoing);
 	}
@@ -105,7 +105,9 @@ static void print_state(const struct kho_past *p)
 		printf("INTERRUPTED: khoctl died in %sstep %s", p->undoing ? "the undo of " : "",
 		       p->step);
 	else if (p->state == KHO_PAST_HANDED)
-		printf("committed, and then khoctl died on this kernel");
+		printf("committed, and then khoctl died in step %s", p->step);
+	else if (p->state == KHO_PAST_WAITING)
+		printf("committed, this kernel has taken over; %s has not ended yet", kho_json_get_str(p->report, "from"));
 	else if (p->state == KHO_PAST_REBOOTED)
 		printf("interrupted by a restart of the machine; nothing is left to undo%s%s",
 		       *p->lost ? "; " : "", p->lost);
@@ -196,5 +198,5 @@ int kho_verb_status(const struct kho_cli *c)
 	}
 	if (!c->follow)
 		return KHO_EXIT_OK;
-	return p.state == KHO_PAST_INTERRUPTED ? KHO_EXIT_PERSON : KHO_EXIT_OK;
+	return p.state == KHO_PAST_INTERRUPTED || p.state == KHO_PAST_HANDED ? KHO_EXIT_PERSON : KHO_EXIT_OK;
 }

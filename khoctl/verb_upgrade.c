@@ -112,7 +112,7 @@ static int watch_worker(const struct kho_cli *c, int fd)
 	return KHO_EXIT_PERSON;
 }
 
-static int start(const struct kho_cli *c)
+int kho_worker_watch(const struct kho_cli *c, kho_worker_fn *child)
 {
 	struct kho_err err = KHO_ERR_INIT;
 	int events[2], stop[2];
@@ -139,7 +139,7 @@ static int start(const struct kho_cli *c)
 
 		close(events[0]);
 		(void)fcntl(events[1], F_SETFL, O_NONBLOCK);
-		_exit(kho_worker_main(c, &pipes));
+		_exit(child(c, &pipes));
 	}
 	close(events[1]);
 	close(stop[0]);
@@ -201,5 +201,5 @@ int kho_verb_upgrade(const struct kho_cli *c)
 		(void)kho_fail(&err, -EPERM, "upgrade must be run as root");
 		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
 	}
-	return start(c);
+	return kho_worker_watch(c, kho_worker_main);
 }

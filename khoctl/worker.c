@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "khoctl/guard.h"
+#include "khoctl/past.h"
+#include "khoctl/recover.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
@@ -234,5 +236,22 @@ int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipe
 	if (e)
 		e->ops->free(e);
 	kho_plan_free(p);
+	return kho_cli_exit(out);
+}
+
+int kho_worker_resume(const struct kho_cli *c, const struct kho_worker_pipes *pipes)
+{
+	_cleanup_past_ struct kho_past past = { 0 };
+	struct kho_err err = KHO_ERR_INIT;
+	int events = pipes->events;
+	enum kho_outcome out;
+
+	catch_signals(pipes->stop_write);
+	if (settle_down(c, &err) < 0)
+		return send_result(pipes->events, KHO_OUT_INTERNAL, &err);
+	kho_past_read(&past);
+	out = kho_resume(&past, RETIRE_DELAY_US, send_line, &events, &err);
+	if (out != KHO_OUT_UPGRADED)
+		send_result(pipes->events, out, &err);
 	return kho_cli_exit(out);
 }

@@ -19,7 +19,14 @@ struct kho_worker_pipes {
 	bool confirm; /* show the plan and wait for KHO_WORKER_GO */
 };
 
+typedef int kho_worker_fn(const struct kho_cli *c, const struct kho_worker_pipes *pipes);
+
 /* In the child: take the lock, make the plan, run it. An exit code (nobody waits for it). */
-int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipes);
+kho_worker_fn kho_worker_main;
+/* In the child: do the rest of the upgrade whose khoctl died after the commit. */
+kho_worker_fn kho_worker_resume;
+
+/* Start the child, show what it tells, and give back its result's exit code (verb_upgrade.c). */
+int kho_worker_watch(const struct kho_cli *c, kho_worker_fn *child);
 
 #endif

@@ -105,14 +105,6 @@ void kho_context_unwire(struct kho_upgrade *u)
 	u->engine->event_arg = NULL;
 }
 
-struct json_object *kho_record_new(const char *kind)
-{
-	struct json_object *o = json_object_new_object();
-
-	kho_json_str(o, "rec", kind);
-	return o;
-}
-
 static void fill_phase(struct json_object *o, const char *name, uint64_t begin_us, uint64_t end_us)
 {
 	kho_json_str(o, "name", name);

@@ -54,9 +54,6 @@ void kho_context_phase(struct kho_upgrade *u, const char *name, uint64_t begin_u
 void kho_context_note(struct kho_upgrade *u, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Journal record {"rec": kind}; to be filled and given to kho_journal_add. */
-struct json_object *kho_record_new(const char *kind);
-
 /* Fails with stop_why when the step shall end. */
 int kho_context_check(struct kho_upgrade *u, struct kho_err *err) __must_check;
 

@@ -18,19 +18,6 @@ struct kho_journal {
 	struct kho_logfile *file;
 };
 
-uint32_t kho_crc32(const void *data, size_t len)
-{
-	const uint8_t *p = data;
-	uint32_t crc = ~0u;
-
-	while (len--) {
-		crc ^= *p++;
-		for (int k = 0; k < 8; k++)
-			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-	}
-	return ~crc;
-}
-
 int kho_journal_create(const char *run_dir, const char *state_dir, struct kho_journal **out,
 		       struct kho_err *err)
 {
@@ -50,28 +37,11 @@ int kho_journal_create(const char *run_dir, const char *state_dir, struct kho_jo
 	return 0;
 }
 
-/* The record's bytes, malloc'd; *out_len of them. */
-static char *encode(struct json_object *record, size_t *out_len)
-{
-	size_t len;
-	const char *text = json_object_to_json_string_length(
-		record, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-	uint32_t head[2] = { htole32((uint32_t)len), htole32(kho_crc32(text, len)) };
-	char *buf = malloc(len + 8);
-
-	if (!buf)
-		return NULL;
-	memcpy(buf, head, 8);
-	memcpy(buf + 8, text, len);
-	*out_len = len + 8;
-	return buf;
-}
-
 int kho_journal_add(struct kho_journal *j, struct json_object *record, struct kho_err *err)
 {
 	_cleanup_json_ struct json_object *own = record;
 	size_t len = 0;
-	_cleanup_free_ char *buf = encode(own, &len);
+	_cleanup_free_ char *buf = kho_record_encode(own, &len);
 
 	if (!buf)
 		return kho_fail(err, -ENOMEM, "journal: out of memory");
@@ -82,7 +52,7 @@ int kho_journal_bytes_with(struct kho_journal *j, struct json_object *record, st
 			   struct kho_err *err)
 {
 	size_t len = 0;
-	_cleanup_free_ char *one = encode(record, &len);
+	_cleanup_free_ char *one = kho_record_encode(record, &len);
 	int rc = one ? kho_logfile_bytes(j->file, out, err) : -ENOMEM;
 	char *all = rc < 0 ? NULL : realloc(out->data, out->len + len);
 
@@ -188,7 +158,7 @@ int kho_journal_note(const char *state_dir, struct json_object *record, struct k
 	_cleanup_json_ struct json_object *own = record, *records = NULL;
 	_cleanup_free_ char *path = NULL, *text = NULL, *more = NULL;
 	size_t len, good, add = 0;
-	_cleanup_free_ char *buf = encode(own, &add);
+	_cleanup_free_ char *buf = kho_record_encode(own, &add);
 	int rc;
 
 	if (!buf || asprintf(&path, "%s/%s", state_dir, KHO_JOURNAL_NAME) < 0)

@@ -12,6 +12,7 @@
 #include <json-c/json.h>
 
 #include "lib/err.h"
+#include "lib/record.h"
 #include "orchestrator/logfile.h"
 
 #define KHO_JOURNAL_NAME "journal"
@@ -48,8 +49,5 @@ int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, b
  * upgrade. */
 int kho_journal_read(const char *run_dir, const char *state_dir, struct json_object **out,
 		     bool *out_torn, struct kho_err *err) __must_check;
-
-/* CRC-32 (IEEE) of the bytes. */
-uint32_t kho_crc32(const void *data, size_t len);
 
 #endif

@@ -29,6 +29,7 @@ static const struct kho_conf_key config_keys[] = {
 	K("memory", KHO_CONF_SIZE, memory),
 	K("precopy-rounds", KHO_CONF_UINT, precopy_rounds),
 	K("disk-store", KHO_CONF_SIZE, disk_store),
+	K("outgoing-panic", KHO_CONF_STRING, outgoing_panic),
 	K("boot-default", KHO_CONF_BOOL, boot_default),
 	K("upgrade-on-install", KHO_CONF_BOOL, upgrade_on_install),
 	{ 0 },
@@ -43,6 +44,11 @@ int kho_plan_running(const char *sysroot, char **out, struct kho_err *err)
 	return kho_read_line(path, out, err);
 }
 
+bool kho_outgoing_panic_is_known(const char *policy)
+{
+	return !policy || !strcmp(policy, "complete") || !strcmp(policy, "wait");
+}
+
 static int check_config(const struct kho_config *c, const char *path, struct kho_err *err)
 {
 	const char *i = c->initramfs;
@@ -53,6 +59,8 @@ static int check_config(const struct kho_config *c, const char *path, struct kho
 		return kho_fail(err, -EINVAL, "%s: disk-store: want 16M to 64G", path);
 	if (i && !kho_initramfs_mode_is_known(i))
 		return kho_fail(err, -EINVAL, "%s: initramfs = %s: want auto, khoctl or host", path, i);
+	if (!kho_outgoing_panic_is_known(c->outgoing_panic))
+		return kho_fail(err, -EINVAL, "%s: outgoing-panic = %s: want complete or wait", path, c->outgoing_panic);
 	if (i && c->initrd && strcmp(i, "auto"))
 		return kho_fail(err, -EINVAL, "%s: initramfs = %s and initrd = %s: want one of both", path, i, c->initrd);
 	return 0;
@@ -156,6 +164,12 @@ static int apply_argv(struct kho_plan *p, const struct kho_plan_request *rq, str
 
 	if (rq->memory)
 		p->config.memory = rq->memory;
+	if (!kho_outgoing_panic_is_known(rq->outgoing_panic))
+		return kho_fail(err, -EINVAL, "--outgoing-panic %s: want complete or wait", rq->outgoing_panic);
+	if (rq->outgoing_panic) {
+		free(p->config.outgoing_panic);
+		p->config.outgoing_panic = strdup(rq->outgoing_panic);
+	}
 	if (!rq->cmdline)
 		return 0;
 	if (asprintf(&both, "%s%s%s", p->config.cmdline ? p->config.cmdline : "",

@@ -31,11 +31,13 @@ struct kho_plan_request {
 	const char *engine;  /* "auto" (or NULL) or a name */
 	const char *cmdline; /* more words for the incoming kernel, or NULL */
 	uint64_t memory;     /* bytes, instead of the configuration's; 0: as configured */
+	const char *outgoing_panic; /* "complete" or "wait", instead of the configuration's, or NULL */
 };
 
 /* /etc/khoctl/khoctl.conf */
 struct kho_config {
 	char *engine, *initrd, *initramfs, *cmdline, *after_commit;
+	char *outgoing_panic; /* what the incoming kernel does when this one ends with the state across: "complete" (or NULL), "wait" */
 	char **extra_files;
 	uint64_t cpus_before_freeze, memory, precopy_rounds, disk_store;
 	bool boot_default, upgrade_on_install; /* for integration/, which reads them itself */
@@ -79,6 +81,9 @@ int kho_plan_for_undo(const struct kho_world *world, struct json_object *records
 
 /* Free the plan; NULL is fine. */
 void kho_plan_free(struct kho_plan *p);
+
+/* Is it one of those that outgoing-panic may be? NULL is. */
+bool kho_outgoing_panic_is_known(const char *policy);
 
 /* What forbids the upgrade: 0, or -EOPNOTSUPP with the first "no" of the report and its fix. */
 int kho_plan_refusal(const struct kho_plan *p, struct kho_err *err) __must_check;

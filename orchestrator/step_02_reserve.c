@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * reserve: watchdogs must not speak up while CPUs come and go, and a crash of one kernel must not reboot
- * the machine under the other; between the two memory and CPUs leave this kernel, which tells the next
- * one (in the region's ledger) what kernel.panic is to be when that is alone.
+ * reserve: watchdogs must not speak up while CPUs come and go; then memory and CPUs leave this kernel.  What a
+ * panic of it leads to stays as it is: the module keeps it from resetting the machine under a kernel that has taken over, or is
+ * about to (handover/module/leave.c), and tells the next one (in the region's ledger) what kernel.panic is to be when that is alone.
  */
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -12,11 +12,9 @@
 
 static const struct {
 	const char *path, *value;
-	bool late;
 } quiet[] = {
-	{ "/proc/sys/kernel/hung_task_timeout_secs", "0", false },
-	{ "/proc/sys/kernel/watchdog", "0", false },
-	{ "/proc/sys/kernel/panic", "0", true },
+	{ "/proc/sys/kernel/hung_task_timeout_secs", "0" },
+	{ "/proc/sys/kernel/watchdog", "0" },
 };
 
 /* A sysctl that this kernel does not have needs no quieting. */
@@ -31,14 +29,14 @@ static void read_old(struct kho_upgrade *u, struct json_object *old)
 	}
 }
 
-static int be_quiet(const struct kho_upgrade *u, bool late, struct kho_err *err)
+static int be_quiet(const struct kho_upgrade *u, struct kho_err *err)
 {
 	int rc = 0;
 
 	for (size_t i = 0; i < sizeof(quiet) / sizeof(*quiet) && rc == 0; i++) {
 		_cleanup_free_ char *path = kho_sysroot_path(u->plan->sysroot, quiet[i].path);
 
-		if (path && quiet[i].late == late && kho_json_get(u->sysctls, path))
+		if (path && kho_json_get(u->sysctls, path))
 			rc = kho_write_existing(path, quiet[i].value, err);
 	}
 	return rc;
@@ -56,10 +54,8 @@ int kho_step_reserve(struct kho_upgrade *u, struct kho_err *err)
 	/* on record before the first is changed */
 	rc = kho_journal_add(u->journal, rec, err);
 	if (rc == 0)
-		rc = be_quiet(u, false, err);
-	if (rc == 0)
-		rc = u->engine->ops->reserve(u->engine, &u->plan->engine_plan, err);
-	return rc < 0 ? rc : be_quiet(u, true, err);
+		rc = be_quiet(u, err);
+	return rc < 0 ? rc : u->engine->ops->reserve(u->engine, &u->plan->engine_plan, err);
 }
 
 int kho_undo_reserve(struct kho_upgrade *u, struct kho_err *err)

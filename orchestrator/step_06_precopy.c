@@ -5,6 +5,7 @@
  * blackout.
  */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -16,6 +17,7 @@
 #include "orchestrator/step_list.h"
 
 #define BLOBS "blobs" /* below run_dir */
+#define MANY  64      /* more serializers than there are */
 
 struct rounds {
 	struct kho_upgrade *u;
@@ -105,10 +107,27 @@ static int one_round(struct rounds *r, bool *more, struct kho_err *err)
 				   kho_clock_us() - begin, err);
 }
 
+/* Should this kernel end while the state is across: the other one can go on alone. */
+static int entrust(struct kho_upgrade *u, struct kho_err *err)
+{
+	const char *policy = u->plan->config.outgoing_panic;
+	_cleanup_(kho_blob_done) struct kho_blob record = { 0 };
+	const char *names[MANY + 1] = { NULL };
+	int rc;
+
+	if (!u->engine->ops->entrust)
+		return 0;
+	for (size_t i = 0; u->serializers[i]; i++)
+		names[i] = u->serializers[i]->name;
+	rc = kho_logfile_bytes(kho_journal_file(u->journal), &record, err);
+	return rc < 0 ? rc
+		      : u->engine->ops->entrust(u->engine, names, &record, !policy || !strcmp(policy, "complete"), err);
+}
+
 int kho_step_precopy(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct rounds r = { .u = u };
-	bool more[64] = { false };
+	bool more[MANY] = { false };
 	size_t n = 0;
 	int rc;
 
@@ -122,6 +141,8 @@ int kho_step_precopy(struct kho_upgrade *u, struct kho_err *err)
 	} while (rc == 0 && r.again && r.round < u->plan->config.precopy_rounds);
 	if (rc == 0)
 		rc = kho_context_check(u, err);
+	if (rc == 0)
+		rc = entrust(u, err);
 	return rc < 0 ? rc : kho_lanes_new(u, &u->lanes, err);
 }
 

@@ -67,13 +67,17 @@ static void journal_blackout(struct kho_upgrade *u)
 
 int kho_step_commit(struct kho_upgrade *u, struct kho_err *err)
 {
-	int first = 0, rc = sign(u, err);
+	/* signed already: somebody else's upgrade is being resumed; what was finished is not finished twice there */
+	int first = 0, rc = atomic_load(&u->committed) ? 0 : sign(u, err);
+	bool ended = u->blackout_end_us;
 
 	if (rc < 0)
 		return rc;
 	finish_all(u, true, &first, err);
-	end_of_blackout(u);
+	if (!ended)
+		end_of_blackout(u);
 	finish_all(u, false, &first, err);
-	journal_blackout(u);
+	if (!ended)
+		journal_blackout(u);
 	return first;
 }

@@ -4,37 +4,15 @@
  * time), the incoming side tidies up what could wait for the end of the blackout, and devices that no
  * serializer carried follow.  The CPUs go at the end, all together (handover/module/leave.c says why).
  */
-#include <string.h>
-
 #include "handover/uapi/khoctl_region.h"
-#include "lib/io.h"
 #include "orchestrator/context.h"
 #include "orchestrator/step_list.h"
-
-#define PANIC "/proc/sys/kernel/panic"
-
-/*
- * What a panic leads to is this kernel's wish again: its module hands it on to the one that stays. Here it
- * could at most park this kernel.
- */
-static void unquiet(struct kho_upgrade *u)
-{
-	if (!u->sysctls)
-		return;
-	json_object_object_foreach (u->sysctls, path, text) {
-		size_t n = strlen(path), k = strlen(PANIC);
-
-		if (n >= k && !strcmp(path + n - k, PANIC))
-			(void)!kho_write_existing(path, json_object_get_string(text), NULL);
-	}
-}
 
 int kho_step_settle(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct kho_err one = KHO_ERR_INIT;
 	int first = 0;
 
-	unquiet(u);
 	for (size_t i = 0; u->serializers[i]; i++) {
 		const struct kho_serializer *s = u->serializers[i];
 

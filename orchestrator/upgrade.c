@@ -20,7 +20,8 @@
 #include "orchestrator/report.h"
 #include "orchestrator/runner.h"
 
-#define GRACE_US 15000000ull
+#define GRACE_US     15000000ull
+#define RECONNECT_US 30000000ull
 
 const char *kho_outcome_name(enum kho_outcome o)
 {
@@ -164,14 +165,14 @@ static enum kho_outcome unwind(struct kho_runner *r, size_t i, struct kho_err *e
 	return i == 0 ? KHO_OUT_REFUSED : KHO_OUT_ROLLED_BACK;
 }
 
-static enum kho_outcome go(struct kho_runner *r, struct kho_err *err)
+static enum kho_outcome go(struct kho_runner *r, size_t first, struct kho_err *err)
 {
 	struct kho_upgrade *u = r->u;
 	size_t last = (size_t)kho_step_find("retire");
 	enum kho_outcome out = KHO_OUT_UPGRADED;
 	struct kho_err late = KHO_ERR_INIT;
 
-	for (size_t i = 0; i < kho_nsteps; i++) {
+	for (size_t i = first; i < kho_nsteps; i++) {
 		int rc = 0;
 
 		/* told before the last CPU goes: nobody is left to tell it afterwards */
@@ -206,7 +207,7 @@ static enum kho_outcome go(struct kho_runner *r, struct kho_err *err)
 struct progress {
 	int last;	       /* index of the last step begun, -1: none */
 	bool committed, ended; /* ended: and nothing is left that was not undone */
-	uint64_t begin_us;
+	uint64_t begin_us, blackout_begin_us, blackout_end_us;
 	struct json_object *sysctls; /* borrowed */
 };
 
@@ -225,6 +226,10 @@ static struct progress how_far(struct json_object *records)
 			p.begin_us = (uint64_t)kho_json_get_int(o, "at_us");
 		else if (!strcmp(kind, "signed"))
 			p.committed = true;
+		else if (!strcmp(kind, "blackout")) {
+			p.blackout_begin_us = (uint64_t)kho_json_get_int(o, "begin_us");
+			p.blackout_end_us = (uint64_t)kho_json_get_int(o, "end_us");
+		}
 		else if (!strcmp(kind, "sysctls"))
 			p.sysctls = kho_json_get(o, "old");
 		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "act"), "run"))
@@ -241,13 +246,13 @@ int kho_upgrade_may_begin(const struct kho_world *w, struct kho_err *err)
 	if (kho_journal_read(w->run_dir, w->run_dir, &records, NULL, NULL) < 0)
 		return 0;
 	p = how_far(records);
-	if (p.last <= 0 || p.ended)
-		return 0;
 	/* not even a look: its disks and workloads are the other kernel's */
 	if (p.committed)
 		return kho_fail(err, -EBUSY,
 				"this kernel has handed over to another one and waits for its end; "
-				"see khoctl status");
+				"khoctl resume does the rest");
+	if (p.last <= 0 || p.ended)
+		return 0;
 	return kho_fail(err, -EBUSY,
 			"an upgrade was interrupted half-way, or not wholly undone; run khoctl "
 			"rollback first");
@@ -297,7 +302,7 @@ enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho
 		return rc == -EBUSY ? KHO_OUT_BUSY : KHO_OUT_INTERNAL;
 	}
 	kho_context_wire(u);
-	out = kho_fault_arm(u, "", err) < 0 ? KHO_OUT_REFUSED : go(&r, err);
+	out = kho_fault_arm(u, "", err) < 0 ? KHO_OUT_REFUSED : go(&r, 0, err);
 	/* an error of retire itself was preceded by the result; it is told all the same: this
 	 * kernel still lives */
 	if (out != KHO_OUT_UPGRADED)
@@ -322,8 +327,8 @@ static int to_recover(const struct kho_world *w, struct json_object *records, st
 	return 0;
 }
 
-/* The journal goes on: with who undoes it from here. */
-static int resume_logs(struct kho_upgrade *u, const struct progress *p, struct kho_err *err)
+/* The journal goes on: with who undoes it from here ("recover"), or does the rest ("resume"). */
+static int resume_logs(struct kho_upgrade *u, const char *kind, const struct progress *p, struct kho_err *err)
 {
 	const struct kho_world *w = &u->plan->world;
 	struct json_object *rec;
@@ -334,7 +339,7 @@ static int resume_logs(struct kho_upgrade *u, const struct progress *p, struct k
 				       u->opt->event_arg, &u->events, err);
 	if (rc < 0)
 		return rc;
-	rec = kho_record_new("recover");
+	rec = kho_record_new(kind);
 	kho_json_int(rec, "pid", getpid());
 	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
 	return kho_journal_add(u->journal, rec, err);
@@ -356,7 +361,7 @@ int kho_upgrade_recover(const struct kho_upgrade_options *o, struct kho_err *err
 	if (rc == 0)
 		rc = to_recover(w, records, &p, err);
 	if (rc == 0)
-		rc = resume_logs(u, &p, err);
+		rc = resume_logs(u, "recover", &p, err);
 	if (rc == 0)
 		rc = kho_worker_new(&r.worker, err);
 	if (rc == 0) {
@@ -374,4 +379,57 @@ int kho_upgrade_recover(const struct kho_upgrade_options *o, struct kho_err *err
 	if (u && !r.stuck)
 		context_done(u);
 	return rc;
+}
+
+static int to_resume(const struct progress *p, struct kho_err *err)
+{
+	return p->committed ? 0
+			    : kho_fail(err, -ECANCELED, "the upgrade was not committed: it can only be undone");
+}
+
+static enum kho_outcome resume(struct kho_runner *r, const struct progress *p, struct kho_err *err)
+{
+	struct kho_upgrade *u = r->u;
+	enum kho_outcome out;
+	int rc;
+
+	atomic_store(&u->committed, true);
+	u->blackout_begin_us = p->blackout_begin_us;
+	u->blackout_end_us = p->blackout_end_us;
+	u->sysctls = json_object_get(p->sysctls);
+	kho_context_wire(u);
+	rc = u->engine->ops->reconnect(u->engine, kho_clock_us() + RECONNECT_US, err);
+	out = rc < 0 ? KHO_OUT_PERSON : go(r, (size_t)kho_step_find("commit"), err);
+	if (out != KHO_OUT_UPGRADED)
+		finish_result(u, out, err);
+	return out;
+}
+
+enum kho_outcome kho_upgrade_resume(const struct kho_upgrade_options *o, struct kho_err *err)
+{
+	const struct kho_world *w = &o->plan->world;
+	struct kho_upgrade *u = malloc(sizeof(*u));
+	struct kho_runner r = { .u = u, .grace_us = o->deadline_cap_us ? o->deadline_cap_us : GRACE_US };
+	_cleanup_json_ struct json_object *records = NULL;
+	enum kho_outcome out = KHO_OUT_REFUSED;
+	struct progress p = { 0 };
+	int rc = u ? prepare(u, o, err) : kho_fail(err, -ENOMEM, "upgrade: out of memory");
+
+	if (rc == 0)
+		rc = kho_journal_read(w->run_dir, w->run_dir, &records, NULL, err);
+	if (rc == 0) {
+		p = how_far(records);
+		rc = to_resume(&p, err);
+	}
+	if (rc == 0)
+		rc = resume_logs(u, "resume", &p, err);
+	if (rc == 0)
+		rc = kho_worker_new(&r.worker, err);
+	if (rc == 0) {
+		out = resume(&r, &p, err);
+		kho_worker_free(r.worker);
+	}
+	if (u && !r.stuck)
+		context_done(u);
+	return rc == -EBUSY ? KHO_OUT_BUSY : out;
 }

@@ -59,4 +59,11 @@ enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho
  */
 int kho_upgrade_recover(const struct kho_upgrade_options *o, struct kho_err *err) __must_check;
 
+/*
+ * After a khoctl that died after the commit: the rest, from the commit's own on; what was done already is not done
+ * twice. Like kho_upgrade_run it does not return when it works and the engine is a real one. KHO_OUT_REFUSED: it had not been
+ * committed.
+ */
+enum kho_outcome kho_upgrade_resume(const struct kho_upgrade_options *o, struct kho_err *err);
+
 #endif

@@ -1,5 +1,5 @@
 # make demo | test | bench: the whole thing, from a fresh machine. (Parts: make check, make lab.)
-.PHONY: demo test bench test-vm test-undo test-faults test-host
+.PHONY: demo test bench test-vm test-undo test-faults test-host soak
 demo:
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory all modules vm-cache
@@ -23,7 +23,11 @@ test-faults: all modules vm-cache
 
 # all of a host: every way to fail, every kind of disk, network, unit and platform thing
 test-host: all modules vm-cache
-	HOST=all UNITS=all tests/run-all host net disks root platform units dhcp initramfs
+	HOST=all UNITS=all TAKEOVER=all tests/run-all host net disks root platform units dhcp initramfs takeover takeover-host
+
+# SOAK (50) upgrades back and forth in one VM, what could pile up compared
+soak: all modules vm-cache
+	tests/vm/soak.sh
 
 bench: all modules vm-cache
 	tests/bench/bench.sh

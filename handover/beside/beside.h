@@ -53,6 +53,7 @@ struct kho_beside {
 	struct kho_link_faults faults; /* of a test: of what we send */
 	struct kho_faults peer_faults; /* of what the incoming side sends, until there is a peer to ask */
 	bool connected;
+	bool committing; /* the incoming kernel was asked to sign */
 	uint64_t spawned_us;
 	pthread_mutex_t lost_lock;
 	struct kho_err lost; /* code 0, or why the incoming kernel was given up; final */
@@ -99,6 +100,9 @@ int kho_beside_stop(struct kho_engine *e, struct kho_err *err);
 /* peer.c */
 int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
 int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err);
+int kho_beside_reconnect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
+int kho_beside_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
+		       struct kho_err *err);
 int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err);
 int kho_beside_shift_rest(struct kho_engine *e, struct kho_err *err);
 int kho_beside_retire(struct kho_engine *e, struct kho_err *err);

@@ -37,17 +37,17 @@ static size_t from_record(const uint8_t *head, char *out)
 	return n;
 }
 
-/* The name of a release, as part of a file's: it comes from the other kernel. */
+/*
+ * The name of a release, as part of a file's. It comes from the other kernel: what is none (its module was never there, or it has
+ * written over everything) is what was asked for.
+ */
 static void name_of(const struct kho_beside *b, const struct kho_ledger *l, char out[64])
 {
-	const char *r = l->side[KHO_SIDE_INCOMING].release;
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.+-_~";
 
-	if (!*r) /* its module was never there */
-		r = b->e.req->release && *b->e.req->release ? b->e.req->release : "unknown";
-	snprintf(out, 64, "%.63s", r);
-	kho_format_text(out, (const uint8_t *)out, strlen(out));
-	for (char *p = out; (p = strpbrk(p, "/\n\t"));)
-		*p = '?';
+	snprintf(out, 64, "%.63s", l->side[KHO_SIDE_INCOMING].release);
+	if (!*out || out[strspn(out, plain)])
+		snprintf(out, 64, "%.63s", b->e.req->release && *b->e.req->release ? b->e.req->release : "unknown");
 }
 
 int kho_beside_keep_log(const struct kho_beside *b, struct kho_err *err)

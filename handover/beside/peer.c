@@ -93,25 +93,34 @@ static int check_alive(const struct kho_beside *b, struct kho_err *why)
 	int ret;
 
 	if (!l)
-		return kho_fail(why, -EPIPE, "there is no incoming kernel");
+		return kho_fail(why, -EPIPE, b->head ? "the incoming kernel has overwritten the ledger" : "there is no incoming kernel");
 	s = &l->side[KHO_SIDE_INCOMING];
 	state = s->state;
 	ret = check_state(b, state, why);
 	if (ret < 0 || state < KHO_STATE_RUNNING)
 		return ret;
-	beat = (unsigned __int128)s->heartbeat_tsc * 1000 / l->tsc_khz;
+	beat = (unsigned __int128)s->heartbeat_tsc * 1000 / b->info.tsc_khz;
 	now = kho_clock_us();
 	if (now > beat && now - beat > HUNG_US)
 		return dead(b, "hangs: no heartbeat for more than 10 s", why);
 	return 0;
 }
 
-static bool is_committed(const struct kho_ledger *l)
+/*
+ * By what this kernel knows of itself; the incoming one's word counts when it was asked, by us or (no peer: this khoctl undoes)
+ * by somebody before us. It may have written anything, magic included.
+ */
+static bool is_committed(const struct kho_beside *b)
 {
-	const volatile struct kho_ledger_side *s = l->side;
+	const volatile struct kho_ledger *l = (const void *)(b->head + KHO_OFF_LEDGER);
+	struct kho_ioc_info now;
 
-	return s[KHO_SIDE_INCOMING].state == KHO_STATE_COMMITTED ||
-	       s[KHO_SIDE_OUTGOING].state >= KHO_STATE_COMMITTED;
+	if (kho_dev_info(b->dev, &now, NULL) < 0)
+		return false;
+	if (now.state >= KHO_STATE_COMMITTED && now.state <= KHO_STATE_RETIRED)
+		return true;
+	return now.state == KHO_STATE_FROZEN && (b->committing || !b->peer) &&
+	       l->side[KHO_SIDE_INCOMING].state == KHO_STATE_COMMITTED;
 }
 
 /*
@@ -121,17 +130,13 @@ static bool is_committed(const struct kho_ledger *l)
  */
 static void give_up(struct kho_beside *b, const struct kho_err *why)
 {
-	const struct kho_ledger *l = kho_beside_ledger(b);
 	struct kho_err one = KHO_ERR_INIT;
 
-	if (!l || is_committed(l))
+	if (!b->head || is_committed(b))
 		return;
 	b->lost = *why;
 	if (kho_dev_stop(b->dev, &one) < 0)
 		kho_beside_note(b, "%s", one.msg);
-	/* it may have signed between our look and its end: fenced all the same */
-	if (is_committed(l))
-		(void)!kho_dev_stop(b->dev, NULL);
 	if (b->peer)
 		kho_peer_give_up(b->peer, why);
 }
@@ -256,25 +261,23 @@ static int give_memory(struct kho_beside *b, uint64_t deadline_us, struct kho_er
 	return ret;
 }
 
-int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err)
+static int talk(struct kho_beside *b, uint64_t deadline_us, struct kho_err *err)
 {
-	struct kho_beside *b = kho_beside_of(e);
+	const struct kho_engine_request *req = b->e.req;
 	struct kho_peer_setup setup = {
-		.workloads = e->req->workloads,
-		.after_commit = e->req->after_commit,
-		.run_dir = e->req->run_dir,
+		.workloads = req->workloads,
+		.after_commit = req->after_commit,
+		.run_dir = req->run_dir,
 		.images_dir = b->images_dir,
 		.root_in_ram = b->m.root_in_ram,
-		.pid_floor = kho_beside_pid_floor(e->req->workloads),
+		.pid_floor = kho_beside_pid_floor(req->workloads),
 		.phase = peer_phase,
 		.note = peer_note,
 		.event_arg = b,
 		.faults = &b->faults,
 	};
-	int ret = wait_for_boot(b, deadline_us, err);
+	int ret;
 
-	if (ret < 0)
-		return ret;
 	b->bulk = kho_dev_map(b->dev, b->layout.bulk_base, b->layout.bulk_bytes, true, err);
 	if (!b->bulk)
 		return err ? err->code : -EIO;
@@ -287,6 +290,51 @@ int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_er
 		return err ? err->code : ret;
 	}
 	kho_beside_note(b, "connected to %s", kho_peer_release(b->peer));
+	return 0;
+}
+
+/* What remains here is one CPU that the peer is to take first: this kernel's boot CPU. */
+static int last_cpu(struct kho_beside *b, struct kho_err *err)
+{
+	_cleanup_free_ struct kho_cpu_info *cpus = NULL;
+	size_t n = 0;
+	int ret = kho_dev_cpus(b->dev, &cpus, &n, err);
+
+	for (size_t i = 0; !ret && i < n; i++)
+		if (!cpus[i].cpu) {
+			free(b->after);
+			b->after = malloc(sizeof(*b->after));
+			b->nafter = b->after ? 1 : 0;
+			if (b->after)
+				b->after[0] = cpus[i].apicid;
+		}
+	return ret < 0 || b->nafter ? ret : kho_fail(err, -ENODEV, "the boot CPU is not known");
+}
+
+int kho_beside_reconnect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+	const struct kho_ledger *l;
+	int ret = kho_beside_map_head(b, err);
+
+	l = ret < 0 ? NULL : kho_beside_ledger(b);
+	if (!l)
+		return ret < 0 ? ret : kho_fail(err, -ENOENT, "there is no incoming kernel");
+	b->layout.bulk_base = l->bulk_base;
+	b->layout.bulk_bytes = l->bulk_bytes;
+	ret = last_cpu(b, err);
+	return ret < 0 ? ret : talk(b, deadline_us, err);
+}
+
+int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+	int ret = wait_for_boot(b, deadline_us, err);
+
+	if (!ret)
+		ret = talk(b, deadline_us, err);
+	if (ret < 0)
+		return ret;
 	ret = kho_beside_ask_faults(b, err);
 	if (!ret)
 		ret = give_cpus(b, b->before + 1, b->nbefore - 1, deadline_us, err);
@@ -308,6 +356,16 @@ int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err)
 	return 0;
 }
 
+int kho_beside_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
+		       struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+
+	if (!b->peer)
+		return kho_fail(err, -ENOTCONN, "entrust: not connected to the incoming kernel");
+	return kho_peer_entrust(b->peer, names, record, complete, kho_clock_us() + 10 * SECOND, err);
+}
+
 static bool has_signed(const struct kho_ledger *l)
 {
 	return *(const volatile uint32_t *)&l->side[KHO_SIDE_INCOMING].state == KHO_STATE_COMMITTED;
@@ -324,6 +382,7 @@ int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struc
 
 	if (!b->peer || !l)
 		return kho_fail(err, -ENOTCONN, "commit: not connected to the incoming kernel");
+	b->committing = true;
 	ret = kho_peer_commit(b->peer, record, kho_clock_us() + 10 * SECOND, &one);
 	/* one that was slow must not sign while all is undone here */
 	if (ret == -ETIMEDOUT && !has_signed(l))
@@ -333,8 +392,7 @@ int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struc
 			*err = one;
 		return ret;
 	}
-	if (*(const volatile uint32_t *)&l->side[KHO_SIDE_OUTGOING].state < KHO_STATE_COMMITTED)
-		(void)kho_dev_state(b->dev, KHO_STATE_COMMITTED, NULL);
+	(void)kho_dev_state(b->dev, KHO_STATE_COMMITTED, NULL);
 	return 0;
 }
 

@@ -33,6 +33,7 @@ static const struct handler {
 	{ KHO_LINK__MSG__BODY_FILE_ABORT, kho_agent_file_abort, true, false },
 	{ KHO_LINK__MSG__BODY_CPU, kho_agent_cpu, false, false },
 	{ KHO_LINK__MSG__BODY_MEM, kho_agent_mem, false, false },
+	{ KHO_LINK__MSG__BODY_ENTRUST, kho_agent_entrust, true, false },
 	{ KHO_LINK__MSG__BODY_COMMIT, kho_agent_commit, false, false },
 	{ KHO_LINK__MSG__BODY_RETIRING, kho_agent_retiring, true, false },
 	{ KHO_LINK__MSG__BODY_ABANDON, kho_agent_abandon, true, true },
@@ -218,17 +219,33 @@ static void received(struct kho_agent *a, KhoLink__Msg *m)
 	kho_msg_free(m);
 }
 
+/* At most once a tick, however much comes in. */
+static void watch_due(struct kho_agent *a, bool *silent)
+{
+	uint64_t now = kho_clock_us();
+
+	if (now < a->watch_us)
+		return;
+	a->watch_us = now + KHO_AGENT_TICK_US;
+	*silent = kho_agent_watch(a);
+	if (*silent)
+		a->outgoing_end = "silent";
+}
+
 /* 0 when the outgoing kernel is gone for good, or a failure of the link itself. */
 static int serve(struct kho_agent *a, struct kho_err *err)
 {
+	bool silent = false;
+
 	for (;;) {
 		KhoLink__Msg *m = NULL;
 		unsigned flags;
-		int ret = kho_stream_recv(&a->s, -1, 0, &m, &flags, err);
+		int ret = kho_stream_recv(&a->s, -1, kho_clock_us() + KHO_AGENT_TICK_US, &m, &flags, err);
 
+		watch_due(a, &silent);
 		if (ret == 1) {
 			received(a, m);
-		} else if (ret == 0) {
+		} else if (ret == 0 || silent) {
 			return 0;
 		} else if (ret == -EPROTO || ret == -ETIMEDOUT || ret == -ENOMEM) {
 			struct kho_err why = *err;
@@ -262,9 +279,23 @@ static void agent_done(struct kho_agent *a)
 		a->told = t->earlier;
 		kho_agent_told_free(t);
 	}
+	kho_entrusted_done(&a->trust);
 	kho_link_faults_done(&a->faults);
 	pthread_mutex_destroy(&a->lock);
 	pthread_mutex_destroy(&a->machine_lock);
+}
+
+/* What the outgoing kernel that has ended has not asked for any more. */
+static void go_on(struct kho_agent *a)
+{
+	if (!a->outgoing_end && a->ledger)
+		a->outgoing_end = kho_agent_ended(a->ledger);
+	if (!a->outgoing_end)
+		return;
+	if (!a->committed && (!strcmp(a->outgoing_end, "panicked") || !strcmp(a->outgoing_end, "silent")))
+		kho_agent_complete(a);
+	else if (a->committed && strcmp(a->outgoing_end, "retired"))
+		kho_agent_rest(a, "the outgoing kernel ended before it had sent its last words");
 }
 
 /* The link is over. With a commit, what the outgoing kernel leaves is ours, told or not. */
@@ -273,6 +304,7 @@ static void settle(struct kho_agent *a)
 	struct kho_err err = KHO_ERR_INIT;
 	bool join;
 
+	go_on(a);
 	if (a->committed && kho_agent_take_over(a, &err) < 0)
 		a->conf->say("take-over: %s", err.msg);
 	kho_pool_done(&a->pool);
@@ -305,6 +337,7 @@ int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err)
 
 		if (conf->machine->state(conf->machine->arg, KHO_STATE_READY, &state) < 0)
 			conf->say("cannot say in the ledger that we are ready: %s", state.msg);
+		a.ledger = conf->machine->ledger(conf->machine->arg, &state);
 		send_hello(&a);
 		ret = serve(&a, err);
 		settle(&a);

@@ -24,6 +24,8 @@ struct kho_machine {
 	int (*pci)(void *arg, struct kho_pci_addr a, bool take, struct kho_err *err);
 	/* Hot-add and online movable, or offline and remove. One call at a time. */
 	int (*mem)(void *arg, uint64_t base, uint64_t bytes, bool adopt, struct kho_err *err);
+	/* Stop the outgoing kernel: nothing of it runs any more, nothing it has started writes to memory. May be NULL: it cannot be. */
+	int (*fence)(void *arg, struct kho_err *err);
 	/* Own state in the ledger. */
 	int (*state)(void *arg, enum kho_instance_state state, struct kho_err *err);
 	/* The bulk area of our region, to read; NULL with err. */

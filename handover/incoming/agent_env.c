@@ -44,7 +44,10 @@ static void phase(struct kho_env *env, const char *name, uint64_t begin_us, uint
 {
 	KhoLink__Phase ph = KHO_LINK__PHASE__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+	struct kho_agent *a = env->arg;
 
+	if (a->alone)
+		return;
 	ph.name = (char *)name;
 	ph.begin_us = begin_us;
 	ph.end_us = end_us;
@@ -63,6 +66,8 @@ static void note(struct kho_env *env, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	if (((struct kho_agent *)env->arg)->alone)
+		return;
 	n.text = text;
 	m.body_case = KHO_LINK__MSG__BODY_NOTE;
 	m.note = &n;

@@ -31,12 +31,12 @@ static int do_panic(struct kho_agent *a, struct kho_err *err)
 }
 
 /* By a module that no installation of khoctl has: tests/vm/hang. */
-static int load_hang(struct kho_agent *a, const char *parameters, struct kho_err *err)
+static int load(struct kho_agent *a, const char *name, const char *parameters, struct kho_err *err)
 {
 	_cleanup_close_ int fd = -1;
 	char path[300];
 
-	snprintf(path, sizeof(path), "/lib/modules/%s/updates/khoctl-hang.ko", a->conf->release);
+	snprintf(path, sizeof(path), "/lib/modules/%s/updates/%s.ko", a->conf->release, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return kho_fail_errno(err, "open %s", path);
@@ -47,12 +47,17 @@ static int load_hang(struct kho_agent *a, const char *parameters, struct kho_err
 
 static int do_hang(struct kho_agent *a, struct kho_err *err)
 {
-	return load_hang(a, "", err);
+	return load(a, "khoctl-hang", "", err);
 }
 
 static int do_lockup(struct kho_agent *a, struct kho_err *err)
 {
-	return load_hang(a, "soft=1", err);
+	return load(a, "khoctl-hang", "soft=1", err);
+}
+
+static int do_scribble(struct kho_agent *a, struct kho_err *err)
+{
+	return load(a, "khoctl-scribble", "", err);
 }
 
 static int do_stop(struct kho_agent *a, struct kho_err *err)

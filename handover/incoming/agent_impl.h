@@ -41,6 +41,7 @@ struct kho_ser_slot { /* one serializer's operations, one at a time */
 	const struct kho_serializer *ser;
 	pthread_mutex_t busy;
 	bool dark; /* retrieve has run, discard not yet */
+	bool retrieved, finished, tidied; /* and succeeded */
 };
 
 struct kho_agent_file;
@@ -58,6 +59,16 @@ struct kho_agent_told {
 	uint64_t bulk_bytes;
 	uint32_t slot_bytes;
 	bool root_in_ram;
+};
+
+/* For the end of the outgoing side before the upgrade is through. */
+struct kho_entrusted {
+	char **names; /* serializers, in order */
+	size_t n;
+	bool complete; /* and we may */
+	char *journal; /* the other side's, then ours behind it */
+	size_t len;
+	bool told_end; /* it has the result */
 };
 
 struct kho_agent {
@@ -79,6 +90,13 @@ struct kho_agent {
 	bool has_last;
 	pthread_t retire_thread;
 	unsigned init_fds; /* given to PID 1 so far */
+	struct kho_entrusted trust;
+	const volatile struct kho_ledger *ledger; /* NULL: cannot be read */
+	_Atomic bool alone; /* nobody listens on the link */
+	const char *outgoing_end; /* how the outgoing kernel ended, as first seen; NULL: it has not */
+	uint64_t beats;
+	uint64_t watch_us; /* when to look again */
+	unsigned still, closed; /* looks at it without a beat, without an open link */
 	pthread_mutex_t machine_lock; /* CPU and memory hot-plug: one act at a time */
 };
 
@@ -90,6 +108,8 @@ int kho_agent_send(struct kho_agent *a, const KhoLink__Msg *m);
 int kho_pool_init(struct kho_pool *p, struct kho_err *err) __must_check;
 /* Hand rq to an idle worker; makes one more when all are busy. */
 void kho_pool_put(struct kho_pool *p, struct kho_request *rq);
+/* Until no request is queued or under way: 0, or -ETIMEDOUT. */
+int kho_pool_wait(struct kho_pool *p, uint64_t deadline_us) __must_check;
 /* Finish what is queued and join all workers. */
 void kho_pool_done(struct kho_pool *p);
 
@@ -122,8 +142,25 @@ void kho_agent_files_drop(struct kho_agent *a);
 /* Keep the ended outgoing kernel's log as a file beside the journal; a failure is told. */
 void kho_agent_keep_log(struct kho_agent *a, uint32_t generation, const char *release);
 
+/* agent_alone.c */
+kho_request_fn kho_agent_entrust;
+#define KHO_AGENT_TICK_US 250000
+/* Every tick: true when the outgoing kernel is silent and there is something to complete. */
+bool kho_agent_watch(struct kho_agent *a);
+/* The outgoing kernel has ended (outgoing_end) before the commit: sign for both and do the rest, or keep quiet. */
+void kho_agent_complete(struct kho_agent *a);
+/* Committed, and the outgoing side does no more (why): what is left of finish and tidy. */
+void kho_agent_rest(struct kho_agent *a, const char *why);
+/* The journal as the other side has it now. */
+int kho_agent_keep_journal(struct kho_agent *a, const void *data, size_t len, struct kho_err *err) __must_check;
+/* A phase of ours that nobody else writes down. */
+void kho_agent_note_phase(struct kho_agent *a, const char *name, uint64_t begin_us, uint64_t end_us);
+void kho_entrusted_done(struct kho_entrusted *t);
+
 /* agent_retire.c */
 kho_request_fn kho_agent_retiring;
+/* How the outgoing kernel has ended ("retired", "panicked" ...), or NULL. */
+const char *kho_agent_ended(const volatile struct kho_ledger *l);
 /* Start waiting for the outgoing kernel's end and then take over; once. */
 int kho_agent_take_over(struct kho_agent *a, struct kho_err *err) __must_check;
 

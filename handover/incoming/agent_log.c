@@ -2,14 +2,17 @@
 /*
  * What the outgoing kernel said last: its module has written the whole log into the region's head
  * when it retired, halted or panicked; here it becomes dmesg-GENERATION-RELEASE.txt beside the
- * journal, of the machine's own root where that is on a disk.  The text is another kernel's: it is
+ * journal, of the machine's own root where that is on a disk, and the oldest goes.  The text is another kernel's: it is
  * copied once, and only what can be printed.
  */
+#include <dirent.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "handover/incoming/agent_impl.h"
 #include "lib/cleanup.h"
@@ -17,6 +20,7 @@
 #include "lib/format.h"
 #include "lib/io.h"
 
+#define KEPT	    8	    /* of a machine that is upgraded again and again */
 #define PATIENCE_US 2000000 /* a panic is announced before its log is written */
 
 static uint64_t wait_for(const volatile struct kho_dmesg *d)
@@ -27,6 +31,40 @@ static uint64_t wait_for(const volatile struct kho_dmesg *d)
 	while (!(n = __atomic_load_n(&d->bytes, __ATOMIC_ACQUIRE)) && kho_clock_us() < until)
 		nanosleep(&tick, NULL);
 	return n < sizeof(d->data) ? n : sizeof(d->data);
+}
+
+/* Generation of a kept log by its name, or 0. */
+static unsigned long generation_of(const char *name)
+{
+	return strncmp(name, "dmesg-", 6) ? 0 : strtoul(name + 6, NULL, 10);
+}
+
+/* How many there are, and the oldest of them (out). */
+static unsigned count(DIR *dir, char *oldest, size_t room)
+{
+	unsigned long least = 0, g;
+	unsigned n = 0;
+
+	rewinddir(dir);
+	for (struct dirent *d; (d = readdir(dir));) {
+		g = generation_of(d->d_name);
+		n += !!g;
+		if (g && (!least || g < least)) {
+			least = g;
+			snprintf(oldest, room, "%s", d->d_name);
+		}
+	}
+	return n;
+}
+
+static void drop_old(const char *path)
+{
+	_cleanup_closedir_ DIR *dir = opendir(path);
+	char oldest[NAME_MAX + 1];
+
+	while (dir && count(dir, oldest, sizeof(oldest)) > KEPT)
+		if (unlinkat(dirfd(dir), oldest, 0) < 0)
+			return;
 }
 
 void kho_agent_keep_log(struct kho_agent *a, uint32_t generation, const char *release)
@@ -58,4 +96,6 @@ void kho_agent_keep_log(struct kho_agent *a, uint32_t generation, const char *re
 	    asprintf(&path, "%s/dmesg-%" PRIu32 "-%s.txt", dir, generation, name) < 0 ||
 	    kho_write_file(path, text, n, &err) < 0)
 		a->conf->say("the log of %s is not kept: %s", release, err.msg);
+	if (dir)
+		drop_old(dir);
 }

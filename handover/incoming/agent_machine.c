@@ -43,6 +43,11 @@ static int real_pci(void *arg, struct kho_pci_addr a, bool take, struct kho_err 
 		    : kho_dev_pci_give(r->fd, a, KHO_PEER_OUTGOING, NULL, err);
 }
 
+static int real_fence(void *arg, struct kho_err *err)
+{
+	return kho_dev_fence(((struct real *)arg)->fd, err);
+}
+
 static int real_state(void *arg, enum kho_instance_state state, struct kho_err *err)
 {
 	return kho_dev_state(((struct real *)arg)->fd, state, err);
@@ -214,6 +219,7 @@ int kho_machine_init(struct kho_machine *m, int dev_fd, struct kho_err *err)
 		.cpu = real_cpu,
 		.pci = real_pci,
 		.mem = real_mem,
+		.fence = real_fence,
 		.state = real_state,
 		.map_bulk = real_map_bulk,
 		.ledger = real_ledger,

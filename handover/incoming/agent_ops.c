@@ -113,6 +113,7 @@ static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_reques
 	if (!strcmp(op, "retrieve")) {
 		mark(a, s, true);
 		ret = ser->retrieve ? ser->retrieve(&a->env, &in, err) : 0;
+		s->retrieved = !ret;
 		/* there may be a key in it */
 		if (in.data)
 			explicit_bzero(in.data, in.len);
@@ -123,14 +124,22 @@ static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_reques
 		return ret < 0 ? ret : reply_report(rq, err);
 	}
 	if (!strcmp(op, "discard")) {
+		s->retrieved = false;
 		ret = ser->discard ? ser->discard(&a->env, err) : 0;
 		mark(a, s, false);
 		return ret;
 	}
-	if (!strcmp(op, "finish"))
-		return ser->finish ? ser->finish(&a->env, err) : 0;
-	if (!strcmp(op, "tidy"))
-		return ser->tidy ? ser->tidy(&a->env, err) : 0;
+	/* once: a khoctl that takes up the work of another asks again, and so do we (agent_alone.c) */
+	if (!strcmp(op, "finish")) {
+		ret = ser->finish && !s->finished ? ser->finish(&a->env, err) : 0;
+		s->finished = !ret;
+		return ret;
+	}
+	if (!strcmp(op, "tidy")) {
+		ret = ser->tidy && !s->tidied ? ser->tidy(&a->env, err) : 0;
+		s->tidied = !ret;
+		return ret;
+	}
 	return kho_fail(err, -ENOSYS, "serializers have no operation '%s' on the incoming side",
 			op);
 }
@@ -211,12 +220,16 @@ int kho_agent_commit(struct kho_agent *a, struct kho_request *rq, struct kho_err
 	 * complete
 	 */
 	ret = kho_write_file(path, c->record.data, c->record.len, err);
+	if (!ret)
+		ret = kho_agent_keep_journal(a, c->record.data, c->record.len, err);
 	if (!ret && !a->committed)
 		ret = m->state(m->arg, KHO_STATE_COMMITTED, err);
 	if (ret < 0)
 		return ret;
 	if (!a->committed)
 		a->commit_us = kho_clock_us();
+	/* what comes again has the result */
+	a->trust.told_end = a->committed;
 	a->committed = true;
 	a->conf->shared->committed = true;
 	return 0;
@@ -229,6 +242,7 @@ int kho_agent_abandon(struct kho_agent *a, struct kho_request *rq, struct kho_er
 		return kho_fail(err, -EPERM,
 				"the upgrade is committed: it cannot be abandoned any more");
 	a->conf->say("the outgoing side has abandoned the upgrade");
+	kho_entrusted_done(&a->trust);
 	kho_agent_files_drop(a);
 	return 0;
 }

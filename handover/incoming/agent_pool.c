@@ -3,11 +3,14 @@
  * Workers of the agent.  A few wait warm, so that no thread is made inside the blackout; more come
  * when all are busy, because a serializer may sit in one for the whole restore.
  */
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "handover/incoming/agent_impl.h"
+#include "lib/clock.h"
 
 #define WARM 8
 #define MOST 256 /* then requests wait: the other side never has so many at once */
@@ -92,6 +95,21 @@ void kho_pool_put(struct kho_pool *p, struct kho_request *rq)
 		grow(p);
 	pthread_cond_signal(&p->cond);
 	pthread_mutex_unlock(&p->lock);
+}
+
+int kho_pool_wait(struct kho_pool *p, uint64_t deadline_us)
+{
+	const struct timespec tick = { .tv_nsec = 10000000 };
+	bool busy;
+
+	for (;;) {
+		pthread_mutex_lock(&p->lock);
+		busy = p->head || p->idle < p->nthreads;
+		pthread_mutex_unlock(&p->lock);
+		if (!busy || kho_clock_us() > deadline_us)
+			return busy ? -ETIMEDOUT : 0;
+		nanosleep(&tick, NULL);
+	}
 }
 
 void kho_pool_done(struct kho_pool *p)

@@ -6,8 +6,8 @@
  * then, so a failure here is told and never stops the rest.
  *
  * A kernel that was halted after the commit has parked its CPUs and shut its devices down like one
- * that retired.  One that did not end in order (panic, hang) keeps its CPUs and memory: its devices
- * may still write there.
+ * that retired.  One that did not end in order (panic, hang) is fenced before anything of it is taken; where that
+ * fails it keeps its CPUs and memory: it or its devices may still write there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,7 +45,7 @@ static void rest(unsigned us)
 	nanosleep(&ts, NULL);
 }
 
-static const char *ended(const volatile struct kho_ledger *l)
+const char *kho_agent_ended(const volatile struct kho_ledger *l)
 {
 	const volatile struct kho_ledger_side *s = &l->side[KHO_SIDE_OUTGOING];
 
@@ -98,15 +98,20 @@ static void take_and_say(struct kho_agent *a, uint32_t apicid, struct result *r)
 	}
 }
 
+static uint32_t cpus_of(const volatile struct kho_ledger *l, const volatile struct kho_ledger_cpu **c)
+{
+	uint32_t off = l->cpus.off, n = l->cpus.count;
+
+	*c = (const volatile void *)((const volatile uint8_t *)l + off);
+	return off > KHO_LEDGER_BYTES || n > (KHO_LEDGER_BYTES - off) / sizeof(**c) ? 0 : n;
+}
+
 /* The last one first: it is the one that was running until now. */
 static void take_cpus(struct kho_agent *a, const volatile struct kho_ledger *l, struct result *r)
 {
-	const volatile struct kho_ledger_cpu *c =
-		(const volatile void *)((const volatile uint8_t *)l + l->cpus.off);
-	uint32_t n = l->cpus.count;
+	const volatile struct kho_ledger_cpu *c;
+	uint32_t n = cpus_of(l, &c);
 
-	if (l->cpus.off > KHO_LEDGER_BYTES || n > (KHO_LEDGER_BYTES - l->cpus.off) / sizeof(*c))
-		n = 0;
 	if (a->has_last)
 		take_and_say(a, a->last_apicid, r);
 	for (uint32_t i = 0; i < n; i++)
@@ -323,7 +328,7 @@ static void run_after_commit(struct kho_agent *a)
 
 static const char *wait_end(const volatile struct kho_ledger *l, struct result *r)
 {
-	while (!(r->how = ended(l)))
+	while (!(r->how = kho_agent_ended(l)))
 		rest(POLL_US);
 	for (size_t i = 0; i < sizeof(r->outgoing) - 1; i++) {
 		char ch = l->side[KHO_SIDE_OUTGOING].release[i];
@@ -335,9 +340,38 @@ static const char *wait_end(const volatile struct kho_ledger *l, struct result *
 	return r->how;
 }
 
-static bool in_order(const char *how)
+/* Did every CPU of it go to the park? One that was to reset the machine has parked its last one only. */
+static bool has_cpus(const volatile struct kho_ledger *l)
 {
-	return !strcmp(how, "retired") || !strcmp(how, "halted");
+	const volatile struct kho_ledger_cpu *c;
+	uint32_t n = cpus_of(l, &c);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (c[i].owner == KHO_OWNER_OUTGOING)
+			return true;
+	return false;
+}
+
+/* Is what it had free to be taken? */
+static bool is_over(struct kho_agent *a, const volatile struct kho_ledger *l, struct result *r)
+{
+	const struct kho_machine *m = a->conf->machine;
+	struct kho_err err = KHO_ERR_INIT;
+	const char *how = wait_end(l, r);
+
+	if (!strcmp(how, "retired") || (!strcmp(how, "halted") && !has_cpus(l)))
+		return true;
+	/* fenced by us: it is known why */
+	if (!strcmp(how, "fenced")) {
+		r->how = a->outgoing_end ? a->outgoing_end : how;
+		return true;
+	}
+	if (!m->fence || m->fence(m->arg, &err) < 0) {
+		a->conf->say("%s is %s: its CPUs and memory stay where they are%s%s", r->outgoing, how,
+			     err.code ? ": " : "", err.msg);
+		return false;
+	}
+	return true;
 }
 
 static void *take_over(void *arg)
@@ -350,15 +384,12 @@ static void *take_over(void *arg)
 
 	if (!l) {
 		a->conf->say("take-over: %s", err.msg);
-	} else if (in_order(wait_end(l, &r))) {
+	} else if (is_over(a, l, &r)) {
 		take_cpus(a, l, &r);
 		take_memory(a, l, &r);
 		m->grown(m->arg);
 		a->conf->say("%s is %s: took %u CPUs and %" PRIu64 " MiB", r.outgoing, r.how,
 			     r.cpus, r.bytes >> 20);
-	} else {
-		a->conf->say("%s is %s: its CPUs and memory stay where they are", r.outgoing,
-			     r.how);
 	}
 	if (l)
 		kho_agent_keep_log(a, l->side[KHO_SIDE_OUTGOING].generation, r.outgoing);

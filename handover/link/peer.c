@@ -413,6 +413,22 @@ int kho_peer_retiring(struct kho_peer *p, uint32_t last_apicid, uint64_t deadlin
 	return kho_peer_call(p, &m, deadline_us, NULL, err);
 }
 
+int kho_peer_entrust(struct kho_peer *p, const char *const *names, const struct kho_blob *record, bool complete,
+		     uint64_t deadline_us, struct kho_err *err)
+{
+	KhoLink__Entrust e = KHO_LINK__ENTRUST__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+
+	e.serializer = (char **)names;
+	while (names[e.n_serializer])
+		e.n_serializer++;
+	set_bytes(&e.record, record->data, record->len);
+	e.complete = complete;
+	m.body_case = KHO_LINK__MSG__BODY_ENTRUST;
+	m.entrust = &e;
+	return kho_peer_call(p, &m, deadline_us, NULL, err);
+}
+
 int kho_peer_abandon(struct kho_peer *p, uint64_t deadline_us, struct kho_err *err)
 {
 	KhoLink__Abandon a = KHO_LINK__ABANDON__INIT;

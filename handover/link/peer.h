@@ -73,6 +73,12 @@ int kho_peer_commit(struct kho_peer *p, const struct kho_blob *record, uint64_t 
  */
 int kho_peer_retiring(struct kho_peer *p, uint32_t last_apicid, uint64_t deadline_us,
 		      struct kho_err *err);
+/*
+ * What the agent needs to complete the upgrade without us (complete: and may): names of the serializers, NULL-terminated, in the
+ * order of their finish; the journal so far.
+ */
+int kho_peer_entrust(struct kho_peer *p, const char *const *names, const struct kho_blob *record, bool complete,
+		     uint64_t deadline_us, struct kho_err *err);
 /* The upgrade is abandoned; best effort. */
 int kho_peer_abandon(struct kho_peer *p, uint64_t deadline_us, struct kho_err *err);
 

@@ -58,7 +58,7 @@ static void watch_peer(struct kho_region *r)
 		WRITE_ONCE(r->peer_beat_tsc, rdtsc_ordered());
 	}
 	if (state != r->peer_state) {
-		pr_info("%s: state %u -> %u\n", r == &kho_down ? "incoming" : "outgoing",
+		pr_info_ratelimited("%s: state %u -> %u\n", r == &kho_down ? "incoming" : "outgoing",
 			r->peer_state, state);
 		r->peer_state = state;
 	}
@@ -101,14 +101,16 @@ long kho_state_set(void *arg)
 	struct kho_region *r;
 	long ret = -ENODEV;
 
-	if (a->value < KHO_STATE_RUNNING || a->value > KHO_STATE_RETIRING)
+	if (kho_check_state(a->value))
 		return -EINVAL;
 	down_read(&kho_life);
 	if (a->value == KHO_STATE_READY && kho_live(&kho_up))
 		(void)kho_pci_in_prepare();	/* a failure shows at TAKE */
 	for_each_region(r)
 		if (kho_live(r)) {
-			smp_store_release(&kho_self(r)->state, a->value);
+			if (a->value == KHO_STATE_FROZEN)
+				WRITE_ONCE(kho_self(r)->frozen_tsc, rdtsc_ordered());
+			kho_say(r, a->value);
 			kho_doorbell_ring(r);
 			ret = 0;
 		}

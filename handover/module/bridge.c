@@ -99,25 +99,21 @@ static int map_buses(struct segment *s)
 	u32 i;
 
 	for (i = 0; i < kho_up.npci; i++) {
-		u8 bus, devfn;
-
-		p = &kho_up.pci[i];
-		bus = READ_ONCE(p->bus);
-		devfn = READ_ONCE(p->devfn);
-		if (READ_ONCE(p->segment) != s->sysdata.domain || bus < s->first || bus > s->last)
+		p = kho_known(&kho_up, &kho_up.pci[i]);
+		if (p->segment != s->sysdata.domain || p->bus < s->first || p->bus > s->last)
 			continue;
-		b = s->bus[bus];
+		b = s->bus[p->bus];
 		if (!b) {
 			b = kzalloc(sizeof(*b), GFP_KERNEL);
 			if (!b)
 				return -ENOMEM;
-			s->bus[bus] = b;
-			b->cfg = ioremap(s->ecam + ((u64)bus << 20), SZ_1M);
+			s->bus[p->bus] = b;
+			b->cfg = ioremap(s->ecam + ((u64)p->bus << 20), SZ_1M);
 			if (!b->cfg)
 				return -ENOMEM;
 		}
-		if (READ_ONCE(p->bridge))
-			__set_bit(devfn, b->bridges);
+		if (p->bridge)
+			__set_bit(p->devfn, b->bridges);
 	}
 	return 0;
 }
@@ -171,11 +167,11 @@ static int segment_make(struct kho_ledger_ecam *e)
 
 	if (!s)
 		return -ENOMEM;
-	s->sysdata.domain = READ_ONCE(e->segment);
+	s->sysdata.domain = e->segment;
 	s->sysdata.node = NUMA_NO_NODE;
-	s->ecam = READ_ONCE(e->base);
-	s->first = READ_ONCE(e->bus_first);
-	s->last = READ_ONCE(e->bus_last);
+	s->ecam = e->base;
+	s->first = e->bus_first;
+	s->last = e->bus_last;
 	ret = s->last < s->first ? -EPROTO : map_buses(s);
 	if (!ret)
 		ret = windows(s, &list);
@@ -216,7 +212,7 @@ int kho_pci_in_prepare(void)
 
 	mutex_lock(&make_lock);
 	for (i = 0; i < kho_up.necams && !ret; i++)
-		if (!find(READ_ONCE(kho_up.ecams[i].segment)))
+		if (!find(kho_up.ecams[i].segment))
 			ret = segment_make(&kho_up.ecams[i]);
 	mutex_unlock(&make_lock);
 	return ret;
@@ -298,7 +294,7 @@ int kho_pci_take_up(struct kho_pci_id id)
 	if (ret)
 		hide(dev, id.devfn);
 	else
-		kho_own(p, r->self_owner);
+		kho_own(r, p, r->self_owner);
 	pci_dev_put(dev);
 	return ret;
 }
@@ -310,7 +306,7 @@ int kho_pci_give_up(struct kho_pci_id id)
 	struct pci_dev *dev;
 
 	if (KHO_MAY(r, RETURN, p)) {
-		kho_give(p, r->peer_owner);
+		kho_give(r, p, r->peer_owner);
 		return 0;
 	}
 	if (!KHO_MAY(r, GIVE, p) || !kho_peer_runs(r))
@@ -320,6 +316,6 @@ int kho_pci_give_up(struct kho_pci_id id)
 		hide(dev, id.devfn);
 		pci_dev_put(dev);
 	}
-	kho_give(p, r->peer_owner);
+	kho_give(r, p, r->peer_owner);
 	return 0;
 }

@@ -58,7 +58,7 @@ static bool ours(unsigned int cpu)
 		if (!kho_live(r))
 			continue;
 		c = kho_ledger_cpu(r, kho_apicid(cpu));
-		if (c ? READ_ONCE(c->owner) != r->self_owner : r == &kho_up)
+		if (c ? !kho_is_ours(r, c) : r == &kho_up)
 			ret = false;
 	}
 	rcu_read_unlock();
@@ -223,7 +223,7 @@ int kho_cpu_give_one(struct kho_region *r, u32 apicid)
 	if (cpu < 0 || !c)
 		return -ENODEV;
 	if (r == &kho_up && KHO_MAY(r, RETURN, c)) {
-		kho_give(c, r->peer_owner);
+		kho_give(r, c, r->peer_owner);
 		return 0;
 	}
 	if (!KHO_MAY(r, GIVE, c) || !cpu)	/* the boot CPU of a kernel is its last one */
@@ -238,7 +238,7 @@ int kho_cpu_give_one(struct kho_region *r, u32 apicid)
 			pr_err("CPU %d does not come back either\n", cpu);
 		return ret;
 	}
-	kho_give(c, r->peer_owner);
+	kho_give(r, c, r->peer_owner);
 	return 0;
 }
 
@@ -247,7 +247,7 @@ static int may_take(struct kho_region *r, struct kho_ledger_cpu *c, u32 flags)
 {
 	if (KHO_MAY(r, TAKE, c) || KHO_MAY(r, RECLAIM, c))
 		return 1;
-	if (!(flags & KHO_CPU_FENCE) || c->bsp)
+	if (!(flags & KHO_CPU_FENCE) || kho_known(r, c)->bsp)
 		return -EPERM;
 	/* the incoming side may stop only a kernel that gives no sign of life */
 	return r == &kho_down || kho_peer_silent(r) ? 2 : -EPERM;
@@ -260,7 +260,7 @@ static int take_one(struct kho_region *r, u32 apicid, u32 flags)
 
 	if (cpu < 0 || !c)
 		return -ENODEV;
-	if (READ_ONCE(c->owner) == r->self_owner)	/* perhaps left offline by a failed GIVE */
+	if (kho_is_ours(r, c))	/* perhaps left offline by a failed GIVE */
 		return cpu_online(cpu) ? 0 : online(cpu);
 	ret = may_take(r, c, flags);
 	if (ret < 0)
@@ -273,22 +273,20 @@ static int take_one(struct kho_region *r, u32 apicid, u32 flags)
 	ret = online(cpu);
 	if (ret)
 		return ret;
-	kho_own(c, r->self_owner);
+	kho_own(r, c, r->self_owner);
 	below = r == &kho_up && kho_live(&kho_down) ? kho_ledger_cpu(&kho_down, apicid) : NULL;
 	if (below)
-		kho_own(below, KHO_OWNER_OUTGOING);
+		kho_own(&kho_down, below, KHO_OWNER_OUTGOING);
 	return 0;
 }
 
 static long cpu_ioctl(struct kho_ioc_cpu *a, bool give)
 {
 	struct kho_region *r;
-	long ret;
+	long ret = kho_check_cpu(a, give ? 0 : KHO_CPU_FENCE);
 
-	if (a->flags & ~(give ? 0 : KHO_CPU_FENCE))
-		return -EINVAL;
-	if (a->peer != KHO_PEER_INCOMING && a->peer != KHO_PEER_OUTGOING)
-		return -EINVAL;
+	if (ret)
+		return ret;
 	down_read(&kho_life);
 	r = kho_region_of(a->peer);
 	if (!r) {

@@ -97,7 +97,7 @@ static irqreturn_t handler(int irq, void *arg)
 	return IRQ_HANDLED;
 }
 
-/* Where the ledger says the peer takes it, but only a device vector, only a CPU of the peer. */
+/* Where the ledger says the peer takes it, but only a device vector, no CPU of ours. */
 void kho_doorbell_ring(struct kho_region *r)
 {
 	u32 vector = smp_load_acquire(&kho_peer(r)->doorbell_vector);
@@ -107,7 +107,7 @@ void kho_doorbell_ring(struct kho_region *r)
 	if (vector < FIRST_EXTERNAL_VECTOR || vector >= FIRST_SYSTEM_VECTOR || !kho_peer_runs(r))
 		return;
 	c = kho_ledger_cpu(r, apicid);
-	if (!c || READ_ONCE(c->owner) != r->peer_owner)
+	if (!c || kho_is_ours(r, c))
 		return;
 	kho_ipi(APIC_DM_FIXED | APIC_DEST_PHYSICAL | vector, apicid);
 }

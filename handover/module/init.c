@@ -100,6 +100,38 @@ static void park_page(u8 *head, u64 base, u64 low)
 			 (i == 2 ? PARK_NMI : i == 18 ? PARK_MCE : PARK_FAULT));
 }
 
+/* All that a CPU needs in the park, and on the way there. */
+static void park(struct kho_region *r)
+{
+	low_slot(r->low, KHO_LOW_SLOT(r->low_slot), r->base + KHO_OFF_PARK);
+	park_page(r->head, r->base, KHO_LOW_SLOT(r->low_slot));
+}
+
+/*
+ * Whatever the peer has written there, and before one of its CPUs is sent to the park again: park, mailbox, and the
+ * ledger as this kernel knows it. What the peer has said of itself stays, but for a state that cannot be.
+ */
+void kho_region_heal(struct kho_region *r)
+{
+	struct kho_ledger *l = r->ledger, *k = r->known;
+	struct kho_ledger_side *p = kho_peer(r);
+	u32 state = READ_ONCE(p->state);
+
+	kho_mbox_break(r);
+	park(r);
+	memcpy(l, k, offsetof(struct kho_ledger, side));
+	memcpy(l + 1, k + 1, k->bytes - sizeof(*l));
+	p->id = k->side[r->peer].id;
+	p->generation = k->side[r->peer].generation;
+	if (state > KHO_STATE_FENCED)
+		WRITE_ONCE(p->state, KHO_STATE_BOOTING);
+	kho_self(r)->id = kho_instance_id;
+	kho_self(r)->generation = kho_generation;
+	kho_say(r, r->state);
+	kho_beat_fill(r);
+	kho_doorbell_publish(r);
+}
+
 /* Tables behind the ledger; `at` is where the next one goes. */
 static void *table(struct kho_ledger *l, struct kho_ledger_table *t, u32 *at, u32 count,
 		   size_t entry)
@@ -148,9 +180,9 @@ static int cpu_table(struct kho_ledger *l, u32 *at)
 		c->bsp = id == bsp;
 		if (kho_live(&kho_up)) {
 			old = kho_ledger_cpu(&kho_up, id);
-			c->bsp = old && READ_ONCE(old->bsp);
+			c->bsp = old && kho_known(&kho_up, old)->bsp;
 			/* not taken from the kernel before us: it cannot be given on */
-			if (!old || READ_ONCE(old->owner) != KHO_OWNER_INCOMING)
+			if (!old || !kho_is_ours(&kho_up, old))
 				return -EBUSY;
 		}
 		c++;
@@ -219,11 +251,10 @@ static int ledger(struct kho_region *r, const struct kho_ioc_region_init *a)
 
 static int check(const struct kho_ioc_region_init *a)
 {
-	u64 block = memory_block_size_bytes();
+	int ret = kho_check_region(a, memory_block_size_bytes());
 
-	if (a->pad || !a->bytes || a->base % block || a->bytes % block || !a->generation ||
-	    a->bulk_bytes % KHO_HEAD_BYTES || a->bulk_bytes > a->bytes - KHO_HEAD_BYTES)
-		return -EINVAL;
+	if (ret)
+		return ret;
 	if (a->base + a->bytes > mapped_bytes())
 		return -ERANGE;		/* out of reach of the park code's page table */
 	if (!kho_mem_is_taken(a->base, a->bytes))
@@ -242,8 +273,7 @@ static int build(struct kho_region *r, const struct kho_ioc_region_init *a)
 	if (!r->low)
 		return -ENOMEM;
 	memset(r->head, 0, KHO_HEAD_BYTES);
-	low_slot(r->low, KHO_LOW_SLOT(r->low_slot), r->base + KHO_OFF_PARK);
-	park_page(r->head, r->base, KHO_LOW_SLOT(r->low_slot));
+	park(r);
 	ret = ledger(r, a);
 	if (!ret)
 		ret = kho_region_bind(r);
@@ -285,11 +315,8 @@ long kho_region_init(void *arg)
 		kho_beat_fill(r);
 		kho_region_activate(r);
 	} else {
-		if (r->low)
-			memunmap(r->low);
-		r->low = NULL;
+		kho_region_unbind(r);
 		r->head = NULL;
-		r->base = 0;
 	}
 	up_write(&kho_life);
 	if (ret)

@@ -28,6 +28,7 @@
 #include <linux/workqueue.h>
 
 #include "khoctl_ioctl.h"
+#include "check.h"
 #include "khoctl_owner.h"
 #include "park.h"
 
@@ -43,15 +44,23 @@ struct kho_region {
 	u8 *low;			/* low slot up to KHO_LOW_RAM */
 	u32 low_slot;
 
-	/* The peer can write to all of this: where the tables lie was checked and copied once. */
+	/* The peer can write to all of this. */
 	struct kho_ledger *ledger;
 	struct kho_ledger_cpu *cpus;
+	struct kho_ledger_pci *pci;
+	struct kho_ledger_range *given;
+	/*
+	 * It cannot write here: the ledger as it was checked and copied, once. What is constant is read here alone, and
+	 * owners and receivers say what this kernel itself has given and taken (kho_known()).
+	 */
+	struct kho_ledger *known;
 	struct kho_ledger_range *ram;
 	struct kho_ledger_ecam *ecams;
 	struct kho_ledger_window *windows;
-	struct kho_ledger_pci *pci;
-	struct kho_ledger_range *given;
 	u32 ncpus, nram, necams, nwindows, npci, ngiven;
+	u32 state;			/* what this side has said of itself last */
+	bool frozen;			/* the blackout has begun: the peer may hold the state, and sign */
+	u64 tx_head, rx_tail;		/* its counters in the rings */
 
 	struct semaphore mbox_lock;	/* taken and released by different threads of a hot-plug */
 
@@ -78,6 +87,11 @@ static inline bool kho_live(const struct kho_region *r)
 	return smp_load_acquire(&r->live);
 }
 
+/* What this kernel knows of an entry (of cpus, pci, given) that both can write. */
+#define kho_known(r, e)	((typeof(e))((void *)(r)->known + ((void *)(e) - (void *)(r)->ledger)))
+/* Ours: taken by us, or never given; whatever the peer writes into the ledger. */
+#define kho_is_ours(r, e)	(READ_ONCE(kho_known(r, e)->owner) == (r)->self_owner)
+
 static inline struct kho_ledger_side *kho_self(const struct kho_region *r)
 {
 	return &r->ledger->side[r->self];
@@ -95,14 +109,21 @@ bool kho_peer_runs(const struct kho_region *r);	/* started and not in a terminal
 bool kho_peer_silent(const struct kho_region *r);	/* or no heartbeat for KHO_SILENT_MS */
 bool kho_peer_ended(const struct kho_region *r);	/* all its CPUs are parked, or it never started */
 bool kho_peer_gone(const struct kho_region *r);	/* or it is the old kernel after the commit, and silent for KHO_GONE_MS */
-bool kho_may(const struct kho_region *r, enum kho_act act, const u8 *owner, const u8 *to);
-#define KHO_MAY(r, act, e)	kho_may(r, KHO_ACT_##act, &(e)->owner, &(e)->to)
+bool kho_may(const struct kho_region *r, enum kho_act act, bool ours, const u8 *owner, const u8 *to);
+#define KHO_MAY(r, act, e)	kho_may(r, KHO_ACT_##act, kho_is_ours(r, e), &(e)->owner, &(e)->to)
 struct kho_ledger_cpu *kho_ledger_cpu(const struct kho_region *r, u32 apicid);
 struct kho_ledger_pci *kho_ledger_pci(const struct kho_region *r, u16 segment, u8 bus, u8 devfn);
-#define kho_give(e, who)	kho_set_owner(&(e)->owner, &(e)->to, KHO_OWNER_PARK, who)
-#define kho_own(e, who)		kho_set_owner(&(e)->owner, &(e)->to, who, 0)
+#define kho_give(r, e, who)	kho_change(r, e, KHO_OWNER_PARK, who)
+#define kho_own(r, e, who)	kho_change(r, e, who, 0)
+/* Known when it can be seen: who has counted what is known (others_left()) may tell the peer. */
+#define kho_change(r, e, who, receiver) do {							\
+	kho_set_owner(&(e)->owner, &(e)->to, who, receiver);					\
+	kho_set_owner(&kho_known(r, e)->owner, &kho_known(r, e)->to, who, receiver);		\
+} while (0)
 void kho_set_owner(u8 *owner, u8 *to, u8 who, u8 receiver);
-int kho_region_bind(struct kho_region *r);	/* check the ledger, find its tables */
+int kho_region_bind(struct kho_region *r);	/* check the ledger, copy it, find its tables */
+void kho_region_unbind(struct kho_region *r);
+void kho_say(struct kho_region *r, u32 state);	/* our state */
 void kho_region_activate(struct kho_region *r);
 void kho_region_deactivate(struct kho_region *r);
 int kho_region_setup(void);
@@ -114,6 +135,7 @@ u32 kho_free_slot(void);
 
 /* --- init.c: what a new region contains --- */
 long kho_region_init(void *arg);
+void kho_region_heal(struct kho_region *r);	/* the peer is stopped: what it may have overwritten */
 
 /* --- mem.c --- */
 long kho_mem_take(void *arg);
@@ -134,7 +156,7 @@ int kho_mbox_wake(struct kho_region *r, u32 apicid, u64 vector, u64 rsi);
 int kho_mbox_lock(struct kho_region *r);
 void kho_mbox_unlock(struct kho_region *r);
 int kho_mbox_send(struct kho_region *r, u32 apicid, u16 cmd, u64 vector, u64 rsi, unsigned int ms);
-void kho_mbox_break(struct kho_region *r);	/* fenced: its half-done command goes */
+void kho_mbox_break(struct kho_region *r);	/* fenced: empty but for the claim, its half-done command goes */
 void kho_ipi(u32 icr, u32 apicid);
 void kho_ipi_init(u32 apicid);
 void kho_ipi_deinit(u32 apicid);
@@ -153,9 +175,10 @@ void kho_cpus_hide(void);
 int kho_cpu_setup(void);
 void kho_cpu_cleanup(void);
 
-/* --- spawn.c, leave.c --- */
+/* --- spawn.c, fence.c, leave.c --- */
 long kho_spawn(void *arg);
 long kho_stop(void *arg);
+bool kho_fence_claimed(const struct kho_region *r, int side);	/* that KHO_SIDE_ stops the other one */
 long kho_retire(void *arg);
 void __noreturn kho_leave(struct kho_region *r, u32 state);	/* this CPU, to the park */
 int kho_leave_setup(void);
@@ -172,6 +195,8 @@ void kho_serial_fill(struct kho_ledger_platform *p);
 void kho_serial_open(void);
 void kho_wire_fill(u32 irq, struct kho_ledger_uart *u);
 int kho_wire_open(const struct kho_ledger_uart *u);
+void kho_wires_fill(u32 *ioapic);		/* KHO_IOAPICS of them */
+void kho_wires_mask(const u32 *ioapic);
 void kho_dmesg_write(struct kho_region *r);
 
 /* --- doorbell.c, link.c, ping.c --- */

@@ -6,7 +6,9 @@
  *   RETIRE             asked for, everything else given away before
  *   reboot, poweroff   the reboot notifier parks the other CPUs, the syscore shutdown the last one
  *   emergency restart  a message dumper is the last thing called before the machine's reset code
- *   panic              the state is published; a panic with a time-out ends as the line above
+ *   panic              the state is published; a panic with a time-out ends as the line above, when
+ *                      an incoming kernel that holds the state has had its time to take over
+ *   fenced             an NMI from the incoming kernel that has claimed the fence (fence.c)
  * An outgoing kernel that restarts before commit stops the incoming one and goes on as usual, as
  * the workload is its own; after commit it parks, as the workload is not.
  */
@@ -22,7 +24,10 @@
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
 #include <asm/apic.h>
+#include <asm/nmi.h>
 #include <asm/special_insns.h>
+
+#define HEIR_MS	120000	/* for an incoming kernel to restore, verify and take over */
 
 /* Low half: the identity map of the low slot; high half: this kernel. */
 static void make_pgd(struct kho_region *r, bool la57)
@@ -46,7 +51,7 @@ static void __noreturn leave_cpu(struct kho_region *r)
 	apic->write(APIC_LVT1, APIC_LVT_MASKED);
 	apic->write(APIC_SPIV, 0xff);		/* software-disabled */
 	if (c)
-		kho_give(c, r->peer_owner);
+		kho_give(r, c, r->peer_owner);
 	kho_jump(r->base + KHO_OFF_RETIRE_PGD, r->base + KHO_OFF_PARK);
 	BUG();
 }
@@ -56,7 +61,7 @@ void __noreturn kho_leave(struct kho_region *r, u32 state)
 	local_irq_disable();
 	kho_dmesg_write(r);
 	WRITE_ONCE(kho_self(r)->doorbell_vector, 0);
-	smp_store_release(&kho_self(r)->state, state);
+	kho_say(r, state);
 	leave_cpu(r);
 }
 
@@ -84,7 +89,7 @@ static u32 cpus_left(const struct kho_region *r)
 	u32 i, n = 0;
 
 	for (i = 0; i < r->ncpus; i++)
-		n += READ_ONCE(r->cpus[i].owner) == KHO_OWNER_OUTGOING;
+		n += kho_is_ours(r, &r->cpus[i]);
 	return n;
 }
 
@@ -95,9 +100,11 @@ static int give_offline(struct kho_region *r)
 	u32 i;
 
 	for (i = 0; !ret && i < r->ncpus; i++) {
-		cpu = kho_cpu_of(r->cpus[i].apicid);
-		if (READ_ONCE(r->cpus[i].owner) == KHO_OWNER_OUTGOING && cpu >= 0 && !cpu_online(cpu))
-			ret = kho_cpu_give_one(r, r->cpus[i].apicid);
+		u32 apicid = kho_known(r, &r->cpus[i])->apicid;
+
+		cpu = kho_cpu_of(apicid);
+		if (kho_is_ours(r, &r->cpus[i]) && cpu >= 0 && !cpu_online(cpu))
+			ret = kho_cpu_give_one(r, apicid);
 	}
 	return ret;
 }
@@ -105,6 +112,7 @@ static int give_offline(struct kho_region *r)
 static int may_retire(struct kho_region *r)
 {
 	u32 i, s = READ_ONCE(kho_peer(r)->state);
+	struct kho_ledger_pci *p;
 	int cpu, ret;
 
 	if (s < KHO_STATE_RUNNING || kho_state_terminal(s))
@@ -114,10 +122,11 @@ static int may_retire(struct kho_region *r)
 	for_each_online_cpu(cpu)
 		if (!kho_ledger_cpu(r, kho_apicid(cpu)))
 			return -ENODEV;
-	for (i = 0; i < r->npci; i++)
-		if (!r->pci[i].bridge && READ_ONCE(r->pci[i].owner) == KHO_OWNER_OUTGOING &&
-		    kho_pci_masters(r->pci[i].segment, r->pci[i].bus, r->pci[i].devfn))
+	for (i = 0; i < r->npci; i++) {
+		p = kho_known(r, &r->pci[i]);
+		if (!p->bridge && p->owner == r->self_owner && kho_pci_masters(p->segment, p->bus, p->devfn))
 			return -EBUSY;
+	}
 	ret = give_offline(r);
 	return ret ?: cpus_left(r) == num_online_cpus() ? 0 : -EBUSY;
 }
@@ -175,10 +184,10 @@ long kho_retire(void *arg)
 
 static bool committed(const struct kho_region *down)
 {
-	u32 s = READ_ONCE(kho_self(down)->state);
+	u32 s = READ_ONCE(down->state);
 
-	return READ_ONCE(kho_peer(down)->state) == KHO_STATE_COMMITTED ||
-	       s == KHO_STATE_COMMITTED || s == KHO_STATE_RETIRING;
+	return s == KHO_STATE_COMMITTED || s == KHO_STATE_RETIRING ||
+	       (READ_ONCE(down->frozen) && READ_ONCE(kho_peer(down)->state) == KHO_STATE_COMMITTED);
 }
 
 /* Where this kernel goes when it ends; NULL: it is alone, or the one that matters. */
@@ -233,14 +242,77 @@ static void last_cpu(void)
 	kho_leave(r, KHO_STATE_HALTED);
 }
 
+static bool panicked(void)
+{
+	return kho_live(&kho_down) && READ_ONCE(kho_down.state) == KHO_STATE_PANICKED;
+}
+
+/*
+ * CPUs that a panic has stopped count as offline, and such take no NMI (exc_nmi()); this kernel has no other use for the mask any
+ * more.
+ */
+static void hear_nmis(void)
+{
+	int cpu;
+
+	for_each_present_cpu(cpu) {
+		struct kho_ledger_cpu *c = kho_ledger_cpu(&kho_down, kho_apicid(cpu));
+
+		if (c && kho_is_ours(&kho_down, c))
+			cpumask_set_cpu(cpu, &__cpu_online_mask);
+	}
+}
+
+/*
+ * This kernel has panicked and is about to reset the machine.  One that holds the state may be about to complete the
+ * upgrade; one that does not want to says READY.
+ */
+static struct kho_region *wait_for_heir(void)
+{
+	struct kho_region *r = &kho_down;
+	u64 beats = 0, now;
+	unsigned int ms, still = 0;
+
+	for (ms = 0; ms < HEIR_MS && still < KHO_SILENT_MS; ms++) {
+		if (kho_fence_claimed(r, KHO_SIDE_INCOMING) || way_out() == r)
+			return r;
+		if (READ_ONCE(kho_peer(r)->state) != KHO_STATE_DARK)
+			break;
+		now = READ_ONCE(kho_peer(r)->heartbeat);
+		still = now == beats ? still + 1 : 0;
+		beats = now;
+		mdelay(1);
+	}
+	return NULL;
+}
+
+static int writer = -1;	/* the CPU that writes the log of a panic */
+
 static void on_dump(struct kmsg_dumper *d, struct kmsg_dump_detail *detail)
 {
 	struct kho_region *r = way_out();
 
-	if (detail->reason == KMSG_DUMP_PANIC && kho_live(&kho_down))
+	if (detail->reason == KMSG_DUMP_PANIC && kho_live(&kho_down)) {
+		hear_nmis();		/* first: the other kernel sees the panic, and its NMIs come at once */
+		WRITE_ONCE(writer, raw_smp_processor_id());
 		kho_dmesg_write(&kho_down);
-	if (detail->reason == KMSG_DUMP_EMERG && r)
-		kho_leave(r, KHO_STATE_HALTED);
+		WRITE_ONCE(writer, -1);
+	}
+	if (detail->reason != KMSG_DUMP_EMERG)
+		return;
+	if (!r && panicked())
+		r = wait_for_heir();
+	if (r)
+		kho_leave(r, panicked() ? KHO_STATE_PANICKED : KHO_STATE_HALTED);
+}
+
+/* The incoming kernel stops this one, and cannot send INIT to the machine's boot CPU. */
+static int on_nmi(unsigned int type, struct pt_regs *regs)
+{
+	/* (one that writes the last words goes with the next NMI) */
+	if (kho_live(&kho_down) && kho_fence_claimed(&kho_down, KHO_SIDE_INCOMING) && READ_ONCE(writer) != raw_smp_processor_id())
+		leave_cpu(&kho_down);
+	return NMI_DONE;
 }
 
 static int on_panic(struct notifier_block *nb, unsigned long action, void *data)
@@ -249,7 +321,7 @@ static int on_panic(struct notifier_block *nb, unsigned long action, void *data)
 
 	for_each_region(r)
 		if (kho_live(r))
-			smp_store_release(&kho_self(r)->state, (u32)KHO_STATE_PANICKED);
+			kho_say(r, KHO_STATE_PANICKED);
 	return NOTIFY_DONE;
 }
 
@@ -300,6 +372,12 @@ int kho_leave_setup(void)
 		unregister_reboot_notifier(&reboot_nb);
 		return ret;
 	}
+	ret = register_nmi_handler(NMI_LOCAL, on_nmi, 0, "khoctl");
+	if (ret) {
+		kmsg_dump_unregister(&dumper);
+		unregister_reboot_notifier(&reboot_nb);
+		return ret;
+	}
 	atomic_notifier_chain_register(&panic_notifier_list, &panic_nb);
 	syscore_add();
 	/* up to here a restart or halt of this kernel would have been held by its error record store */
@@ -313,6 +391,7 @@ void kho_leave_cleanup(void)
 {
 	syscore_del();
 	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_nb);
+	unregister_nmi_handler(NMI_LOCAL, "khoctl");
 	kmsg_dump_unregister(&dumper);
 	unregister_reboot_notifier(&reboot_nb);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * /dev/khoctl-link: frames to and from the other kernel.  The rings lie in memory that the peer
- * writes: its counters and each frame's length are read once and checked; a peer that breaks the
+ * writes: its counters and each frame's length are read once and checked, ours are not read from there; a peer that breaks the
  * rules ends the link (-EPROTO) and can do no more.
  */
 #include "kho.h"
@@ -10,8 +10,6 @@
 #include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-
-#define FRAME_BYTES(n)	ALIGN(sizeof(u32) + (n), 8)
 
 struct kho_link {
 	struct kho_region *r;		/* NULL: not attached */
@@ -44,12 +42,13 @@ static int attach(struct kho_link *l, u32 peer)
 	down_read(&kho_life);
 	r = kho_region_of(peer);
 	if (!r) {
-		ret = peer == KHO_PEER_INCOMING || peer == KHO_PEER_OUTGOING ? -ENODEV : -EINVAL;
+		ret = kho_check_peer(peer) ?: -ENODEV;
 	} else {
 		mutex_lock(&r->tx_lock);
 		if (r->attached)
 			ret = -EBUSY;
 		r->attached = true;
+		WRITE_ONCE(kho_self(r)->link_open, 1);
 		mutex_unlock(&r->tx_lock);
 	}
 	if (!ret) {
@@ -63,16 +62,14 @@ static int attach(struct kho_link *l, u32 peer)
 /* Bytes the peer has sent and we have not read; -EPROTO for a counter that cannot be. */
 static long pending(const struct kho_region *r)
 {
-	u64 n = smp_load_acquire(&r->rx->head) - r->rx->tail;
-
-	return n > KHO_RING_DATA ? -EPROTO : (long)n;
+	return kho_check_ring(smp_load_acquire(&r->rx->head), r->rx_tail);
 }
 
 static long room(const struct kho_region *r)
 {
-	u64 n = r->tx->head - smp_load_acquire(&r->tx->tail);
+	long n = kho_check_ring(r->tx_head, smp_load_acquire(&r->tx->tail));
 
-	return n > KHO_RING_DATA ? -EPROTO : (long)(KHO_RING_DATA - n);
+	return n < 0 ? n : (long)KHO_RING_DATA - n;
 }
 
 static unsigned long copy_in(struct kho_ring *k, u64 pos, const char __user *u, size_t n)
@@ -102,13 +99,14 @@ static ssize_t send(struct kho_region *r, const char __user *u, size_t len)
 		return -EPROTO;
 	if (kho_state_terminal(READ_ONCE(kho_peer(r)->state)))
 		return -EPIPE;
-	if (free < FRAME_BYTES(len))
+	if (free < KHO_FRAME_BYTES(len))
 		return -EAGAIN;
 	/* frames are 8-aligned: the length never wraps */
-	*(u32 *)(k->data + k->head % KHO_RING_DATA) = len;
-	if (copy_in(k, k->head + sizeof(u32), u, len))
+	*(u32 *)(k->data + r->tx_head % KHO_RING_DATA) = len;
+	if (copy_in(k, r->tx_head + sizeof(u32), u, len))
 		return -EFAULT;
-	smp_store_release(&k->head, k->head + FRAME_BYTES(len));
+	r->tx_head += KHO_FRAME_BYTES(len);
+	smp_store_release(&k->head, r->tx_head);
 	kho_doorbell_ring(r);
 	return len;
 }
@@ -145,17 +143,18 @@ static ssize_t receive(struct kho_region *r, char __user *u, size_t len)
 		return -EPROTO;
 	if (!have)
 		return 0;
-	n = READ_ONCE(*(u32 *)(k->data + k->tail % KHO_RING_DATA));
-	if (!n || n > KHO_FRAME_MAX || FRAME_BYTES(n) > have) {
+	n = READ_ONCE(*(u32 *)(k->data + r->rx_tail % KHO_RING_DATA));
+	if (!kho_check_frame(n, have)) {
 		r->broken = true;
 		return -EPROTO;
 	}
 	if (n > len)
 		return -EMSGSIZE;
-	if (copy_out(k, k->tail + sizeof(u32), u, n))
+	if (copy_out(k, r->rx_tail + sizeof(u32), u, n))
 		return -EFAULT;
-	was_full = KHO_RING_DATA - have < FRAME_BYTES(KHO_FRAME_MAX);
-	smp_store_release(&k->tail, k->tail + FRAME_BYTES(n));
+	was_full = KHO_RING_DATA - have < KHO_FRAME_BYTES(KHO_FRAME_MAX);
+	r->rx_tail += KHO_FRAME_BYTES(n);
+	smp_store_release(&k->tail, r->rx_tail);
 	if (was_full)
 		kho_doorbell_ring(r);	/* the sender may wait for room */
 	return n;
@@ -219,7 +218,7 @@ static __poll_t link_poll(struct file *f, poll_table *w)
 			ret |= EPOLLIN | EPOLLRDNORM;
 		if (peer_gone(r))
 			ret |= EPOLLHUP | EPOLLIN;
-		else if (room(r) >= (long)FRAME_BYTES(KHO_FRAME_MAX))
+		else if (room(r) >= (long)KHO_FRAME_BYTES(KHO_FRAME_MAX))
 			ret |= EPOLLOUT | EPOLLWRNORM;
 	}
 	up_read(&kho_life);
@@ -241,7 +240,7 @@ static long link_ping(struct kho_link *l, void __user *u)
 	ret = copy_struct_from_user(&p, sizeof(p), u, size);
 	if (ret)
 		return ret;
-	if (p.mode > KHO_PING_POLL || !p.count || p.count > 10000)
+	if (kho_check_ping(&p))
 		return -EINVAL;
 	down_read(&kho_life);
 	ret = same(l) ? kho_ping_run(l->r, &p) : -EPIPE;
@@ -288,10 +287,14 @@ static int link_release(struct inode *i, struct file *f)
 	struct kho_link *l = f->private_data;
 
 	if (l->r) {
+		down_read(&kho_life);
 		mutex_lock(&l->r->tx_lock);
 		if (l->r->seq == l->seq)
 			l->r->attached = false;
+		if (same(l))
+			WRITE_ONCE(kho_self(l->r)->link_open, 0);
 		mutex_unlock(&l->r->tx_lock);
+		up_read(&kho_life);
 	}
 	kfree(l);
 	return 0;

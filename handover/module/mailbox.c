@@ -66,8 +66,8 @@ void kho_mbox_unlock(struct kho_region *r)
 void kho_mbox_break(struct kho_region *r)
 {
 	down(&r->mbox_lock);
-	if (cmpxchg(lock_word(r), 1 + r->peer, 0) == 1 + r->peer)
-		WRITE_ONCE(*command(r), 0);
+	memset(r->head + KHO_OFF_MAILBOX, 0, KHO_MBOX_FENCE);
+	memset(r->head + KHO_OFF_MAILBOX + KHO_MBOX_FENCE + 4, 0, PAGE_SIZE - KHO_MBOX_FENCE - 4);
 	up(&r->mbox_lock);
 }
 

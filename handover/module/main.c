@@ -36,8 +36,8 @@ static u32 bsp_apicid(void)
 
 	if (kho_live(&kho_up))
 		for (i = 0; i < kho_up.ncpus; i++)
-			if (READ_ONCE(kho_up.cpus[i].bsp))
-				return kho_up.cpus[i].apicid;
+			if (kho_known(&kho_up, &kho_up.cpus[i])->bsp)
+				return kho_known(&kho_up, &kho_up.cpus[i])->apicid;
 	return kho_apicid(0);
 }
 
@@ -59,11 +59,13 @@ static long info(void *arg)
 		a->flags |= KHO_INFO_HAS_UP;
 		a->up_base = kho_up.base;
 		a->up_bytes = kho_up.bytes;
+		a->state = READ_ONCE(kho_up.state);
 	}
 	if (kho_live(&kho_down)) {
 		a->flags |= KHO_INFO_HAS_DOWN;
 		a->down_base = kho_down.base;
 		a->down_bytes = kho_down.bytes;
+		a->state = READ_ONCE(kho_down.state);
 	}
 	up_read(&kho_life);
 	strscpy(a->build_release, UTS_RELEASE, sizeof(a->build_release));

@@ -164,12 +164,10 @@ long kho_mem_take(void *arg)
 {
 	struct kho_ioc_mem_take *a = arg;
 	struct kho_range *r;
-	int ret, round;
+	int ret = kho_check_mem_take(a, MAX_NUMNODES), round;
 
-	if (!a->bytes || !is_power_of_2(a->align) || a->align < PAGE_SIZE ||
-	    a->bytes % a->align || a->min >= a->max || a->max - a->min < a->bytes ||
-	    a->node < -1 || a->node >= MAX_NUMNODES)
-		return -EINVAL;
+	if (ret)
+		return ret;
 	r = new_range(0, a->bytes, false);
 	if (!r)
 		return -ENOMEM;
@@ -252,6 +250,7 @@ int kho_mem_pin(u64 base, bool pin)
 long kho_mem_give(void *arg)
 {
 	struct kho_ioc_mem *a = arg;
+	struct kho_ledger_range *g;
 	struct kho_range *r;
 	long ret = -ENOSPC;
 	u32 i;
@@ -268,11 +267,13 @@ long kho_mem_give(void *arg)
 	else if (r->pinned || r->given || atomic_read(&r->maps))
 		ret = -EBUSY;
 	for (i = 0; ret == -ENOSPC && i < kho_down.ngiven; i++) {
-		if (READ_ONCE(kho_down.given[i].bytes))
+		if (kho_known(&kho_down, &kho_down.given[i])->bytes)
 			continue;
+		g = &kho_down.given[i];
 		r->given = true;
-		WRITE_ONCE(kho_down.given[i].base, a->base);
-		smp_store_release(&kho_down.given[i].bytes, a->bytes);
+		*kho_known(&kho_down, g) = (struct kho_ledger_range) { a->base, a->bytes };
+		WRITE_ONCE(g->base, a->base);
+		smp_store_release(&g->bytes, a->bytes);
 		ret = 0;
 	}
 	mutex_unlock(&range_lock);
@@ -300,7 +301,7 @@ static bool was_given(u64 base, u64 bytes)
 	for (i = 0; i < kho_up.ngiven; i++) {
 		n = smp_load_acquire(&kho_up.given[i].bytes);
 		b = READ_ONCE(kho_up.given[i].base);
-		if (base >= b && bytes <= n && base - b <= n - bytes)
+		if (kho_within(base, bytes, b, n))
 			return true;
 	}
 	return false;
@@ -313,7 +314,7 @@ static bool was_given(u64 base, u64 bytes)
 static int may_adopt(u64 base, u64 bytes)
 {
 	struct kho_region *up = &kho_up;
-	u64 b, n, end = base + bytes;
+	u64 end = base + bytes;
 	u32 i;
 
 	if (!kho_live(up))
@@ -328,9 +329,7 @@ static int may_adopt(u64 base, u64 bytes)
 	if (base < up->base + up->bytes && up->base < end)
 		return -EINVAL;
 	for (i = 0; i < up->nram; i++) {
-		b = READ_ONCE(up->ram[i].base);
-		n = READ_ONCE(up->ram[i].bytes);
-		if (base >= b && bytes <= n && base - b <= n - bytes)
+		if (kho_within(base, bytes, up->ram[i].base, up->ram[i].bytes))
 			return 0;
 	}
 	return -EPERM;
@@ -363,14 +362,11 @@ static struct notifier_block offline_nb = { .notifier_call = hold_offline };
 long kho_mem_adopt(void *arg)
 {
 	struct kho_ioc_mem *a = arg;
-	u64 block = memory_block_size_bytes();
+	int ret = kho_check_adopt(a, memory_block_size_bytes());
 	struct kho_range *r;
-	int ret;
 
-	if (a->pad || !a->bytes || a->base % block || a->bytes % block ||
-	    a->base + a->bytes < a->base)
-		return -EINVAL;
-	ret = may_adopt(a->base, a->bytes);
+	if (!ret)
+		ret = may_adopt(a->base, a->bytes);
 	if (ret)
 		return ret;
 	r = new_range(a->base, a->bytes, true);
@@ -438,11 +434,6 @@ static void vm_close(struct vm_area_struct *vma)
 
 static const struct vm_operations_struct vm_ops = { .open = vm_open, .close = vm_close };
 
-static bool within(u64 phys, u64 len, u64 base, u64 bytes)
-{
-	return len <= bytes && phys >= base && phys - base <= bytes - len;
-}
-
 int kho_mem_mmap(struct file *f, struct vm_area_struct *vma)
 {
 	u64 phys = PFN_PHYS((u64)vma->vm_pgoff), len = vma->vm_end - vma->vm_start;
@@ -452,16 +443,16 @@ int kho_mem_mmap(struct file *f, struct vm_area_struct *vma)
 
 	if (vma->vm_pgoff > PHYS_PFN(~0ULL) || !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
-	ok = kho_live(&kho_up) && within(phys, len, kho_up.bulk_base, kho_up.bulk_bytes);
+	ok = kho_live(&kho_up) && kho_within(phys, len, kho_up.bulk_base, kho_up.bulk_bytes);
 	if (kho_live(&kho_up) && !(vma->vm_flags & VM_WRITE) &&
-	    (within(phys, len, kho_up.base + KHO_OFF_LEDGER, KHO_LEDGER_BYTES) ||
-	     within(phys, len, kho_up.base + KHO_OFF_DMESG, KHO_DMESG_BYTES))) {
+	    (kho_within(phys, len, kho_up.base + KHO_OFF_LEDGER, KHO_LEDGER_BYTES) ||
+	     kho_within(phys, len, kho_up.base + KHO_OFF_DMESG, KHO_DMESG_BYTES))) {
 		ok = true;
 		vm_flags_clear(vma, VM_MAYWRITE);
 	}
 	mutex_lock(&range_lock);
 	list_for_each_entry(i, &ranges, node)
-		if (!i->adopted && within(phys, len, i->base, i->bytes))
+		if (!i->adopted && kho_within(phys, len, i->base, i->bytes))
 			r = i;
 	if (r)
 		atomic_inc(&r->maps);

@@ -202,7 +202,7 @@ static int give_down(struct kho_fn *fn, struct kho_ledger_pci *p)
 	struct pci_dev *dev;
 	int ret = 0;
 
-	if (p->bridge || !KHO_MAY(&kho_down, GIVE, p))
+	if (kho_known(&kho_down, p)->bridge || !KHO_MAY(&kho_down, GIVE, p))
 		return -EPERM;
 	dev = dev_get(fn->id);
 	if (!dev)
@@ -221,7 +221,7 @@ static int give_down(struct kho_fn *fn, struct kho_ledger_pci *p)
 		hold(fn, dev);
 		fn->given = true;
 		kho_filter_stop_dma(dev);
-		kho_give(p, KHO_OWNER_INCOMING);
+		kho_give(&kho_down, p, KHO_OWNER_INCOMING);
 	} else {
 		rematch(fn, dev);
 	}
@@ -231,7 +231,7 @@ static int give_down(struct kho_fn *fn, struct kho_ledger_pci *p)
 
 static int take_down(struct kho_fn *fn, struct kho_ledger_pci *p)
 {
-	if (READ_ONCE(p->owner) == KHO_OWNER_OUTGOING && !fn->given)
+	if (kho_is_ours(&kho_down, p) && !fn->given)
 		return 0;
 	if (!KHO_MAY(&kho_down, TAKE, p) && !KHO_MAY(&kho_down, RECLAIM, p))
 		return -EPERM;
@@ -240,7 +240,7 @@ static int take_down(struct kho_fn *fn, struct kho_ledger_pci *p)
 		rematch(fn, fn->dev);
 		fn->given = false;
 	}
-	kho_own(p, KHO_OWNER_OUTGOING);
+	kho_own(&kho_down, p, KHO_OWNER_OUTGOING);
 	let_go(fn);
 	return 0;
 }
@@ -266,13 +266,12 @@ enum act { QUIESCE, UNQUIESCE, GIVE, TAKE };
 
 static long act(struct kho_ioc_pci *a, enum act what)
 {
-	bool peer = what == GIVE || what == TAKE;
 	struct kho_fn *fn;
 	ktime_t start;
-	int ret;
+	int ret = kho_check_pci(a, what == GIVE || what == TAKE);
 
-	if (peer ? a->peer != KHO_PEER_INCOMING && a->peer != KHO_PEER_OUTGOING : a->peer != 0)
-		return -EINVAL;
+	if (ret)
+		return ret;
 	fn = fn_get(a);
 	if (!fn)
 		return -ENOMEM;

@@ -100,6 +100,7 @@ void kho_platform_fill(struct kho_ledger_platform *p)
 		memset(p, 0, sizeof(*p));
 		from_firmware(p);
 		kho_serial_fill(p);
+		kho_wires_fill(p->ioapic);
 	}
 	p->panic_timeout = panic_timeout;
 }

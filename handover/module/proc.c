@@ -57,14 +57,14 @@ static int devices(const struct kho_region *r, u8 owner)
 	u32 i;
 
 	for (i = 0; i < r->npci; i++)
-		n += READ_ONCE(r->pci[i].owner) == owner && !READ_ONCE(r->pci[i].bridge);
+		n += READ_ONCE(r->pci[i].owner) == owner && !kho_known(r, &r->pci[i])->bridge;
 	return n;
 }
 
 /* Having committed is news as long as the other one is there; alone it is a kernel that runs. */
 static u32 self_state(struct kho_region *r)
 {
-	u32 state = READ_ONCE(kho_self(r)->state);
+	u32 state = READ_ONCE(r->state);
 
 	return state == KHO_STATE_COMMITTED && !is_listed(READ_ONCE(kho_peer(r)->state)) ?
 	       KHO_STATE_RUNNING : state;
@@ -95,9 +95,12 @@ static void show_peer(struct seq_file *m, struct kho_region *r, unsigned long *i
 	if (!is_listed(state))
 		return;
 	bitmap_zero(ids, IDS);
-	for (i = 0; i < r->ncpus; i++)
-		if (READ_ONCE(r->cpus[i].owner) == r->peer_owner && r->cpus[i].apicid < IDS)
-			__set_bit(r->cpus[i].apicid, ids);
+	for (i = 0; i < r->ncpus; i++) {
+		u32 apicid = kho_known(r, &r->cpus[i])->apicid;
+
+		if (READ_ONCE(r->cpus[i].owner) == r->peer_owner && apicid < IDS)
+			__set_bit(apicid, ids);
+	}
 	memcpy(release, p->release, sizeof(release) - 1);
 	release[sizeof(release) - 1] = 0;
 	for (i = 0; release[i]; i++)

@@ -3,9 +3,9 @@
  * The two regions a kernel can know, and the way into their ledgers.
  *
  * The region above (kho_up) is found through the ACPI device KHOC0001 that the outgoing side put
- * into the DSDT; the one below (kho_down) is made by REGION_INIT.  Nothing that the peer can
- * write is used before it has been checked: positions of tables are copied once, owners and
- * states are compared, and lengths never come from shared memory twice.
+ * into the DSDT; the one below (kho_down) is made by REGION_INIT.  Of what the peer can write, nothing
+ * is used but its own words, checked: the ledger is copied once (kho_known()), and constants and what is ours
+ * come from the copy; owners and states are compared, and lengths never come from shared memory twice.
  */
 #include "kho.h"
 
@@ -14,6 +14,7 @@
 #include <linux/module.h>
 #include <linux/platform_device.h>
 #include <linux/rcupdate.h>
+#include <linux/slab.h>
 #include <asm/tsc.h>
 
 struct kho_region kho_up = {
@@ -76,15 +77,27 @@ bool kho_peer_gone(const struct kho_region *r)
 {
 	if (kho_peer_ended(r))
 		return true;
-	return r == &kho_up && READ_ONCE(kho_self(r)->state) == KHO_STATE_COMMITTED &&
+	return r == &kho_up && READ_ONCE(r->state) == KHO_STATE_COMMITTED &&
 	       rdtsc_ordered() - READ_ONCE(r->peer_beat_tsc) > (u64)tsc_khz * KHO_GONE_MS;
 }
 
-/* The table of khoctl_owner_table.h, for one entry as it is now. */
-bool kho_may(const struct kho_region *r, enum kho_act act, const u8 *owner, const u8 *to)
+void kho_say(struct kho_region *r, u32 state)
+{
+	WRITE_ONCE(r->state, state);
+	if (state <= KHO_STATE_FROZEN)
+		WRITE_ONCE(r->frozen, state == KHO_STATE_FROZEN);
+	smp_store_release(&kho_self(r)->state, state);
+}
+
+/* The table of khoctl_owner_table.h, for one entry as it is now. It is the peer's, if it says it were ours and is not. */
+bool kho_may(const struct kho_region *r, enum kho_act act, bool ours, const u8 *owner, const u8 *to)
 {
 	u8 o = smp_load_acquire(owner);
 
+	if (ours)
+		o = r->self_owner;
+	else if (o == r->self_owner)
+		o = r->peer_owner;
 	return kho_owner_may(act, r->self_owner, o, READ_ONCE(*to), kho_peer_ended(r));
 }
 
@@ -100,7 +113,7 @@ struct kho_ledger_cpu *kho_ledger_cpu(const struct kho_region *r, u32 apicid)
 	u32 i;
 
 	for (i = 0; i < r->ncpus; i++)
-		if (READ_ONCE(r->cpus[i].apicid) == apicid)
+		if (kho_known(r, &r->cpus[i])->apicid == apicid)
 			return &r->cpus[i];
 	return NULL;
 }
@@ -111,10 +124,9 @@ struct kho_ledger_pci *kho_ledger_pci(const struct kho_region *r, u16 segment, u
 	u32 i;
 
 	for (i = 0; i < r->npci; i++) {
-		p = &r->pci[i];
-		if (READ_ONCE(p->segment) == segment && READ_ONCE(p->bus) == bus &&
-		    READ_ONCE(p->devfn) == devfn)
-			return p;
+		p = kho_known(r, &r->pci[i]);
+		if (p->segment == segment && p->bus == bus && p->devfn == devfn)
+			return &r->pci[i];
 	}
 	return NULL;
 }
@@ -133,58 +145,83 @@ void kho_set_owner(u8 *owner, u8 *to, u8 who, u8 receiver)
 		WRITE_ONCE(*to, 0);
 }
 
-static void *table(struct kho_ledger *l, struct kho_ledger_table *t, size_t entry, u32 *n, int *err)
+/* Where table t (of the copy) begins in l: the ledger, or the copy. */
+static void *table(void *l, const struct kho_ledger_table *t, size_t entry, u32 *n, int *err)
 {
-	u32 off = READ_ONCE(t->off), count = READ_ONCE(t->count);
-
-	*n = count;
-	if (!count)
+	*n = t->count;
+	if (!t->count)
 		return NULL;
-	if (off % 8 || off < sizeof(*l) || off > KHO_LEDGER_BYTES ||
-	    count > (KHO_LEDGER_BYTES - off) / entry)
+	if (!kho_check_table(t, entry))
 		*err = -EPROTO;
-	return (void *)l + off;
+	return l + t->off;
+}
+
+static int tables(struct kho_region *r)
+{
+	struct kho_ledger *l = r->known;
+	int err = 0;
+
+	r->cpus = table(r->ledger, &l->cpus, sizeof(*r->cpus), &r->ncpus, &err);
+	r->pci = table(r->ledger, &l->pci, sizeof(*r->pci), &r->npci, &err);
+	r->given = table(r->ledger, &l->given, sizeof(*r->given), &r->ngiven, &err);
+	r->ram = table(l, &l->ram, sizeof(*r->ram), &r->nram, &err);
+	r->ecams = table(l, &l->ecams, sizeof(*r->ecams), &r->necams, &err);
+	r->windows = table(l, &l->windows, sizeof(*r->windows), &r->nwindows, &err);
+	return err;
+}
+
+static struct kho_ledger *copy_of(const struct kho_ledger *l)
+{
+	struct kho_ledger *c = kvmalloc(KHO_LEDGER_BYTES, GFP_KERNEL);
+
+	if (c)
+		memcpy(c, l, KHO_LEDGER_BYTES);
+	return c;
 }
 
 /**
- * kho_region_bind - check a ledger and find its tables
+ * kho_region_bind - check a ledger, copy it and find its tables
  * @r: base, bytes, head are set
  *
- * Context: process, before @r is live.
+ * Context: process, before @r is live. The inverse, also after a failure: kho_region_unbind().
  * Return: 0; -ENODEV not a ledger; -EPROTO other revision or broken; -ENOMEM.
  */
 int kho_region_bind(struct kho_region *r)
 {
-	struct kho_ledger *l = r->head + KHO_OFF_LEDGER;
-	int err = 0;
+	struct kho_ledger *l;
+	int err;
 
-	if (smp_load_acquire(&l->magic) != KHO_REGION_MAGIC)
+	r->ledger = r->head + KHO_OFF_LEDGER;
+	if (smp_load_acquire(&r->ledger->magic) != KHO_REGION_MAGIC)
 		return -ENODEV;
-	if (l->revision != KHO_REGION_REVISION || l->region_base != r->base || l->low_slot > 1)
-		return -EPROTO;
+	r->known = l = copy_of(r->ledger);
+	if (!l)
+		return -ENOMEM;
+	err = kho_check_ledger(l, r->base);
+	if (!err)
+		err = tables(r);
+	if (err)
+		return err;
 	r->bytes = l->region_bytes;
 	r->bulk_base = l->bulk_base;
 	r->bulk_bytes = l->bulk_bytes;
 	r->low_slot = l->low_slot;
-	if (r->bytes <= KHO_HEAD_BYTES || r->base + r->bytes < r->base ||
-	    r->bulk_bytes > r->bytes - KHO_HEAD_BYTES ||
-	    r->bulk_base != r->base + r->bytes - r->bulk_bytes)
-		return -EPROTO;
-	r->ledger = l;
-	r->cpus = table(l, &l->cpus, sizeof(*r->cpus), &r->ncpus, &err);
-	r->ram = table(l, &l->ram, sizeof(*r->ram), &r->nram, &err);
-	r->ecams = table(l, &l->ecams, sizeof(*r->ecams), &r->necams, &err);
-	r->windows = table(l, &l->windows, sizeof(*r->windows), &r->nwindows, &err);
-	r->pci = table(l, &l->pci, sizeof(*r->pci), &r->npci, &err);
-	r->given = table(l, &l->given, sizeof(*r->given), &r->ngiven, &err);
-	if (err)
-		return err;
 	r->tx = r->head + (r->self == KHO_SIDE_OUTGOING ? KHO_OFF_RING_DOWN : KHO_OFF_RING_UP);
 	r->rx = r->head + (r->self == KHO_SIDE_OUTGOING ? KHO_OFF_RING_UP : KHO_OFF_RING_DOWN);
 	r->console = r->head + KHO_OFF_CONSOLE;
 	if (!r->low)
 		r->low = memremap(KHO_LOW_SLOT(r->low_slot), KHO_LOW_RAM, MEMREMAP_WB);
 	return r->low ? 0 : -ENOMEM;
+}
+
+void kho_region_unbind(struct kho_region *r)
+{
+	if (r->low)
+		memunmap(r->low);
+	r->low = NULL;
+	kvfree(r->known);
+	r->known = NULL;
+	r->base = r->bytes = 0;
 }
 
 /* From here on timers, interrupts and hot-plug callbacks look at it. */
@@ -194,6 +231,9 @@ void kho_region_activate(struct kho_region *r)
 	r->broken = false;
 	r->attached = false;
 	r->want_pong = false;
+	r->state = READ_ONCE(kho_self(r)->state);
+	r->frozen = false;
+	r->tx_head = r->rx_tail = 0;
 	r->peer_state = READ_ONCE(kho_peer(r)->state);
 	r->peer_beat = READ_ONCE(kho_peer(r)->heartbeat);
 	r->peer_beat_tsc = rdtsc_ordered();
@@ -207,10 +247,7 @@ void kho_region_deactivate(struct kho_region *r)
 	synchronize_rcu();		/* interrupts, timer, hot-plug that still saw it */
 	cancel_work_sync(&r->poll_work);
 	wake_up_all(&r->wait);
-	if (r->low)
-		memunmap(r->low);
-	r->low = NULL;
-	r->base = r->bytes = 0;
+	kho_region_unbind(r);
 }
 
 /* Which low slot a new region would use: not the one this kernel itself lives in. */
@@ -224,10 +261,10 @@ static bool owns_anything(struct kho_region *r)
 	u32 i;
 
 	for (i = 0; i < r->ncpus; i++)
-		if (READ_ONCE(r->cpus[i].owner) != KHO_OWNER_OUTGOING)
+		if (!kho_is_ours(r, &r->cpus[i]))
 			return true;
 	for (i = 0; i < r->npci; i++)
-		if (READ_ONCE(r->pci[i].owner) != KHO_OWNER_OUTGOING)
+		if (!kho_is_ours(r, &r->pci[i]))
 			return true;
 	return false;
 }
@@ -281,30 +318,28 @@ static int up_probe(struct platform_device *pdev)
 	if (!r->head)
 		return -ENOMEM;
 	ret = kho_region_bind(r);
-	if (ret) {
+	if (ret)
 		dev_err(&pdev->dev, "no usable ledger at %pa: %d\n", &res->start, ret);
-		memunmap(r->head);
-		r->head = NULL;
-		return ret;
-	}
-	kho_instance_id = kho_self(r)->id;
-	kho_generation = kho_self(r)->generation;
-	ret = kho_doorbell_open();
+	else
+		ret = kho_doorbell_open();
 	if (ret) {
+		kho_region_unbind(r);
 		memunmap(r->head);
 		r->head = NULL;
 		return ret;
 	}
+	kho_instance_id = r->known->side[r->self].id;
+	kho_generation = r->known->side[r->self].generation;
 	/* this kernel cannot be without it: the veto and the bridge are in the module */
 	__module_get(THIS_MODULE);
 	kho_region_activate(r);
 	c = kho_ledger_cpu(r, kho_apicid(0));
 	if (c)
-		kho_own(c, KHO_OWNER_INCOMING);
+		kho_own(r, c, KHO_OWNER_INCOMING);
 	else
 		dev_warn(&pdev->dev, "boot CPU is not in the ledger\n");
 	kho_beat_fill(r);
-	smp_store_release(&kho_self(r)->state, (u32)KHO_STATE_RUNNING);
+	kho_say(r, KHO_STATE_RUNNING);
 	kho_console_start();
 	dev_info(&pdev->dev, "instance %u, generation %u\n", kho_instance_id, kho_generation);
 	return 0;

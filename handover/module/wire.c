@@ -89,6 +89,22 @@ void kho_wire_fill(u32 irq, struct kho_ledger_uart *u)
 	acpi_put_table(t);
 }
 
+/* Where all of them are, for who fences this kernel. */
+void kho_wires_fill(u32 *ioapic)
+{
+	const struct acpi_subtable_header *e;
+	struct acpi_table_header *t;
+	int n = 0;
+
+	if (acpi_disabled || ACPI_FAILURE(acpi_get_table(ACPI_SIG_MADT, 0, &t)))
+		return;
+	for (e = (void *)((struct acpi_table_madt *)t + 1);
+	     (void *)(e + 1) <= (void *)t + t->length && e->length >= sizeof(*e); e = (void *)e + e->length)
+		if (e->type == ACPI_MADT_TYPE_IO_APIC && n < KHO_IOAPICS)
+			ioapic[n++] = ((struct acpi_madt_io_apic *)e)->address;
+	acpi_put_table(t);
+}
+
 /* --- on the kernel that is alone --- */
 
 static u32 get(struct wire *w, u32 reg)
@@ -101,6 +117,27 @@ static void put(struct wire *w, u32 reg, u32 v)
 {
 	writel(reg, w->base);
 	writel(v, w->base + 0x10);
+}
+
+/*
+ * The pins of a kernel that was fenced: what they raise would reach whoever gets its CPUs. Wires of ours are opened when this
+ * kernel is alone, later.
+ */
+void kho_wires_mask(const u32 *ioapic)
+{
+	struct wire w;
+	u32 version;
+	int i, pin;
+
+	for (i = 0; i < KHO_IOAPICS; i++) {
+		w.base = ioapic[i] ? ioremap(ioapic[i], PAGE_SIZE) : NULL;
+		if (!w.base)
+			continue;
+		version = get(&w, REG_VERSION);
+		for (pin = version == ~0u ? -1 : (int)(version >> 16 & 0xff); pin >= 0; pin--)
+			put(&w, REG_PIN(pin), get(&w, REG_PIN(pin)) | PIN_MASKED);
+		iounmap(w.base);
+	}
 }
 
 static struct wire *wire_of(struct irq_data *d)

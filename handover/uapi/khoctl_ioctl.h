@@ -42,6 +42,8 @@ struct kho_ioc_info {
 	__u64 memory_block_bytes;	/* out: unit of memory hot-plug */
 	__u32 bsp_apicid;		/* out */
 	__u32 low_slot;			/* out: slot a new region would use */
+	__u32 state;			/* out: what this kernel has said of itself there (down, else up): enum kho_instance_state */
+	__u32 pad;
 	char  build_release[64];	/* out: kernel release the module was built for */
 };
 
@@ -142,7 +144,12 @@ struct kho_ioc_ping {
 #define KHO_IOC_CPU_GIVE	_IOW('k', 0x30, struct kho_ioc_cpu)	/* offline here if online, park for peer; inverse: TAKE */
 #define KHO_IOC_CPU_TAKE	_IOW('k', 0x31, struct kho_ioc_cpu)	/* take a parked CPU and online it here */
 #define KHO_IOC_SPAWN		_IOW('k', 0x32, struct kho_ioc_spawn)	/* inverse: STOP */
-#define KHO_IOC_STOP		_IOW('k', 0x33, struct kho_ioc_u32)	/* fence the incoming kernel: all its CPUs to the park, functions to PARK */
+/*
+ * Fence the other kernel: all its CPUs to the park, functions to PARK. value 0: the incoming one. KHO_PEER_OUTGOING: the
+ * outgoing one, by an incoming kernel that has signed, or that holds the state while that one has panicked or is silent; the
+ * machine's boot CPU goes there by an NMI that its module takes, and everything else of the machine loses bus mastering.
+ */
+#define KHO_IOC_STOP		_IOW('k', 0x33, struct kho_ioc_u32)
 #define KHO_IOC_RETIRE		_IOW('k', 0x34, struct kho_ioc_u32)	/* this kernel's CPUs park for the incoming one: no return */
 
 #define KHO_IOC_PCI_QUIESCE	_IOWR('k', 0x40, struct kho_ioc_pci)	/* PM freeze, driver stays bound; inverse: UNQUIESCE */

@@ -24,7 +24,7 @@
 #endif
 
 #define KHO_REGION_MAGIC	0x4e4f494745524f4bULL	/* "KOREGION", little endian */
-#define KHO_REGION_REVISION	4
+#define KHO_REGION_REVISION	5
 
 /* --- offsets in the head of the region --- */
 #define KHO_OFF_PARK		0x00000	/* park page; first byte = ACPI reset vector */
@@ -74,6 +74,7 @@
 #define KHO_MBOX_FAULT		0x810	/* u64 != 0: a parked CPU took an exception; +8 rip/error +24 cr2 */
 #define KHO_MBOX_MCE_COUNT	0x840	/* u64 */
 #define KHO_MBOX_LOCK		0x848	/* u32: 0 free, else 1 + KHO_SIDE_* of the kernel whose command is under way */
+#define KHO_MBOX_FENCE		0x84c	/* u32: 0, else 1 + KHO_SIDE_* of the kernel that stops the other one; the first to write it wins */
 #define KHO_MBOX_PARKED		0xc00	/* one byte per APIC id: a hint; the TEST command is the truth */
 #define KHO_MBOX_CMD_WAKE	1
 #define KHO_MBOX_CMD_TEST	2	/* acknowledged by writing 0 to the command */
@@ -136,7 +137,9 @@ struct kho_ledger_side {
 	__u64 boot_tsc;		/* TSC when its module was loaded */
 	__u64 link_irqs;	/* doorbells taken */
 	char  release[64];	/* utsname.release, NUL-terminated */
-	__u8  pad[384];
+	__u64 frozen_tsc;	/* TSC when it last said FROZEN */
+	__u32 link_open;	/* 1: a process of this side has the link */
+	__u8  pad[372];
 } __attribute__((aligned(128)));
 
 #define KHO_HEARTBEAT_MS	100
@@ -199,6 +202,7 @@ struct kho_ledger_uart {
 	__u32 ioapic;		/* physical address; 0: no interrupt, the port is polled */
 };
 #define KHO_UARTS		4	/* ttyS0 ... */
+#define KHO_IOAPICS		8
 
 /*
  * What the machine's firmware tables say of its end, its clock and its serial ports: read by the kernel that firmware booted,
@@ -219,6 +223,7 @@ struct kho_ledger_platform {
 	struct kho_ledger_gas gpe0, gpe1;			/* status, then enable registers, like the event blocks */
 	struct kho_ledger_gas sleep_control, sleep_status;	/* instead of PM1 where ACPI is hardware-reduced */
 	struct kho_ledger_uart uart[KHO_UARTS];
+	__u32 ioapic[KHO_IOAPICS];	/* physical addresses, 0: none; who fences the kernel that used them masks their pins */
 };
 
 /* Where a table lies: offset from the ledger's first byte, count of entries. */
@@ -245,7 +250,7 @@ struct kho_ledger {
 	struct kho_ledger_table given;	/* O: struct kho_ledger_range: further memory that the incoming kernel may adopt at once;
 					 * all entries are there from the start, bytes 0 = not in use, bytes written last */
 	struct kho_ledger_platform platform;
-	__u8 pad1[512 - 120 - 224];
+	__u8 pad1[512 - 120 - 256];
 	struct kho_ledger_side side[2];	/* [KHO_SIDE_OUTGOING], [KHO_SIDE_INCOMING] */
 };
 
@@ -290,7 +295,7 @@ struct kho_dmesg {
 #endif
 KHO_ASSERT(sizeof(struct kho_ledger_side) == 512, "ledger side");
 KHO_ASSERT(sizeof(struct kho_ledger) == 512 + 2 * 512, "ledger");
-KHO_ASSERT(sizeof(struct kho_ledger_platform) == 224, "ledger platform");
+KHO_ASSERT(sizeof(struct kho_ledger_platform) == 256, "ledger platform");
 KHO_ASSERT(sizeof(struct kho_dmesg) == KHO_DMESG_BYTES, "dmesg");
 KHO_ASSERT(sizeof(struct kho_ledger_cpu) == 16, "ledger cpu");
 KHO_ASSERT(sizeof(struct kho_ledger_pci) == 8, "ledger pci");

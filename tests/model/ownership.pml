@@ -4,12 +4,13 @@
  * side may ask for anything at any time, so messages and their loss do not matter here.  Each act is what the
  * code does, in its order: the check against the table (handover/uapi/khoctl_owner_table.h, made into macros by
  * tests/model/run), the physical act, the write into the ledger.  The other kernel acts between any two of
- * them; the incoming one may panic (and go on for a while on its other CPUs), hang, or halt in order, at any
- * point; the outgoing one may fence it, and may retire when everything is given.
+ * them; each one may panic (and go on for a while on its other CPUs) or hang at any point; each may fence the
+ * other one at any time (user space has its reasons: a verdict, a signature), and the outgoing one may retire when everything is given.
  *
  * `held` is the truth: on whose behalf the thing works now.  Shown for every interleaving:
  *   - nobody begins to use what the other one uses (assertions in the acts);
- *   - when one kernel has ended, the other one can get everything (process survivor).
+ *   - when one kernel has ended, the other one can get everything (process survivor);
+ *   - they never stop each other both.
  * BUG_* plant the mistakes that the run must find: see tests/model/run.
  */
 #define O 0			/* the outgoing kernel */
@@ -24,7 +25,10 @@ byte held[2] = O;		/* truth */
 bool ended[2] = false;		/* ledger: RETIRED, HALTED, FENCED */
 bool panicked[2] = false;	/* ledger: says so itself */
 bool runs[2] = true;		/* executes its acts */
-bool busy[2] = false;		/* the outgoing module's lock of a thing */
+bool busy[4] = false;		/* 2 * kernel + thing: its module's lock of a thing */
+byte claimed = PARK;		/* the fence word of the mailbox: who stops the other one; PARK: nobody */
+bool stopped[2] = false;	/* truth: by the other one's fence */
+#define LOCK(m_, r_) busy[2 * m_ + r_]
 
 #ifdef BUG_PANIC_IS_END
 #define STOPPED (ended[1 - me] || panicked[1 - me])
@@ -61,9 +65,9 @@ inline use(AFTER, TO)
 	fi
 }
 
-/* the outgoing module holds its lock through an act and through the fence; the incoming one is one act at a time */
-#define BEGIN(G) atomic { runs[me] && (G) && (me == I || !busy[r]) -> if :: me == O -> busy[r] = true :: else fi }
-#define END if :: me == O -> busy[r] = false :: else fi
+/* a module holds its lock through an act, that of the CPUs through the fence, too */
+#define BEGIN(G) atomic { runs[me] && (G) && !LOCK(me, r) -> LOCK(me, r) = true }
+#define END LOCK(me, r) = false
 
 proctype acts(byte me; byte r)
 {
@@ -76,18 +80,31 @@ end:	do
 	od
 }
 
-/* spawn.c, stop(): INIT first, the ledger says FENCED when nothing of it runs any more */
-proctype fence()
+/*
+ * fence.c, stop(): the claim, so that only one of them does it; INIT (or NMI) first, the ledger says FENCED when nothing of it
+ * runs any more
+ */
+proctype fence(byte me)
 {
-	byte me = O, r;
+	byte r;
 
-end:	atomic { runs[O] && !ended[I] && !busy[CPU] -> busy[CPU] = true };	/* functions are not under this lock */
-#ifdef BUG_FENCED_TOO_EARLY
-	ended[I] = true;
+end:	atomic { runs[me] && !ended[1 - me] && !LOCK(me, CPU) -> LOCK(me, CPU) = true };	/* functions are not under this lock */
+#ifndef BUG_NO_CLAIM
+	if
+	:: atomic { runs[me] && claimed == PARK -> claimed = me }
+	:: atomic { runs[me] && claimed == 1 - me -> LOCK(me, CPU) = false; goto end }
+	fi;
 #endif
-	atomic { runs[I] = false; if :: held[CPU] == I -> held[CPU] = PARK :: else fi }
+#ifdef BUG_FENCED_TOO_EARLY
+	ended[1 - me] = true;
+#endif
+	runs[me];		/* INIT is sent; it arrives, whatever becomes of the sender meanwhile */
+	atomic {
+		runs[1 - me] = false; stopped[1 - me] = true; assert(!stopped[me]);
+		if :: held[CPU] == 1 - me -> held[CPU] = PARK :: else fi
+	}
 	/* bus mastering off */
-	atomic { if :: held[FN] == I -> held[FN] = PARK :: else fi }
+	atomic { runs[me] -> if :: held[FN] == 1 - me -> held[FN] = PARK :: else fi }
 	r = CPU;
 	do
 	:: r <= FN ->
@@ -99,16 +116,19 @@ end:	atomic { runs[O] && !ended[I] && !busy[CPU] -> busy[CPU] = true };	/* funct
 		r++
 	:: else -> break
 	od;
-	ended[I] = true;
-	busy[CPU] = false
+	atomic { runs[me] -> ended[1 - me] = true };
+	LOCK(me, CPU) = false
 }
 
-/* How the incoming kernel can come to its end by itself. */
-proctype incoming_ends()
+/* How a kernel can come to its end by itself; somebody lives. */
+proctype ends()
 {
+	byte me;
+
+	if :: me = O :: me = I fi;
 end:	if
-	:: panicked[I] = true; runs[I] = false		/* the other CPUs stop later; nothing is given */
-	:: runs[I] = false				/* hangs */
+	:: panicked[me] = true; runs[me] = false	/* the other CPUs stop later; nothing is given */
+	:: runs[me] = false				/* hangs */
 	:: true
 	fi
 }
@@ -116,8 +136,8 @@ end:	if
 /* The outgoing kernel has given everything, and goes: leave.c, may_retire() */
 proctype retire()
 {
-end:	atomic { runs[O] && !busy[CPU] && !busy[FN] && owner[CPU] != O && owner[FN] != O && !ended[I] ->
-		busy[CPU] = true; busy[FN] = true; runs[O] = false };
+end:	atomic { runs[O] && !LOCK(O, CPU) && !LOCK(O, FN) && owner[CPU] != O && owner[FN] != O && !ended[I] ->
+		LOCK(O, CPU) = true; LOCK(O, FN) = true; runs[O] = false };
 	ended[O] = true
 }
 
@@ -128,7 +148,7 @@ end:	atomic { runs[O] && !busy[CPU] && !busy[FN] && owner[CPU] != O && owner[FN]
 proctype survivor(byte me)
 {
 end:	atomic {
-		ended[1 - me] && runs[me] && !busy[CPU] && !busy[FN] ->
+		ended[1 - me] && runs[me] && !LOCK(me, CPU) && !LOCK(me, FN) ->
 		assert(held[CPU] != 1 - me && held[FN] != 1 - me);
 		assert(HAS(CPU) || CAN(CPU));
 		assert(HAS(FN) || CAN(FN))
@@ -139,6 +159,6 @@ init
 {
 	atomic {
 		run acts(O, CPU); run acts(O, FN); run acts(I, CPU); run acts(I, FN);
-		run fence(); run incoming_ends(); run retire(); run survivor(O); run survivor(I)
+		run fence(O); run fence(I); run ends(); run retire(); run survivor(O); run survivor(I)
 	}
 }

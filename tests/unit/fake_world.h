@@ -31,6 +31,7 @@ struct fake {
 	const char *die_in; /* the peer dies in this operation */
 	bool stuck_freeze;
 	unsigned rounds;
+	bool entrusted; /* names and a journal, and the word to complete */
 	bool first_is_signed; /* the record that the peer was given with the first commit */
 	bool probe_no, engine_no;
 	bool judge; /* the first one says something of the first workload, and counts */
@@ -283,6 +284,14 @@ static int e_set_state(struct kho_engine *e, unsigned s, struct kho_err *err)
 	return 0;
 }
 
+static int e_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
+		     struct kho_err *err)
+{
+	(void)e;
+	fake.entrusted = record->len && complete && !strcmp(names[0], "alpha") && !strcmp(names[2], "omega") && !names[3];
+	return act("engine", "entrust", err);
+}
+
 static int e_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err)
 {
 	(void)e;
@@ -350,7 +359,7 @@ static void e_free(struct kho_engine *e)
 
 static const struct kho_engine_ops fake_ops = {
 	"fake",	      e_probe,	 e_reserve,    e_unreserve,  e_spawn,
-	e_stop,	      e_connect, e_disconnect, e_peer_op,    e_commit,
+	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_entrust,    e_commit,
 	e_shift_rest, e_retire,	 e_set_state,  e_peer_alive, NULL,
 	NULL,	      NULL,	 e_free,
 };

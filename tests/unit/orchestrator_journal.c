@@ -114,6 +114,7 @@ static void test_peer_keeps_signed(void **state)
 	(void)state;
 	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_PERSON);
 	assert_true(fake.first_is_signed);
+	assert_true(fake.entrusted);
 	assert_int_equal(kho_journal_read(run_dir, run_dir, &records, NULL, &err), 0);
 	assert_int_equal(count_records(records, "signed"), 1);
 }
@@ -186,11 +187,64 @@ static void test_note(void **state)
 	assert_int_equal(kho_journal_note("/nonexistent", json_object_new_object(), &err), -ENOENT);
 }
 
+static int child_resume(const struct kho_upgrade_options *o)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	return (int)kho_upgrade_resume(o, &err);
+}
+
+/* kill -9 after the commit, also of who does the rest: nothing is signed twice, all that is left is done, told and ends. */
+static void test_resume(void **state)
+{
+	static const char *const faults[] = { "commit.after:kill", "settle:kill", "settle.after:kill", "retire:kill" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
+		_cleanup_json_ struct json_object *records = NULL, *report = NULL;
+		struct kho_upgrade_options o = options(NULL);
+		struct kho_err err = KHO_ERR_INIT;
+
+		killed(child_run, faults[i]);
+		assert_int_equal(kho_upgrade_may_begin(&plan.world, &err), -EBUSY);
+		assert_int_equal(kho_upgrade_recover(&o, &err), i == 3 ? -ENOENT : -EALREADY);
+		if (!i)
+			killed(child_resume, "settle:kill");
+		fake_reset();
+		assert_int_equal(kho_upgrade_resume(&o, &err), KHO_OUT_UPGRADED);
+		assert_true(fake.connected && fake.shifted && fake.retired);
+		assert_true(fake.finished[0] && fake.finished[2] && fake.forgotten[0] && fake.forgotten[2]);
+		/* the one before the end, not the signature */
+		assert_int_equal(fake.commits, 1);
+		assert_true(fake_order("engine connect", "finish alpha") && fake_order("forget omega", "engine commit"));
+		assert_int_equal(kho_journal_parse(fake.record, fake.record_len, &records, NULL, &err), 0);
+		assert_int_equal(count_records(records, "begin"), 1);
+		assert_int_equal(count_records(records, "signed"), 1);
+		assert_int_equal(count_records(records, "resume"), i ? 1 : 2);
+		report = kho_report_of_journal(records);
+		assert_string_equal(kho_json_get_str(report, "outcome"), "upgraded");
+		assert_true(kho_json_get_int(report, "blackout_us") > 0);
+		unlink_journal();
+	}
+}
+
+static void test_nothing_to_resume(void **state)
+{
+	struct kho_upgrade_options o = options(NULL);
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	killed(child_run, "restore.after:kill");
+	assert_int_equal(kho_upgrade_resume(&o, &err), KHO_OUT_REFUSED);
+	assert_int_equal(err.code, -ECANCELED);
+	assert_int_equal(kho_upgrade_recover(&o, &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_killed_undo), T(test_killed_in_a_record), T(test_undo_again),
-		T(test_peer_keeps_signed), T(test_torn_journal), T(test_note),
+		T(test_peer_keeps_signed), T(test_torn_journal), T(test_note), T(test_resume), T(test_nothing_to_resume),
 	};
 
 	return cmocka_run_group_tests_name("orchestrator journal", tests, NULL, NULL);

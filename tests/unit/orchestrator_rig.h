@@ -119,6 +119,15 @@ static inline void assert_quiet_again(void)
 	assert_int_equal(kho_lock_holder(run_dir, step), 0);
 }
 
+/* What was in RAM has ended with the outgoing kernel. */
+static inline void unlink_journal(void)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/" KHO_JOURNAL_NAME, run_dir);
+	assert_int_equal(unlink(path), 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 #endif

@@ -52,6 +52,7 @@ static void upgrade_and_keep(const struct kho_upgrade_options *o)
 	events_len = 0;
 	snprintf(path, sizeof(path), "%s/" KHO_JOURNAL_NAME, state_dir);
 	assert_int_equal(kho_write_file(path, fake.record, fake.record_len, &err), 0);
+	unlink_journal();
 }
 
 /* Predicted and real, for each workload; and the next upgrade is predicted from this one. */

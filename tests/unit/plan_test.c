@@ -160,6 +160,9 @@ static void test_bad_target(void **state)
 	put_text("/etc/khoctl/khoctl.conf", "initramfs = mine\n");
 	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "initramfs = mine: want auto, khoctl or host"));
+	put_text("/etc/khoctl/khoctl.conf", "outgoing-panic = maybe\n");
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "outgoing-panic = maybe: want complete or wait"));
 	put_text("/etc/khoctl/khoctl.conf", "initramfs = host\ninitrd = /boot/x\n");
 	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "want one of both"));

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# khoctl.ko for the kernels of the VMs: build/module/RELEASE/khoctl.ko, and beside it khoctl-hang.ko for the tests. modules.sh [RELEASE...]; default: both of the cache.
+# khoctl.ko for the kernels of the VMs: build/module/RELEASE/khoctl.ko, and beside it the bad modules of hang/ for the tests. modules.sh [RELEASE...]; default: both of the cache.
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "$0")/common.sh"

@@ -50,7 +50,7 @@ boot_fails() {
 }
 
 for rel in $(vm ls /lib/modules | tr -d '\r'); do
-	lab put "$top/build/module/$rel/khoctl-hang.ko" "/lib/modules/$rel/updates/khoctl-hang.ko"
+	for m in hang scribble; do lab put "$top/build/module/$rel/khoctl-$m.ko" "/lib/modules/$rel/updates/khoctl-$m.ko"; done
 done
 lab put "$top/build/tests/vm/hang_init" /usr/lib/khoctl-lab/hang_init
 
@@ -79,6 +79,9 @@ rare peer_fails reboot-precopy precopy:peer-reboot 'has halted'
 peer_fails panic-shift shift.after:peer-panic 'has panicked'
 rare peer_fails hang-shift shift.after:peer-hang 'no heartbeat for more than 10 s'
 peer_fails silent-shift shift.after:peer-stop 'agent has (been silent|not answered)'
+# it writes noise over all that both kernels share
+rare peer_fails scribble-precopy precopy:peer-scribble '.'
+peer_fails scribble-shift shift.after:peer-scribble '.'
 
 upgrade 1
 client_stop
