@@ -32,7 +32,7 @@ struct rule {
 
 /* Left out, and why: the first that matches. */
 static const struct rule without[] = {
-	{ "*:panic", "this kernel ends for good; a test of its own, with a machine for each" },
+	{ "*:panic", "this kernel ends for good, with a machine for each: tests/vm/t-takeover.sh" },
 	{ "@(preflight|reserve|spawn).*:peer-*", "nobody is there who could be asked" },
 	{ "handshake.@(before|undo):peer-*", "nobody is there who could be asked" },
 	{ "*.after:!(kill)", "the same moment as the next step's .before; for a killed khoctl it differs by a record in the journal" },

@@ -21,9 +21,9 @@ fresh() {
 	lab down > /dev/null 2>&1 || true
 	[ -z "$client_pid" ] || { kill "$client_pid" 2> /dev/null || true; wait "$client_pid" 2> /dev/null || true; }
 	lab up --cpus 4 --mem 4096
-	local rel
+	local rel m
 	for rel in $(vm ls /lib/modules | tr -d '\r'); do
-		lab put "$top/build/module/$rel/khoctl-hang.ko" "/lib/modules/$rel/updates/khoctl-hang.ko"
+		for m in hang scribble; do lab put "$top/build/module/$rel/khoctl-$m.ko" "/lib/modules/$rel/updates/khoctl-$m.ko"; done
 	done
 	redis_start 16
 	client_start
