@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -30,6 +31,7 @@ static void __attribute__((noreturn)) stand_by(int pidfd)
 	int keep;
 
 	setsid();
+	unsetenv("KHOCTL_FAULT"); /* it has struck: what follows is the real thing */
 	prctl(PR_SET_NAME, "khoctl-guard");
 	keep = dup2(pidfd, 3);
 	closefrom(4);

@@ -290,6 +290,8 @@ void kho_agent_complete(struct kho_agent *a)
 
 	a->alone = true;
 	ret = may_complete(a, &err);
+	if (!ret && !strcmp(a->outgoing_end, "panicked"))
+		kho_agent_wait_log(a);
 	if (!ret)
 		ret = m->fence ? m->fence(m->arg, &err) : kho_fail(&err, -ENOSYS, "this machine has no fence");
 	if (!ret)

@@ -139,6 +139,8 @@ kho_request_fn kho_agent_file_put, kho_agent_file_batch, kho_agent_file_begin, k
 void kho_agent_files_drop(struct kho_agent *a);
 
 /* agent_log.c */
+/* A kernel that has panicked gets a moment to write its log, before the CPU that does so is stopped. */
+void kho_agent_wait_log(struct kho_agent *a);
 /* Keep the ended outgoing kernel's log as a file beside the journal; a failure is told. */
 void kho_agent_keep_log(struct kho_agent *a, uint32_t generation, const char *release);
 

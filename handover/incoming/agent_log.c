@@ -67,6 +67,15 @@ static void drop_old(const char *path)
 			return;
 }
 
+void kho_agent_wait_log(struct kho_agent *a)
+{
+	const struct kho_machine *m = a->conf->machine;
+	const volatile struct kho_dmesg *d = m->dmesg ? m->dmesg(m->arg, NULL) : NULL;
+
+	if (d)
+		(void)wait_for(d);
+}
+
 void kho_agent_keep_log(struct kho_agent *a, uint32_t generation, const char *release)
 {
 	const struct kho_machine *m = a->conf->machine;

@@ -366,6 +366,8 @@ static bool is_over(struct kho_agent *a, const volatile struct kho_ledger *l, st
 		r->how = a->outgoing_end ? a->outgoing_end : how;
 		return true;
 	}
+	if (!strcmp(how, "panicked"))
+		kho_agent_wait_log(a);
 	if (!m->fence || m->fence(m->arg, &err) < 0) {
 		a->conf->say("%s is %s: its CPUs and memory stay where they are%s%s", r->outgoing, how,
 			     err.code ? ": " : "", err.msg);

@@ -24,7 +24,7 @@ ends() {
 	say "$from -> $to: $1"
 	vm env KHOCTL_FAULT="$1" khoctl upgrade --yes --to "$image" > "$out/upgrade.txt" 2>&1 || true
 	wait_alone "$to"
-	[ "$(running_state)" = running ] || { vm systemctl --failed --no-legend --no-pager; die "the system does not run well"; }
+	runs_well "$1"
 	host_clients_served
 	vm khoctl status > "$out/status.txt" || die "khoctl status"
 	cat "$out/status.txt"
@@ -38,8 +38,8 @@ ends() {
 }
 
 lab down > /dev/null 2>&1 || true
-lab up --host ${FRESH:+--fresh} --cpus 4 --mem 4096
-[ "$(running_state)" = running ] || die "the machine does not run well before anything is done"
+lab up --host --cpus 4 --mem 4096
+runs_well "before anything is done"
 host_list
 host_clients_start
 vm sysctl -q kernel.panic=4
@@ -61,7 +61,7 @@ for i in $(seq 400); do
 	[ "$i" != 400 ] || die "the machine does not restart"
 	sleep 1
 done
-[ "$(running_state)" = running ] || die "the system does not run well after the restart"
+runs_well "after the restart"
 vm khoctl status > "$out/status.txt" || die "khoctl status"
 cat "$out/status.txt"
 says status.txt 'interrupted by a restart of the machine; nothing is left to undo; it had not begun to move anything'

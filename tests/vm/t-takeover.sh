@@ -108,7 +108,8 @@ fi
 client_stop
 [ "$(jq '.errors + .resets + .out_of_order' "$out/client.json")" = 0 ] || die "the client saw errors"
 [ "$(jq '.sent == .acked' "$out/client.json")" = true ] || die "replies are missing"
-ok "one connection, $(jq .acked "$out/client.json") replies in order"
+aof_complete "$(jq .acked "$out/client.json")"
+ok "one connection, $(jq .acked "$out/client.json") replies in order; all of it is on the disk"
 client_pid=
 
 say "it panics before anything is across: the machine restarts"
