@@ -106,7 +106,7 @@ static int parse_message(char *word, const struct kho_fault_names *known, struct
 		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: the link has no message '%s'", word);
 	if (place < 0 || !(kho_fault_places[place].where & KHO_AT_LINK))
 		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: a message has no place '%s', but request and reply", dot + 1);
-	if (at && !listed(known->steps, at))
+	if (at && known->steps && !listed(known->steps, at))
 		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: no step '%s'", at);
 	out->place = (enum kho_fault_place)place;
 	if (copy_name(out->from, sizeof(out->from), at ? at : "", err) < 0)
@@ -138,11 +138,6 @@ static int parse_one(char *word, const struct kho_fault_names *known, struct kho
 		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: there it can be %s, not '%s'", words, colon + 1);
 	}
 	out->kind = (enum kho_fault_kind)kind;
-	if (out->from[0]) { /* the other kernel knows no steps */
-		char *at = strchr(out->name, '@'), *end = strchr(out->name, ':');
-
-		memmove(at, end, strlen(end) + 1);
-	}
 	return 0;
 }
 

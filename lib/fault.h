@@ -56,7 +56,7 @@ extern const struct kho_fault_word kho_fault_places[KHO_FAULT_NPLACES], kho_faul
 
 struct kho_faults {
 	struct kho_fault {
-		char name[KHO_FAULT_NAME_MAX]; /* as it was asked for, without @STEP */
+		char name[KHO_FAULT_NAME_MAX]; /* as it was asked for */
 		char at[32];  /* step, serializer, or message */
 		char from[32]; /* of a message: the step; "" for the first */
 		enum kho_fault_place place;
@@ -65,7 +65,7 @@ struct kho_faults {
 	size_t n;
 };
 
-/* What exists, each NULL-terminated; lanes and messages may be NULL: none. */
+/* What exists, each NULL-terminated. NULL: none; without steps a message's @STEP may be anything. */
 struct kho_fault_names {
 	const char *const *steps, *const *lanes, *const *messages;
 };

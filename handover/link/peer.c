@@ -263,6 +263,12 @@ int kho_peer_connect_on(struct kho_peer **out, const struct kho_transport *t, vo
 	if (ret)
 		return ret;
 	ret = wait_hello(p, deadline_us, err);
+	/*
+	 * an agent says hello at its start, too: it may have heard no knock of ours, and listens to nothing
+	 * else until it has. It says hello once more, which nobody waits for.
+	 */
+	if (!ret)
+		ret = send_knock(p, err);
 	if (!ret) {
 		ret = -pthread_create(&p->rx, NULL, kho_peer_receive, p);
 		if (ret)

@@ -42,6 +42,8 @@ static const struct {
 	{ "pstore", PSTOREFS_MAGIC, true },	{ "hugetlbfs", HUGETLBFS_MAGIC, true },
 	{ "binfmt_misc", BINFMTFS_MAGIC, true }, { "efivarfs", EFIVARFS_MAGIC, true },
 	{ "fusectl", FUSECTL_MAGIC, true },	{ "configfs", CONFIGFS_MAGIC, true },
+	/* containers' roots: where there is none yet the unit gets it like all others when it is mounted */
+	{ "overlay", OVERLAYFS_SUPER_MAGIC, true },
 };
 
 struct build {

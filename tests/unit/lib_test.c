@@ -362,6 +362,7 @@ static void test_faults(void **state)
 					   "freeze:drop",      "disk.drain:late", "link.op:fail",     "link.op:peer-stop",
 					   "link.melt:drop",   "op:drop",	  "link.op@thaw:dup", "link.op.undo:dup",
 					   "reserve.undo:criu" };
+	static const struct kho_fault_names messages_only = { NULL, NULL, fault_messages };
 	static const struct kho_fault_names steps_only = { fault_steps, NULL, NULL };
 	struct kho_faults f;
 	struct kho_err err = KHO_ERR_INIT;
@@ -378,17 +379,19 @@ static void test_faults(void **state)
 	assert_null(kho_fault_peer(KHO_FAULT_KILL));
 	assert_int_equal(kho_faults_parse("freeze.after:peer-hang", &fault_names, &f, &err), 0);
 	assert_string_equal(kho_fault_peer(kind_at(&f, "freeze", KHO_FAULT_AFTER)), "hang");
-	/* of messages: the other kernel knows no steps, so the name goes without */
+	/* of messages; the other kernel knows no steps */
 	assert_int_equal(kho_faults_parse("link.op.reply@freeze:drop,link.note:late", &fault_names, &f, &err), 0);
 	assert_int_equal(f.f[0].place, KHO_FAULT_REPLY);
 	assert_string_equal(f.f[0].at, "op");
 	assert_string_equal(f.f[0].from, "freeze");
-	assert_string_equal(f.f[0].name, "link.op.reply:drop");
+	assert_string_equal(f.f[0].name, "link.op.reply@freeze:drop");
 	assert_int_equal(f.f[1].place, KHO_FAULT_REQUEST);
 	assert_string_equal(f.f[1].from, "");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		if (kho_faults_parse(bad[i], &fault_names, &f, &err) != -EINVAL)
 			fail_msg("'%s' was taken", bad[i]);
+	assert_int_equal(kho_faults_parse("link.op.reply@freeze:drop", &messages_only, &f, &err), 0);
+	assert_int_equal(kho_faults_parse("freeze:fail", &messages_only, &f, &err), -EINVAL);
 	assert_int_equal(kho_faults_parse("link.op:drop", &steps_only, &f, &err), -EINVAL);
 	assert_int_equal(kho_faults_parse("disk.drain:fail", &steps_only, &f, &err), -EINVAL);
 }

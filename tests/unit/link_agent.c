@@ -184,6 +184,27 @@ static void request_faults(void **state)
 	kho_link_faults_done(&l);
 }
 
+/* The agent says hello at its start, whether a knock has come or not; a knock that is lost must not leave it deaf. */
+static void first_faults(void **state)
+{
+	struct kho_link_faults l;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	kho_link_faults_init(&l, on_struck, NULL);
+	fx.setup.faults = &l;
+	arm(&l, "link.knock:drop,link.setup:dup");
+	start_agent();
+	if (connect_peer(&err))
+		fail_msg("%s", err.msg);
+	assert_int_equal(times("struck"), 2);
+	expect_log("[request 'setup' came twice]");
+	assert_int_equal(kho_peer_cpu(fx.peer, 7, true, in_ms(5000), &err), 0);
+	kho_peer_close(fx.peer);
+	fx.peer = NULL;
+	kho_link_faults_done(&l);
+}
+
 /* What the agent sends: a lost reply is a deadline, but all was done; one that comes twice harms nobody; it tells. */
 static void reply_faults(void **state)
 {
@@ -427,6 +448,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(long_operation, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(faults, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(request_faults, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(first_faults, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(reply_faults, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(workloads, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(bad_place, setup_bare, teardown),

@@ -201,10 +201,46 @@ static void twice(void **state)
 	kho_proc__namespace__free_unpacked(ns, NULL);
 }
 
+/* In a process of its own, which leaves the new namespace with its end. 0: an overlay that is not there is not made of what is. */
+static int build_without(const char *at, const char *stage)
+{
+	KhoProc__Mount root = KHO_PROC__MOUNT__INIT, m = KHO_PROC__MOUNT__INIT, *mounts[] = { &root, &m };
+	KhoProc__Namespace ns = KHO_PROC__NAMESPACE__INIT;
+	struct kho_err err = KHO_ERR_INIT;
+
+	root.target = root.from = root.root = m.root = (char *)"/";
+	root.type = (char *)"ext4";
+	m.target = m.from = (char *)at;
+	m.type = (char *)"overlay";
+	root.options = m.options = root.super = m.super = (char *)"";
+	ns.mounts = mounts;
+	ns.n_mounts = 2;
+	if (kho_ns_build(&ns, "", stage, &err) < 0) {
+		fprintf(stderr, "%s\n", err.msg);
+		return 2;
+	}
+	return access(at, F_OK) ? 0 : 3; /* (the new tree has no /dev/shm) */
+}
+
+static void no_overlay(void **state)
+{
+	_cleanup_free_ char *at = kho_sysroot_path(dir, "/merged"), *stage = kho_sysroot_path(dir, "/stage");
+	int status;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	assert_int_equal(mkdir(at, 0755) | mkdir(stage, 0755), 0);
+	if (!fork())
+		_exit(build_without(at, stage));
+	wait(&status);
+	assert_int_equal(status, 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(limits), T(bad_groups), T(contents), T(twice) };
+	const struct CMUnitTest tests[] = { T(limits), T(bad_groups), T(contents), T(twice), T(no_overlay) };
 
 	return cmocka_run_group_tests_name("place", tests, NULL, NULL);
 }

@@ -76,7 +76,7 @@ machine() {
 		for d in /sys/bus/pci/devices/*; do echo "${d##*/} $(basename "$(readlink "$d/driver" || echo none)")"; done
 		ip -o addr | sed "s/valid_lft.*//"; ip route; tc qdisc show dev eth0; nft list ruleset; cat /proc/mounts | sort
 		ls /sys/block | sort; cat /proc/sys/kernel/panic; ps -eo comm= 2>/dev/null | grep -v -e kworker -e "^ps$" -e "^sh$" -e "^sort$" -e "^uniq$" -e "^grep$" | sort | uniq -c
-		find /sys/fs/cgroup -name cgroup.freeze -exec cat {} + 2>/dev/null | sort | uniq -c; find /run/khoctl /var/lib/khoctl -mindepth 1 2>/dev/null | grep -vE "/(lock|packed|no-plugins|images|(journal|events|dmesg)[^/]*)$" | sort' | tr -d '\r'
+		find /sys/fs/cgroup -name cgroup.freeze -exec cat {} + 2>/dev/null | sort | uniq -c; find /run/khoctl /var/lib/khoctl -mindepth 1 2>/dev/null | grep -vE "/(lock|packed|no-plugins|images|(journal|events|dmesg|history)[^/]*)$" | sort' | tr -d '\r'
 }
 mem_free() { vm sh -c 'echo 3 > /proc/sys/vm/drop_caches; sed -n "s/MemAvailable: *\([0-9]*\).*/\1/p" /proc/meminfo' | tr -d '\r'; }
 
