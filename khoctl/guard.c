@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The process that undoes, or does the rest, when khoctl was killed.  See khoctl/guard.h. */
+/* The process that undoes when khoctl was killed.  See khoctl/guard.h. */
 #include "khoctl/guard.h"
 
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -31,17 +30,13 @@ static void __attribute__((noreturn)) stand_by(int pidfd)
 	int keep;
 
 	setsid();
-	unsetenv("KHOCTL_FAULT"); /* it has struck: what follows is the real thing */
 	prctl(PR_SET_NAME, "khoctl-guard");
 	keep = dup2(pidfd, 3);
 	closefrom(4);
 	kho_recover_steady();
 	wait_for(keep);
 	kho_past_read(&past);
-	if (past.state == KHO_PAST_HANDED) {
-		kho_resume(&past, 0, NULL, NULL, &err);
-		syslog(LOG_DAEMON | LOG_ERR, "khoctl was killed after the commit, the rest: %s", err.msg);
-	}
+	/* after the commit the incoming kernel does the rest by itself */
 	if (past.state != KHO_PAST_INTERRUPTED)
 		_exit(0);
 	if (kho_recover(&past, NULL, NULL, &err) < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Undo what a khoctl that died had begun, or do the rest of it, out of its journal: for `khoctl rollback` and `khoctl resume`, and
- * for the process that stands by (khoctl/guard.h).
+ * Undo what a khoctl that died had begun, or do the rest of it, out of its journal: for `khoctl rollback` and `khoctl resume`; the
+ * undo also for the process that stands by (khoctl/guard.h).
  */
 #ifndef KHO_RECOVER_H
 #define KHO_RECOVER_H

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The Debian machine, its root on a disk: the outgoing kernel panics with the state across, and the incoming one completes the upgrade alone;
-# khoctl is killed after the commit, when no program of the outgoing kernel can be started any more, and the process that stands by
-# does the rest; a panic before anything is across restarts the machine, which says what was lost. One client is connected throughout.
+# khoctl is killed after the commit, when no program of the outgoing kernel can be started any more, and the incoming one does
+# the rest by itself; a panic before anything is across restarts the machine, which says what was lost. One client is connected throughout.
 set -euo pipefail
 LABNAME=${LAB_NAME:-takeover-host}
 # shellcheck source=tests/vm/e2e.sh
@@ -47,7 +47,7 @@ ends restore.after:panic panicked 'upgraded: the outgoing kernel panicked in the
 vm khoctl log > "$out/log.txt" || die "khoctl log"
 says log.txt 'Kernel panic - not syncing: sysrq triggered crash'
 ok "khoctl log has the panic: $(wc -l < "$out/log.txt") lines"
-ends commit.after:kill retired upgraded
+ends commit.after:kill fenced 'upgraded: its khoctl ended after the commit; this kernel did what was left'
 host_clients_stop
 
 say "it panics before anything is across: the machine restarts, and says what was lost"
