@@ -192,7 +192,7 @@ host_restart() {
 		fi
 		if [ "$s" = web ]; then
 			vm systemctl stop web || die "systemctl stop web"
-			left=$(vm sh -c 'ls /run/netns; podman ps -aq; ip -o link show type veth' | tr -d '\r')
+			left=$(vm sh -c 'ls /run/netns 2> /dev/null; podman ps -aq; ip -o link show type veth' | tr -d '\r')
 			[ -z "$left" ] || die "the container is stopped, and this is left of it: $left"
 		fi
 		vm systemctl restart "${UNIT[$s]}" || die "systemctl restart ${UNIT[$s]}"
