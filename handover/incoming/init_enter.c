@@ -38,6 +38,16 @@ static void free_old(const struct stat *new_root)
 		nftw("/", remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
+/*
+ * Containers' network namespaces are mounted below /run here and, since it was bound, below the new root's. Here nobody sees them any
+ * more, and who is through with one there could not remove its file: it would still be mounted on.
+ */
+static void let_go_of_netns(void)
+{
+	if (!mount(NULL, "/run/netns", NULL, MS_REC | MS_PRIVATE, NULL)) /* EINVAL: there is none */
+		(void)!umount2("/run/netns", MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
 static void fresh_process(void)
 {
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
@@ -124,6 +134,7 @@ void kho_init_enter(const char *root, int socket)
 	}
 	kho_init_say("enters the carried root");
 	free_old(&st);
+	let_go_of_netns();
 	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0) {
 		kho_init_say("make %s the root: %s", root, strerror(errno));
 		return;
