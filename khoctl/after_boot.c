@@ -81,10 +81,8 @@ int kho_after_boot(const struct kho_cli *c)
 	_cleanup_past_ struct kho_past p;
 	struct kho_err err = KHO_ERR_INIT;
 
-	if (geteuid() != 0) {
-		(void)kho_fail(&err, -EPERM, "status --after-boot must be run as root");
-		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
-	}
+	if (kho_cli_need_root(c, "status --after-boot"))
+		return KHO_EXIT_REFUSED;
 	if (is_incoming())
 		return KHO_EXIT_OK;
 	tidy();

@@ -77,6 +77,12 @@ extern const size_t kho_nexits;
 /* Print the error (or {"error": ...} on stdout with --json) and give code back. */
 int kho_cli_error(const struct kho_cli *c, enum kho_exit code, const struct kho_err *err);
 
+/* Print how it came out, and what there is to say of it ("": nothing), as a line or as JSON, and give code back. */
+int kho_cli_tell(const struct kho_cli *c, enum kho_exit code, const char *outcome, const char *msg);
+
+/* KHO_EXIT_OK for root; else the refusal of what ("upgrade"), told. */
+int kho_cli_need_root(const struct kho_cli *c, const char *what);
+
 /* Print an object, indented, with a newline. Takes the reference. */
 void kho_cli_json(struct json_object *o);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What all verbs share.  See khoctl/cli.h. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "khoctl/cli.h"
 #include "lib/json.h"
@@ -17,6 +18,31 @@ int kho_cli_error(const struct kho_cli *c, enum kho_exit code, const struct kho_
 		fprintf(stderr, "khoctl: %s\n", err->msg);
 	}
 	return code;
+}
+
+int kho_cli_tell(const struct kho_cli *c, enum kho_exit code, const char *outcome, const char *msg)
+{
+	if (c->json) {
+		struct json_object *o = json_object_new_object();
+
+		kho_json_str(o, "outcome", outcome);
+		kho_json_str(o, "msg", msg);
+		kho_json_int(o, "exit", code);
+		kho_cli_json(o);
+	} else {
+		printf("%s%s%s\n", outcome, *msg ? ": " : "", msg);
+	}
+	return code;
+}
+
+int kho_cli_need_root(const struct kho_cli *c, const char *what)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	if (geteuid() == 0)
+		return KHO_EXIT_OK;
+	(void)kho_fail(&err, -EPERM, "%s must be run as root", what);
+	return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
 }
 
 void kho_cli_json(struct json_object *o)

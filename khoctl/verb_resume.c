@@ -5,31 +5,14 @@
  * until this one has all.  Before the commit there is no resuming: the processes that khoctl held, and state on
  * its way, were in the memory of the one that died.
  */
-#include <stdio.h>
 #include <unistd.h>
 
 #include "khoctl/cli.h"
 #include "khoctl/past.h"
 #include "khoctl/worker.h"
 #include "lib/io.h"
-#include "lib/json.h"
 
 #define WAIT_S 120
-
-static int tell(const struct kho_cli *c, enum kho_exit code, const char *outcome, const char *msg)
-{
-	if (c->json) {
-		struct json_object *o = json_object_new_object();
-
-		kho_json_str(o, "outcome", outcome);
-		kho_json_str(o, "msg", msg);
-		kho_json_int(o, "exit", code);
-		kho_cli_json(o);
-	} else {
-		printf("%s%s%s\n", outcome, *msg ? ": " : "", msg);
-	}
-	return code;
-}
 
 /* The incoming kernel's agent sees that the other one has ended, and takes what it had. */
 static int end_the_other(const struct kho_cli *c)
@@ -41,26 +24,23 @@ static int end_the_other(const struct kho_cli *c)
 	for (int i = 0; i < WAIT_S * 10 && !kho_exists(KHO_RUN_DIR "/instance.json"); i++)
 		usleep(100000);
 	if (!kho_exists(KHO_RUN_DIR "/instance.json"))
-		return tell(c, KHO_EXIT_PERSON, "the outgoing kernel was ended",
+		return kho_cli_tell(c, KHO_EXIT_PERSON, "the outgoing kernel was ended",
 			    "its CPUs and memory are not here yet; khoctl list, and this kernel's log, say more");
-	return tell(c, KHO_EXIT_OK, kho_outcome_name(KHO_OUT_UPGRADED), "the outgoing kernel was ended; this one is alone");
+	return kho_cli_tell(c, KHO_EXIT_OK, kho_outcome_name(KHO_OUT_UPGRADED), "the outgoing kernel was ended; this one is alone");
 }
 
 int kho_verb_resume(const struct kho_cli *c)
 {
 	_cleanup_past_ struct kho_past p;
-	struct kho_err err = KHO_ERR_INIT;
 
-	if (geteuid() != 0) {
-		(void)kho_fail(&err, -EPERM, "resume must be run as root");
-		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
-	}
+	if (kho_cli_need_root(c, "resume"))
+		return KHO_EXIT_REFUSED;
 	kho_past_read(&p);
 	switch (p.state) {
 	case KHO_PAST_RUNNING:
-		return tell(c, KHO_EXIT_BUSY, "nothing to resume", "it runs; khoctl status --follow watches it");
+		return kho_cli_tell(c, KHO_EXIT_BUSY, "nothing to resume", "it runs; khoctl status --follow watches it");
 	case KHO_PAST_INTERRUPTED:
-		return tell(c, KHO_EXIT_REFUSED, "cannot be resumed",
+		return kho_cli_tell(c, KHO_EXIT_REFUSED, "cannot be resumed",
 			    "it was not committed, and what it held (processes, state on its way) has died with its khoctl; "
 			    "khoctl rollback undoes it, then khoctl upgrade begins anew");
 	case KHO_PAST_HANDED:
@@ -68,11 +48,11 @@ int kho_verb_resume(const struct kho_cli *c)
 	case KHO_PAST_WAITING:
 		return end_the_other(c);
 	case KHO_PAST_NONE:
-		return tell(c, KHO_EXIT_REFUSED, "nothing to resume", "no upgrade has been run");
+		return kho_cli_tell(c, KHO_EXIT_REFUSED, "nothing to resume", "no upgrade has been run");
 	case KHO_PAST_REBOOTED:
-		return tell(c, KHO_EXIT_REFUSED, "nothing to resume", "the machine was restarted since");
+		return kho_cli_tell(c, KHO_EXIT_REFUSED, "nothing to resume", "the machine was restarted since");
 	case KHO_PAST_ENDED:
 		break;
 	}
-	return tell(c, KHO_EXIT_REFUSED, "nothing to resume", "the last upgrade has ended");
+	return kho_cli_tell(c, KHO_EXIT_REFUSED, "nothing to resume", "the last upgrade has ended");
 }

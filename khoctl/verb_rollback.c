@@ -17,24 +17,9 @@
 
 #define WAIT_S 600
 
-static int tell(const struct kho_cli *c, enum kho_exit code, const char *outcome, const char *msg)
-{
-	if (c->json) {
-		struct json_object *o = json_object_new_object();
-
-		kho_json_str(o, "outcome", outcome);
-		kho_json_str(o, "msg", msg);
-		kho_json_int(o, "exit", code);
-		kho_cli_json(o);
-	} else {
-		printf("%s%s%s\n", outcome, *msg ? ": " : "", msg);
-	}
-	return code;
-}
-
 static int as_before(const struct kho_cli *c, const char *why)
 {
-	return tell(c, KHO_EXIT_OK, kho_outcome_name(KHO_OUT_ROLLED_BACK), why);
+	return kho_cli_tell(c, KHO_EXIT_OK, kho_outcome_name(KHO_OUT_ROLLED_BACK), why);
 }
 
 /* How the one that was asked to stop has ended. */
@@ -46,18 +31,18 @@ static int tell_end(const struct kho_cli *c, pid_t pid)
 	kho_past_read(&p);
 	outcome = p.report ? kho_json_get_str(p.report, "outcome") : "";
 	if (p.state == KHO_PAST_RUNNING)
-		return tell(c, KHO_EXIT_PERSON, "it does not end", "see khoctl status");
+		return kho_cli_tell(c, KHO_EXIT_PERSON, "it does not end", "see khoctl status");
 	if (p.state != KHO_PAST_ENDED)
-		return tell(c, KHO_EXIT_PERSON, "its khoctl died", kho_past_advice(&p));
+		return kho_cli_tell(c, KHO_EXIT_PERSON, "its khoctl died", kho_past_advice(&p));
 	/* stopped before it had begun its journal: the last one is of an upgrade before it */
 	if (p.author != pid)
 		return as_before(c, "it had not begun; nothing was touched");
 	if (!strcmp(outcome, kho_outcome_name(KHO_OUT_UPGRADED)) || p.is_signed)
-		return tell(c, KHO_EXIT_REFUSED, "too late", "it was committed");
+		return kho_cli_tell(c, KHO_EXIT_REFUSED, "too late", "it was committed");
 	if (!strcmp(outcome, kho_outcome_name(KHO_OUT_ROLLED_BACK)) ||
 	    !strcmp(outcome, kho_outcome_name(KHO_OUT_REFUSED)))
 		return as_before(c, "the machine is as before");
-	return tell(c, KHO_EXIT_PERSON, outcome, kho_json_get_str(p.report, "msg"));
+	return kho_cli_tell(c, KHO_EXIT_PERSON, outcome, kho_json_get_str(p.report, "msg"));
 }
 
 /* Ask the running one and wait for the end of its undo. */
@@ -67,7 +52,7 @@ static int stop_running(const struct kho_cli *c, const struct kho_past *p)
 	char step[32];
 
 	if (p->is_signed)
-		return tell(c, KHO_EXIT_REFUSED, "too late",
+		return kho_cli_tell(c, KHO_EXIT_REFUSED, "too late",
 			    "it is committed and about to end; then khoctl rollback --yes, on the "
 			    "other kernel, goes back");
 	if (kill(p->pid, SIGTERM) < 0) {
@@ -109,7 +94,7 @@ static int go_back(const struct kho_cli *c, const char *old_image)
 			 "the way back is another upgrade: khoctl rollback --yes, or khoctl "
 			 "upgrade --to %s",
 			 old_image);
-		return tell(c, KHO_EXIT_REFUSED, "committed", text);
+		return kho_cli_tell(c, KHO_EXIT_REFUSED, "committed", text);
 	}
 	again.to = old_image;
 	return kho_verb_upgrade(&again);
@@ -118,12 +103,9 @@ static int go_back(const struct kho_cli *c, const char *old_image)
 int kho_verb_rollback(const struct kho_cli *c)
 {
 	_cleanup_past_ struct kho_past p;
-	struct kho_err err = KHO_ERR_INIT;
 
-	if (geteuid() != 0) {
-		(void)kho_fail(&err, -EPERM, "rollback must be run as root");
-		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
-	}
+	if (kho_cli_need_root(c, "rollback"))
+		return KHO_EXIT_REFUSED;
 	kho_past_read(&p);
 	switch (p.state) {
 	case KHO_PAST_RUNNING:
@@ -132,11 +114,11 @@ int kho_verb_rollback(const struct kho_cli *c)
 		return recover(c, &p);
 	case KHO_PAST_HANDED:
 	case KHO_PAST_WAITING:
-		return tell(c, KHO_EXIT_PERSON, "committed", kho_past_advice(&p));
+		return kho_cli_tell(c, KHO_EXIT_PERSON, "committed", kho_past_advice(&p));
 	case KHO_PAST_NONE:
-		return tell(c, KHO_EXIT_REFUSED, "nothing to undo", "no upgrade has been run");
+		return kho_cli_tell(c, KHO_EXIT_REFUSED, "nothing to undo", "no upgrade has been run");
 	case KHO_PAST_REBOOTED:
-		return tell(c, KHO_EXIT_REFUSED, "nothing to undo",
+		return kho_cli_tell(c, KHO_EXIT_REFUSED, "nothing to undo",
 			    "the machine was restarted since");
 	case KHO_PAST_ENDED:
 		break;
@@ -144,8 +126,8 @@ int kho_verb_rollback(const struct kho_cli *c)
 	if (!strcmp(kho_json_get_str(p.report, "outcome"), kho_outcome_name(KHO_OUT_UPGRADED)))
 		return go_back(c, kho_json_get_str(p.report, "old_image"));
 	if (p.is_signed)
-		return tell(c, KHO_EXIT_PERSON, "committed", kho_past_advice(&p));
+		return kho_cli_tell(c, KHO_EXIT_PERSON, "committed", kho_past_advice(&p));
 	if (!strcmp(kho_json_get_str(p.report, "outcome"), kho_outcome_name(KHO_OUT_PERSON)))
 		return recover(c, &p);
-	return tell(c, KHO_EXIT_REFUSED, "nothing to undo", "the last upgrade was undone already");
+	return kho_cli_tell(c, KHO_EXIT_REFUSED, "nothing to undo", "the last upgrade was undone already");
 }

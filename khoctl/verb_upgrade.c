@@ -184,7 +184,6 @@ static int usage(const struct kho_cli *c, const char *text)
 
 int kho_verb_upgrade(const struct kho_cli *c)
 {
-	struct kho_err err = KHO_ERR_INIT;
 	int hold = c->hold_before ? kho_step_find(c->hold_before) : 0;
 
 	if (!c->to)
@@ -197,9 +196,7 @@ int kho_verb_upgrade(const struct kho_cli *c)
 		return usage(c, "--hold-before wants a step up to freeze");
 	if (c->dry_run)
 		return dry_run(c);
-	if (geteuid() != 0) {
-		(void)kho_fail(&err, -EPERM, "upgrade must be run as root");
-		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
-	}
+	if (kho_cli_need_root(c, "upgrade"))
+		return KHO_EXIT_REFUSED;
 	return kho_worker_watch(c, kho_worker_main);
 }

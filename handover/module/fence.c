@@ -89,6 +89,11 @@ static int fence_bsp(struct kho_region *r)
 	return 0;
 }
 
+static bool is_fenced_by_init(const struct kho_region *r, struct kho_ledger_cpu *c)
+{
+	return THEIRS(r, c) && !kho_known(r, c)->bsp;
+}
+
 /* Everything it has, or may be waking up at this moment; the BSP is not among them any more. */
 static int fence_cpus(struct kho_region *r)
 {
@@ -97,15 +102,15 @@ static int fence_cpus(struct kho_region *r)
 	u32 i;
 
 	for (i = 0; i < r->ncpus; i++) {
-		c = kho_known(r, &r->cpus[i]);
-		if (c->owner != r->self_owner && !c->bsp)
-			kho_ipi_init(c->apicid);
+		c = &r->cpus[i];
+		if (is_fenced_by_init(r, c))
+			kho_ipi_init(kho_known(r, c)->apicid);
 	}
 	mdelay(10);
 	for (i = 0; i < r->ncpus; i++) {
-		c = kho_known(r, &r->cpus[i]);
-		if (c->owner != r->self_owner && !c->bsp)
-			kho_ipi_deinit(c->apicid);
+		c = &r->cpus[i];
+		if (is_fenced_by_init(r, c))
+			kho_ipi_deinit(kho_known(r, c)->apicid);
 	}
 	if (r == &kho_down)
 		kho_region_heal(r);
@@ -113,7 +118,7 @@ static int fence_cpus(struct kho_region *r)
 		kho_mbox_break(r);
 	for (i = 0; i < r->ncpus; i++) {
 		c = &r->cpus[i];
-		if (!THEIRS(r, c) || kho_known(r, c)->bsp)
+		if (!is_fenced_by_init(r, c))
 			continue;
 		one = kho_sipi(r, kho_known(r, c)->apicid);
 		if (one) {

@@ -12,6 +12,9 @@ say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 die() { printf 'FAIL: %s\n' "$*" >&2; exit 1; }
 lab() { "$here/lab" "$@"; }
 vm() { lab exec -- "$@"; }
+in_vm() { vm sh -c "$1" | tr -d '\r'; }
+# has FILE PATTERN: it, in $out, has a line that matches
+has() { grep -aqE -- "$2" "$out/$1" || { tail -n 30 "$out/$1"; die "$1: no '$2'"; }; }
 netns() { ip netns exec "khoctl-lab-$LAB_NAME" "$@"; }
 
 # What runs in the VM now.

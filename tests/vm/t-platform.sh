@@ -15,9 +15,6 @@ export CPUS=4
 trap 'lab down > /dev/null 2>&1 || true' EXIT
 passed=0
 ok() { echo "ok    $*"; passed=$((passed + 1)); }
-in_vm() { vm sh -c "$1" | tr -d '\r'; }
-# has WHAT PATTERN: a file of $out has a line that matches
-has() { grep -aqE -- "$2" "$out/$1" || { tail -n 30 "$out/$1"; die "$1: no '$2'"; }; }
 boot_id() { vm cat /proc/sys/kernel/random/boot_id 2> /dev/null | tr -d '\r\n-'; }
 
 # grub_starts RELEASE: what grub.cfg does with the saved entry is to start RELEASE

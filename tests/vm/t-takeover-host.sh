@@ -14,8 +14,6 @@ export CPUS=4
 passed=0
 trap 'echo "$passed passed, 1 failed"; host_clients_kill; lab down > /dev/null 2>&1 || true' EXIT
 ok() { echo "ok    $*"; passed=$((passed + 1)); }
-in_vm() { vm sh -c "$1" | tr -d '\r'; }
-says() { grep -aqE -- "$2" "$out/$1" || { tail -n 30 "$out/$1"; die "$1: says nothing of /$2/"; }; }
 
 # ends FAULT END STATUS: the upgrade with that fault leads to the other kernel all the same
 ends() {
@@ -28,7 +26,7 @@ ends() {
 	host_clients_served
 	vm khoctl status > "$out/status.txt" || die "khoctl status"
 	cat "$out/status.txt"
-	says status.txt "^${from//+/.} -> ${to//+/.}: $3"
+	has status.txt "^${from//+/.} -> ${to//+/.}: $3"
 	vm cat /run/khoctl/instance.json > "$out/instance.json"
 	[ "$(jq -r .outgoing.end "$out/instance.json")" = "$2" ] || { cat "$out/instance.json"; die "it ended otherwise"; }
 	[ "$(jq .cpus_failed "$out/instance.json") $(jq .memory_failed_kib "$out/instance.json")" = "0 0" ] || { cat "$out/instance.json"; die "not all CPUs, not all memory"; }
@@ -45,7 +43,7 @@ host_clients_start
 vm sysctl -q kernel.panic=4
 ends restore.after:panic panicked 'upgraded: the outgoing kernel panicked in the blackout; this one has completed the upgrade alone; next: khoctl log'
 vm khoctl log > "$out/log.txt" || die "khoctl log"
-says log.txt 'Kernel panic - not syncing: sysrq triggered crash'
+has log.txt 'Kernel panic - not syncing: sysrq triggered crash'
 ok "khoctl log has the panic: $(wc -l < "$out/log.txt") lines"
 ends commit.after:kill fenced 'upgraded: its khoctl ended after the commit; this kernel did what was left'
 host_clients_stop
@@ -64,7 +62,7 @@ done
 runs_well "after the restart"
 vm khoctl status > "$out/status.txt" || die "khoctl status"
 cat "$out/status.txt"
-says status.txt 'interrupted by a restart of the machine; nothing is left to undo; it had not begun to move anything'
+has status.txt 'interrupted by a restart of the machine; nothing is left to undo; it had not begun to move anything'
 ok "precopy.after:panic: restarted by kernel.panic=3; status says what that cost"
 trap - EXIT
 lab down > /dev/null 2>&1 || true

@@ -11,9 +11,6 @@ export CPUS=4
 passed=0
 trap 'echo "$passed passed, 1 failed"; lab down > /dev/null 2>&1 || true; [ -z "$client_pid" ] || kill "$client_pid" 2> /dev/null || true' EXIT
 ok() { echo "ok    $*"; passed=$((passed + 1)); }
-in_vm() { vm sh -c "$1" | tr -d '\r'; }
-# says NAME PATTERN: a line of it matches
-says() { grep -aqE -- "$2" "$out/$1" || { tail -n 30 "$out/$1"; die "$1: says nothing of /$2/"; }; }
 
 lab down > /dev/null 2>&1 || true
 lab up --cpus 4 --mem 4096
@@ -30,12 +27,12 @@ ends_by() {
 	vm khoctl status > "$out/status.txt" || die "khoctl status"
 	cat "$out/status.txt"
 	[ "$(wc -l < "$out/status.txt")" = 1 ] || die "status is not one line"
-	says status.txt "^${from//+/.} -> ${to//+/.}: upgraded: the outgoing kernel $3 in the blackout; this one has completed the upgrade alone"
+	has status.txt "^${from//+/.} -> ${to//+/.}: upgraded: the outgoing kernel $3 in the blackout; this one has completed the upgrade alone"
 	vm cat /run/khoctl/instance.json > "$out/instance.json"
 	[ "$(jq -r .outgoing.end "$out/instance.json")" = "$2" ] || { cat "$out/instance.json"; die "it ended otherwise"; }
 	[ "$(jq .cpus_failed "$out/instance.json") $(jq .memory_failed_kib "$out/instance.json")" = "0 0" ] || { cat "$out/instance.json"; die "not all CPUs, not all memory"; }
 	vm khoctl report > "$out/report.txt" || die "khoctl report"
-	says report.txt '^blackout: '
+	has report.txt '^blackout: '
 	grep -a '^blackout' "$out/report.txt"
 	in_vm 'cat /sys/devices/system/cpu/online; sed -n "s/^MemTotal: *//p" /proc/meminfo'
 }
@@ -43,9 +40,9 @@ panics() { # FAULT KERNEL.PANIC
 	say "$(vm_release) panics ($1, kernel.panic=$2)"
 	vm sysctl -q kernel.panic="$2"
 	ends_by "$1" panicked panicked
-	says status.txt '; next: khoctl log shows'
+	has status.txt '; next: khoctl log shows'
 	vm khoctl log > "$out/log.txt" || die "khoctl log"
-	says log.txt 'Kernel panic - not syncing: sysrq triggered crash'
+	has log.txt 'Kernel panic - not syncing: sysrq triggered crash'
 	ok "$1, kernel.panic=$2: $(vm_release) has completed the upgrade alone, on all CPUs and all memory; same connection"
 }
 # with interrupts off on all its CPUs, while khoctl stands still behind the restore
@@ -76,14 +73,14 @@ killed() {
 	vm khoctl status > "$out/status.txt" || die "khoctl status"
 	cat "$out/status.txt"
 	[ "$(wc -l < "$out/status.txt")" = 1 ] || die "status is not one line"
-	says status.txt "^${from//+/.} -> ${to//+/.}: committed, and then khoctl died in step $2; next: khoctl resume"
+	has status.txt "^${from//+/.} -> ${to//+/.}: committed, and then khoctl died in step $2; next: khoctl resume"
 	vm khoctl resume > "$out/resume.txt" 2>&1 || { cat "$out/resume.txt"; die "khoctl resume"; }
 	cat "$out/resume.txt"
 	wait_alone "$to"
 	client_alive
 	vm khoctl status > "$out/status.txt" || die "khoctl status"
 	cat "$out/status.txt"
-	says status.txt "^${from//+/.} -> ${to//+/.}: upgraded"
+	has status.txt "^${from//+/.} -> ${to//+/.}: upgraded"
 	ok "$1: khoctl resume, and $to is the machine; same connection"
 }
 killed commit.after:kill commit
@@ -100,7 +97,7 @@ left_alone() {
 	client_alive
 	vm khoctl status > "$out/status.txt" || die "khoctl status"
 	cat "$out/status.txt"
-	says status.txt "^${from//+/.} -> ${to//+/.}: upgraded: its khoctl ended after the commit"
+	has status.txt "^${from//+/.} -> ${to//+/.}: upgraded: its khoctl ended after the commit"
 	ok "left alone: $to has done the rest and ended $from; same connection"
 }
 left_alone
