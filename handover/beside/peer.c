@@ -37,12 +37,29 @@ static void peer_note(void *arg, const char *text)
 		b->e.note(b->e.event_arg, text);
 }
 
-/* The last words of the incoming kernel, one line at most, for the message of a failure. */
+/* A line out of it, without what follows. */
+static const char *line_with(char *text, const char *words)
+{
+	char *at = strstr(text, words);
+
+	if (!at)
+		return NULL;
+	while (at > text && at[-1] != '\n')
+		at--;
+	at[strcspn(at, "\n")] = '\0';
+	return at;
+}
+
+/*
+ * The last words of the incoming kernel, one line at most, for the message of a failure: those of its panic, behind which it may say
+ * more.
+ */
 static const char *last_words(const struct kho_beside *b, char *out, size_t len)
 {
 	const struct kho_console_ring *c = (const void *)(b->head + KHO_OFF_CONSOLE);
 	uint64_t head = __atomic_load_n(&c->head, __ATOMIC_ACQUIRE),
 		 n = head < len - 1 ? head : len - 1, i;
+	const char *panic;
 	char *line;
 
 	for (i = 0; i < n; i++) {
@@ -53,16 +70,19 @@ static const char *last_words(const struct kho_beside *b, char *out, size_t len)
 	while (i && out[i - 1] == '\n')
 		i--;
 	out[i] = '\0';
+	panic = line_with(out, "Kernel panic - ");
+	if (panic)
+		return panic;
 	line = strrchr(out, '\n');
 	return line ? line + 1 : out;
 }
 
 static int dead(const struct kho_beside *b, const char *how, struct kho_err *err)
 {
-	char words[200];
+	char words[2048];
 	const char *last = last_words(b, words, sizeof(words));
 
-	return kho_fail(err, -EPIPE, "the incoming kernel %s%s%s%s", how,
+	return kho_fail(err, -EPIPE, "the incoming kernel %s%s%.160s%s", how,
 			*last ? "; its last message: " : "", last,
 			*last ? " (all of them: khoctl log)" : "");
 }
