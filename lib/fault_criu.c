@@ -13,22 +13,30 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
-#define WORKS_US 100000
+#define WORKS_US 20000
 
-/* By its name, as what it has forked to become a process is called, too; its arguments it writes over. */
-static pid_t find_criu(void)
+/*
+ * By its name, as what it has forked to become a process is called, too; its arguments it writes over. The first one, or with sig that
+ * is sent to all of them: one of several may be through with its work.
+ */
+static pid_t find_criu(int sig)
 {
 	_cleanup_closedir_ DIR *d = opendir("/proc");
+	pid_t found = 0;
 
 	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
 		_cleanup_free_ char *text = NULL;
 		char path[300];
 
 		snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
-		if (isdigit((unsigned char)e->d_name[0]) && kho_read_line(path, &text, NULL) >= 0 && !strcmp(text, "criu"))
-			return (pid_t)atoi(e->d_name);
+		if (!isdigit((unsigned char)e->d_name[0]) || kho_read_line(path, &text, NULL) < 0 || strcmp(text, "criu"))
+			continue;
+		found = (pid_t)atoi(e->d_name);
+		if (!sig)
+			break;
+		(void)kill(found, sig); /* it may have ended */
 	}
-	return 0;
+	return found;
 }
 
 int kho_fault_kill_criu(unsigned ms, const atomic_bool *over, struct kho_err *err)
@@ -37,10 +45,11 @@ int kho_fault_kill_criu(unsigned ms, const atomic_bool *over, struct kho_err *er
 
 	for (unsigned i = 0; !pid && i < ms && !(over && atomic_load(over)); i++) {
 		usleep(1000);
-		pid = find_criu();
+		pid = find_criu(0);
+		if (!pid)
+			continue;
+		usleep(WORKS_US);
+		pid = find_criu(SIGKILL);
 	}
-	if (!pid)
-		return kho_fail(err, -ENOENT, "no CRIU came within %u ms", ms);
-	usleep(WORKS_US);
-	return kill(pid, SIGKILL) < 0 ? kho_fail_errno(err, "kill CRIU") : 0;
+	return pid ? 0 : kho_fail(err, -ENOENT, "no CRIU came within %u ms", ms);
 }

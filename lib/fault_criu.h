@@ -10,7 +10,7 @@
 #include "lib/err.h"
 
 /*
- * Wait until one of khoctl's CRIUs is there, let it work for a tenth of a second, kill it. -ENOENT: none came
+ * Wait until one of khoctl's CRIUs is there, let it work for some milliseconds, kill it and all others. -ENOENT: none came
  * within ms, or *over (may be NULL) became true.
  */
 int kho_fault_kill_criu(unsigned ms, const atomic_bool *over, struct kho_err *err) __must_check;
