@@ -10,6 +10,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/conf.h"
+#include "lib/containerd.h"
 #include "lib/io.h"
 
 #define DEFAULT_DIR	   "/etc/khoctl/workloads.d"
@@ -85,9 +86,10 @@ bool kho_cgroup_path_is_valid(const char *s)
 
 static bool container_is_valid(const char *s)
 {
+	struct kho_containerd_name name;
 	size_t len = strlen(s);
 
-	return len < 256 && strspn(s, ALNUM "_.-") == len && !strchr("_.-", *s);
+	return kho_containerd_name(s, &name) || (len < 256 && strspn(s, ALNUM "_.-") == len && !strchr("_.-", *s));
 }
 
 static int validate(const char *path, const struct kho_workload *w, struct kho_err *err)
@@ -102,8 +104,8 @@ static int validate(const char *path, const struct kho_workload *w, struct kho_e
 	if (w->unit && !kho_unit_name_is_valid(w->unit))
 		return kho_fail(err, -EINVAL, "%s: unit = %s: want NAME.service", path, w->unit);
 	if (w->container && !container_is_valid(w->container))
-		return kho_fail(err, -EINVAL, "%s: container = %s: want a container's name", path,
-				w->container);
+		return kho_fail(err, -EINVAL, "%s: container = %s: want the name of a container of podman's, or containerd://NAMESPACE/ID",
+				path, w->container);
 	if (w->health_tcp && !tcp_is_valid(w->health_tcp))
 		return kho_fail(err, -EINVAL, "%s: health-tcp = %s: want ADDRESS:PORT", path,
 				w->health_tcp);

@@ -3,9 +3,9 @@
  * Workloads as declared in /etc/khoctl/workloads.d/NAME.conf (key = value lines, # comments):
  *
  *   unit = redis-server.service	the root of the process tree: exactly one of unit
- *   container = web			  (systemd service), container (podman's name), pidfile,
- *   pidfile = /run/redis.pid		  match (path of the executable), cgroup (path below
- *   match = /usr/bin/redis-server	  /sys/fs/cgroup)
+ *   container = web			  (systemd service), container (podman's name, or
+ *   pidfile = /run/redis.pid		  containerd://NAMESPACE/ID), pidfile, match (path of
+ *   match = /usr/bin/redis-server	  the executable), cgroup (path below /sys/fs/cgroup)
  *   cgroup = /khoctl/redis
  *   health-tcp = 127.0.0.1:6379	checked in the dark, inside the locked network: connect,
  *   health-send = PING\r\n		  send (C escapes), expect this prefix of the answer

@@ -9,6 +9,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/container.h"
+#include "lib/containerd.h"
 #include "lib/io.h"
 #include "lib/workload.h"
 
@@ -207,9 +208,11 @@ static int root_by_scan(const char *sysroot, const struct proc_table *t, struct 
 static int root_by_container(const char *sysroot, const struct proc_table *t,
 			     struct kho_workload *w, struct kho_err *err)
 {
+	struct kho_containerd_name name;
 	const struct proc *root;
 	pid_t pid, monitor;
-	int rc = kho_container_pids(sysroot, w->container, &pid, &monitor, err);
+	int rc = kho_containerd_name(w->container, &name) ? kho_containerd_pids(sysroot, &name, &pid, &monitor, err)
+							  : kho_container_pids(sysroot, w->container, &pid, &monitor, err);
 
 	if (rc < 0)
 		return kho_wrap(err, "workload %s", w->name);

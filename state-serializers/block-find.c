@@ -19,7 +19,8 @@
 #include "state-serializers/block-find.h"
 #include "state-serializers/common.h"
 
-#define PODMAN "/var/lib/containers/storage/"
+/* Where containers have their roots mounted: podman, containerd. */
+static const char *const roots[] = { "/var/lib/containers/storage/", "/run/containerd/io.containerd.runtime.v2.task/" };
 
 static void table_unrefp(struct libmnt_table **t) { mnt_unref_table(*t); }
 static void iter_freep(struct libmnt_iter **i) { mnt_free_iter(*i); }
@@ -258,8 +259,10 @@ static int note_other(struct kho_find *f, struct libmnt_fs *fs)
 	static const char *const remote[] = { "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "overlay" };
 	const char *type = mnt_fs_get_fstype(fs);
 
-	if (!strcmp(type, "overlay") && !strncmp(mnt_fs_get_target(fs), PODMAN, strlen(PODMAN)))
-		return say(f, KHO_V_OK, "mount", mnt_fs_get_target(fs), NULL, "the root of a container: moves with it if it is a workload");
+	for (size_t i = 0; !strcmp(type, "overlay") && i < KHO_ARRAY_SIZE(roots); i++)
+		if (!strncmp(mnt_fs_get_target(fs), roots[i], strlen(roots[i])))
+			return say(f, KHO_V_OK, "mount", mnt_fs_get_target(fs), NULL,
+				   "the root of a container: moves with it if it is a workload");
 	for (size_t i = 0; i < KHO_ARRAY_SIZE(remote); i++)
 		if (!strcmp(type, remote[i]))
 			return say(f, KHO_V_LOSS, "mount", mnt_fs_get_target(fs), "mount it again with the after-commit command",

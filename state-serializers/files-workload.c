@@ -233,12 +233,12 @@ static int look_at_pidfiles(struct look *l, struct kho_err *err)
 }
 
 /*
- * What podman and crun keep of containers, all of them: podman would find a half of it to be broken. A few
+ * What podman, containerd and their runtimes keep of containers, all of them: they would find a half of it to be broken. A few
  * small files, which others than workloads write: once more when all is frozen.
  */
 static int look_at_containers(struct look *l, struct kho_err *err)
 {
-	static const char *const dirs[] = { "/run/containers", "/run/libpod", "/run/crun" };
+	static const char *const dirs[] = { "/run/containers", "/run/libpod", "/run/crun", "/run/containerd" };
 	const struct kho_workload_list *w = l->f->env->workloads;
 	struct stat st;
 	bool any = false;

@@ -7,7 +7,10 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/containerd.h"
 #include "state-serializers/units.h"
+
+#define CONTAINERD "containerd.service"
 
 static bool is(const char *shown, const char *key, const char *value)
 {
@@ -133,6 +136,17 @@ static int others(struct kho_env *env, struct kho_report *r)
 		 : 0;
 }
 
+/* A task of containerd's is in no unit; containerd itself finds it by what lies below /run when it is started anew. */
+static int judge_containerd(struct kho_env *env, const struct kho_workload *w, struct kho_report *r)
+{
+	_cleanup_free_ char *shown = kho_units_show(env->sysroot, CONTAINERD), *state = kho_units_value(shown, "UnitFileState");
+
+	return state && strcmp(state, "enabled")
+		       ? kho_report_add(r, KHO_V_LOSS, "unit", w->name, "systemctl enable " CONTAINERD,
+					CONTAINERD " is not enabled: the container moves, and nobody starts containerd to look after it")
+		       : kho_report_add(r, KHO_V_OK, "unit", w->name, NULL, "containerd finds it when it is started anew");
+}
+
 int kho_units_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
 	bool told;
@@ -144,11 +158,15 @@ int kho_units_probe(struct kho_env *env, struct kho_report *r, struct kho_err *e
 	for (size_t i = 0; !rc && env->workloads && i < env->workloads->n; i++) {
 		const struct kho_workload *w = &env->workloads->w[i];
 		_cleanup_free_ char *shown = NULL;
+		struct kho_containerd_name ctd;
 		char name[KHO_UNIT_MAX];
 
 		r->workload = w->name;
 		if (!kho_unit_of(w, name)) {
-			rc = w->container ? kho_report_add(r, KHO_V_NO, "unit", w->name,
+			if (w->container && kho_containerd_name(w->container, &ctd))
+				rc = judge_containerd(env, w, r);
+			else
+				rc = w->container ? kho_report_add(r, KHO_V_NO, "unit", w->name,
 							   "make it a service: a file NAME.container in /etc/containers/systemd",
 							   "its conmon is in no service, and the new systemd would not know it")
 					  : kho_report_add(r, KHO_V_LOSS, "unit", w->name, "run it as a service",

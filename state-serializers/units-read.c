@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/containerd.h"
 #include "lib/io.h"
 #include "lib/json.h"
 #include "lib/spawn.h"
@@ -25,7 +26,7 @@
 	"DynamicUser,BindsTo,ActiveExitTimestamp,InactiveExitTimestamp,InactiveEnterTimestamp,StateChangeTimestamp,"                \
 	"ConditionTimestamp,ConditionResult,AssertTimestamp,AssertResult,ExecMainStartTimestamp,Listen,Accept,NAccepted,"          \
 	"NRefused,TimersMonotonic,TimersCalendar,LastTriggerUSec,ExecMainPID,ExecMainExitTimestamp,ExecMainCode,ExecMainStatus,"            \
-	"RuntimeDirectory"
+	"RuntimeDirectory,UnitFileState"
 
 static void unitsp(Kho__Units **u)
 {
@@ -43,8 +44,11 @@ bool kho_units_systemd(const char *sysroot)
 
 bool kho_unit_of(const struct kho_workload *w, char out[KHO_UNIT_MAX])
 {
+	struct kho_containerd_name name;
 	const char *p = w->unit;
 
+	if (w->container && kho_containerd_name(w->container, &name)) /* containerd's, whose service is started anew */
+		return false;
 	if (!p && w->cg) { /* the deepest component that is a service */
 		for (const char *at = w->cg; at; at = strchr(at + 1, '/')) {
 			size_t len = strcspn(at + 1, "/");

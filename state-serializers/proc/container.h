@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A container of podman as a workload. Its processes are CRIU's, with all their namespaces but the
+ * A container of podman's or containerd's as a workload. Its processes are CRIU's, with all their namespaces but the
  * network's; its root directory stays where it is, on the disk, and is mounted again; what else is
- * mounted in it is made by us beside it, and CRIU binds it into place; conmon is started anew under
- * the number it had (monitor.h).
+ * mounted in it is made by us beside it, and CRIU binds it into place; its monitor (conmon, or
+ * containerd's shim) is started anew under the number it had (monitor.h, shim.h).
  */
 #ifndef KHO_PROC_CONTAINER_H
 #define KHO_PROC_CONTAINER_H
+
+#include <limits.h>
 
 #include "lib/workload.h"
 #include "state-serializers/proc.pb-c.h"
@@ -14,13 +16,13 @@
 
 #define KHO_CONTAINER_PIPES 3 /* standard streams */
 
-/* What crun keeps of a container with that id. */
-#define KHO_CONTAINER_STATUS "/run/crun/%s/status"
+/* Where its runtime keeps its state: crun's file below /run/crun, or what containerd's shim has said. */
+void kho_container_status_path(const KhoProc__Container *c, char out[PATH_MAX]);
 
-/* The pipes among the standard streams, out of crun's status, added to c. */
+/* The pipes among the standard streams, out of the runtime's state, added to c. */
 int kho_container_pipes(const char *text, size_t len, KhoProc__Container *c, struct kho_err *err) __must_check;
 
-/* crun's status (malloc'd) with another start of the first process and the pipes' inodes of now. */
+/* The runtime's state (malloc'd) with another start of the first process and the pipes' inodes of now. */
 int kho_container_status(const char *text, size_t len, const KhoProc__Container *c, int64_t start,
 			 const uint64_t *inodes, char **out, struct kho_err *err) __must_check;
 
@@ -42,7 +44,7 @@ size_t kho_container_option(const KhoProc__Container *c, const char *brief, cons
 /* What CRIU is to leave to us: "mnt[PLACE]:khoctl-I", malloc'd; behind the last mount the network namespace, if it has one. */
 char *kho_container_external(const KhoProc__Container *c, size_t i);
 
-/* conmon stops when it has read all that the container has said; and goes on. */
+/* The monitor stops when it has read all that the container has said; and goes on. */
 int kho_container_hold(const KhoProc__Container *c, struct kho_err *err) __must_check;
 void kho_container_release(pid_t monitor);
 
@@ -68,7 +70,7 @@ int kho_container_enter(const KhoProc__Container *c, const char *new_root, const
 void kho_container_leave(const KhoProc__Container *c, const char *new_root);
 
 /*
- * podman's own files below /run, which tell of the former kernel: its boot id, the first process's
+ * Files of its manager and its runtime below /run, which tell of the former kernel: its boot id, the first process's
  * start, the standard streams (inodes of c->pipe, now).
  */
 int kho_container_tell(const KhoProc__Container *c, const uint64_t *inodes, struct kho_err *err) __must_check;

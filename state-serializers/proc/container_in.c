@@ -69,6 +69,7 @@ static int mount_root(const KhoProc__Container *c, struct kho_err *err)
 	if (chdir(dir))
 		return kho_fail_errno(err, "enter %s", dir);
 	drop_mark(c->overlay);
+	(void)!mkdir(c->rootfs, 0711); /* it is there, unless it lies in RAM, where only what a mount does not hide was carried */
 	rc = mount_with(c->rootfs, c->overlay);
 	return rc ? kho_fail(err, rc, "mount the container's root at %s (%s): %s", c->rootfs, c->overlay,
 			     strerror(-rc))
@@ -144,7 +145,7 @@ void kho_container_leave(const KhoProc__Container *c, const char *new_root)
 	(void)!umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW); /* EINVAL: it was not mounted */
 }
 
-static int tell_crun(const KhoProc__Container *c, const uint64_t *inodes, struct kho_err *err)
+static int tell_runtime(const KhoProc__Container *c, const uint64_t *inodes, struct kho_err *err)
 {
 	_cleanup_free_ char *text = NULL, *stat = NULL, *out = NULL;
 	char path[PATH_MAX];
@@ -153,7 +154,7 @@ static int tell_crun(const KhoProc__Container *c, const uint64_t *inodes, struct
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", c->root);
 	rc = kho_read_file(path, 65536, &stat, NULL, err);
-	snprintf(path, sizeof(path), KHO_CONTAINER_STATUS, c->id);
+	kho_container_status_path(c, path);
 	if (!rc)
 		rc = kho_read_file(path, 1 << 20, &text, &len, err);
 	if (!rc)
@@ -164,12 +165,12 @@ static int tell_crun(const KhoProc__Container *c, const uint64_t *inodes, struct
 int kho_container_tell(const KhoProc__Container *c, const uint64_t *inodes, struct kho_err *err)
 {
 	_cleanup_free_ char *id = NULL, *known = NULL;
-	int rc = strspn(c->id, "0123456789abcdef") == strlen(c->id) && *c->id
-			 ? tell_crun(c, inodes, err)
+	int rc = c->shim || (*c->id && strspn(c->id, "0123456789abcdef") == strlen(c->id))
+			 ? tell_runtime(c, inodes, err)
 			 : kho_fail(err, -EPROTO, "container: its id is none");
 
 	/* an older podman keeps nothing in it */
-	if (!rc && kho_read_line(ALIVE, &known, NULL) >= 0 && strlen(known) == 36 && kho_read_line(BOOT_ID, &id, NULL) >= 0) {
+	if (!rc && !c->shim && kho_read_line(ALIVE, &known, NULL) >= 0 && strlen(known) == 36 && kho_read_line(BOOT_ID, &id, NULL) >= 0) {
 		_cleanup_close_ int fd = open(ALIVE, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW);
 
 		if (fd < 0 || kho_write_all(fd, id, strlen(id)) || kho_write_all(fd, "\n", 1))

@@ -19,11 +19,11 @@
  */
 int kho_in_netns(int fd, int (*fn)(void *arg, struct kho_err *err), void *arg, struct kho_err *err) __must_check;
 
-/* Where crun's configuration (config.json) says the network namespace is mounted, malloc'd; NULL: nowhere. */
+/* Where the runtime's configuration (config.json) says the network namespace is mounted, malloc'd; NULL: nowhere. */
 char *kho_container_net_path(const char *config, size_t len);
 
-/* Of the container with that first process; *out stays NULL when it is in the system's. -ENOTSUP says why it cannot be carried. */
-int kho_container_net_read(pid_t root, const char *id, KhoProc__ContainerNet **out, struct kho_err *err) __must_check;
+/* Of the container c (its id or its bundle, and its first process); *out stays NULL when it is in the system's. -ENOTSUP says why it cannot be carried. */
+int kho_container_net_read(const KhoProc__Container *c, KhoProc__ContainerNet **out, struct kho_err *err) __must_check;
 
 /* Make it, with everything in it, and the pairs; unconnected. Its inverse. */
 int kho_container_net_make(const KhoProc__ContainerNet *n, struct kho_err *err) __must_check;

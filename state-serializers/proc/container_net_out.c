@@ -16,7 +16,6 @@
 #include "state-serializers/netdev-nl.h"
 #include "state-serializers/proc/container_net.h"
 
-#define CONFIG	 "/run/crun/%s/config.json"
 #define SYSCTLS	 "/proc/sys/net"
 #define DEEP	 6
 #define SETTINGS 4096
@@ -250,17 +249,22 @@ static int read_sysctls(int fd, KhoProc__ContainerNet *n, struct kho_err *err)
 
 /* --- all of it --- */
 
-static int find_path(pid_t root, const char *id, KhoProc__ContainerNet *n, struct kho_err *err)
+static int find_path(const KhoProc__Container *c, KhoProc__ContainerNet *n, struct kho_err *err)
 {
-	_cleanup_free_ char *text = NULL, *where = NULL;
+	_cleanup_free_ char *text = NULL, *named_as = NULL;
+	const char *where;
 	char path[PATH_MAX];
 	struct stat is, named;
 	size_t len = 0;
 
-	snprintf(path, sizeof(path), CONFIG, id);
+	if (c->shim)
+		snprintf(path, sizeof(path), "%s/config.json", c->bundle);
+	else
+		snprintf(path, sizeof(path), "/run/crun/%s/config.json", c->id);
 	if (!kho_read_file(path, 4u << 20, &text, &len, NULL))
-		where = kho_container_net_path(text, len);
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", root);
+		named_as = kho_container_net_path(text, len);
+	where = named_as && !strncmp(named_as, "/var/run/", 9) ? named_as + 4 : named_as;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", c->root);
 	if (!where || strncmp(where, "/run/netns/", 11) || stat(path, &is) || stat(where, &named) || is.st_ino != named.st_ino)
 		return kho_fail(err, -ENOTSUP, "its network namespace has no name of its own (%s)", where ? where : "shared with others?");
 	n->inode = is.st_ino;
@@ -292,7 +296,7 @@ static int read_links(int fd, KhoProc__ContainerNet *n, struct kho_err *err)
 	return rc;
 }
 
-int kho_container_net_read(pid_t root, const char *id, KhoProc__ContainerNet **out, struct kho_err *err)
+int kho_container_net_read(const KhoProc__Container *c, KhoProc__ContainerNet **out, struct kho_err *err)
 {
 	KhoProc__ContainerNet *n = malloc(sizeof(*n));
 	int rc;
@@ -300,7 +304,7 @@ int kho_container_net_read(pid_t root, const char *id, KhoProc__ContainerNet **o
 	if (!n)
 		return kho_fail(err, -ENOMEM, "look at its network: out of memory");
 	kho_proc__container_net__init(n);
-	rc = find_path(root, id, n, err);
+	rc = find_path(c, n, err);
 	_cleanup_close_ int fd = rc ? -1 : open(n->path, O_RDONLY | O_CLOEXEC);
 
 	if (!rc && fd < 0)

@@ -19,6 +19,7 @@
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/container_net.h"
 #include "state-serializers/proc/place.h"
+#include "state-serializers/proc/shim.h"
 
 #define HOLD_US 2000000ull
 
@@ -42,7 +43,7 @@ static int read_strings(pid_t pid, const char *name, char ***array, size_t *n, s
 
 		if (!s || kho_pb_append(array, n, s)) {
 			free(s);
-			rc = kho_fail(err, -ENOMEM, "look at conmon: out of memory");
+			rc = kho_fail(err, -ENOMEM, "look at the container's monitor: out of memory");
 		}
 	}
 	return rc;
@@ -76,7 +77,6 @@ static int read_monitor(KhoProc__Container *c, struct kho_err *err)
 {
 	_cleanup_free_ char *score = NULL, *cgroup = kho_cgroup_of("", c->monitor);
 	char path[64], exe[PATH_MAX];
-	size_t bundle;
 	ssize_t n;
 	int rc;
 
@@ -93,13 +93,18 @@ static int read_monitor(KhoProc__Container *c, struct kho_err *err)
 	if (rc)
 		return rc;
 	c->oom_score = atoi(score);
-	bundle = kho_container_option(c, "-b", "--bundle");
+	if (kho_pb_set(&c->exe, exe) || kho_pb_set(&c->cgroup, cgroup ? cgroup : "") || read_limits(c))
+		return kho_fail(err, -ENOMEM, "look at the container's monitor: out of memory");
+	return 0;
+}
+
+static int read_bundle(KhoProc__Container *c, struct kho_err *err)
+{
+	size_t bundle = kho_container_option(c, "-b", "--bundle");
+
 	if (!bundle || bundle >= c->n_argv || kho_container_option(c, "-t", "--terminal"))
 		return kho_fail(err, -ENOTSUP, "the container has %s", bundle ? "a terminal" : "no bundle");
-	if (kho_pb_set(&c->exe, exe) || kho_pb_set(&c->cgroup, cgroup ? cgroup : "") ||
-	    kho_pb_set(&c->bundle, c->argv[bundle]) || read_limits(c))
-		return kho_fail(err, -ENOMEM, "look at conmon: out of memory");
-	return 0;
+	return kho_pb_set(&c->bundle, c->argv[bundle]) ? kho_fail(err, -ENOMEM, "look at conmon: out of memory") : 0;
 }
 
 static int read_status(KhoProc__Container *c, struct kho_err *err)
@@ -108,7 +113,7 @@ static int read_status(KhoProc__Container *c, struct kho_err *err)
 	char path[PATH_MAX];
 	size_t len = 0;
 
-	snprintf(path, sizeof(path), KHO_CONTAINER_STATUS, c->id);
+	kho_container_status_path(c, path);
 	if (kho_read_file(path, 1 << 20, &text, &len, NULL))
 		return kho_fail(err, -ENOTSUP, "the container is not one of crun's (%s)", path);
 	return kho_container_pipes(text, len, c, err);
@@ -159,33 +164,41 @@ static int read_mounts(KhoProc__Container *c, const char *run_dir, struct kho_er
 	return rc;
 }
 
+/* As its manager knows it. */
+static int read_of_manager(const struct kho_workload *w, KhoProc__Container *c, struct kho_err *err)
+{
+	struct kho_containerd_name name;
+	char id[KHO_CONTAINER_ID_LEN];
+	bool shim = kho_containerd_name(w->container, &name);
+	int rc = shim ? 0 : kho_container_id("", w->container, id, err);
+
+	if (!rc && kho_pb_set(&c->id, shim ? name.id : id))
+		rc = kho_fail(err, -ENOMEM, "look at the container: out of memory");
+	if (rc)
+		return rc;
+	return shim ? kho_shim_read(&name, c, err) : read_bundle(c, err);
+}
+
 int kho_container_read(const char *run_dir, const struct kho_workload *w, KhoProc__Container **out,
 		       struct kho_err *err)
 {
 	KhoProc__Container *c = malloc(sizeof(*c));
-	char id[KHO_CONTAINER_ID_LEN];
-	int rc = c ? kho_container_id("", w->container, id, err)
-		   : kho_fail(err, -ENOMEM, "look at the container: out of memory");
+	int rc;
 
-	if (rc) {
-		free(c);
-		return rc;
-	}
+	if (!c)
+		return kho_fail(err, -ENOMEM, "look at the container: out of memory");
 	kho_proc__container__init(c);
 	c->root = w->root;
 	c->monitor = w->monitor;
-	if (!w->monitor)
-		rc = kho_fail(err, -ENOTSUP, "the container has no conmon");
-	else if (kho_pb_set(&c->id, id))
-		rc = kho_fail(err, -ENOMEM, "look at the container: out of memory");
+	rc = w->monitor ? read_monitor(c, err) : kho_fail(err, -ENOTSUP, "the container has no monitor (conmon, or a shim)");
 	if (!rc)
-		rc = read_monitor(c, err);
+		rc = read_of_manager(w, c, err);
 	if (!rc)
 		rc = read_status(c, err);
 	if (!rc)
 		rc = read_mounts(c, run_dir, err);
 	if (!rc && kho_ns_differs(c->root, "net"))
-		rc = kho_container_net_read(c->root, c->id, &c->net, err);
+		rc = kho_container_net_read(c, &c->net, err);
 	if (rc)
 		kho_proc__container__free_unpacked(c, NULL);
 	else
@@ -202,7 +215,7 @@ char *kho_container_external(const KhoProc__Container *c, size_t i)
 	return asprintf(&s, "mnt[%s]:khoctl-%zu", c->external[i]->target, i) < 0 ? NULL : s;
 }
 
-/* Is there anything in that pipe which conmon has not read? */
+/* Is there anything in that pipe which its monitor has not read? */
 static bool is_empty(int pidfd, pid_t monitor, uint64_t inode)
 {
 	char path[64], want[32], link[64];
@@ -226,21 +239,47 @@ static bool is_empty(int pidfd, pid_t monitor, uint64_t inode)
 	return true;
 }
 
+/* All its threads wait for something. */
+static bool is_asleep(pid_t pid)
+{
+	char path[64], name[300];
+	struct dirent *e;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	_cleanup_closedir_ DIR *d = opendir(path);
+
+	while (d && (e = readdir(d))) {
+		_cleanup_free_ char *stat = NULL;
+		const char *p;
+
+		snprintf(name, sizeof(name), "%s/%s/stat", path, e->d_name);
+		if (e->d_name[0] == '.' || kho_read_line(name, &stat, NULL) < 0)
+			continue;
+		p = strrchr(stat, ')');
+		if (p && p[1] && p[2] != 'S')
+			return false;
+	}
+	return true;
+}
+
 int kho_container_hold(const KhoProc__Container *c, struct kho_err *err)
 {
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, c->monitor, 0);
 	uint64_t end = kho_clock_us() + HOLD_US;
 
 	if (pidfd < 0)
-		return kho_fail_errno(err, "conmon %d", c->monitor);
+		return kho_fail_errno(err, "monitor %d", c->monitor);
 	for (size_t i = 0; i < c->n_pipe; i++)
 		while (c->pipe[i]->number && !is_empty(pidfd, c->monitor, c->pipe[i]->inode)) {
 			if (kho_clock_us() > end)
-				return kho_fail(err, -EBUSY, "conmon does not read what the container says");
+				return kho_fail(err, -EBUSY, "process %d does not read what the container says", c->monitor);
 			usleep(500);
 		}
+	/* what it has read it is to have written */
+	while (!is_asleep(c->monitor) && kho_clock_us() < end)
+		usleep(500);
 	if (kill(c->monitor, SIGSTOP))
-		return kho_fail_errno(err, "stop conmon %d", c->monitor);
+		return kho_fail_errno(err, "stop monitor %d", c->monitor);
 	return 0;
 }
 

@@ -90,4 +90,7 @@ int kho_pagemap_mark(const char *dir, const struct kho_img_task *t, uint64_t eag
  */
 int kho_img_same_user_ns(const char *dir, pid_t root, struct kho_err *err) __must_check;
 
+/* In dir: external mounts that were slaves of the system's are restored as private ones. */
+int kho_img_drop_masters(const char *dir, struct kho_err *err) __must_check;
+
 #endif

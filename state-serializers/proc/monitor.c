@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The process that becomes a container's conmon, and who starts it: see monitor.h.
+ * The process that becomes a container's monitor, and who starts it: see monitor.h.
  */
 #include "state-serializers/proc/monitor.h"
 
@@ -24,6 +24,7 @@
 #include "state-serializers/common.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/place.h"
+#include "state-serializers/proc/shim.h"
 
 #define CONTROL	   KHO_SPAWN_FD
 #define CRIU	   (KHO_SPAWN_FD + 1)
@@ -135,11 +136,13 @@ static int become(const KhoProc__Place *p, const int *ours)
 
 	if (!argv || !envp || (*p->new_root && chroot(p->new_root)) || chdir("/"))
 		return 126;
-	clean(c->bundle);
 	as_before(c);
 	for (size_t i = 0; i < c->n_pipe; i++)
 		if (dup2(ours[i], KHO_MONITOR_FD + (int)i) < 0)
 			return 126;
+	if (c->shim)
+		return kho_shim_exec(c);
+	clean(c->bundle);
 	execve(c->exe, argv, envp);
 	return 127;
 }
@@ -271,6 +274,10 @@ int kho_monitor_become(struct kho_monitor *m, const KhoProc__Container *c, struc
 	uint32_t numbers[KHO_CONTAINER_PIPES];
 	int rc;
 
+	if (c->shim) {
+		rc = kho_shim_become(m, c, err);
+		return rc ? kho_wrap(err, "shim of container %.12s", c->id) : 0;
+	}
 	for (size_t i = 0; i < c->n_pipe; i++)
 		numbers[i] = c->pipe[i]->number;
 	rc = kho_monitor_trace(m->pid, m->control, numbers, c->n_pipe, err);

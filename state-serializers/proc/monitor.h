@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The monitor of a container (conmon) on the incoming side. A process of ours has its number and is
- * the parent of all that CRIU restores, long before the blackout; after the commit it becomes conmon
+ * The monitor of a container (conmon, or containerd's shim: shim.h) on the incoming side. A process of ours has its number and is
+ * the parent of all that CRIU restores, long before the blackout; after the commit it becomes the monitor
  * by exec, with the container as its child and the container's output in its hands.
  */
 #ifndef KHO_PROC_MONITOR_H
@@ -36,7 +36,7 @@ int kho_monitor_start(struct kho_monitor *m, struct kho_criu *c, const char *run
 void kho_monitor_stop(struct kho_monitor *m);
 
 /*
- * Let it become conmon below new_root. conmon would make itself a daemon (another number) and pipes of
+ * Let it become the monitor below new_root. conmon would make itself a daemon (another number) and pipes of
  * its own: it is traced until it has the container's pipes in their place.
  */
 int kho_monitor_become(struct kho_monitor *m, const KhoProc__Container *c,
@@ -46,7 +46,13 @@ int kho_monitor_become(struct kho_monitor *m, const KhoProc__Container *c,
 int kho_monitor_trace(pid_t pid, int go, const uint32_t *numbers, size_t n,
 		      struct kho_err *err) __must_check;
 
-/* The number under which it has our end of the i-th stream when it becomes conmon. */
+/* In process pid, which serves others meanwhile: descriptor `from` takes the place of `to` and is closed. */
+struct kho_monitor_move {
+	int from, to;
+};
+int kho_monitor_move_fds(pid_t pid, const struct kho_monitor_move *moves, size_t n, struct kho_err *err) __must_check;
+
+/* The number under which it has our end of the i-th stream when it becomes the monitor. */
 #define KHO_MONITOR_FD 100
 
 #endif

@@ -4,6 +4,8 @@
  * returned 0, as it does in the child. It makes a pipe for each standard stream of a container that is
  * to come: after each such call our end of the existing container's pipe is put in the place of the
  * end that conmon keeps. Then it is let go.
+ *
+ * A shim, which has threads, works already when it makes its pipes: it is stopped for a moment instead, when it has made them.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -30,6 +32,7 @@ struct trace {
 	const uint32_t *numbers;
 	size_t n, done;
 	uint64_t pipe_at; /* where the call that is under way puts its result */
+	uint64_t held;	  /* signals that came while calls were made in its name */
 };
 
 /* The next stop: its wait status, or a negative error. */
@@ -59,7 +62,7 @@ static int go_on(const struct trace *t, int sig, struct kho_err *err)
 }
 
 /* Through one call that is made in its name, from the end of another: both of its stops. */
-static int call(const struct trace *t, const struct user_regs_struct *at, long nr, long a, long b,
+static int call(struct trace *t, const struct user_regs_struct *at, long nr, long a, long b,
 		long c, struct kho_err *err)
 {
 	struct user_regs_struct r = *at;
@@ -77,7 +80,10 @@ static int call(const struct trace *t, const struct user_regs_struct *at, long n
 		rc = go_on(t, 0, err);
 		if (!rc)
 			rc = next_stop(t, &status, err);
-		stops += !rc && WIFSTOPPED(status) && WSTOPSIG(status) == STOP;
+		if (!rc && WSTOPSIG(status) == STOP)
+			stops++;
+		else if (!rc && !(status >> 16) && WSTOPSIG(status) < 64)
+			t->held |= 1ull << WSTOPSIG(status);
 	}
 	if (!rc && ptrace(PTRACE_GETREGS, t->pid, NULL, &r))
 		rc = kho_fail_errno(err, "get its registers");
@@ -102,6 +108,15 @@ static int swap(struct trace *t, const struct user_regs_struct *at, struct kho_e
 		rc = call(t, at, SYS_close, ours, 0, 0, err);
 	t->done += !rc;
 	return rc;
+}
+
+/* What came meanwhile is sent again, to the process. */
+static void let_go(struct trace *t)
+{
+	(void)ptrace(PTRACE_DETACH, t->pid, NULL, NULL); /* it may have ended */
+	for (int sig = 1; sig < 64; sig++)
+		if (t->held >> sig & 1)
+			kill(t->pid, sig);
 }
 
 static bool is_fork(uint64_t nr)
@@ -180,6 +195,62 @@ int kho_monitor_trace(pid_t pid, int go, const uint32_t *numbers, size_t n, stru
 	}
 	if (rc && !ptrace(PTRACE_INTERRUPT, pid, NULL, NULL))
 		t.end_us = kho_clock_us() + TRACE_US, (void)!next_stop(&t, &status, NULL);
-	(void)ptrace(PTRACE_DETACH, pid, NULL, NULL); /* it may have ended */
+	let_go(&t);
 	return rc;
+}
+
+/* To its next call, which is not made: *at is where it can be made after all. */
+static int reach_call(struct trace *t, struct user_regs_struct *at, struct kho_err *err)
+{
+	struct __ptrace_syscall_info i = { 0 };
+	struct user_regs_struct r;
+	int status, sig = 0, rc = next_stop(t, &status, err);
+
+	for (bool entered = false; !rc && !entered;) {
+		rc = go_on(t, sig, err);
+		if (!rc)
+			rc = next_stop(t, &status, err);
+		sig = rc || WSTOPSIG(status) == STOP || status >> 16 ? 0 : WSTOPSIG(status);
+		entered = !rc && WSTOPSIG(status) == STOP &&
+			  ptrace(PTRACE_GET_SYSCALL_INFO, t->pid, (void *)sizeof(i), &i) > 0 && i.op == PTRACE_SYSCALL_INFO_ENTRY;
+	}
+	if (!rc && ptrace(PTRACE_GETREGS, t->pid, NULL, at))
+		rc = kho_fail_errno(err, "get its registers");
+	r = *at;
+	r.orig_rax = (unsigned long)-1;
+	if (!rc && ptrace(PTRACE_SETREGS, t->pid, NULL, &r))
+		rc = kho_fail_errno(err, "set its registers");
+	if (!rc)
+		rc = go_on(t, 0, err);
+	return rc ? rc : next_stop(t, &status, err);
+}
+
+int kho_monitor_move_fds(pid_t pid, const struct kho_monitor_move *moves, size_t n, struct kho_err *err)
+{
+	struct trace t = { .pid = pid, .end_us = kho_clock_us() + TRACE_US };
+	struct user_regs_struct at, again;
+	int rc;
+
+	if (!n)
+		return 0;
+	if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)(long)PTRACE_O_TRACESYSGOOD) || ptrace(PTRACE_INTERRUPT, pid, NULL, NULL))
+		return kho_fail_errno(err, "trace process %d", pid);
+	rc = reach_call(&t, &at, err);
+	if (rc) {
+		let_go(&t);
+		return rc;
+	}
+	for (size_t i = 0; !rc && i < n; i++) {
+		rc = call(&t, &at, SYS_dup3, moves[i].from, moves[i].to, O_CLOEXEC, err);
+		if (!rc)
+			rc = call(&t, &at, SYS_close, moves[i].from, 0, 0, err);
+	}
+	again = at;
+	again.rip -= SYSCALL_LEN;
+	again.rax = at.orig_rax;
+	again.orig_rax = (unsigned long)-1;
+	if (ptrace(PTRACE_SETREGS, pid, NULL, &again) && !rc)
+		rc = kho_fail_errno(err, "set its registers");
+	let_go(&t);
+	return rc ? kho_wrap(err, "the container's pipes to process %d", pid) : 0;
 }

@@ -171,6 +171,21 @@ static int take_idmap(struct reader *r, KhoProc__Mount *m, struct kho_err *err)
 	return 0;
 }
 
+/*
+ * A device out of a /dev of its own, mounted over a file (runc hides /proc/kcore so): the system has the same one. *from is its
+ * path there.
+ */
+static bool find_device(const struct reader *r, struct libmnt_fs *fs, char from[PATH_MAX])
+{
+	const char *target = mnt_fs_get_target(fs), *root = mnt_fs_get_root(fs), *name = root ? strrchr(root, '/') : NULL;
+	struct stat its, ours;
+
+	if (!name || !name[1] || fstatat(r->root, target + 1, &its, AT_SYMLINK_NOFOLLOW) || !S_ISCHR(its.st_mode))
+		return false;
+	snprintf(from, PATH_MAX, "/dev%s", name);
+	return !lstat(from, &ours) && S_ISCHR(ours.st_mode) && ours.st_rdev == its.st_rdev;
+}
+
 static int take_mount(struct reader *r, struct libmnt_fs *fs, struct kho_err *err)
 {
 	const char *optional = mnt_fs_get_optional_fields(fs), *super = mnt_fs_get_fs_options(fs);
@@ -189,7 +204,7 @@ static int take_mount(struct reader *r, struct libmnt_fs *fs, struct kho_err *er
 		    kho_pb_set(&m->super, super ? super : "")))
 		rc = -ENOMEM;
 	m->shared = optional && strstr(optional, "shared:");
-	if (!rc && find_from(r, fs, from)) {
+	if (!rc && (find_from(r, fs, from) || find_device(r, fs, from))) {
 		rc = take_from(m, from);
 		if (!rc)
 			return take_idmap(r, m, err);

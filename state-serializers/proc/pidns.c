@@ -10,6 +10,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/pid.h"
 #include "state-serializers/proc/container.h"
 
 static ino_t pidns_of(pid_t pid)
@@ -62,7 +63,8 @@ pid_t kho_pidns_other(pid_t root, const pid_t *pids, size_t n)
 
 		for (size_t i = 0; i < n; i++)
 			known |= pids[i] == pid;
-		if (pid && !known && pidns_of(pid) == ns)
+		/* the child of one in it has begun since they were counted */
+		if (pid && !known && pidns_of(pid) == ns && pidns_of(kho_pid_parent(NULL, pid)) != ns)
 			return pid;
 	}
 	return 0;

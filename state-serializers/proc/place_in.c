@@ -27,13 +27,19 @@ static const char *cgroup_of(const struct kho_env *env, const char *name)
 	return "";
 }
 
+static bool is_shim_plain(const KhoProc__Container *c)
+{
+	return kho_path_is_plain(c->shim->address) && kho_path_is_plain(c->shim->status) && strlen(c->bundle) < PATH_MAX / 2 &&
+	       *c->id && !strchr(c->id, '/') && strlen(c->shim->runtime) < PATH_MAX / 2;
+}
+
 /* Absolute, and nowhere else than it says. */
 static int check_paths(const KhoProc__PlanWorkload *p, struct kho_err *err)
 {
 	const KhoProc__Container *c = p->container;
 
 	if (c && (!kho_path_is_plain(c->rootfs) || !kho_path_is_plain(c->bundle) || !kho_path_is_plain(c->exe) ||
-		  c->n_pipe > KHO_CONTAINER_PIPES || c->monitor <= 1 || c->root <= 1 || !c->n_argv))
+		  c->n_pipe > KHO_CONTAINER_PIPES || (c->shim && !is_shim_plain(c)) || c->monitor <= 1 || c->root <= 1 || !c->n_argv))
 		return kho_fail(err, -EINVAL, "%s: a container that cannot be", p->name);
 	for (size_t i = 0; i < p->n_inherit; i++) {
 		const char *s = p->inherit[i]->path;
@@ -161,6 +167,8 @@ int kho_proc_place_options(const struct kho_env *env, struct kho_proc_in_wl *w, 
 
 	snprintf(final, sizeof(final), "%s/final", w->dir);
 	if (w->plan->user_ns && kho_img_same_user_ns(final, w->state->root, err))
+		return err ? err->code : -EIO;
+	if (w->plan->container && kho_img_drop_masters(final, err))
 		return err ? err->code : -EIO;
 	if (write_fresh(w, err))
 		return err ? err->code : -EIO;

@@ -112,28 +112,32 @@ static int probe_container(struct kho_probe *p, struct kho_err *err)
 	KhoProc__Container *c = NULL;
 	struct kho_err why = KHO_ERR_INIT;
 	char what[80], bridge[32] = "";
+	bool shim;
 	pid_t other;
 	int rc;
 
 	if (kho_container_read(p->run_dir, p->w, &c, &why))
 		return say(p, KHO_V_NO, NULL, why.msg, err);
+	shim = c->shim;
 	rc = c->net ? foreign_bridge(c->net, bridge, err) : 0;
 	kho_proc__container__free_unpacked(c, NULL);
 	if (rc)
 		return rc;
 	snprintf(what, sizeof(what), "its network is connected to %s, which is not carried", bridge);
 	if (*bridge)
-		return say(p, KHO_V_NO, "run it with Network=host", what, err);
+		return say(p, KHO_V_NO, shim ? "run it on the host's network" : "run it with Network=host", what, err);
 	if (is_confined(p->w->root))
 		return say(p, KHO_V_NO, "run it with --security-opt apparmor=unconfined or label=disable",
 			   "it is confined by a profile, which the new kernel does not have yet", err);
 	other = kho_pidns_other(p->w->root, p->w->pids, p->w->npids);
 	snprintf(what, sizeof(what), "pid %d was started in it from outside", other);
 	if (other)
-		return say(p, KHO_V_NO, "let podman exec sessions end", what, err);
+		return say(p, KHO_V_NO, shim ? "let ctr task exec sessions end" : "let podman exec sessions end", what, err);
 	return say(p, KHO_V_LOSS, NULL,
-		   "the container moves; conmon is started anew under its number, the filter of devices and limits of the "
-		   "container's own control group are not carried",
+		   shim ? "the container moves; its shim is started anew under its number, the filter of devices and limits of the "
+			  "container's own control group are not carried"
+			: "the container moves; conmon is started anew under its number, the filter of devices and limits of the "
+			  "container's own control group are not carried",
 		   err);
 }
 

@@ -11,6 +11,7 @@
 #include "state-serializers/proc/place.h"
 #include "state-serializers/proc/relay.h"
 #include "state-serializers/proc/role.h"
+#include "state-serializers/proc/shim.h"
 
 static const struct {
 	const char *name;
@@ -22,12 +23,16 @@ static const struct {
 	{ KHO_ROLE_RELAY, kho_relay_main },
 	{ KHO_ROLE_CRIU, kho_place_main },
 	{ KHO_ROLE_MONITOR, kho_monitor_main },
+	{ KHO_ROLE_RUNTIME, kho_runtime_main },
 };
 
 __attribute__((constructor)) static void run_role(int argc, char **argv)
 {
-	for (size_t i = 0; argc > 0 && i < sizeof(roles) / sizeof(roles[0]); i++)
-		if (!strcmp(argv[0], roles[i].name))
+	/* as an interpreter its name is a path, and the role its argument */
+	const char *name = argc > 2 && !strncmp(argv[0], "/proc/", 6) ? argv[1] : argc > 0 ? argv[0] : "";
+
+	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
+		if (!strcmp(name, roles[i].name))
 			_exit(roles[i].main(argc, argv));
 }
 

@@ -78,19 +78,6 @@ bool kho_image_is_carried(const char *name)
 	return len > 4 && !strcmp(name + len - 4, ".img");
 }
 
-char kho_pid_state(const char *sysroot, pid_t pid)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[PATH_MAX];
-	const char *p;
-
-	snprintf(path, sizeof(path), "%s/proc/%d/stat", sysroot ? sysroot : "", pid);
-	if (kho_read_file(path, 65536, &text, NULL, NULL))
-		return 0;
-	p = strrchr(text, ')');
-	return p && p[1] == ' ' ? p[2] : 0;
-}
-
 uint64_t kho_kernel_number(const char *name)
 {
 	_cleanup_free_ char *text = NULL;

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "lib/err.h"
+#include "lib/pid.h"
 
 /* Remove a directory and all in it; one that does not exist is fine. Goes on after a failure,
  * reports the first. */
@@ -25,9 +26,6 @@ uint64_t kho_dir_pages_bytes(const char *dir);
 
 /* A file that only CRIU itself reads: logs and statistics are not carried. */
 bool kho_image_is_carried(const char *name);
-
-/* State letter of a process ('R', 'S', 'T' ...), 0 when it does not exist. */
-char kho_pid_state(const char *sysroot, pid_t pid);
 
 /* Number in /proc/sys/kernel/NAME; 0 when it cannot be read. */
 uint64_t kho_kernel_number(const char *name);

@@ -117,14 +117,18 @@ static pid_t dweller(void)
 
 static KhoProc__ContainerNet *read_back(struct kho_err *err)
 {
+	KhoProc__Container c = KHO_PROC__CONTAINER__INIT;
 	KhoProc__ContainerNet *n = NULL;
 	pid_t pid = dweller();
 	int rc = -EAGAIN;
 
+	c.id = (char *)"test";
+	c.root = pid;
+
 	/* until it is there */
 	for (int i = 0; rc && i < 200; i++) {
 		usleep(10000);
-		rc = kho_container_net_read(pid, "test", &n, err);
+		rc = kho_container_net_read(&c, &n, err);
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);

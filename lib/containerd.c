@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Containers of containerd: a bundle has the number of the first process; its parent is the shim.
+ */
+#include "lib/containerd.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/pid.h"
+
+#define SCHEME "containerd://"
+#define SHIM   "containerd-shim" /* as its comm is cut off */
+#define ALNUM  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+/* Words of letters and digits, with one of "._-" between them (containerd's pkg/identifiers). */
+static bool is_identifier(const char *s, size_t len)
+{
+	size_t n;
+
+	for (; len; s++, len--) {
+		n = strspn(s, ALNUM);
+		if (!n || n >= len)
+			return n == len;
+		if (!strchr("._-", s[n]))
+			return false;
+		s += n;
+		len -= n;
+	}
+	return false;
+}
+
+bool kho_containerd_name(const char *name, struct kho_containerd_name *out)
+{
+	const char *ns = KHO_CONTAINERD_NAMESPACE, *id = name + strlen(SCHEME), *slash;
+	size_t len = strlen(ns);
+
+	if (strncmp(name, SCHEME, strlen(SCHEME)))
+		return false;
+	slash = strchr(id, '/');
+	if (slash) {
+		ns = id;
+		len = (size_t)(slash - id);
+		id = slash + 1;
+	}
+	if (len >= sizeof(out->ns) || strlen(id) >= sizeof(out->id) || !is_identifier(ns, len) || !is_identifier(id, strlen(id)))
+		return false;
+	snprintf(out->ns, sizeof(out->ns), "%.*s", (int)len, ns);
+	strcpy(out->id, id);
+	return true;
+}
+
+static bool is_shim(const char *sysroot, pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/proc/%d/comm", sysroot, pid);
+	return pid > 1 && kho_read_line(path, &text, NULL) >= 0 && !strcmp(text, SHIM);
+}
+
+int kho_containerd_pids(const char *sysroot, const struct kho_containerd_name *name, pid_t *out, pid_t *monitor,
+			struct kho_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[PATH_MAX], *end;
+	pid_t parent;
+	long pid;
+	int rc;
+
+	*out = *monitor = 0;
+	sysroot = sysroot ? sysroot : "";
+	snprintf(path, sizeof(path), "%s" KHO_CONTAINERD_TASKS "/%s/%s/init.pid", sysroot, name->ns, name->id);
+	rc = kho_read_line(path, &text, err);
+	if (rc == -ENOENT)
+		return kho_fail(err, rc, "container %s: containerd has no such task in its namespace %s", name->id, name->ns);
+	if (rc < 0)
+		return rc;
+	pid = strtol(text, &end, 10);
+	if (end == text || *end || pid < 1 || pid > INT_MAX)
+		return kho_fail(err, -EINVAL, "container %s: %s does not hold a process id", name->id, path);
+	*out = (pid_t)pid;
+	parent = kho_pid_parent(sysroot, *out);
+	*monitor = is_shim(sysroot, parent) ? parent : 0;
+	return 0;
+}

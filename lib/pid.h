@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What /proc says of one process. */
+#ifndef KHO_LIB_PID_H
+#define KHO_LIB_PID_H
+
+#include <sys/types.h>
+
+/* State letter of a process ('R', 'S', 'T' ...), 0 when it does not exist. sysroot: NULL, or the tree to look into. */
+char kho_pid_state(const char *sysroot, pid_t pid);
+
+/* Number of its parent; 0: it has none, or does not exist. */
+pid_t kho_pid_parent(const char *sysroot, pid_t pid);
+
+#endif

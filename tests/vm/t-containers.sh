@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Containers on the Debian machine, in one upgrade: containerd's (on the host's network, its output in a log file) and podman's with
+# a network of its own. Their managers find them running under the same numbers, their clients see no error, no line of the log is
+# missing; afterwards they are entered, stopped, leave nothing behind and start as ever. CONTAINERS=all: and back.
+set -euo pipefail
+LABNAME=${LAB_NAME:-containers}
+# shellcheck source=tests/vm/e2e.sh
+. "$(dirname "$0")/e2e.sh"
+# shellcheck source=tests/vm/e2e_host.sh
+. "$(dirname "$0")/e2e_host.sh"
+export CPUS=4 SERVICES=
+[ "${KEEP:-}" ] || trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
+passed=0
+ok() { echo "ok    $*"; passed=$((passed + 1)); }
+PROTOCOL=([task]=redis [own]=redis) PORT=([task]=8000 [own]=8001) EVERY_US=([task]=20000 [own]=20000)
+BOTH='task own'
+
+# A line in its log twice a second, and a server.
+SAY='/bin/busybox nc -ll -p 8000 -e /bin/numbers & n=0; while :; do n=$((n + 1)); echo "line $n"; /bin/busybox sleep 0.5; done'
+
+start_task() {
+	vm ctr run -d --net-host --log-uri file:///var/log/task.log localhost/web:latest task /bin/sh -c "$SAY" || die "ctr run"
+}
+
+containers_start() {
+	vm sh -ec 'systemctl enable --now containerd; ctr image import /usr/lib/khoctl-lab/web.tar > /dev/null' || die "containerd does not start"
+	start_task
+	vm sh -ec 'cd /etc/containers/systemd
+		sed -e "s/^ContainerName=web/ContainerName=own/" -e "s/^Network=host/PublishPort=8001:8000/" web.container > own.container
+		systemctl daemon-reload; systemctl start own' || die "podman's container does not start"
+	printf 'container = containerd://default/task\nhealth-tcp = 127.0.0.1:8000\n' > "$out/w.conf"
+	lab put "$out/w.conf" /etc/khoctl/workloads.d/task.conf
+	printf 'container = own\n' > "$out/w.conf"
+	lab put "$out/w.conf" /etc/khoctl/workloads.d/own.conf
+}
+
+# What the managers, the runtimes and the kernel say of them.
+story() {
+	# shellcheck disable=SC2016
+	vm sh -c 'ctr task ls; ctr container info task | grep -v -i updatedat
+		p=$(ctr task ls | awk "\$1 == \"task\" { print \$2 }") b=/run/containerd/io.containerd.runtime.v2.task/default/task
+		runc --root /run/containerd/runc/default list -f json | grep -o "\"\(id\|pid\|status\|bundle\)\":[^,}]*"
+		cat /proc/$p/cgroup; ps -o ppid= -p $p; q=$(($(ps -o ppid= -p $p)))
+		tr "\0" " " < /proc/$q/cmdline; cat /proc/$q/cgroup /proc/$q/oom_score_adj
+		cat $b/address $b/runtime $b/options.json $b/init.pid; ls $b; ls -l /proc/$q/fd | grep -c pipe
+		awk "{ print \$5, \$6 }" /proc/$p/mountinfo | sort
+		sed -n "s/^\(Uid\|Cap...\|NSpid\|Seccomp\):/\1/p" /proc/$p/status
+		podman ps --format "{{.Names}} {{.State}} {{.Ports}}"; systemctl show -p MainPID,NRestarts own; ls /run/netns' 2>&1 | tr -d '\r'
+}
+
+# go N: the machine to its other kernel
+go() {
+	local n=$1 image
+	image=$(other_image)
+	story > "$out/story.$n.before"
+	say "upgrade $n: $(vm_release) -> ${image#/boot/vmlinuz-}"
+	vm khoctl check --to "$image" || die "check"
+	vm khoctl upgrade --to "$image" || die "upgrade $n: exit code $?"
+	wait_alone "${image#/boot/vmlinuz-}"
+	runs_well "after upgrade $n"
+	story > "$out/story.$n.after"
+	diff -u "$out/story.$n.before" "$out/story.$n.after" || die "the containers are not what they were"
+	ok "upgrade $n: $(wc -l < "$out/story.$n.after") lines of what containerd, podman, runc and the kernel say of them are the same"
+	SERVICES=$BOTH host_clients_alive
+	SERVICES=$BOTH host_clients_served
+	ok "upgrade $n: both clients on their connections"
+	log_goes_on
+	ok "upgrade $n: the log has all lines, and grows"
+}
+
+# Lines 1, 2, 3 ... without a gap, and more of them as time passes.
+log_goes_on() {
+	local a b
+	a=$(vm sh -c 'wc -l < /var/log/task.log' | tr -d '\r')
+	sleep 3
+	b=$(vm sh -c 'wc -l < /var/log/task.log' | tr -d '\r')
+	[ "$b" -gt "$a" ] || die "the log does not grow ($a, $b lines)"
+	vm awk '$1 != "line" || $2 != NR { print "line " NR " is: " $0; exit 1 }' /var/log/task.log || die "the log has not all lines"
+}
+
+# For its managers it is an ordinary container.
+live_on() {
+	local s
+	s=$(vm ctr task exec --exec-id e1 task /bin/busybox echo entered | tr -d '\r\n')
+	[ "$s" = entered ] || die "ctr task exec: $s"
+	[ "$(vm podman exec own /bin/busybox echo entered | tr -d '\r\n')" = entered ] || die "podman exec"
+	ok "both are entered"
+	vm sh -ec 'ctr task pause task; sleep 1; ctr task ls | grep PAUSED; ctr task resume task; ctr task ls | grep RUNNING' || die "ctr task pause"
+	ok "the task is paused and resumed"
+	vm ctr task kill -s KILL task || die "ctr task kill"
+	for _ in $(seq 50); do ! vm ctr task ls | grep -q RUNNING || { sleep 0.2; continue; }; break; done
+	vm sh -c 'ctr task delete task' || [ $? = 137 ] || die "ctr task delete"
+	vm ctr container rm task || die "ctr container rm"
+	s=$(vm sh -c 'ls /run/containerd/io.containerd.runtime.v2.task/default /run/containerd/runc/default /run/containerd/s 2>&1; pgrep -a containerd-shim
+		grep -e /io.containerd.runtime.v2.task/ /proc/self/mountinfo; ls -d /run/khoctl-shim /sys/fs/cgroup/default/task 2> /dev/null; true' | tr -d '\r')
+	[ -z "$(grep -v -e '^$' -e ':$' <<< "$s")" ] || die "the task has ended, and this is left of it: $s"
+	ok "the task is killed and leaves nothing behind"
+	start_task
+	vm ctr task ls | grep -q 'task .*RUNNING' || die "the task does not start again"
+	ok "the task starts again"
+	vm systemctl stop own || die "systemctl stop own"
+	s=$(vm sh -c 'ls /run/netns 2> /dev/null; podman ps -aq; ip -o link show type veth' | tr -d '\r')
+	[ -z "$s" ] || die "podman's container is stopped, and this is left of it: $s"
+	vm systemctl start own || die "systemctl start own"
+	SERVICES=own host_listens own
+	ok "podman's stops, its network with it, and starts again"
+}
+
+lab down > /dev/null 2>&1 || true
+lab up --host --cpus 4 --mem 4096
+runs_well "before anything is done"
+containers_start
+SERVICES=$BOTH host_clients_start
+go 1
+[ "${CONTAINERS:-}" != all ] || go 2
+SERVICES=$BOTH host_clients_kill
+live_on
+echo "$passed passed, 0 failed"
