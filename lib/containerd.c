@@ -53,15 +53,6 @@ bool kho_containerd_name(const char *name, struct kho_containerd_name *out)
 	return true;
 }
 
-static bool is_shim(const char *sysroot, pid_t pid)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s/proc/%d/comm", sysroot, pid);
-	return pid > 1 && kho_read_line(path, &text, NULL) >= 0 && !strcmp(text, SHIM);
-}
-
 int kho_containerd_pids(const char *sysroot, const struct kho_containerd_name *name, pid_t *out, pid_t *monitor,
 			struct kho_err *err)
 {
@@ -84,6 +75,6 @@ int kho_containerd_pids(const char *sysroot, const struct kho_containerd_name *n
 		return kho_fail(err, -EINVAL, "container %s: %s does not hold a process id", name->id, path);
 	*out = (pid_t)pid;
 	parent = kho_pid_parent(sysroot, *out);
-	*monitor = is_shim(sysroot, parent) ? parent : 0;
+	*monitor = parent > 1 && kho_pid_is(sysroot, parent, SHIM) ? parent : 0;
 	return 0;
 }

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
-#include "lib/io.h"
+#include "lib/pid.h"
 
 #define WORKS_US 20000
 
@@ -25,13 +25,11 @@ static pid_t find_criu(int sig)
 	pid_t found = 0;
 
 	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
-		_cleanup_free_ char *text = NULL;
-		char path[300];
+		pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
 
-		snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
-		if (!isdigit((unsigned char)e->d_name[0]) || kho_read_line(path, &text, NULL) < 0 || strcmp(text, "criu"))
+		if (!pid || !kho_pid_is(NULL, pid, "criu"))
 			continue;
-		found = (pid_t)atoi(e->d_name);
+		found = pid;
 		if (!sig)
 			break;
 		(void)kill(found, sig); /* it may have ended */

@@ -8,17 +8,21 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
+/* A file of its; NULL: it does not exist. */
+static char *of_pid(const char *sysroot, pid_t pid, const char *name)
+{
+	char path[PATH_MAX], *text = NULL;
+
+	snprintf(path, sizeof(path), "%s/proc/%d/%s", sysroot ? sysroot : "", pid, name);
+	return kho_read_file(path, 65536, &text, NULL, NULL) ? NULL : text;
+}
+
 /* The two fields behind the name, in which anything may stand. */
 static bool read_stat(const char *sysroot, pid_t pid, char *state, int *parent)
 {
-	_cleanup_free_ char *text = NULL;
-	char path[PATH_MAX];
-	const char *p;
+	_cleanup_free_ char *text = of_pid(sysroot, pid, "stat");
+	const char *p = text ? strrchr(text, ')') : NULL;
 
-	snprintf(path, sizeof(path), "%s/proc/%d/stat", sysroot ? sysroot : "", pid);
-	if (kho_read_file(path, 65536, &text, NULL, NULL))
-		return false;
-	p = strrchr(text, ')');
 	return p && sscanf(p, ") %c %d", state, parent) == 2;
 }
 
@@ -36,4 +40,19 @@ pid_t kho_pid_parent(const char *sysroot, pid_t pid)
 	int parent;
 
 	return read_stat(sysroot, pid, &state, &parent) ? parent : 0;
+}
+
+pid_t kho_pid_tracer(const char *sysroot, pid_t pid)
+{
+	_cleanup_free_ char *text = of_pid(sysroot, pid, "status");
+	const char *p = text ? strstr(text, "\nTracerPid:") : NULL;
+
+	return p ? (pid_t)atoi(p + strlen("\nTracerPid:")) : 0;
+}
+
+bool kho_pid_is(const char *sysroot, pid_t pid, const char *name)
+{
+	_cleanup_free_ char *text = of_pid(sysroot, pid, "comm");
+
+	return text && !strncmp(text, name, strlen(name)) && !strcmp(text + strlen(name), "\n");
 }

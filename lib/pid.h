@@ -3,6 +3,7 @@
 #ifndef KHO_LIB_PID_H
 #define KHO_LIB_PID_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* State letter of a process ('R', 'S', 'T' ...), 0 when it does not exist. sysroot: NULL, or the tree to look into. */
@@ -10,5 +11,11 @@ char kho_pid_state(const char *sysroot, pid_t pid);
 
 /* Number of its parent; 0: it has none, or does not exist. */
 pid_t kho_pid_parent(const char *sysroot, pid_t pid);
+
+/* Who traces it; 0: nobody, or it does not exist. */
+pid_t kho_pid_tracer(const char *sysroot, pid_t pid);
+
+/* Is it called that (its comm, which has 15 characters at most)? */
+bool kho_pid_is(const char *sysroot, pid_t pid, const char *name);
 
 #endif

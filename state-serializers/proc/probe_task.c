@@ -12,6 +12,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/pid.h"
 #include "state-serializers/proc/place.h"
 #include "state-serializers/proc/probe.h"
 
@@ -104,12 +105,10 @@ static void check_place(struct task *t)
 
 static void check_status(struct task *t)
 {
-	_cleanup_free_ char *text = task_file(t, "status");
-	const char *tracer = text ? strstr(text, "\nTracerPid:") : NULL;
+	pid_t tracer = kho_pid_tracer(t->p->sysroot, t->pid);
 
-	if (tracer && atoi(tracer + strlen("\nTracerPid:")) > 0)
-		task_trouble(t, KHO_V_NO, "detach the debugger", "it is traced by pid %d",
-			     atoi(tracer + strlen("\nTracerPid:")));
+	if (tracer > 0)
+		task_trouble(t, KHO_V_NO, "detach the debugger", "it is traced by pid %d", tracer);
 }
 
 /* Does a namespace of the process differ from that of `of` ("self": the system, also on a recorded tree)? */

@@ -120,28 +120,6 @@ void kho_proc_mark_done(struct kho_proc_mark *m)
 	*m = (struct kho_proc_mark){ 0 };
 }
 
-static pid_t tracer_of(pid_t pid)
-{
-	_cleanup_free_ char *text = NULL;
-	const char *p;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (kho_read_file(path, 65536, &text, NULL, NULL))
-		return 0;
-	p = strstr(text, "\nTracerPid:");
-	return p ? (pid_t)atoi(p + strlen("\nTracerPid:")) : 0;
-}
-
-static bool is_criu(pid_t pid)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-	return kho_read_line(path, &text, NULL) >= 0 && !strcmp(text, "criu");
-}
-
 void kho_proc_wait_untraced(pid_t root)
 {
 	_cleanup_free_ pid_t *pids = NULL;
@@ -151,7 +129,7 @@ void kho_proc_wait_untraced(pid_t root)
 	for (size_t i = 0; i < n; i++) {
 		pid_t tracer;
 
-		while ((tracer = tracer_of(pids[i])) && is_criu(tracer)) {
+		while ((tracer = kho_pid_tracer(NULL, pids[i])) && kho_pid_is(NULL, tracer, "criu")) {
 			if (kho_clock_us() > end)
 				kill(tracer, SIGKILL);
 			usleep(TICK_US);

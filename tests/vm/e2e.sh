@@ -9,6 +9,9 @@ out=$top/build/$LABNAME
 mkdir -p "$out"
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+# one more thing seen
+passed=0
+ok() { echo "ok    $*"; passed=$((passed + 1)); }
 die() { printf 'FAIL: %s\n' "$*" >&2; exit 1; }
 lab() { "$here/lab" "$@"; }
 vm() { lab exec -- "$@"; }

@@ -11,7 +11,6 @@ LABNAME=${LAB_NAME:-soak}
 export CPUS=4
 n=${SOAK:-50} passed=0 failed=0
 trap 'echo "$passed passed, $((failed + 1)) failed"; lab down > /dev/null 2>&1 || true; [ -z "$client_pid" ] || kill "$client_pid" 2> /dev/null || true' EXIT
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 no() { echo "FAIL  $*"; failed=$((failed + 1)); }
 
 # Everything in a form that is the same whenever the same kernel runs.

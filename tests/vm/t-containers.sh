@@ -11,8 +11,6 @@ LABNAME=${LAB_NAME:-containers}
 . "$(dirname "$0")/e2e_host.sh"
 export CPUS=4 SERVICES=
 [ "${KEEP:-}" ] || trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
-passed=0
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 PROTOCOL=([task]=redis [own]=redis) PORT=([task]=8000 [own]=8001) EVERY_US=([task]=20000 [own]=20000)
 BOTH='task own'
 

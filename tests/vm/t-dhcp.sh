@@ -15,8 +15,6 @@ SERVICES=redis
 export CPUS=4
 dhcp=
 trap '[ -z "$dhcp" ] || kill "$dhcp" 2> /dev/null || true; host_clients_kill; [ -n "${KEEP:-}" ] || lab down > /dev/null 2>&1 || true' EXIT
-passed=0
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 # What the server has been asked so far, and for what.
 asked() { grep -c "DHCP$1" "$out/dnsmasq.log" || true; }
 # mark: from now on; renewed: the server has been asked for the address since, and for no other

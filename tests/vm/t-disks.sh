@@ -10,8 +10,6 @@ LABNAME=${LAB_NAME:-disks}
 . "$here/disk_tools.sh"
 export CPUS=4
 trap 'lab down > /dev/null 2>&1 || true' EXIT
-passed=0
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 script() { vm sh -c "$DISK_ENV; $1"; }
 
 # Of everything between disks and directories: what must be the same in every generation. Keys are shown as zeros.

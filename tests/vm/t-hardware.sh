@@ -8,8 +8,6 @@ LABNAME=hardware
 . "$(dirname "$0")/e2e.sh"
 export CPUS=4
 trap 'lab down > /dev/null 2>&1 || true; [ -z "$client_pid" ] || kill "$client_pid" 2> /dev/null || true' EXIT
-passed=0
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 
 # FUNCTION CLASS on PARENT DRIVER of every function that this kernel shows
 # shellcheck disable=SC2016

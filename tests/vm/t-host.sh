@@ -12,8 +12,6 @@ LABNAME=${LAB_NAME:-host}
 . "$(dirname "$0")/e2e_host.sh"
 export CPUS=4
 trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
-passed=0
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 
 # begin WORDS...: one machine with these options of `lab up`, its services listed, a client on each
 begin() {

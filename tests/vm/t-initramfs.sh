@@ -10,8 +10,6 @@ LABNAME=${LAB_NAME:-initramfs}
 # shellcheck source=tests/vm/e2e_host.sh
 . "$(dirname "$0")/e2e_host.sh"
 trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
-passed=0
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 SERVICES=redis
 
 # upgrade_on N IMAGE SAID MAX_LOOP: upgrade N goes by the host's initrd; what khoctl's init said of it, and what the option of a module is then

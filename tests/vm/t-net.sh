@@ -8,8 +8,6 @@ LABNAME=${LAB_NAME:-net}
 # shellcheck source=tests/vm/e2e.sh
 . "$(dirname "$0")/e2e.sh"
 export CPUS=4
-passed=0
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 many=$top/build/tests/vm/many
 MANY=${MANY:-1000}
 declare -A client=()

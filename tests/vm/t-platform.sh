@@ -13,8 +13,6 @@ SERVICES=${SERVICES:-redis}
 . "$(dirname "$0")/e2e_host.sh"
 export CPUS=4
 trap 'lab down > /dev/null 2>&1 || true' EXIT
-passed=0
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 boot_id() { vm cat /proc/sys/kernel/random/boot_id 2> /dev/null | tr -d '\r\n-'; }
 
 # grub_starts RELEASE: what grub.cfg does with the saved entry is to start RELEASE

@@ -12,8 +12,6 @@ LABNAME=${LAB_NAME:-root}
 . "$(dirname "$0")/e2e_host.sh"
 export CPUS=4 SERVICES=redis
 trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
-passed=0
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 if [ "${HOST:-}" = all ]; then ROOTS=${ROOTS:-luks xfs btrfs}; else ROOTS=${ROOTS:-luks}; fi
 
 # Mappings by name, UUID and what they are made of (keys as zeros); mounts below the root; swap; what LVM and LUKS say of themselves.

@@ -11,9 +11,7 @@ SERVICES=${SERVICES:-redis}
 # shellcheck source=tests/vm/e2e_host.sh
 . "$(dirname "$0")/e2e_host.sh"
 export CPUS=4
-passed=0
 trap 'echo "$passed passed, 1 failed"; host_clients_kill; lab down > /dev/null 2>&1 || true' EXIT
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 
 # ends FAULT END STATUS: the upgrade with that fault leads to the other kernel all the same
 ends() {

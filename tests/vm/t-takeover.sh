@@ -8,9 +8,7 @@ LABNAME=${LAB_NAME:-takeover}
 # shellcheck source=tests/vm/e2e.sh
 . "$(dirname "$0")/e2e.sh"
 export CPUS=4
-passed=0
 trap 'echo "$passed passed, 1 failed"; lab down > /dev/null 2>&1 || true; [ -z "$client_pid" ] || kill "$client_pid" 2> /dev/null || true' EXIT
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 
 lab down > /dev/null 2>&1 || true
 lab up --cpus 4 --mem 4096

@@ -11,8 +11,6 @@ LABNAME=${LAB_NAME:-units}
 . "$(dirname "$0")/e2e_host.sh"
 export CPUS=4 SERVICES=
 [ "${KEEP:-}" ] || trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
-passed=0
-ok() { echo "ok    $*"; passed=$((passed + 1)); }
 PROTOCOL=([dyn]=redis [tmp]=redis [own]=redis [act]=http [tpl]=redis)
 PORT=([dyn]=7001 [tmp]=7002 [own]=7003 [act]=7004 [tpl]=7005)
 EVERY_US=([dyn]=20000 [tmp]=20000 [own]=20000 [act]=20000 [tpl]=20000)
