@@ -16,8 +16,7 @@
 #define WORKS_US 20000
 
 /*
- * By its name, as what it has forked to become a process is called, too; its arguments it writes over. The first one, or with sig that
- * is sent to all of them: one of several may be through with its work.
+ * The first one, or with sig that is sent to all of them: one of several may be through with its work.
  */
 static pid_t find_criu(int sig)
 {
@@ -27,7 +26,7 @@ static pid_t find_criu(int sig)
 	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
 		pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
 
-		if (!pid || !kho_pid_is(NULL, pid, "criu"))
+		if (!pid || !kho_pid_is_criu(pid))
 			continue;
 		found = pid;
 		if (!sig)

@@ -3,7 +3,9 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -55,4 +57,15 @@ bool kho_pid_is(const char *sysroot, pid_t pid, const char *name)
 	_cleanup_free_ char *text = of_pid(sysroot, pid, "comm");
 
 	return text && !strncmp(text, name, strlen(name)) && !strcmp(text + strlen(name), "\n");
+}
+
+bool kho_pid_is_criu(pid_t pid)
+{
+	static const char loader[] = "/memfd:" KHO_CRIU_LOADER;
+	char path[64], exe[sizeof(loader)];
+
+	if (kho_pid_is(NULL, pid, "criu"))
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	return readlink(path, exe, sizeof(exe)) == (ssize_t)sizeof(exe) && !strncmp(exe, loader, strlen(loader));
 }

@@ -18,4 +18,11 @@ pid_t kho_pid_tracer(const char *sysroot, pid_t pid);
 /* Is it called that (its comm, which has 15 characters at most)? */
 bool kho_pid_is(const char *sysroot, pid_t pid, const char *name);
 
+/*
+ * Is it a CRIU, or what one has forked to become a process? It is called "criu", or where it was started in a workload's place (place.h)
+ * what it executes is the program loader, a copy in memory under this name.
+ */
+#define KHO_CRIU_LOADER "khoctl-criu"
+bool kho_pid_is_criu(pid_t pid);
+
 #endif

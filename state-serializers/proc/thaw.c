@@ -129,7 +129,7 @@ void kho_proc_wait_untraced(pid_t root)
 	for (size_t i = 0; i < n; i++) {
 		pid_t tracer;
 
-		while ((tracer = kho_pid_tracer(NULL, pids[i])) && kho_pid_is(NULL, tracer, "criu")) {
+		while ((tracer = kho_pid_tracer(NULL, pids[i])) && kho_pid_is_criu(tracer)) {
 			if (kho_clock_us() > end)
 				kill(tracer, SIGKILL);
 			usleep(TICK_US);

@@ -17,6 +17,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/pid.h"
 #include "lib/spawn.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/container.h"
@@ -52,11 +53,11 @@ static int open_high(const char *path, int flags)
 static int copy_loader(void)
 {
 	_cleanup_close_ int from = open("/lib64/ld-linux-x86-64.so.2", O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int to = memfd_create("loader", MFD_CLOEXEC | MFD_EXEC);
+	_cleanup_close_ int to = memfd_create(KHO_CRIU_LOADER, MFD_CLOEXEC | MFD_EXEC);
 	struct stat st;
 
 	if (to < 0 && errno == EINVAL) /* before Linux 6.3 all can be executed */
-		to = memfd_create("loader", MFD_CLOEXEC);
+		to = memfd_create(KHO_CRIU_LOADER, MFD_CLOEXEC);
 	if (from < 0 || to < 0 || fstat(from, &st))
 		return -1;
 	while (st.st_size > 0) {

@@ -9,11 +9,15 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -151,11 +155,45 @@ static void repair_ends(void **state)
 	close(s[1]);
 }
 
+/* What has been started from memory, as the loader that becomes CRIU is. */
+static pid_t from_memory(const char *name)
+{
+	char *argv[] = { (char *)"sleep", (char *)"10", NULL }, *envp[] = { NULL };
+	_cleanup_close_ int from = open("/bin/sleep", O_RDONLY | O_CLOEXEC), to = memfd_create(name, MFD_CLOEXEC);
+	struct stat st;
+	pid_t pid;
+
+	assert_int_equal(fstat(from, &st), 0);
+	assert_int_equal(sendfile(to, from, NULL, (size_t)st.st_size), st.st_size);
+	pid = fork();
+	if (!pid) {
+		fexecve(to, argv, envp);
+		_exit(127);
+	}
+	wait_state(pid, 'S');
+	return pid;
+}
+
+static void criu_is_known(void **state)
+{
+	pid_t pid = from_memory(KHO_CRIU_LOADER), other = from_memory("loader");
+
+	(void)state;
+	assert_true(kho_pid_is_criu(pid));
+	assert_false(kho_pid_is_criu(other));
+	assert_false(kho_pid_is_criu(getpid()));
+	kill(pid, SIGKILL);
+	kill(other, SIGKILL);
+	waitpid(pid, NULL, 0);
+	waitpid(other, NULL, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(marks),
 		cmocka_unit_test(repair_ends),
+		cmocka_unit_test(criu_is_known),
 	};
 
 	return cmocka_run_group_tests_name("thaw", tests, NULL, NULL);
