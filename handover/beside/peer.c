@@ -79,7 +79,7 @@ static const char *last_words(const struct kho_beside *b, char *out, size_t len)
 
 static int dead(const struct kho_beside *b, const char *how, struct kho_err *err)
 {
-	char words[2048];
+	char words[16384]; /* a panic tells some hundred lines more */
 	const char *last = last_words(b, words, sizeof(words));
 
 	return kho_fail(err, -EPIPE, "the incoming kernel %s%s%.160s%s", how,
