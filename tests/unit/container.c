@@ -24,7 +24,9 @@
 #include "lib/io.h"
 #include "lib/json.h"
 #include "lib/workload.h"
+#include "state-serializers/proc/img.h"
 #include "state-serializers/proc/monitor.h"
+#include "state-serializers/proc/tree.h"
 
 #define ROOT "tests/sysroots/podman"
 #define ID   "a1f3002fb7a87055b2fd88cb603164895bd982bb64488545ab510e23b95c8575"
@@ -88,6 +90,35 @@ static void crun_status(void **state)
 	free(c.pipe);
 	assert_true(kho_container_pipes("{}", 2, &c, &err) < 0);
 	assert_true(kho_container_pipes("[", 1, &c, &err) < 0);
+}
+
+/* CRIU's image of two mounts, one made by us: fields 3, 7 and 11 (master), and 18 (its name). What we do not know of is kept. */
+static void masters(void **state)
+{
+	static const uint8_t image[] = { 0x19, 0x43, 0x56, 0x54, 0x22, 0x57, 0x90, 0x27,			       /* magic words */
+					 12, 0, 0, 0, 0x18, 44, 0x3a, 2, '.', '/', 0x58, 7, 0x92, 1, 1, 'k', /* ours */
+					 8, 0, 0, 0, 0x18, 45, 0x3a, 2, '.', '/', 0x58, 7 };
+	static const uint8_t want[] = { 0x19, 0x43, 0x56, 0x54, 0x22, 0x57, 0x90, 0x27,
+					10, 0, 0, 0, 0x92, 1, 1, 'k', 0x18, 44, 0x3a, 2, '.', '/',
+					8, 0, 0, 0, 0x58, 7, 0x18, 45, 0x3a, 2, '.', '/' };
+	char dir[] = "/tmp/khoctl-masters.XXXXXX", path[64], other[64];
+	_cleanup_free_ char *got = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+	size_t len = 0;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/mountpoints-12.img", dir);
+	snprintf(other, sizeof(other), "%s/pstree.img", dir);
+	assert_int_equal(kho_write_file(path, image, sizeof(image), &err), 0);
+	assert_int_equal(kho_write_file(other, "x", 1, &err), 0); /* not looked at */
+	assert_int_equal(kho_img_drop_masters(dir, &err), 0);
+	assert_int_equal(kho_read_file(path, 4096, &got, &len, &err), 0);
+	assert_int_equal(len, sizeof(want));
+	assert_memory_equal(got, want, len);
+	assert_int_equal(kho_write_file(path, image, sizeof(image) - 1, &err), 0);
+	assert_int_equal(kho_img_drop_masters(dir, &err), -EBADMSG);
+	assert_int_equal(kho_tree_remove(dir, &err), 0);
 }
 
 static void options(void **state)
@@ -231,7 +262,7 @@ static void does_not(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(recorded), cmocka_unit_test(crun_status), cmocka_unit_test(options),
+		cmocka_unit_test(recorded), cmocka_unit_test(crun_status), cmocka_unit_test(options),  cmocka_unit_test(masters),
 		cmocka_unit_test(numbers),  cmocka_unit_test(becomes),	   cmocka_unit_test(does_not),
 	};
 
