@@ -233,41 +233,39 @@ struct job {
 	pthread_t t;
 	char ser[4];
 	int ret;
-	uint64_t us;
 };
 
-static void *sleeper(void *arg)
+static void *waiter(void *arg)
 {
 	struct job *j = arg;
 	struct kho_err err = KHO_ERR_INIT;
-	uint32_t ms = 400;
-	uint64_t begin = kho_clock_us();
 
-	j->ret = op(j->ser, "retrieve", &ms, 4, 10000, &err);
-	j->us = kho_clock_us() - begin;
+	j->ret = op(j->ser, "retrieve", "wait!", 5, 60000, &err);
 	return NULL;
 }
 
 static void parallel(void **state)
 {
-	struct job jobs[10];
+	static struct job jobs[10]; /* not on a stack that a failure leaves */
 	struct kho_err err = KHO_ERR_INIT;
-	uint64_t begin = kho_clock_us(), echo_us;
+	int echo;
 
 	(void)state;
 	for (int i = 0; i < 10; i++) {
 		snprintf(jobs[i].ser, sizeof(jobs[i].ser), "s%d", i);
-		pthread_create(&jobs[i].t, NULL, sleeper, &jobs[i]);
+		pthread_create(&jobs[i].t, NULL, waiter, &jobs[i]);
 	}
-	usleep(100000);
-	echo_us = kho_clock_us();
-	assert_int_equal(kho_peer_echo(fx.peer, NULL, NULL, in_ms(1000), &err), 0);
-	assert_true(kho_clock_us() - echo_us < 200000);
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; atomic_load(&fx.waiting) < 2 && i < 1000; i++)
+		usleep(10000);
+	/* several work at once, and an echo is answered meanwhile */
+	echo = kho_peer_echo(fx.peer, NULL, NULL, in_ms(15000), &err);
+	atomic_store(&fx.go_on, true);
+	for (int i = 0; i < 10; i++)
 		pthread_join(jobs[i].t, NULL);
+	assert_int_equal(echo, 0);
+	for (int i = 0; i < 10; i++)
 		assert_int_equal(jobs[i].ret, 0);
-	}
-	assert_true(kho_clock_us() - begin < 2000000);
+	assert_int_equal(atomic_load(&fx.waiting), 10);
 }
 
 static void one_at_a_time(void **state)
@@ -279,7 +277,7 @@ static void one_at_a_time(void **state)
 
 	(void)state;
 	assert_int_equal(op("s1", "retrieve", &ms, 4, 100, &err), -ETIMEDOUT);
-	assert_in_range(kho_clock_us() - begin, 99000, 400000);
+	assert_true(kho_clock_us() - begin >= 99000);
 	assert_non_null(strstr(err.msg, "has not answered 'op'"));
 	ret = op("s1", "discard", NULL, 0, 100, &err);
 	assert_true(ret == -ETIMEDOUT || ret == -EBUSY);

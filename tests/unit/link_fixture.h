@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <stdatomic.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -44,6 +45,8 @@ struct fixture {
 	bool agent_runs;
 	int agent_ret;
 	struct kho_err agent_err;
+	atomic_int waiting; /* in s_retrieve() */
+	atomic_bool go_on;
 	struct log log; /* what machine, serializers and events did */
 	uint64_t ledger[KHO_LEDGER_BYTES / 8] __attribute__((aligned(128)));
 };
@@ -181,9 +184,14 @@ static int s_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho
 {
 	struct kho_pci_addr a = { .bus = 1, .devfn = 2 };
 
-	/* the blob says for how long to sleep */
+	/* the blob says for how long to sleep, or to wait */
 	if (in->len == 4)
 		usleep(*(uint32_t *)in->data * 1000);
+	if (in->len == 5) {
+		atomic_fetch_add(&fx.waiting, 1);
+		for (int i = 0; !atomic_load(&fx.go_on) && i < 2000; i++)
+			usleep(10000);
+	}
 	logf_("retrieved ");
 	if (in->len == 3)
 		return kho_fail(err, -ENOTUNIQ, "retrieve: there are two of it");

@@ -14,6 +14,8 @@ struct fake {
 	enum { STOP, DIE, HALF, RUBBISH } then;
 };
 
+#define LATE_US 15000000ull /* how long a loaded machine may take; less than what is waited for where nothing comes */
+
 static void fake_send(struct fake *f, KhoLink__Msg__BodyCase body, void *sub, uint64_t seq)
 {
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
@@ -122,13 +124,13 @@ static void no_agent(void **state)
 					     &err),
 			 -ETIMEDOUT);
 	assert_non_null(strstr(err.msg, "not said hello"));
-	assert_in_range(kho_clock_us() - begin, 690000, 1500000);
+	assert_in_range(kho_clock_us() - begin, 690000, LATE_US);
 	fx.peer = NULL;
 	close(fx.fds[1]);
 }
 
-/* Every later call gives the same error at once. */
-static void expect_dead(int code, const char *text, unsigned ms)
+/* Every later call gives the same error, long before its own deadline. */
+static void expect_dead(int code, const char *text)
 {
 	struct kho_err err = KHO_ERR_INIT;
 	uint64_t begin = kho_clock_us();
@@ -136,7 +138,7 @@ static void expect_dead(int code, const char *text, unsigned ms)
 	assert_int_equal(kho_peer_echo(fx.peer, NULL, NULL, in_ms(20000), &err), code);
 	if (!strstr(err.msg, text))
 		fail_msg("'%s' does not say '%s'", err.msg, text);
-	assert_true(kho_clock_us() - begin < ms * 1000ULL);
+	assert_true(kho_clock_us() - begin < LATE_US);
 }
 
 static void sends_rubbish(void **state)
@@ -147,7 +149,7 @@ static void sends_rubbish(void **state)
 	assert_int_equal(start_fake(1, 1, 2, RUBBISH, &err), 0);
 	assert_int_equal(kho_peer_cpu(fx.peer, 1, true, in_ms(5000), &err), 0);
 	assert_int_equal(kho_peer_cpu(fx.peer, 1, true, in_ms(5000), &err), -EPROTO);
-	expect_dead(-EPROTO, "bad head", 100);
+	expect_dead(-EPROTO, "bad head");
 	stop_fake();
 	expect_log("bye(peer sent a frame with a bad head");
 }
@@ -161,8 +163,8 @@ static void stops_in_message(void **state)
 	assert_int_equal(start_fake(1, 1, 1, HALF, &err), 0);
 	assert_int_equal(kho_peer_cpu(fx.peer, 1, true, in_ms(20000), &err), -ETIMEDOUT);
 	assert_non_null(strstr(err.msg, "middle of a message (92 of 5000"));
-	assert_in_range(kho_clock_us() - begin, KHO_STALL_US - 1000, KHO_STALL_US + 2000000);
-	expect_dead(-ETIMEDOUT, "middle of a message", 100);
+	assert_in_range(kho_clock_us() - begin, KHO_STALL_US - 1000, LATE_US);
+	expect_dead(-ETIMEDOUT, "middle of a message");
 	stop_fake();
 }
 
@@ -174,7 +176,7 @@ static void dies_in_transfer(void **state)
 	make_file("big", 30 << 20, 0, 0);
 	assert_int_equal(start_fake(1, 1, 5, DIE, &err), 0);
 	assert_int_equal(put("big", "big", 20000, &err), -EPIPE);
-	expect_dead(-EPIPE, "gone", 100);
+	expect_dead(-EPIPE, "gone");
 	stop_fake();
 }
 
@@ -188,11 +190,11 @@ static void stops_in_transfer(void **state)
 	assert_int_equal(start_fake(1, 1, 5, STOP, &err), 0);
 	fx.peer->silent_us = 3000000;
 	assert_int_equal(put("big", "big", 2000, &err), -ETIMEDOUT);
-	assert_in_range(kho_clock_us() - begin, 1990000, 60000000); /* at once, or a loaded machine; not never */
+	assert_in_range(kho_clock_us() - begin, 1990000, LATE_US);
 	/* slots that the agent may still read are not used again */
 	assert_int_equal(fx.peer->nfree, fx.peer->nslots - KHO_FLIGHT_MAX);
-	expect_dead(-EPIPE, "silent for", 2500);
-	expect_dead(-EPIPE, "silent for", 100);
+	expect_dead(-EPIPE, "silent for");
+	expect_dead(-EPIPE, "silent for");
 	stop_fake();
 }
 
@@ -210,11 +212,11 @@ static void falls_silent(void **state)
 	assert_false(kho_peer_lost(fx.peer, NULL));
 	assert_int_equal(kho_peer_cpu(fx.peer, 1, true, in_ms(60000), &err), -EPIPE);
 	assert_non_null(strstr(err.msg, "silent for"));
-	assert_in_range(kho_clock_us() - begin, 800000, 4000000);
+	assert_in_range(kho_clock_us() - begin, 800000, LATE_US);
 	err = (struct kho_err)KHO_ERR_INIT;
 	assert_true(kho_peer_lost(fx.peer, &err));
 	assert_non_null(strstr(err.msg, "silent for"));
-	expect_dead(-EPIPE, "silent for", 100);
+	expect_dead(-EPIPE, "silent for");
 	stop_fake();
 }
 

