@@ -17,6 +17,7 @@
 #include "lib/format.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/kho_abi.h"
 #include "orchestrator/journal.h"
 
 #define FILE_MAX   (256u << 20)
@@ -40,7 +41,8 @@ static int show_kernel(const struct kho_cli *c, const char *path)
 	struct kho_err err = KHO_ERR_INIT;
 	struct json_object *o;
 	struct kho_bzimage b;
-	char protocol[16];
+	char protocol[16], handover[120];
+	struct kho_abi abi;
 
 	if (kho_bzimage_read(path, &b, &err) < 0)
 		return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
@@ -57,6 +59,11 @@ static int show_kernel(const struct kho_cli *c, const char *path)
 	kho_json_int(o, "pref_address", (int64_t)b.pref_address);
 	kho_json_int(o, "file_bytes", (int64_t)b.file_bytes);
 	kho_json_int(o, "cmdline_max", b.cmdline_max);
+	if (kho_abi_of_image(path, &abi, NULL) == 0)
+		kho_abi_format(&abi, handover, sizeof(handover));
+	else
+		snprintf(handover, sizeof(handover), "unknown (its payload cannot be unpacked)");
+	kho_json_str(o, "handover", handover);
 	return show_object(c, o);
 }
 

@@ -126,6 +126,8 @@ static int read_sizes(const uint8_t *b, struct kho_bzimage *out, struct kho_err 
 	    payload_off > out->code_bytes || payload_len > out->code_bytes - payload_off)
 		return kho_fail(err, -ENOEXEC,
 				"its payload lies outside of the file: " KHO_BZIMAGE_DAMAGED);
+	out->payload_off = out->code_off + payload_off;
+	out->payload_bytes = payload_len;
 	out->init_size = get(b + H_INIT_SIZE, 4);
 	if (out->init_size < out->code_bytes)
 		return kho_fail(err, -ENOEXEC,

@@ -30,6 +30,7 @@ struct kho_bzimage {
 	bool loaded_high;	       /* a bzImage, no zImage */
 	uint32_t header_bytes;	       /* of the setup header, to copy into boot_params */
 	uint64_t code_off, code_bytes; /* protected-mode code in the file; inside of it */
+	uint64_t payload_off, payload_bytes; /* the packed kernel in the file; inside of the code */
 	uint64_t init_size;	       /* memory it needs from its load address on before it has
 					  read E820; at least code_bytes */
 	uint64_t alignment;	       /* of the load address, as the header says */
