@@ -31,6 +31,7 @@ struct kho_engine_request {
 	const char *extra_cmdline;	/* "" or more words for the incoming command line */
 	const char *const *extra_files;	/* NULL-terminated: put into the incoming initramfs */
 	const char *after_commit;	/* command the incoming init runs after retirement (host's services), or NULL */
+	const char *watch;		/* another one, which looks after the workloads from then on, or NULL */
 	const struct kho_workload_list *workloads;	/* resolved */
 	unsigned cpus_before_freeze;	/* 0: engine chooses */
 	uint64_t memory_bytes;		/* 0: engine chooses */

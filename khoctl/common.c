@@ -70,6 +70,7 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 		.cmdline = c->cmdline,
 		.memory = c->memory,
 		.outgoing_panic = c->outgoing_panic,
+		.rollback_on_failure = c->rollback_on_failure,
 	};
 }
 

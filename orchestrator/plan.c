@@ -30,6 +30,7 @@ static const struct kho_conf_key config_keys[] = {
 	K("precopy-rounds", KHO_CONF_UINT, precopy_rounds),
 	K("disk-store", KHO_CONF_SIZE, disk_store),
 	K("outgoing-panic", KHO_CONF_STRING, outgoing_panic),
+	K("rollback-on-failure", KHO_CONF_DURATION, rollback_us),
 	K("boot-default", KHO_CONF_BOOL, boot_default),
 	K("upgrade-on-install", KHO_CONF_BOOL, upgrade_on_install),
 	{ 0 },
@@ -170,6 +171,8 @@ static int apply_argv(struct kho_plan *p, const struct kho_plan_request *rq, str
 		free(p->config.outgoing_panic);
 		p->config.outgoing_panic = strdup(rq->outgoing_panic);
 	}
+	if (rq->rollback_on_failure && !kho_parse_duration(rq->rollback_on_failure, &p->config.rollback_us))
+		return kho_fail(err, -EINVAL, "--rollback-on-failure %s: want a time like 60s", rq->rollback_on_failure);
 	if (!rq->cmdline)
 		return 0;
 	if (asprintf(&both, "%s%s%s", p->config.cmdline ? p->config.cmdline : "",
@@ -178,6 +181,22 @@ static int apply_argv(struct kho_plan *p, const struct kho_plan_request *rq, str
 	free(p->config.cmdline);
 	p->config.cmdline = both;
 	return 0;
+}
+
+/* This program, on the kernel to come. */
+static int plan_watch(struct kho_plan *p, struct kho_err *err)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (!p->config.rollback_us)
+		return 0;
+	if (n <= 0)
+		return kho_fail_errno(err, "read /proc/self/exe");
+	self[n] = '\0';
+	return asprintf(&p->watch, "%s watch --rollback --for %llums", self, (unsigned long long)p->config.rollback_us / 1000) < 0
+		       ? kho_fail(err, -ENOMEM, "plan: out of memory")
+		       : 0;
 }
 
 static void fill_request(struct kho_plan *p)
@@ -191,6 +210,7 @@ static void fill_request(struct kho_plan *p)
 		.extra_cmdline = p->config.cmdline ? p->config.cmdline : "",
 		.extra_files = (const char *const *)p->config.extra_files,
 		.after_commit = p->config.after_commit,
+		.watch = p->watch,
 		.workloads = &p->workloads,
 		.cpus_before_freeze = (unsigned)p->config.cpus_before_freeze,
 		.memory_bytes = p->config.memory,
@@ -206,6 +226,8 @@ static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct 
 
 	if (rc == 0)
 		rc = apply_argv(p, rq, err);
+	if (rc == 0)
+		rc = plan_watch(p, err);
 	if (rc == 0)
 		rc = kho_plan_running(p->sysroot, &p->from, err);
 	if (rc == 0)
@@ -344,6 +366,7 @@ void kho_plan_free(struct kho_plan *p)
 	free(p->modules_dir);
 	free(p->from);
 	free(p->old_image);
+	free(p->watch);
 	free(p->previous_image);
 	free(p->engine_name);
 	free(p->engine_reason);

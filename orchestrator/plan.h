@@ -32,6 +32,7 @@ struct kho_plan_request {
 	const char *cmdline; /* more words for the incoming kernel, or NULL */
 	uint64_t memory;     /* bytes, instead of the configuration's; 0: as configured */
 	const char *outgoing_panic; /* "complete" or "wait", instead of the configuration's, or NULL */
+	const char *rollback_on_failure; /* "60s": as rollback_us, instead of the configuration's; "0s": not at all; NULL: as configured */
 };
 
 /* /etc/khoctl/khoctl.conf */
@@ -40,6 +41,7 @@ struct kho_config {
 	char *outgoing_panic; /* what the incoming kernel does when this one ends with the state across: "complete" (or NULL), "wait" */
 	char **extra_files;
 	uint64_t cpus_before_freeze, memory, precopy_rounds, disk_store;
+	uint64_t rollback_us; /* so long the new kernel looks after the workloads, and goes back when one is not well; 0: it does not */
 	bool boot_default, upgrade_on_install; /* for integration/, which reads them itself */
 };
 
@@ -48,6 +50,7 @@ struct kho_plan {
 	struct kho_config config;
 	struct kho_bzimage image;
 	char *sysroot, *image_path, *modules_dir, *from, *old_image;
+	char *watch; /* what the new kernel is to run for that, or NULL */
 	char *previous_image; /* what the running kernel came from; NULL: not known */
 	uint32_t generation; /* of the incoming kernel */
 	struct kho_workload_list workloads;

@@ -33,4 +33,5 @@ const struct kho_serializer kho_ser_proc = {
 	.discard = kho_proc_discard,
 	.finish = kho_proc_finish,
 	.tidy = kho_proc_tidy,
+	.health = kho_proc_health_now,
 };

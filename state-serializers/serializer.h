@@ -146,6 +146,9 @@ struct kho_serializer {
 	int (*finish)(struct kho_env *env, struct kho_err *err);
 	int (*tidy)(struct kho_env *env, struct kho_err *err);
 
+	/* At any time, on any kernel: are env's workloads (resolved) well? A KHO_V_NO item for each that is not. */
+	int (*health)(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+
 	/* Before an upgrade, when probe says so: keep what only a person knows for some minutes, in memory. How many were asked for. */
 	int (*unlock)(struct kho_env *env, kho_ask_fn *ask, void *arg, struct kho_err *err);
 };

@@ -287,6 +287,7 @@ static int talk(struct kho_beside *b, uint64_t deadline_us, struct kho_err *err)
 	struct kho_peer_setup setup = {
 		.workloads = req->workloads,
 		.after_commit = req->after_commit,
+		.watch = req->watch,
 		.run_dir = req->run_dir,
 		.images_dir = b->images_dir,
 		.root_in_ram = b->m.root_in_ram,

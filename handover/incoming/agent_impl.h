@@ -53,7 +53,7 @@ struct kho_agent_file;
 struct kho_agent_told {
 	struct kho_agent_told *earlier;
 	struct kho_workload_list workloads;
-	char *run_dir, *images_dir, *after_commit;
+	char *run_dir, *images_dir, *after_commit, *watch;
 	int images_fd;
 	const uint8_t *bulk;
 	uint64_t bulk_bytes;

@@ -296,15 +296,15 @@ static char **split(char *text)
  * Twice forked: the command becomes a child of PID 1, which reaps it, and lives whatever becomes of
  * us.
  */
-static void run_after_commit(struct kho_agent *a)
+static void run_command(struct kho_agent *a, const char *command)
 {
-	_cleanup_free_ char *text = a->told->after_commit ? strdup(a->told->after_commit) : NULL;
+	_cleanup_free_ char *text = command ? strdup(command) : NULL;
 	_cleanup_free_ char **argv = text ? split(text) : NULL;
 	pid_t pid;
 
 	if (!argv || !argv[0])
 		return;
-	a->conf->say("runs: %s", a->told->after_commit);
+	a->conf->say("runs: %s", command);
 	pid = fork();
 	if (pid < 0)
 		a->conf->say("fork for %s: %s", argv[0], strerror(errno));
@@ -396,7 +396,8 @@ static void *take_over(void *arg)
 	if (l)
 		kho_agent_keep_log(a, l->side[KHO_SIDE_OUTGOING].generation, r.outgoing);
 	write_status(a, &r);
-	run_after_commit(a);
+	run_command(a, a->told->after_commit);
+	run_command(a, a->told->watch);
 	a->conf->shared->settled = true;
 	if (*kho_new_root(&a->env)) {
 		a->conf->shared->root_on_disk = true;

@@ -22,6 +22,7 @@ void kho_agent_told_free(struct kho_agent_told *t)
 	free(t->run_dir);
 	free(t->images_dir);
 	free(t->after_commit);
+	free(t->watch);
 	free(t);
 }
 
@@ -113,7 +114,7 @@ static int read_setup(struct kho_agent_told *t, const KhoLink__Setup *s, struct 
 	if (ret < 0)
 		return ret;
 	if (!text_in(&t->run_dir, s->run_dir) || !text_in(&t->images_dir, s->images_dir) ||
-	    !text_in(&t->after_commit, s->after_commit))
+	    !text_in(&t->after_commit, s->after_commit) || !text_in(&t->watch, s->watch))
 		return kho_fail(err, -ENOMEM, "setup");
 	t->images_fd = open(s->images_dir, O_DIRECTORY | O_PATH | O_CLOEXEC);
 	if (t->images_fd < 0)

@@ -244,6 +244,8 @@ static int send_setup(struct kho_peer *p, const struct kho_peer_setup *in, uint6
 	s.workloads = ptr;
 	if (in->after_commit)
 		s.after_commit = (char *)in->after_commit;
+	if (in->watch)
+		s.watch = (char *)in->watch;
 	s.run_dir = (char *)in->run_dir;
 	s.images_dir = (char *)in->images_dir;
 	s.root_in_ram = in->root_in_ram;

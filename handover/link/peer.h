@@ -25,6 +25,7 @@ struct kho_peer_setup {
 		*workloads;	  /* names, pids and health checks travel; may be NULL */
 	const char *after_commit; /* command (argv split at blanks, no shell) run after retirement,
 				     or NULL */
+	const char *watch;	  /* another one, at the same time */
 	const char *run_dir, *images_dir;
 	bool root_in_ram;
 	uint64_t pid_floor; /* agent's kernel shall number its own processes from here on */

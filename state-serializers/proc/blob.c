@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "state-serializers/proc/in.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/outside.h"
 #include "state-serializers/proc/out.h"
@@ -47,14 +48,13 @@ static int all_numbers(const struct kho_workload *w, KhoProc__PlanWorkload *p)
 	return 0;
 }
 
-static int plan_one(const struct kho_workload *w, KhoProc__PlanWorkload *p)
+void kho_proc_plan_health(const struct kho_workload *w, KhoProc__PlanWorkload *p)
 {
 	static char empty[] = "";
 
 	*p = (KhoProc__PlanWorkload)KHO_PROC__PLAN_WORKLOAD__INIT;
 	p->name = w->name;
 	p->root = w->root;
-	p->rss_bytes = w->rss_bytes;
 	p->health_tcp = w->health_tcp ? w->health_tcp : empty;
 	p->health_command = w->health_command ? w->health_command : empty;
 	p->health_timeout_us = w->health_timeout_us;
@@ -66,6 +66,12 @@ static int plan_one(const struct kho_workload *w, KhoProc__PlanWorkload *p)
 		p->health_expect.data = (uint8_t *)w->health_expect;
 		p->health_expect.len = strlen(w->health_expect);
 	}
+}
+
+static int plan_one(const struct kho_workload *w, KhoProc__PlanWorkload *p)
+{
+	kho_proc_plan_health(w, p);
+	p->rss_bytes = w->rss_bytes;
 	return all_numbers(w, p);
 }
 

@@ -233,6 +233,26 @@ static int check_listeners(const KhoProc__StateWorkload *s, struct kho_err *err)
 	return 0;
 }
 
+int kho_proc_health_now(struct kho_env *env, struct kho_report *r, struct kho_err *err)
+{
+	(void)err;
+	for (size_t i = 0; i < env->workloads->n; i++) {
+		const struct kho_workload *w = &env->workloads->w[i];
+		char state = kho_pid_state("", w->root);
+		struct kho_err why = KHO_ERR_INIT;
+		KhoProc__PlanWorkload p;
+
+		kho_proc_plan_health(w, &p);
+		if (!state || state == 'Z')
+			kho_fail(&why, -ESRCH, "workload %s: pid %d has ended", w->name, w->root);
+		else
+			(void)!kho_proc_health(&p, "", r, &why);
+		if (why.code && kho_report_add(r, KHO_V_NO, "process", w->name, NULL, "%s", why.msg))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
 	struct kho_proc_in *p = &kho_proc_in;

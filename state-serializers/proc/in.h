@@ -44,6 +44,9 @@ int kho_proc_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_
 int kho_proc_unprepare(struct kho_env *env, struct kho_err *err);
 int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho_err *err);
 int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+
+/* Not of an upgrade: of env's workloads, as they are now. */
+int kho_proc_health_now(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 int kho_proc_discard(struct kho_env *env, struct kho_err *err);
 int kho_proc_finish(struct kho_env *env, struct kho_err *err);
 int kho_proc_tidy(struct kho_env *env, struct kho_err *err);
@@ -63,6 +66,9 @@ void kho_proc_place_in_done(struct kho_proc_in_wl *w);
 /* Kernel modules that CRIU would load with modprobe in the middle of its work; missing ones are
  * fine (built in). */
 void kho_proc_load_modules(void);
+
+/* Name, root and health check of w, lent to p (which is initialized). */
+void kho_proc_plan_health(const struct kho_workload *w, KhoProc__PlanWorkload *p);
 
 /* The health checks of a workload, within its timeout; adds one item for each. Commands run below new_root. */
 int kho_proc_health(const KhoProc__PlanWorkload *w, const char *new_root, struct kho_report *r,

@@ -6,4 +6,4 @@ PROTOS += state-serializers/proc.proto state-serializers/proc/criu_rpc.proto sta
 PKGS += libprotobuf-c libkmod libmnl
 PROGS += proc-bench
 proc-bench_SRCS := tests/bench/proc_bench.c
-UNIT += proc_test relay place container shim container_net thaw
+UNIT += proc_test relay place container shim health container_net thaw

@@ -6,7 +6,7 @@
 
 exits 0 "help" "$khoctl" --help
 same "$top/tests/cli/expected/help.txt" "help as recorded"
-for verb in check upgrade status list console rollback resume image report unlock version; do
+for verb in check upgrade status list console rollback resume watch image report unlock version; do
 	exits 0 "$verb --help" "$khoctl" "$verb" --help
 	says "^Usage: khoctl $verb" "$verb --help names the verb"
 	exits 1 "$verb refuses an unknown option" "$khoctl" "$verb" --nonsense
@@ -26,6 +26,8 @@ exits 1 "too many arguments" "$khoctl" list me
 exits 1 "hold in the blackout" "$khoctl" upgrade --to latest --hold-before shift
 exits 1 "exec without hold" "$khoctl" upgrade --to latest --exec true
 exits 1 "sysroot without dry run" "$khoctl" upgrade --to latest --sysroot /
+exits 1 "watch for no time" "$khoctl" watch --for soon
+says "--for soon: want a time like 60s" "it says what is wanted"
 exits 1 "image without show" "$khoctl" image list x
 exits 0 "version" "$khoctl" version --json
 says '"region_revision"' "version tells the revision"

@@ -203,6 +203,7 @@ static int act(const char *op, const char *name, struct kho_err *err)
 							id##_discard,                              \
 							id##_finish,                               \
 							NULL,                                      \
+							NULL,                                      \
 							NULL };
 
 static const char *const beta_needs[] = { "omega", NULL };

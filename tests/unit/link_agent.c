@@ -375,13 +375,15 @@ static void commit_and_take_over(void **state)
 {
 	struct kho_blob rec = { "journal so far", 14 };
 	struct kho_err err = KHO_ERR_INIT;
-	char text[1000], path[200], command[300];
+	char text[1000], path[200], command[300], watch[300], too[210];
 	struct stat st;
 
 	(void)state;
 	snprintf(path, sizeof(path), "%s/ran", fx.dir);
 	snprintf(command, sizeof(command), " touch  %s ", path);
 	fx.setup.after_commit = command;
+	snprintf(watch, sizeof(watch), "touch %s.too", path);
+	fx.setup.watch = watch;
 	fill_ledger(KHO_STATE_RETIRING);
 	start_agent();
 	assert_int_equal(connect_peer(&err), 0);
@@ -416,9 +418,11 @@ static void commit_and_take_over(void **state)
 	read_text(fx.run, "instance.json", text, sizeof(text));
 	assert_non_null(strstr(text, "\"outgoing\":{\"release\":\"6.12.107\",\"end\":\"retired\"},"
 				     "\"cpus_taken\":2"));
-	for (int i = 0; i < 100 && stat(path, &st); i++)
+	snprintf(too, sizeof(too), "%s.too", path);
+	for (int i = 0; i < 500 && (stat(path, &st) || stat(too, &st)); i++)
 		usleep(20000);
 	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(stat(too, &st), 0);
 }
 
 static void outgoing_panics_after_commit(void **state)
