@@ -139,7 +139,8 @@ host_machine() {
 }
 
 # What upgrades could pile up, in a form that is the same whenever the same kernel runs: processes, what khoctl and systemd keep in
-# /run, mounts, devices, modules, sockets, control groups; of each unit descriptors, mounts, System V objects, processes.
+# /run, mounts, devices, modules, sockets, control groups; of each unit descriptors, mounts (but credentials of services that start just
+# then, which come and go), System V objects, processes.
 host_residue() {
 	# shellcheck disable=SC2016
 	vm sh -c 'exec 2>&1
@@ -153,7 +154,7 @@ host_residue() {
 		for u in '"$(for s in $SERVICES; do printf '%s ' "${UNIT[$s]}"; done)"'; do
 			p=$(systemctl show -P MainPID "$u"); echo "# $u"
 			cat "/sys/fs/cgroup$(systemctl show -P ControlGroup "$u")/cgroup.procs" | while read -r q; do cat "/proc/$q/comm"; done | sort | uniq -c | sed "s/^.* postgres\$/postgres/"
-			ls "/proc/$p/fd" | wc -l; wc -l < "/proc/$p/mountinfo"; nsenter -i -t "$p" sh -c "ipcs -m; ipcs -q; ipcs -s" | grep -c "^0x"
+			ls "/proc/$p/fd" | wc -l; awk "{ print \$5 }" "/proc/$p/mountinfo" | grep -v -e ^/run/credentials -e ^/run/user | sed -E "s/[0-9a-f]{32}/ID/g; s/-[A-Za-z0-9]{6}\$/-RANDOM/; s/-[A-Za-z0-9]{6}\//-RANDOM\//" | sort | uniq -c; nsenter -i -t "$p" sh -c "ipcs -m; ipcs -q; ipcs -s" | grep -c "^0x"
 			systemctl show -p NRestarts,DropInPaths,NFileDescriptorStore "$u"
 		done' | tr -d '\r'
 }
