@@ -238,7 +238,7 @@ static int look_at_pidfiles(struct look *l, struct kho_err *err)
  */
 static int look_at_containers(struct look *l, struct kho_err *err)
 {
-	static const char *const dirs[] = { "/run/containers", "/run/libpod", "/run/crun", "/run/containerd" };
+	static const char *const dirs[] = { "/run/containers", "/run/libpod", "/run/crun", "/run/runc", "/run/containerd" };
 	const struct kho_workload_list *w = l->f->env->workloads;
 	struct stat st;
 	bool any = false;

@@ -16,7 +16,7 @@
 
 #define KHO_CONTAINER_PIPES 3 /* standard streams */
 
-/* Where its runtime keeps its state: crun's file below /run/crun, or what containerd's shim has said. */
+/* Where its runtime keeps its state: crun's or runc's file for podman, or what containerd's shim has said. */
 void kho_container_status_path(const KhoProc__Container *c, char out[PATH_MAX]);
 
 /* The pipes among the standard streams, out of the runtime's state, added to c. */

@@ -257,10 +257,9 @@ static int find_path(const KhoProc__Container *c, KhoProc__ContainerNet *n, stru
 	struct stat is, named;
 	size_t len = 0;
 
-	if (c->shim)
+	snprintf(path, sizeof(path), "/run/crun/%s/config.json", c->id);
+	if (c->shim || !kho_exists(path))
 		snprintf(path, sizeof(path), "%s/config.json", c->bundle);
-	else
-		snprintf(path, sizeof(path), "/run/crun/%s/config.json", c->id);
 	if (!kho_read_file(path, 4u << 20, &text, &len, NULL))
 		named_as = kho_container_net_path(text, len);
 	where = named_as && !strncmp(named_as, "/var/run/", 9) ? named_as + 4 : named_as;

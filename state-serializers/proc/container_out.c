@@ -115,7 +115,7 @@ static int read_status(KhoProc__Container *c, struct kho_err *err)
 
 	kho_container_status_path(c, path);
 	if (kho_read_file(path, 1 << 20, &text, &len, NULL))
-		return kho_fail(err, -ENOTSUP, "the container is not one of crun's (%s)", path);
+		return kho_fail(err, -ENOTSUP, "the container is neither crun's nor runc's (no %s)", path);
 	return kho_container_pipes(text, len, c, err);
 }
 

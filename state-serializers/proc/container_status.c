@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "lib/json.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/container.h"
@@ -39,9 +40,12 @@ static struct json_object *streams_of(struct json_object *o)
 
 void kho_container_status_path(const KhoProc__Container *c, char out[PATH_MAX])
 {
-	if (c->shim)
+	if (c->shim) {
 		snprintf(out, PATH_MAX, "%s", c->shim->status);
-	else
+		return;
+	}
+	snprintf(out, PATH_MAX, "/run/runc/%s/state.json", c->id);
+	if (!kho_exists(out))
 		snprintf(out, PATH_MAX, "/run/crun/%s/status", c->id);
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Containers on the Debian machine, in one upgrade: containerd's (on the host's network, its output in a log file) and podman's with
-# a network of its own. Their managers find them running under the same numbers, their clients see no error, no line of the log is
+# Containers on the Debian machine, in one upgrade: containerd's (on the host's network, its output in a log file), podman's with
+# a network of its own, and podman's with runc as the runtime. Their managers find them running under the same numbers, their clients see no error, no line of the log is
 # missing; afterwards they are entered, stopped, leave nothing behind and start as ever. CONTAINERS=all: and back.
 set -euo pipefail
 LABNAME=${LAB_NAME:-containers}
@@ -11,8 +11,8 @@ LABNAME=${LAB_NAME:-containers}
 . "$(dirname "$0")/e2e_host.sh"
 export CPUS=4 SERVICES=
 [ "${KEEP:-}" ] || trap 'lab down > /dev/null 2>&1 || true; host_clients_kill' EXIT
-PROTOCOL=([task]=redis [own]=redis) PORT=([task]=8000 [own]=8001) EVERY_US=([task]=20000 [own]=20000)
-BOTH='task own'
+PROTOCOL=([task]=redis [own]=redis [runc]=redis) PORT=([task]=8000 [own]=8001 [runc]=8002) EVERY_US=([task]=20000 [own]=20000 [runc]=20000)
+ALL='task own runc'
 
 # A line in its log twice a second, and a server.
 SAY='/bin/busybox nc -ll -p 8000 -e /bin/numbers & n=0; while :; do n=$((n + 1)); echo "line $n"; /bin/busybox sleep 0.5; done'
@@ -26,11 +26,14 @@ containers_start() {
 	start_task
 	vm sh -ec 'cd /etc/containers/systemd
 		sed -e "s/^ContainerName=web/ContainerName=own/" -e "s/^Network=host/PublishPort=8001:8000/" web.container > own.container
-		systemctl daemon-reload; systemctl start own' || die "podman's container does not start"
+		sed -e "s/^ContainerName=web/ContainerName=runc/" -e "s/-p 8000/-p 8002/" -e "s/^Pull=/GlobalArgs=--runtime=runc\nPull=/" web.container > runc.container
+		systemctl daemon-reload; systemctl start own runc' || die "podman's containers do not start"
 	printf 'container = containerd://default/task\nhealth-tcp = 127.0.0.1:8000\n' > "$out/w.conf"
 	lab put "$out/w.conf" /etc/khoctl/workloads.d/task.conf
 	printf 'container = own\n' > "$out/w.conf"
 	lab put "$out/w.conf" /etc/khoctl/workloads.d/own.conf
+	printf 'container = runc\n' > "$out/w.conf"
+	lab put "$out/w.conf" /etc/khoctl/workloads.d/runc.conf
 }
 
 # What the managers, the runtimes and the kernel say of them.
@@ -44,7 +47,7 @@ story() {
 		cat $b/address $b/runtime $b/options.json $b/init.pid; ls $b; ls -l /proc/$q/fd | grep -c pipe
 		awk "{ print \$5, \$6 }" /proc/$p/mountinfo | sort
 		sed -n "s/^\(Uid\|Cap...\|NSpid\|Seccomp\):/\1/p" /proc/$p/status
-		podman ps --format "{{.Names}} {{.State}} {{.Ports}}"; systemctl show -p MainPID,NRestarts own; ls /run/netns' 2>&1 | tr -d '\r'
+		podman ps --format "{{.Names}} {{.State}} {{.Ports}}"; systemctl show -p MainPID,NRestarts own runc; ls /run/netns; runc list -f json | grep -o "\"\(id\|pid\|status\|bundle\)\":[^,}]*"' 2>&1 | tr -d '\r'
 }
 
 # go N: the machine to its other kernel
@@ -60,9 +63,9 @@ go() {
 	story > "$out/story.$n.after"
 	diff -u "$out/story.$n.before" "$out/story.$n.after" || die "the containers are not what they were"
 	ok "upgrade $n: $(wc -l < "$out/story.$n.after") lines of what containerd, podman, runc and the kernel say of them are the same"
-	SERVICES=$BOTH host_clients_alive
-	SERVICES=$BOTH host_clients_served
-	ok "upgrade $n: both clients on their connections"
+	SERVICES=$ALL host_clients_alive
+	SERVICES=$ALL host_clients_served
+	ok "upgrade $n: all clients on their connections"
 	log_goes_on
 	ok "upgrade $n: the log has all lines, and grows"
 }
@@ -83,7 +86,8 @@ live_on() {
 	s=$(vm ctr task exec --exec-id e1 task /bin/busybox echo entered | tr -d '\r\n')
 	[ "$s" = entered ] || die "ctr task exec: $s"
 	[ "$(vm podman exec own /bin/busybox echo entered | tr -d '\r\n')" = entered ] || die "podman exec"
-	ok "both are entered"
+	[ "$(vm podman exec runc /bin/busybox echo entered | tr -d '\r\n')" = entered ] || die "podman exec, runc"
+	ok "all are entered"
 	vm sh -ec 'ctr task pause task; sleep 1; ctr task ls | grep PAUSED; ctr task resume task; ctr task ls | grep RUNNING' || die "ctr task pause"
 	ok "the task is paused and resumed"
 	vm ctr task kill -s KILL task || die "ctr task kill"
@@ -98,20 +102,23 @@ live_on() {
 	vm ctr task ls | grep -q 'task .*RUNNING' || die "the task does not start again"
 	ok "the task starts again"
 	vm systemctl stop own || die "systemctl stop own"
-	s=$(vm sh -c 'ls /run/netns 2> /dev/null; podman ps -aq; ip -o link show type veth' | tr -d '\r')
+	s=$(vm sh -c 'ls /run/netns 2> /dev/null; podman ps -q -f name=own; ip -o link show type veth' | tr -d '\r')
 	[ -z "$s" ] || die "podman's container is stopped, and this is left of it: $s"
 	vm systemctl start own || die "systemctl start own"
 	SERVICES=own host_listens own
 	ok "podman's stops, its network with it, and starts again"
+	vm systemctl restart runc || die "systemctl restart runc"
+	SERVICES=runc host_listens runc
+	ok "podman's with runc starts again"
 }
 
 lab down > /dev/null 2>&1 || true
 lab up --host --cpus 4 --mem 4096
 runs_well "before anything is done"
 containers_start
-SERVICES=$BOTH host_clients_start
+SERVICES=$ALL host_clients_start
 go 1
 [ "${CONTAINERS:-}" != all ] || go 2
-SERVICES=$BOTH host_clients_kill
+SERVICES=$ALL host_clients_kill
 live_on
 echo "$passed passed, 0 failed"
