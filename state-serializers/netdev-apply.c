@@ -191,9 +191,7 @@ int kho_netdev_apply_link(struct kho_nl *nl, const Kho__NetLink *l, int ifindex,
 /* Copy the attributes of a dumped message except those in `drop`; false when the message is malformed. */
 static bool copy_attrs(struct nlmsghdr *nlh, const ProtobufCBinaryData *msg, size_t header, const uint16_t *drop, size_t ndrop)
 {
-	const uint8_t *p = msg->data + MNL_ALIGN(header), *end = msg->data + msg->len;
-
-	for (const struct nlattr *a = (const void *)p; mnl_attr_ok(a, end - (const uint8_t *)a); a = mnl_attr_next(a)) {
+	kho_nl_for_each(a, msg, header) {
 		bool skip = false;
 
 		for (size_t i = 0; i < ndrop; i++)

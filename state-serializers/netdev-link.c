@@ -81,11 +81,10 @@ static void put_attr(struct nlmsghdr *nlh, const char *kind, bool port, const st
 static void put_info(struct nlmsghdr *nlh, const char *kind, bool port, const ProtobufCBinaryData *data, uint64_t mask, const struct nlattr *one)
 {
 	struct nlattr *info = mnl_attr_nest_start(nlh, IFLA_LINKINFO), *in;
-	const uint8_t *end = data->data + data->len;
 
 	mnl_attr_put_strz(nlh, port ? IFLA_INFO_SLAVE_KIND : IFLA_INFO_KIND, kind);
 	in = mnl_attr_nest_start(nlh, port ? IFLA_INFO_SLAVE_DATA : IFLA_INFO_DATA);
-	for (const struct nlattr *a = (const void *)data->data; mnl_attr_ok(a, end - (const uint8_t *)a); a = mnl_attr_next(a))
+	kho_nl_for_each(a, data, 0)
 		if (one ? a == one : !!(bit_of(a) & mask))
 			put_attr(nlh, kind, port, a);
 	mnl_attr_nest_end(nlh, in);
@@ -103,9 +102,7 @@ static struct nlmsghdr *link_request(struct kho_nl *nl, uint16_t flags, int ifin
 /* Each by itself; what is refused stays as this kernel has it. */
 static void set_each(struct kho_nl *nl, int ifindex, const char *kind, bool port, const ProtobufCBinaryData *data, uint64_t mask)
 {
-	const uint8_t *end = data->data + data->len;
-
-	for (const struct nlattr *a = (const void *)data->data; mnl_attr_ok(a, end - (const uint8_t *)a); a = mnl_attr_next(a)) {
+	kho_nl_for_each(a, data, 0) {
 		if (!(bit_of(a) & mask))
 			continue;
 		struct nlmsghdr *nlh = link_request(nl, 0, ifindex);

@@ -128,11 +128,7 @@ int kho_nl_dump(struct kho_nl *nl, struct nlmsghdr *nlh, mnl_cb_t cb, void *arg,
 
 const struct nlattr *kho_nl_attr(const ProtobufCBinaryData *msg, size_t header, uint16_t type)
 {
-	const uint8_t *p = msg->data + MNL_ALIGN(header), *end = msg->data + msg->len;
-
-	if (msg->len < MNL_ALIGN(header))
-		return NULL;
-	for (const struct nlattr *a = (const void *)p; mnl_attr_ok(a, end - (const uint8_t *)a); a = mnl_attr_next(a))
+	kho_nl_for_each(a, msg, header)
 		if (mnl_attr_get_type(a) == type)
 			return a;
 	return NULL;

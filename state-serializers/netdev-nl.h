@@ -36,6 +36,18 @@ int kho_nl_do(struct kho_nl *nl, struct nlmsghdr *nlh, struct kho_err *err, cons
 /* Send a dump (or get) request; cb for each answer, MNL_CB_OK to go on. -EINTR: changed meanwhile, ask again. */
 int kho_nl_dump(struct kho_nl *nl, struct nlmsghdr *nlh, mnl_cb_t cb, void *arg, struct kho_err *err, const char *what);
 
+/* The attributes of a kept message behind its header; one that is cut off, or empty (it has no bytes at all then), has none. */
+static inline const struct nlattr *kho_nl_first(const ProtobufCBinaryData *msg, size_t header)
+{
+	return msg->len && msg->len >= MNL_ALIGN(header) ? (const void *)(msg->data + MNL_ALIGN(header)) : NULL;
+}
+static inline bool kho_nl_is_in(const struct nlattr *a, const ProtobufCBinaryData *msg)
+{
+	return a && mnl_attr_ok(a, (int)(msg->data + msg->len - (const uint8_t *)a));
+}
+#define kho_nl_for_each(a, msg, header) \
+	for (const struct nlattr *a = kho_nl_first(msg, header); kho_nl_is_in(a, msg); a = mnl_attr_next(a))
+
 /* A kept message is a fixed header of `header` bytes and attributes. Its first attribute of that type, or NULL. */
 const struct nlattr *kho_nl_attr(const ProtobufCBinaryData *msg, size_t header, uint16_t type);
 /* The same inside of an attribute (may be NULL). */

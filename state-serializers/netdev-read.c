@@ -128,14 +128,10 @@ static int on_neigh(const struct nlmsghdr *nlh, void *data)
 /* The kernel makes a connected route for each address, unless the address says that somebody else does. */
 static bool has_noprefixroute(const Kho__NetLink *l)
 {
-	for (size_t i = 0; i < l->n_address; i++) {
-		const uint8_t *end = l->address[i].data + l->address[i].len;
-		const struct nlattr *a = (const void *)(l->address[i].data + MNL_ALIGN(sizeof(struct ifaddrmsg)));
-
-		for (; mnl_attr_ok(a, end - (const uint8_t *)a); a = mnl_attr_next(a))
+	for (size_t i = 0; i < l->n_address; i++)
+		kho_nl_for_each(a, &l->address[i], sizeof(struct ifaddrmsg))
 			if (mnl_attr_get_type(a) == IFA_FLAGS && (mnl_attr_get_u32(a) & IFA_F_NOPREFIXROUTE))
 				return true;
-	}
 	return false;
 }
 

@@ -89,7 +89,6 @@ static void end(struct batch *b, const struct nlmsghdr *nlh)
 /* The message that makes a kept object; more attributes may follow before end(). */
 static struct nlmsghdr *begin_object(struct batch *b, const struct kind *k, const ProtobufCBinaryData *msg)
 {
-	const uint8_t *stop = msg->data + msg->len;
 	struct nlmsghdr *nlh;
 
 	if (msg->len < GEN) {
@@ -99,7 +98,7 @@ static struct nlmsghdr *begin_object(struct batch *b, const struct kind *k, cons
 	nlh = begin(b, NFNL_SUBSYS_NFTABLES << 8 | k->msg, k->flags, *msg->data, 0, msg->len);
 	if (!nlh)
 		return NULL;
-	for (const struct nlattr *a = (const void *)(msg->data + MNL_ALIGN(GEN)); mnl_attr_ok(a, stop - (const uint8_t *)a); a = mnl_attr_next(a))
+	kho_nl_for_each(a, msg, GEN)
 		if (mnl_attr_get_type(a) < 32 && (k->keep & BIT(mnl_attr_get_type(a))))
 			mnl_attr_put(nlh, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
 	return nlh;
