@@ -36,14 +36,6 @@ static void say(const struct kho_cli *c, const char *text)
 		printf("%s\n", text);
 }
 
-static const char *first_no(const struct kho_report *r)
-{
-	for (size_t i = 0; i < r->n; i++)
-		if (r->items[i].verdict == KHO_V_NO)
-			return r->items[i].what;
-	return NULL;
-}
-
 /* Watches until the time is up (0), or something has not been well three times in a row (1, why); negative: nothing is known. */
 static int look(uint64_t for_us, char why[600], struct kho_err *err)
 {
@@ -55,7 +47,7 @@ static int look(uint64_t for_us, char why[600], struct kho_err *err)
 		const char *no;
 
 		rc = kho_health_now(kho_cli_world(), &r, err);
-		no = rc ? NULL : first_no(&r);
+		no = rc ? NULL : kho_report_first_no(&r);
 		bad = no ? bad + 1 : 0;
 		if (no)
 			snprintf(why, 600, "%s", no);

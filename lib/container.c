@@ -12,6 +12,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/pid.h"
 
 #define LIST_MAX (16u << 20)
 
@@ -98,24 +99,13 @@ int kho_container_id(const char *sysroot, const char *name, char out[KHO_CONTAIN
 static int read_pid(const char *sysroot, const char *name, const char *driver, const char *id,
 		    const char *file, pid_t *out, struct kho_err *err)
 {
-	_cleanup_free_ char *text = NULL;
-	char path[PATH_MAX], *end;
-	long pid;
+	char path[PATH_MAX];
 	int rc;
 
 	snprintf(path, sizeof(path), "%s/run/containers/storage/%s-containers/%s/userdata/%s",
 		 sysroot, driver, id, file);
-	rc = kho_read_line(path, &text, err);
-	if (rc == -ENOENT)
-		return 0;
-	if (rc < 0)
-		return rc;
-	pid = strtol(text, &end, 10);
-	if (end == text || *end || pid < 1 || pid > INT_MAX)
-		return kho_fail(err, -EINVAL, "container %s: %s does not hold a process id", name,
-				path);
-	*out = (pid_t)pid;
-	return 0;
+	rc = kho_pid_of_file(path, out, err);
+	return rc == -ENOENT || !rc ? 0 : kho_wrap(err, "container %s", name);
 }
 
 int kho_container_pids(const char *sysroot, const char *name, pid_t *out, pid_t *monitor,

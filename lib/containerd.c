@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/cleanup.h"
-#include "lib/io.h"
 #include "lib/pid.h"
 
 #define SCHEME "containerd://"
@@ -56,24 +54,18 @@ bool kho_containerd_name(const char *name, struct kho_containerd_name *out)
 int kho_containerd_pids(const char *sysroot, const struct kho_containerd_name *name, pid_t *out, pid_t *monitor,
 			struct kho_err *err)
 {
-	_cleanup_free_ char *text = NULL;
-	char path[PATH_MAX], *end;
+	char path[PATH_MAX];
 	pid_t parent;
-	long pid;
 	int rc;
 
 	*out = *monitor = 0;
 	sysroot = sysroot ? sysroot : "";
 	snprintf(path, sizeof(path), "%s" KHO_CONTAINERD_TASKS "/%s/%s/init.pid", sysroot, name->ns, name->id);
-	rc = kho_read_line(path, &text, err);
+	rc = kho_pid_of_file(path, out, err);
 	if (rc == -ENOENT)
 		return kho_fail(err, rc, "container %s: containerd has no such task in its namespace %s", name->id, name->ns);
 	if (rc < 0)
-		return rc;
-	pid = strtol(text, &end, 10);
-	if (end == text || *end || pid < 1 || pid > INT_MAX)
-		return kho_fail(err, -EINVAL, "container %s: %s does not hold a process id", name->id, path);
-	*out = (pid_t)pid;
+		return kho_wrap(err, "container %s", name->id);
 	parent = kho_pid_parent(sysroot, *out);
 	*monitor = parent > 1 && kho_pid_is(sysroot, parent, SHIM) ? parent : 0;
 	return 0;

@@ -10,6 +10,22 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
+int kho_pid_of_file(const char *path, pid_t *out, struct kho_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	int rc = kho_read_line(path, &text, err);
+	char *end;
+	long pid;
+
+	if (rc < 0)
+		return rc;
+	pid = strtol(text, &end, 10);
+	if (end == text || *end || pid < 1 || pid > INT_MAX)
+		return kho_fail(err, -EINVAL, "%s does not hold a process id", path);
+	*out = (pid_t)pid;
+	return 0;
+}
+
 /* A file of its; NULL: it does not exist. */
 static char *of_pid(const char *sysroot, pid_t pid, const char *name)
 {

@@ -6,6 +6,11 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "lib/err.h"
+
+/* The process id that a file holds. -ENOENT: there is no such file; -EINVAL: it holds something else. */
+int kho_pid_of_file(const char *path, pid_t *out, struct kho_err *err) __must_check;
+
 /* State letter of a process ('R', 'S', 'T' ...), 0 when it does not exist. sysroot: NULL, or the tree to look into. */
 char kho_pid_state(const char *sysroot, pid_t pid);
 

@@ -83,6 +83,14 @@ enum kho_verdict kho_report_worst(const struct kho_report *r)
 	return worst;
 }
 
+const char *kho_report_first_no(const struct kho_report *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->items[i].verdict == KHO_V_NO)
+			return r->items[i].what;
+	return NULL;
+}
+
 const char *kho_verdict_name(enum kho_verdict v)
 {
 	static const char *const names[] = {

@@ -59,6 +59,9 @@ const char *kho_fact_name(enum kho_fact f);
 /* The worst verdict in the list (OK when empty). */
 enum kho_verdict kho_report_worst(const struct kho_report *r);
 
+/* What the first KHO_V_NO item says, the report's; NULL: there is none. */
+const char *kho_report_first_no(const struct kho_report *r);
+
 /* "ok", "loss", "unknown", "no" */
 const char *kho_verdict_name(enum kho_verdict v);
 

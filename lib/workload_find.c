@@ -11,6 +11,7 @@
 #include "lib/container.h"
 #include "lib/containerd.h"
 #include "lib/io.h"
+#include "lib/pid.h"
 #include "lib/workload.h"
 
 struct proc {
@@ -226,22 +227,16 @@ static int root_by_pidfile(const char *sysroot, const struct proc_table *t, stru
 			   struct kho_err *err)
 {
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, w->pidfile);
-	_cleanup_free_ char *text = NULL;
-	char *end;
-	long pid;
+	pid_t pid = 0;
 	int rc;
 
 	if (!path)
 		return kho_fail(err, -ENOMEM, "workload %s: out of memory", w->name);
-	rc = kho_read_line(path, &text, err);
+	rc = kho_pid_of_file(path, &pid, err);
 	if (rc == -ENOENT)
 		return 0;
 	if (rc < 0)
 		return kho_wrap(err, "workload %s", w->name);
-	pid = strtol(text, &end, 10);
-	if (end == text || *end || pid < 1 || pid > INT_MAX)
-		return kho_fail(err, -EINVAL, "workload %s: %s does not hold a process id", w->name,
-				w->pidfile);
 	w->root = find_pid(t, pid) ? pid : 0;
 	return 0;
 }

@@ -4,27 +4,11 @@
 
 #include "lib/workload.h"
 
-static void say_nothing(struct kho_env *env, const char *name, uint64_t begin_us, uint64_t end_us)
-{
-	(void)env;
-	(void)name;
-	(void)begin_us;
-	(void)end_us;
-}
-
-static void note_nothing(struct kho_env *env, const char *fmt, ...)
-{
-	(void)env;
-	(void)fmt;
-}
-
-static const struct kho_env_ops ops = { .phase = say_nothing, .note = note_nothing };
-
 /* One, so that one that does not run hides none of the others. */
 static int look_at(const struct kho_world *world, struct kho_workload *w, struct kho_report *r, struct kho_err *err)
 {
 	struct kho_workload_list one = { w, 1 };
-	struct kho_env env = { .ops = &ops, .workloads = &one, .run_dir = world->run_dir, .sysroot = "" };
+	struct kho_env env = { .workloads = &one, .run_dir = world->run_dir, .sysroot = "" };
 	struct kho_err why = KHO_ERR_INIT;
 	int rc;
 

@@ -65,14 +65,6 @@ static int try_engine(const struct kho_plan *p, const struct kho_engine_entry *e
 	return 0;
 }
 
-static const char *first_no(const struct kho_report *r)
-{
-	for (size_t i = 0; i < r->n; i++)
-		if (r->items[i].verdict == KHO_V_NO)
-			return r->items[i].what;
-	return "";
-}
-
 static int take(struct kho_plan *p, const char *name, const char *reason, struct candidate *c,
 		struct kho_engine **out, struct kho_err *err)
 {
@@ -107,7 +99,7 @@ static int choose_auto(struct kho_plan *p, struct kho_engine **out, struct kho_e
 		}
 		if (len < sizeof(reason) - 64)
 			len += (size_t)snprintf(reason + len, 120, "%snot %s: %.90s",
-						len ? "; " : "", en->name, first_no(&c.report));
+						len ? "; " : "", en->name, kho_report_first_no(&c.report) ?: "");
 		candidate_done(&c);
 	}
 	/* none can: go on with the first, its report says why */

@@ -15,12 +15,13 @@
 #include <sys/sysmacros.h>
 
 #include "lib/cleanup.h"
+#include "lib/containerd.h"
 #include "lib/io.h"
 #include "state-serializers/block-find.h"
 #include "state-serializers/common.h"
 
 /* Where containers have their roots mounted: podman, containerd. */
-static const char *const roots[] = { "/var/lib/containers/storage/", "/run/containerd/io.containerd.runtime.v2.task/" };
+static const char *const roots[] = { "/var/lib/containers/storage/", KHO_CONTAINERD_TASKS "/" };
 
 static void table_unrefp(struct libmnt_table **t) { mnt_unref_table(*t); }
 static void iter_freep(struct libmnt_iter **i) { mnt_free_iter(*i); }

@@ -146,7 +146,7 @@ struct kho_serializer {
 	int (*finish)(struct kho_env *env, struct kho_err *err);
 	int (*tidy)(struct kho_env *env, struct kho_err *err);
 
-	/* At any time, on any kernel: are env's workloads (resolved) well? A KHO_V_NO item for each that is not. */
+	/* At any time, on any kernel: are env's workloads (resolved) well? A KHO_V_NO item for each that is not. env has no ops. */
 	int (*health)(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 
 	/* Before an upgrade, when probe says so: keep what only a person knows for some minutes, in memory. How many were asked for. */

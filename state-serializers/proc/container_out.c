@@ -20,6 +20,7 @@
 #include "state-serializers/proc/container_net.h"
 #include "state-serializers/proc/place.h"
 #include "state-serializers/proc/shim.h"
+#include "state-serializers/proc/tree.h"
 
 #define HOLD_US 2000000ull
 
@@ -239,24 +240,16 @@ static bool is_empty(int pidfd, pid_t monitor, uint64_t inode)
 	return true;
 }
 
-/* All its threads wait for something. */
+/* All its threads wait for something, or have ended. */
 static bool is_asleep(pid_t pid)
 {
-	char path[64], name[300];
-	struct dirent *e;
+	_cleanup_free_ pid_t *tids = NULL;
+	size_t n = kho_pid_threads(pid, &tids);
 
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	_cleanup_closedir_ DIR *d = opendir(path);
+	for (size_t i = 0; i < n; i++) {
+		char state = kho_pid_state(NULL, tids[i]);
 
-	while (d && (e = readdir(d))) {
-		_cleanup_free_ char *stat = NULL;
-		const char *p;
-
-		snprintf(name, sizeof(name), "%s/%s/stat", path, e->d_name);
-		if (e->d_name[0] == '.' || kho_read_line(name, &stat, NULL) < 0)
-			continue;
-		p = strrchr(stat, ')');
-		if (p && p[1] && p[2] != 'S')
+		if (state && state != 'S')
 			return false;
 	}
 	return true;

@@ -17,9 +17,9 @@
 #define MAGIC_COMMON 0x54564319u
 #define FD_INETSK    4
 
-static int walk(const uint8_t *p, size_t len, const char *path,
-		int (*fn)(const uint8_t *, size_t, void *, struct kho_err *), void *arg,
-		struct kho_err *err)
+int kho_img_walk(const uint8_t *p, size_t len, const char *path,
+		 int (*fn)(const uint8_t *, size_t, void *, struct kho_err *), void *arg,
+		 struct kho_err *err)
 {
 	uint32_t magic, n;
 	size_t at = 8;
@@ -63,7 +63,7 @@ int kho_img_each(const char *path, int (*fn)(const uint8_t *, size_t, void *, st
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
 	if (p == MAP_FAILED)
 		return kho_fail_errno(err, "map %s", path);
-	rc = walk(p, (size_t)st.st_size, path, fn, arg, err);
+	rc = kho_img_walk(p, (size_t)st.st_size, path, fn, arg, err);
 	munmap(p, (size_t)st.st_size);
 	return rc;
 }

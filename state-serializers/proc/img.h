@@ -23,6 +23,11 @@ int kho_img_each(const char *path,
 		 int (*fn)(const uint8_t *rec, size_t len, void *arg, struct kho_err *err),
 		 void *arg, struct kho_err *err) __must_check;
 
+/* The same with the bytes of the file path (for messages). */
+int kho_img_walk(const uint8_t *p, size_t len, const char *path,
+		 int (*fn)(const uint8_t *rec, size_t len, void *arg, struct kho_err *err),
+		 void *arg, struct kho_err *err) __must_check;
+
 struct kho_img_task {
 	pid_t pid, ppid;
 	unsigned state;	     /* 1 alive, 2 dead, 3 stopped */

@@ -63,14 +63,14 @@ static int rewrite(const char *dir, const char *name, void *arg, struct kho_err 
 	if (asprintf(&path, "%s/%s", dir, name) < 0)
 		return kho_fail(err, -ENOMEM, "%s: out of memory", name);
 	rc = kho_read_file(path, 16u << 20, &text, &len, err);
-	if (rc)
+	if (rc || !len)
 		return rc;
 	w.data = data = malloc(len + 1);
 	if (!data)
 		return kho_fail(err, -ENOMEM, "%s: out of memory", name);
 	w.len = len < HEAD ? len : HEAD;
 	memcpy(data, text, w.len);
-	rc = kho_img_each(path, take_record, &w, err);
+	rc = kho_img_walk((const uint8_t *)text, len, path, take_record, &w, err);
 	return rc || !w.changed ? rc : kho_write_file(path, w.data, w.len, err);
 }
 

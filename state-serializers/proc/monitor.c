@@ -129,22 +129,28 @@ static void as_before(const KhoProc__Container *c)
 	umask(022);
 }
 
+static int exec_conmon(const KhoProc__Container *c)
+{
+	char **argv = conmon_args(c), **envp = conmon_env(c);
+
+	if (!argv || !envp)
+		return 126;
+	clean(c->bundle);
+	execve(c->exe, argv, envp);
+	return 127;
+}
+
 static int become(const KhoProc__Place *p, const int *ours)
 {
 	const KhoProc__Container *c = p->container;
-	char **argv = conmon_args(c), **envp = conmon_env(c);
 
-	if (!argv || !envp || (*p->new_root && chroot(p->new_root)) || chdir("/"))
+	if ((*p->new_root && chroot(p->new_root)) || chdir("/"))
 		return 126;
 	as_before(c);
 	for (size_t i = 0; i < c->n_pipe; i++)
 		if (dup2(ours[i], KHO_MONITOR_FD + (int)i) < 0)
 			return 126;
-	if (c->shim)
-		return kho_shim_exec(c);
-	clean(c->bundle);
-	execve(c->exe, argv, envp);
-	return 127;
+	return c->shim ? kho_shim_exec(c) : exec_conmon(c);
 }
 
 static void reap_worker(pid_t worker)

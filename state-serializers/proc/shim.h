@@ -32,6 +32,9 @@ int kho_shim_become(const struct kho_monitor *m, const KhoProc__Container *c, st
 /* Where the runtime of ours lies while that goes on. */
 #define KHO_SHIM_DIR "/run/khoctl-shim"
 
+/* A socket that listens at path, for root alone, in place of what was there. -errno. */
+int kho_shim_listen(const char *path);
+
 /* Value of PATH with KHO_SHIM_DIR in front (once), and the directory of an absolute runtime behind it; malloc'd. */
 char *kho_shim_path(const char *path, const char *runtime);
 

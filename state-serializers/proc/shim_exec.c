@@ -71,23 +71,33 @@ KhoCtd__Options *kho_shim_options(const char *text, const char *runtime, struct 
 	return o;
 }
 
+int kho_shim_listen(const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	_cleanup_close_ int sk = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(sa.sun_path, path);
+	(void)!unlink(path); /* it may not be there */
+	if (sk < 0 || bind(sk, (struct sockaddr *)&sa, sizeof(sa)) || chmod(path, 0600) || listen(sk, 4096))
+		return -errno;
+	return steal_fd(sk);
+}
+
 /* As its "start" action leaves it to the process that it forks: containerd's pkg/shim/util_unix.go. */
 static int make_socket(const char *path)
 {
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	char dir[sizeof(sa.sun_path)];
-	int sk = socket(AF_UNIX, SOCK_STREAM, 0);
+	_cleanup_free_ char *dir = strdup(path);
+	_cleanup_close_ int sk = -1;
 
-	if (strlen(path) >= sizeof(sa.sun_path))
+	if (!dir)
 		return -1;
-	strcpy(sa.sun_path, path);
-	strcpy(dir, path);
 	*strrchr(dir, '/') = '\0';
 	(void)!kho_make_dirs(dir, 0711, NULL);
-	(void)!unlink(path); /* its own of before */
-	if (sk < 0 || bind(sk, (struct sockaddr *)&sa, sizeof(sa)) || chmod(path, 0600) || listen(sk, 4096))
-		return -1;
-	return dup2(sk, KHO_SPAWN_FD) == KHO_SPAWN_FD && (sk == KHO_SPAWN_FD || close(sk) == 0) ? 0 : -1;
+	sk = kho_shim_listen(path);
+	/* our control socket is in its place: they differ, and the copy stays open over exec */
+	return sk >= 0 && dup2(sk, KHO_SPAWN_FD) == KHO_SPAWN_FD ? 0 : -1;
 }
 
 int kho_shim_exec(const KhoProc__Container *c)

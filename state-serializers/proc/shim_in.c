@@ -42,18 +42,6 @@ static const char *runtime_name(const KhoProc__Container *c)
 
 /* --- the runtime of ours, for the time of two calls --- */
 
-static int listen_at(const char *path, struct kho_err *err)
-{
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	_cleanup_close_ int sk = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
-	(void)!unlink(path); /* it may not be there */
-	if (sk < 0 || bind(sk, (struct sockaddr *)&sa, sizeof(sa)) || chmod(path, 0600) || listen(sk, 64))
-		return kho_fail_errno(err, "socket %s", path);
-	return steal_fd(sk);
-}
-
 static int put_runtime(struct shim *s, struct kho_err *err)
 {
 	char path[PATH_MAX], text[80];
@@ -68,8 +56,8 @@ static int put_runtime(struct shim *s, struct kho_err *err)
 	n = snprintf(text, sizeof(text), "#!/proc/%d/exe " KHO_ROLE_RUNTIME "\n", getpid());
 	if (fd < 0 || kho_write_all(fd, text, (size_t)n))
 		return kho_fail_errno(err, "write %s", path);
-	s->listener = listen_at(SOCKET, err);
-	return s->listener < 0 ? s->listener : 0;
+	s->listener = kho_shim_listen(SOCKET);
+	return s->listener < 0 ? kho_fail(err, s->listener, "socket %s: %s", SOCKET, strerror(-s->listener)) : 0;
 }
 
 static void take_runtime(struct shim *s)
@@ -314,6 +302,7 @@ static int write_back(const KhoProc__Container *c, struct kho_err *err)
 
 static int introduce(struct shim *s, struct kho_err *err)
 {
+	struct kho_err late = KHO_ERR_INIT;
 	char path[PATH_MAX];
 	int rc;
 
@@ -329,7 +318,7 @@ static int introduce(struct shim *s, struct kho_err *err)
 		rc = ask_create(s, err);
 	if (!rc)
 		rc = ask_start(s, err);
-	kho_first_failure(write_back(s->c, NULL), NULL, &rc, NULL);
+	kho_first_failure(write_back(s->c, &late), &late, &rc, err);
 	return rc;
 }
 
