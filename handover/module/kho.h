@@ -153,6 +153,7 @@ void kho_mem_cleanup(void);
 /* --- mailbox.c: park pages and IPIs --- */
 int kho_mbox_test(struct kho_region *r, u32 apicid, unsigned int ms);
 int kho_mbox_wake(struct kho_region *r, u32 apicid, u64 vector, u64 rsi);
+int kho_mbox_pass(struct kho_region *r, u32 apicid, u64 vector, unsigned int ms);
 int kho_mbox_lock(struct kho_region *r);
 void kho_mbox_unlock(struct kho_region *r);
 int kho_mbox_send(struct kho_region *r, u32 apicid, u16 cmd, u64 vector, u64 rsi, unsigned int ms);

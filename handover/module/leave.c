@@ -27,6 +27,7 @@
 #include <asm/nmi.h>
 #include <asm/special_insns.h>
 
+#define STOPPED_MS 100	/* a CPU that a panic has stopped is on its way to the park */
 #define HEIR_MS	120000	/* for an incoming kernel to restore, verify and take over */
 
 /* Low half: the identity map of the low slot; high half: this kernel. */
@@ -315,10 +316,29 @@ static int on_nmi(unsigned int type, struct pt_regs *regs)
 	return NMI_DONE;
 }
 
+/*
+ * A kernel that was itself started by another one (which is gone) stops its CPUs in that one's park page: smp_ops.stop_this_cpu is
+ * acpi_mp_stop_this_cpu() there. The incoming kernel looks for them in its own.
+ */
+static void bring_stopped(void)
+{
+	struct kho_region *r = &kho_down;
+	u32 i, id, self = kho_apicid(raw_smp_processor_id());
+
+	if (!kho_live(r) || !kho_live(&kho_up) || kho_peer_runs(&kho_up))
+		return;
+	for (i = 0; i < r->ncpus; i++) {
+		id = kho_known(r, &r->cpus[i])->apicid;
+		if (id != self && kho_is_ours(r, &r->cpus[i]) && kho_mbox_pass(&kho_up, id, r->base + KHO_OFF_PARK, STOPPED_MS))
+			pr_err("APIC id %u did not stop in its park\n", id);
+	}
+}
+
 static int on_panic(struct notifier_block *nb, unsigned long action, void *data)
 {
 	struct kho_region *r;
 
+	bring_stopped();	/* first: the other kernel looks for them as soon as it sees the panic */
 	for_each_region(r)
 		if (kho_live(r))
 			kho_say(r, KHO_STATE_PANICKED);

@@ -119,6 +119,26 @@ int kho_mbox_wake(struct kho_region *r, u32 apicid, u64 vector, u64 rsi)
 	return ret;
 }
 
+/**
+ * kho_mbox_pass - send on a CPU that is parked, or will be in a moment
+ *
+ * Context: any, a panic too: takes no lock, which is fine only where nobody else uses this mailbox any more.
+ * Return: 0; -ETIMEDOUT it does not get there.
+ */
+int kho_mbox_pass(struct kho_region *r, u32 apicid, u64 vector, unsigned int ms)
+{
+	void *m = r->head + KHO_OFF_MAILBOX;
+	unsigned int us;
+
+	WRITE_ONCE(*(u32 *)(m + KHO_MBOX_APICID), apicid);
+	WRITE_ONCE(*(u64 *)(m + KHO_MBOX_VECTOR), vector);
+	WRITE_ONCE(*(u64 *)(m + KHO_MBOX_RSI), 0);
+	smp_store_release(command(r), KHO_MBOX_CMD_WAKE);
+	for (us = 0; us < ms * 1000 && READ_ONCE(*command(r)); us += 10)
+		udelay(10);
+	return cmpxchg(command(r), KHO_MBOX_CMD_WAKE, 0) ? -ETIMEDOUT : 0;
+}
+
 void kho_ipi(u32 icr, u32 apicid)
 {
 	unsigned long flags;
