@@ -12,6 +12,7 @@
 #include "lib/conf.h"
 #include "lib/containerd.h"
 #include "lib/io.h"
+#include "lib/pod.h"
 
 #define DEFAULT_DIR	   "/etc/khoctl/workloads.d"
 #define DEFAULT_TIMEOUT_US 2000000
@@ -87,9 +88,10 @@ bool kho_cgroup_path_is_valid(const char *s)
 static bool container_is_valid(const char *s)
 {
 	struct kho_containerd_name name;
+	struct kho_pod_name pod;
 	size_t len = strlen(s);
 
-	return kho_containerd_name(s, &name) || (len < 256 && strspn(s, ALNUM "_.-") == len && !strchr("_.-", *s));
+	return kho_containerd_name(s, &name) || kho_pod_name(s, &pod) || (len < 256 && strspn(s, ALNUM "_.-") == len && !strchr("_.-", *s));
 }
 
 static int validate(const char *path, const struct kho_workload *w, struct kho_err *err)
@@ -104,7 +106,7 @@ static int validate(const char *path, const struct kho_workload *w, struct kho_e
 	if (w->unit && !kho_unit_name_is_valid(w->unit))
 		return kho_fail(err, -EINVAL, "%s: unit = %s: want NAME.service", path, w->unit);
 	if (w->container && !container_is_valid(w->container))
-		return kho_fail(err, -EINVAL, "%s: container = %s: want the name of a container of podman's, or containerd://NAMESPACE/ID",
+		return kho_fail(err, -EINVAL, "%s: container = %s: want the name of a container of podman's, containerd://NAMESPACE/ID, or pod://NAMESPACE/NAME",
 				path, w->container);
 	if (w->health_tcp && !tcp_is_valid(w->health_tcp))
 		return kho_fail(err, -EINVAL, "%s: health-tcp = %s: want ADDRESS:PORT", path,

@@ -3,10 +3,10 @@
  * Workloads as declared in /etc/khoctl/workloads.d/NAME.conf (key = value lines, # comments):
  *
  *   unit = redis-server.service	the root of the process tree: exactly one of unit
- *   container = web			  (systemd service), container (podman's name, or
- *   pidfile = /run/redis.pid		  containerd://NAMESPACE/ID), pidfile, match (path of
- *   match = /usr/bin/redis-server	  the executable), cgroup (path below /sys/fs/cgroup)
- *   cgroup = /khoctl/redis
+ *   container = web			  (systemd service), container (podman's name,
+ *   pidfile = /run/redis.pid		  containerd://NAMESPACE/ID, or a pod of Kubernetes',
+ *   match = /usr/bin/redis-server	  pod://NAMESPACE/NAME: pod.h), pidfile, match (path of
+ *   cgroup = /khoctl/redis		  the executable), cgroup (path below /sys/fs/cgroup)
  *   health-tcp = 127.0.0.1:6379	checked in the dark, inside the locked network: connect,
  *   health-send = PING\r\n		  send (C escapes), expect this prefix of the answer
  *   health-expect = +PONG
@@ -29,6 +29,7 @@ struct kho_workload {
 	char *pidfile, *match, *cgroup;	/*   five is set */
 	char *health_tcp, *health_send, *health_expect, *health_command;	/* or NULL; send/expect unescaped */
 	uint64_t health_timeout_us;	/* default 2 s */
+	bool in_pod;			/* one of a pod's further containers (pod.h), declared by nobody */
 	char *cg;			/* resolved: cgroup v2 path of the root ("/system.slice/..."), NULL = not known */
 	pid_t root;			/* resolved: root of the tree, 0 = not running */
 	pid_t monitor;			/* resolved: of a container: its conmon, which is in no tree of ours; 0 = none */

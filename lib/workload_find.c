@@ -12,6 +12,7 @@
 #include "lib/containerd.h"
 #include "lib/io.h"
 #include "lib/pid.h"
+#include "lib/pod.h"
 #include "lib/workload.h"
 
 struct proc {
@@ -206,15 +207,32 @@ static int root_by_scan(const char *sysroot, const struct proc_table *t, struct 
 	return pick_root(t, fits, w, &w->root, err);
 }
 
+/* A pod goes whole, by its first container. */
+static int check_first(const char *sysroot, const struct kho_containerd_name *c, pid_t shim, struct kho_err *err)
+{
+	char first[KHO_CONTAINERD_ID_LEN];
+
+	if (!shim || kho_pod_first(sysroot, shim, first, NULL) || !strcmp(first, c->id))
+		return 0;
+	return kho_fail(err, -EINVAL, "container %.12s is one of a pod's; name the pod: container = containerd://%s/%s", c->id, c->ns, first);
+}
+
 static int root_by_container(const char *sysroot, const struct proc_table *t,
 			     struct kho_workload *w, struct kho_err *err)
 {
 	struct kho_containerd_name name;
+	struct kho_pod_name pod;
 	const struct proc *root;
 	pid_t pid, monitor;
-	int rc = kho_containerd_name(w->container, &name) ? kho_containerd_pids(sysroot, &name, &pid, &monitor, err)
-							  : kho_container_pids(sysroot, w->container, &pid, &monitor, err);
+	int rc;
 
+	if (kho_pod_name(w->container, &pod)) /* where it runs it has become its sandbox */
+		return kho_pod_find(sysroot, &pod, name.id, err) ? kho_wrap(err, "workload %s", w->name) : 0;
+	rc = kho_containerd_name(w->container, &name) ? kho_containerd_pids(sysroot, &name, &pid, &monitor, err)
+						      : kho_container_pids(sysroot, w->container, &pid, &monitor, err);
+
+	if (!rc && kho_containerd_name(w->container, &name) && !w->in_pod)
+		rc = check_first(sysroot, &name, monitor, err);
 	if (rc < 0)
 		return kho_wrap(err, "workload %s", w->name);
 	root = find_pid(t, pid);

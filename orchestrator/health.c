@@ -2,7 +2,7 @@
 /* See health.h. */
 #include "orchestrator/health.h"
 
-#include "lib/workload.h"
+#include "lib/pod.h"
 
 /* One, so that one that does not run hides none of the others. */
 static int look_at(const struct kho_world *world, struct kho_workload *w, struct kho_report *r, struct kho_err *err)
@@ -29,6 +29,8 @@ int kho_health_now(const struct kho_world *world, struct kho_report *r, struct k
 	struct kho_workload_list all = { 0 };
 	int rc = kho_workloads_load("", NULL, &all, err);
 
+	if (!rc)
+		rc = kho_workloads_add_pods("", &all, err);
 	for (size_t i = 0; !rc && i < all.n; i++)
 		rc = look_at(world, &all.w[i], r, err);
 	r->workload = NULL;

@@ -12,6 +12,7 @@
 #include "lib/format.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/pod.h"
 #include "orchestrator/plan_parts.h"
 
 #define K(name, type, field)                                   \
@@ -126,7 +127,9 @@ static int find_workloads(struct kho_plan *p, struct kho_err *err)
 				      "declare them in /etc/khoctl/workloads.d/NAME.conf",
 				      "no workload is declared: every process ends with this "
 				      "kernel");
-	rc = kho_workloads_resolve(p->sysroot, &p->workloads, &why);
+	rc = kho_workloads_add_pods(p->sysroot, &p->workloads, &why);
+	if (!rc)
+		rc = kho_workloads_resolve(p->sysroot, &p->workloads, &why);
 	if (rc < 0)
 		return kho_report_add(&p->report, KHO_V_NO, "workload", "find", NULL, "%s",
 				      why.msg);
@@ -295,7 +298,7 @@ static int recall(struct kho_plan *p, const struct json_object *begin, struct kh
 	    !p->engine_reason)
 		return kho_fail(err, -ENOMEM, "recall the plan: out of memory");
 	(void)!load_config(p, NULL);
-	if (kho_workloads_load(p->sysroot, NULL, &p->workloads, NULL) == 0)
+	if (!kho_workloads_load(p->sysroot, NULL, &p->workloads, NULL) && !kho_workloads_add_pods(p->sysroot, &p->workloads, NULL))
 		(void)!kho_workloads_resolve(p->sysroot, &p->workloads, NULL);
 	fill_request(p);
 	return 0;

@@ -23,7 +23,7 @@ test-faults: all modules vm-cache
 
 # all of a host: every way to fail, every kind of disk, network, unit and platform thing
 test-host: all modules vm-cache
-	HOST=all UNITS=all TAKEOVER=all CONTAINERS=all tests/run-all host containers net disks root platform units dhcp initramfs takeover takeover-host
+	HOST=all UNITS=all TAKEOVER=all CONTAINERS=all PODS=all tests/run-all host containers pods net disks root platform units dhcp initramfs takeover takeover-host
 
 # SOAK (50) upgrades back and forth in one VM, what could pile up compared
 soak: all modules vm-cache

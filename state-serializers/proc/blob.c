@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "state-serializers/proc/apparmor.h"
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/outside.h"
@@ -110,7 +111,10 @@ int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err
 	plan.workloads = p;
 	plan.pid_max = (uint32_t)kho_kernel_number("pid_max");
 	if (!rc)
+		rc = kho_aa_collect(env->workloads, &plan, err);
+	if (!rc)
 		rc = pack(&plan.base, out, err);
+	kho_aa_collected_done(&plan);
 	for (size_t i = 0; i < plan.n_workloads; i++)
 		free(w[i].pids);
 	kho_outside_names_done(&plan);

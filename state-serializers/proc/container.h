@@ -44,7 +44,10 @@ size_t kho_container_option(const KhoProc__Container *c, const char *brief, cons
 /* What CRIU is to leave to us: "mnt[PLACE]:khoctl-I", malloc'd; behind the last mount the network namespace, if it has one. */
 char *kho_container_external(const KhoProc__Container *c, size_t i);
 
-/* The monitor stops when it has read all that the container has said; and goes on. */
+/* Wait until the monitor has read all that the (frozen) container has said. -EBUSY: it does not read. */
+int kho_container_drain(const KhoProc__Container *c, struct kho_err *err) __must_check;
+
+/* Then the monitor stops (a pod's with its first container); and goes on. */
 int kho_container_hold(const KhoProc__Container *c, struct kho_err *err) __must_check;
 void kho_container_release(pid_t monitor);
 
@@ -65,6 +68,9 @@ pid_t kho_pidns_other(pid_t root, const pid_t *pids, size_t n);
  */
 int kho_container_enter(const KhoProc__Container *c, const char *new_root, const char *stage,
 			struct kho_err *err) __must_check;
+
+/* All its mounts are made: what was put into its root for that is taken away again. */
+void kho_container_settled(const KhoProc__Container *c, const char *new_root);
 
 /* Take the root's mount away again. */
 void kho_container_leave(const KhoProc__Container *c, const char *new_root);

@@ -55,6 +55,33 @@ static int mount_with(const char *target, const char *options)
 	return mount("overlay", target, "overlay", 0, words) ? -errno : 0;
 }
 
+/*
+ * CRIU puts the former root at "tmp" for a moment, and where there is none makes a directory for that: not in a root that the container sees
+ * read-only (a pod's sandbox has such a one). Ours is known by its mode.
+ */
+#define PIVOT	   "tmp"
+#define PIVOT_MODE 0001
+
+static int make_pivot(const KhoProc__Container *c, struct kho_err *err)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/" PIVOT, c->rootfs);
+	if (mkdir(path, PIVOT_MODE) && errno != EEXIST && errno != EROFS)
+		return kho_fail_errno(err, "make %s", path);
+	return 0;
+}
+
+void kho_container_settled(const KhoProc__Container *c, const char *new_root)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (snprintf(path, sizeof(path), "%s%s/" PIVOT, new_root, c->rootfs) < (int)sizeof(path) && !lstat(path, &st) && S_ISDIR(st.st_mode) &&
+	    (st.st_mode & 07777) == PIVOT_MODE)
+		rmdir(path);
+}
+
 /* With the carried root as ours: paths in the options are seen from there, and may be relative to the storage. */
 static int mount_root(const KhoProc__Container *c, struct kho_err *err)
 {
@@ -71,9 +98,9 @@ static int mount_root(const KhoProc__Container *c, struct kho_err *err)
 	drop_mark(c->overlay);
 	(void)!mkdir(c->rootfs, 0711); /* it is there, unless it lies in RAM, where only what a mount does not hide was carried */
 	rc = mount_with(c->rootfs, c->overlay);
-	return rc ? kho_fail(err, rc, "mount the container's root at %s (%s): %s", c->rootfs, c->overlay,
-			     strerror(-rc))
-		  : 0;
+	if (rc)
+		return kho_fail(err, rc, "mount the container's root at %s (%s): %s", c->rootfs, c->overlay, strerror(-rc));
+	return make_pivot(c, err);
 }
 
 /* In the system's mount namespace: podman finds it there. */
@@ -125,7 +152,7 @@ int kho_container_enter(const KhoProc__Container *c, const char *new_root, const
 	if (rc)
 		return rc;
 	/* we are in its control group: what it sees as the root of them */
-	if (unshare(CLONE_NEWCGROUP) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	if ((c->own_cgroup_ns && unshare(CLONE_NEWCGROUP)) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("tmpfs", stage, "tmpfs", MS_NOSUID, "mode=0700"))
 		return kho_fail_errno(err, "a place for the container's mounts");
 	_cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);

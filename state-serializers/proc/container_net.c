@@ -160,7 +160,7 @@ static void netdevp(Kho__Netdev **p)
 		kho__netdev__free_unpacked(*p, NULL);
 }
 
-int kho_container_net_make(const KhoProc__ContainerNet *n, struct kho_err *err)
+static int make(const KhoProc__ContainerNet *n, struct kho_err *err)
 {
 	struct kho_blob b = { .data = n->config.data, .len = n->config.len };
 	_cleanup_(netdevp) Kho__Netdev *cfg = kho_pb_unpack(&kho__netdev__descriptor, &b, err);
@@ -184,11 +184,16 @@ int kho_container_net_make(const KhoProc__ContainerNet *n, struct kho_err *err)
 	return fd < 0 ? kho_fail_errno(err, "open %s", n->path) : kho_in_netns(fd, fill, &in, err);
 }
 
+int kho_container_net_make(const KhoProc__ContainerNet *n, struct kho_err *err)
+{
+	return n->shared ? 0 : make(n, err);
+}
+
 void kho_container_net_drop(const KhoProc__ContainerNet *n)
 {
 	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
 
-	if (!kho_path_is_plain(n->path))
+	if (n->shared || !kho_path_is_plain(n->path))
 		return;
 	/* before the namespace goes: that is done in the background */
 	for (size_t i = 0; !kho_nl_open(&nl, NULL) && i < n->n_peer; i++) {

@@ -25,7 +25,7 @@ char *kho_container_net_path(const char *config, size_t len);
 /* Of the container c (its id or its bundle, and its first process); *out stays NULL when it is in the system's. -ENOTSUP says why it cannot be carried. */
 int kho_container_net_read(const KhoProc__Container *c, KhoProc__ContainerNet **out, struct kho_err *err) __must_check;
 
-/* Make it, with everything in it, and the pairs; unconnected. Its inverse. */
+/* Make it, with everything in it, and the pairs; unconnected. Its inverse. One that is shared is made, and dropped, by the other. */
 int kho_container_net_make(const KhoProc__ContainerNet *n, struct kho_err *err) __must_check;
 void kho_container_net_drop(const KhoProc__ContainerNet *n);
 

@@ -12,6 +12,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/pod.h"
 #include "state-serializers/common.h"
 #include "state-serializers/netdev-nl.h"
 #include "state-serializers/proc/container_net.h"
@@ -249,7 +250,7 @@ static int read_sysctls(int fd, KhoProc__ContainerNet *n, struct kho_err *err)
 
 /* --- all of it --- */
 
-static int find_path(const KhoProc__Container *c, KhoProc__ContainerNet *n, struct kho_err *err)
+static int find_path(const KhoProc__Container *c, const char *bundle, KhoProc__ContainerNet *n, struct kho_err *err)
 {
 	_cleanup_free_ char *text = NULL, *named_as = NULL;
 	const char *where;
@@ -259,7 +260,7 @@ static int find_path(const KhoProc__Container *c, KhoProc__ContainerNet *n, stru
 
 	snprintf(path, sizeof(path), "/run/crun/%s/config.json", c->id);
 	if (c->shim || !kho_exists(path))
-		snprintf(path, sizeof(path), "%s/config.json", c->bundle);
+		snprintf(path, sizeof(path), "%s/config.json", bundle);
 	if (!kho_read_file(path, 4u << 20, &text, &len, NULL))
 		named_as = kho_container_net_path(text, len);
 	where = named_as && !strncmp(named_as, "/var/run/", 9) ? named_as + 4 : named_as;
@@ -295,6 +296,29 @@ static int read_links(int fd, KhoProc__ContainerNet *n, struct kho_err *err)
 	return rc;
 }
 
+/* A further container of a pod has the first one's, as a rule. */
+static int find_in_pod(const KhoProc__Container *c, KhoProc__ContainerNet *n, struct kho_err *err)
+{
+	_cleanup_free_ char *first = NULL;
+	char id[KHO_CONTAINERD_ID_LEN], path[64];
+	struct stat his, pod;
+	int rc;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", c->root);
+	if (!c->pod || stat(path, &his))
+		return find_path(c, c->bundle, n, err);
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", c->pod);
+	if (stat(path, &pod) || his.st_ino != pod.st_ino)
+		return find_path(c, c->bundle, n, err);
+	rc = kho_pod_first("", c->monitor, id, err);
+	if (rc)
+		return rc;
+	n->shared = true;
+	if (asprintf(&first, "%.*s/%s", (int)(strrchr(c->bundle, '/') - c->bundle), c->bundle, id) < 0)
+		return kho_fail(err, -ENOMEM, "look at its network: out of memory");
+	return find_path(c, first, n, err);
+}
+
 int kho_container_net_read(const KhoProc__Container *c, KhoProc__ContainerNet **out, struct kho_err *err)
 {
 	KhoProc__ContainerNet *n = malloc(sizeof(*n));
@@ -303,14 +327,14 @@ int kho_container_net_read(const KhoProc__Container *c, KhoProc__ContainerNet **
 	if (!n)
 		return kho_fail(err, -ENOMEM, "look at its network: out of memory");
 	kho_proc__container_net__init(n);
-	rc = find_path(c, n, err);
+	rc = find_in_pod(c, n, err);
 	_cleanup_close_ int fd = rc ? -1 : open(n->path, O_RDONLY | O_CLOEXEC);
 
 	if (!rc && fd < 0)
 		rc = kho_fail_errno(err, "open %s", n->path);
-	if (!rc)
+	if (!rc && !n->shared)
 		rc = read_links(fd, n, err);
-	if (!rc)
+	if (!rc && !n->shared)
 		rc = read_sysctls(fd, n, err);
 	if (rc)
 		kho_proc__container_net__free_unpacked(n, NULL);

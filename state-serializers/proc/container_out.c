@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -180,6 +181,30 @@ static int read_of_manager(const struct kho_workload *w, KhoProc__Container *c, 
 	return shim ? kho_shim_read(&name, c, err) : read_bundle(c, err);
 }
 
+static bool ns_is_same(pid_t a, pid_t b, const char *kind)
+{
+	char path[64];
+	struct stat x, y;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", a, kind);
+	if (stat(path, &x))
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", b, kind);
+	return !stat(path, &y) && x.st_ino == y.st_ino;
+}
+
+/* A further container of a pod: what it shares with the first one, which is restored before it. */
+static int read_pod(KhoProc__Container *c, struct kho_err *err)
+{
+	if (!c->pod)
+		return 0;
+	if (ns_is_same(c->root, c->pod, "pid"))
+		return kho_fail(err, -ENOTSUP, "it shares the process namespace of its pod");
+	c->pod_ipc = kho_ns_differs(c->root, "ipc") && ns_is_same(c->root, c->pod, "ipc");
+	c->pod_uts = kho_ns_differs(c->root, "uts") && ns_is_same(c->root, c->pod, "uts");
+	return 0;
+}
+
 int kho_container_read(const char *run_dir, const struct kho_workload *w, KhoProc__Container **out,
 		       struct kho_err *err)
 {
@@ -198,6 +223,9 @@ int kho_container_read(const char *run_dir, const struct kho_workload *w, KhoPro
 		rc = read_status(c, err);
 	if (!rc)
 		rc = read_mounts(c, run_dir, err);
+	c->own_cgroup_ns = kho_ns_differs(c->root, "cgroup");
+	if (!rc)
+		rc = read_pod(c, err);
 	if (!rc && kho_ns_differs(c->root, "net"))
 		rc = kho_container_net_read(c, &c->net, err);
 	if (rc)
@@ -255,7 +283,7 @@ static bool is_asleep(pid_t pid)
 	return true;
 }
 
-int kho_container_hold(const KhoProc__Container *c, struct kho_err *err)
+int kho_container_drain(const KhoProc__Container *c, struct kho_err *err)
 {
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, c->monitor, 0);
 	uint64_t end = kho_clock_us() + HOLD_US;
@@ -268,12 +296,21 @@ int kho_container_hold(const KhoProc__Container *c, struct kho_err *err)
 				return kho_fail(err, -EBUSY, "process %d does not read what the container says", c->monitor);
 			usleep(500);
 		}
+	return 0;
+}
+
+int kho_container_hold(const KhoProc__Container *c, struct kho_err *err)
+{
+	uint64_t end = kho_clock_us() + HOLD_US;
+
+	if (c->pod) /* the first one's, which is held */
+		return 0;
 	/* what it has read it is to have written */
 	while (!is_asleep(c->monitor) && kho_clock_us() < end)
 		usleep(500);
 	if (kill(c->monitor, SIGSTOP))
 		return kho_fail_errno(err, "stop monitor %d", c->monitor);
-	return 0;
+	return c->shim ? kho_shim_is_as_planned(c, err) : 0;
 }
 
 void kho_container_release(pid_t monitor)

@@ -448,8 +448,11 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	pthread_mutex_unlock(&o->lock);
 	for (size_t i = 0; !rc && i < o->n; i++) {
 		kho_proc_stopped(env, o->w[i].name, o->w[i].released_us, o->w[i].seized_us);
-		rc = o->w[i].around.container ? kho_container_hold(o->w[i].around.container, err) : 0;
+		rc = o->w[i].around.container ? kho_container_drain(o->w[i].around.container, err) : 0;
 	}
+	/* behind: several may have one monitor */
+	for (size_t i = 0; !rc && i < o->n; i++)
+		rc = o->w[i].around.container ? kho_container_hold(o->w[i].around.container, err) : 0;
 	if (!rc)
 		env->ops->phase(env, "criu seize", begin, kho_clock_us());
 	return rc;

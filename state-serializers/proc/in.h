@@ -28,6 +28,7 @@ struct kho_proc_in_wl {
 	size_t nexternal;
 	char pipe[KHO_CONTAINER_PIPES][32]; /* CRIU's names of its standard streams */
 	struct kho_monitor monitor;
+	int *filters; /* of devices, of the plan's control groups (cgroup_filter.h) */
 };
 
 struct kho_proc_in {
@@ -50,6 +51,9 @@ int kho_proc_health_now(struct kho_env *env, struct kho_report *r, struct kho_er
 int kho_proc_discard(struct kho_env *env, struct kho_err *err);
 int kho_proc_finish(struct kho_env *env, struct kho_err *err);
 int kho_proc_tidy(struct kho_env *env, struct kho_err *err);
+
+/* End what still works, and give the memory back. */
+void kho_proc_in_reset(void);
 
 /* Start the worker for a workload, at its place. */
 int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)

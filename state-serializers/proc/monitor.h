@@ -11,19 +11,23 @@
 #include "state-serializers/proc/criu.h"
 
 /*
- * Inherited: KHO_SPAWN_FD its control socket, then CRIU's end of the socket to its client, then the
- * packed Place. It forks the process with the monitor's number, which starts CRIU's worker, and ends.
+ * Inherited: KHO_SPAWN_FD its control socket, then the packed Place of the (first) container. It forks the process with the
+ * monitor's number, which starts CRIU's workers as it is asked to, and ends.
  */
 #define KHO_ROLE_MONITOR "khoctl-monitor"
 int kho_monitor_main(int argc, char **argv);
 
 struct kho_monitor {
 	pid_t pid; /* 0: none */
-	int control;
+	int control; /* -1: of a pod's further container, whose monitor is the first one's */
+	int base;    /* the number under which it has our end of the container's first stream when it becomes the monitor */
 	uint64_t inode[KHO_CONTAINER_PIPES]; /* of the pipes that it has made */
 };
 
 #define KHO_MONITOR_INIT { .control = -1 }
+
+/* base of the first container; the streams of further ones follow. */
+#define KHO_MONITOR_FD 100
 
 /*
  * Start it, and the worker c at that place (see kho_place_spawn()), which inherits our ends of the
@@ -32,11 +36,15 @@ struct kho_monitor {
 int kho_monitor_start(struct kho_monitor *m, struct kho_criu *c, const char *run_dir,
 		      KhoProc__Place *place, struct kho_err *err) __must_check;
 
+/* The worker c of a further container of the same pod: m is filled in, `first` started. */
+int kho_monitor_add(struct kho_monitor *m, const struct kho_monitor *first, struct kho_criu *c, const char *run_dir,
+		    KhoProc__Place *place, struct kho_err *err) __must_check;
+
 /* It ends, and its number is free. */
 void kho_monitor_stop(struct kho_monitor *m);
 
 /*
- * Let it become the monitor below new_root. conmon would make itself a daemon (another number) and pipes of
+ * Let it become conmon below new_root (for a shim see kho_shim_become()). conmon would make itself a daemon (another number) and pipes of
  * its own: it is traced until it has the container's pipes in their place.
  */
 int kho_monitor_become(struct kho_monitor *m, const KhoProc__Container *c,
@@ -51,8 +59,5 @@ struct kho_monitor_move {
 	int from, to;
 };
 int kho_monitor_move_fds(pid_t pid, const struct kho_monitor_move *moves, size_t n, struct kho_err *err) __must_check;
-
-/* The number under which it has our end of the i-th stream when it becomes the monitor. */
-#define KHO_MONITOR_FD 100
 
 #endif

@@ -16,8 +16,15 @@
 
 bool kho_place_is_elsewhere(const KhoProc__Place *p)
 {
-	return p->ns_of || p->new_ipc || p->new_uts || *p->new_root || p->mount_ns || p->container ||
+	return p->ns_of || p->join || p->new_ipc || p->new_uts || *p->new_root || p->mount_ns || p->container ||
 	       (*p->cgroup && strcmp(p->cgroup, "/"));
+}
+
+void kho_place_join(KhoProc__Place *place, const KhoProc__Container *c)
+{
+	place->join = c->pod_ipc || c->pod_uts ? c->pod : 0;
+	place->join_ipc = c->pod_ipc;
+	place->join_uts = c->pod_uts;
 }
 
 bool kho_ns_differs(pid_t pid, const char *kind)

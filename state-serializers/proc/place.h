@@ -27,6 +27,9 @@ int kho_place_spawn(struct kho_criu *c, const char *run_dir, KhoProc__Place *pla
 int kho_place_file(const char *run_dir, KhoProc__Place *place, struct kho_err *err) __must_check;
 KhoProc__Place *kho_place_read(int fd, struct kho_err *err);
 
+/* As a pod's further container is: in two namespaces of the first one. */
+void kho_place_join(KhoProc__Place *place, const KhoProc__Container *c);
+
 /* Does the place differ from our own, so that it takes more than kho_criu_spawn()? */
 bool kho_place_is_elsewhere(const KhoProc__Place *place);
 

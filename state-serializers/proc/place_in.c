@@ -12,6 +12,7 @@
 #include "lib/io.h"
 #include "lib/spawn.h"
 #include "state-serializers/common.h"
+#include "state-serializers/proc/cgroup_filter.h"
 #include "state-serializers/proc/container_net.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/in.h"
@@ -51,6 +52,20 @@ static int check_paths(const KhoProc__PlanWorkload *p, struct kho_err *err)
 	return 0;
 }
 
+/* The monitor of its pod, or one that is none. */
+static const struct kho_monitor *first_of(const KhoProc__Container *c)
+{
+	static const struct kho_monitor none = KHO_MONITOR_INIT;
+
+	for (size_t i = 0; i < kho_proc_in.n; i++) {
+		const KhoProc__Container *o = kho_proc_in.w[i].plan->container;
+
+		if (o && o->shim && !o->pod && o->root == c->pod && o->monitor == c->monitor)
+			return &kho_proc_in.w[i].monitor;
+	}
+	return &none;
+}
+
 /* Its network, and the one who will be its parent. */
 static int container_in(struct kho_env *env, struct kho_proc_in_wl *w, KhoProc__Place *place, struct kho_err *err)
 {
@@ -58,6 +73,10 @@ static int container_in(struct kho_env *env, struct kho_proc_in_wl *w, KhoProc__
 	KhoProc__Inherit ns = KHO_PROC__INHERIT__INIT, *inherit = &ns;
 	int rc = net ? kho_container_net_make(net, err) : 0;
 
+	if (!rc)
+		rc = kho_cgroup_prepare(w->plan, err);
+	if (!rc)
+		rc = kho_filter_load(w->plan, &w->filters, err);
 	if (rc)
 		return rc;
 	if (net) {
@@ -65,7 +84,10 @@ static int container_in(struct kho_env *env, struct kho_proc_in_wl *w, KhoProc__
 		place->inherit = &inherit;
 		place->n_inherit = 1;
 	}
-	return kho_monitor_start(&w->monitor, &w->criu, env->run_dir, place, err);
+	if (!place->container->pod)
+		return kho_monitor_start(&w->monitor, &w->criu, env->run_dir, place, err);
+	kho_place_join(place, place->container);
+	return kho_monitor_add(&w->monitor, first_of(place->container), &w->criu, env->run_dir, place, err);
 }
 
 int kho_proc_place_in(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
@@ -222,6 +244,7 @@ void kho_proc_place_in_done(struct kho_proc_in_wl *w)
 	free(w->external);
 	w->external = NULL;
 	kho_monitor_stop(&w->monitor);
+	kho_filter_done(w->plan, &w->filters);
 	w->inherit = NULL;
 	w->pinherit = NULL;
 }

@@ -10,6 +10,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "state-serializers/common.h"
+#include "state-serializers/proc/cgroup_filter.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/out.h"
 
@@ -60,6 +61,12 @@ int kho_proc_place_out(struct kho_env *env, const struct kho_workload *src,
 	kho_proc__plan_workload__init(n);
 	if (src->container) {
 		rc = kho_container_read(env->run_dir, src, &n->container, err);
+		if (rc)
+			return rc;
+		kho_place_join(&w->place, n->container);
+		rc = kho_cgroup_read("", src, n, err);
+		for (size_t i = 0; !rc && i < n->n_cgroups; i++)
+			rc = kho_filter_is_inits(n->cgroups[i]->path) ? 0 : kho_filter_read(n->cgroups[i], err);
 		return rc ? rc : name_external(w, err);
 	}
 	n->uts_ns = kho_ns_differs(src->root, "uts");

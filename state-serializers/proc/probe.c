@@ -11,6 +11,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "state-serializers/netdev.h"
+#include "state-serializers/proc/apparmor.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/criu.h"
 #include "state-serializers/proc/lazy.h"
@@ -71,15 +72,6 @@ static int note_fds(struct kho_probe *p, pid_t pid)
 }
 
 /* AppArmor's and SELinux's confinement: the new kernel has no profiles before its init system has loaded them. */
-static bool is_confined(pid_t pid)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/attr/current", pid);
-	return kho_read_line(path, &text, NULL) >= 0 && *text && strcmp(text, "unconfined") && strcmp(text, "kernel");
-}
-
 static int say(struct kho_probe *p, enum kho_verdict v, const char *fix, const char *what, struct kho_err *err)
 {
 	return kho_report_add(p->r, v, "process", p->w->name, fix, "%s", what)
@@ -126,19 +118,25 @@ static int probe_container(struct kho_probe *p, struct kho_err *err)
 	snprintf(what, sizeof(what), "its network is connected to %s, which is not carried", bridge);
 	if (*bridge)
 		return say(p, KHO_V_NO, shim ? "run it on the host's network" : "run it with Network=host", what, err);
-	if (is_confined(p->w->root))
-		return say(p, KHO_V_NO, "run it with --security-opt apparmor=unconfined or label=disable",
-			   "it is confined by a profile, which the new kernel does not have yet", err);
 	other = kho_pidns_other(p->w->root, p->w->pids, p->w->npids);
 	snprintf(what, sizeof(what), "pid %d was started in it from outside", other);
 	if (other)
 		return say(p, KHO_V_NO, shim ? "let ctr task exec sessions end" : "let podman exec sessions end", what, err);
-	return say(p, KHO_V_LOSS, NULL,
-		   shim ? "the container moves; its shim is started anew under its number, the filter of devices and limits of the "
-			  "container's own control group are not carried"
-			: "the container moves; conmon is started anew under its number, the filter of devices and limits of the "
-			  "container's own control group are not carried",
+	return say(p, KHO_V_OK, NULL,
+		   shim ? "the container moves; its shim is started anew under its number"
+			: "the container moves; conmon is started anew under its number",
 		   err);
+}
+
+/* The first process whose profile cannot go with it. */
+static int probe_profiles(struct kho_probe *p, struct kho_err *err)
+{
+	struct kho_err why = KHO_ERR_INIT;
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < p->w->npids; i++)
+		rc = kho_aa_check(p->w->pids[i], &why);
+	return rc ? say(p, KHO_V_NO, p->w->container ? "run it with apparmor=unconfined" : "run it without AppArmorProfile=", why.msg, err) : 0;
 }
 
 static void count_connections(const struct kho_probe *p)
@@ -164,6 +162,8 @@ static int probe_workload(struct kho_probe *p, struct kho_err *err)
 		kho_fail(err, rc, "look at workload %s: out of memory", p->w->name);
 	if (!rc && p->w->container && !*p->sysroot)
 		rc = probe_container(p, err);
+	if (!rc && !*p->sysroot)
+		rc = probe_profiles(p, err);
 	for (size_t i = 0; !rc && i < p->w->npids; i++)
 		rc = kho_probe_task(p, p->w->pids[i], err);
 	count_connections(p);

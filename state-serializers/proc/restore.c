@@ -13,6 +13,8 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "state-serializers/proc/apparmor.h"
+#include "state-serializers/proc/cgroup_filter.h"
 #include "state-serializers/proc/container_net.h"
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/phase.h"
@@ -26,7 +28,7 @@
 
 struct kho_proc_in kho_proc_in;
 
-static void reset(void)
+void kho_proc_in_reset(void)
 {
 	struct kho_proc_in *in = &kho_proc_in;
 
@@ -149,7 +151,7 @@ int kho_proc_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_
 	struct kho_criu_facts facts;
 	int rc;
 
-	reset();
+	kho_proc_in_reset();
 	p->plan = kho_proc__plan__unpack(NULL, in->len, in->data);
 	if (!p->plan || p->plan->revision != 1)
 		return kho_fail(err, -EPROTO, "processes: the plan is not understood");
@@ -157,6 +159,8 @@ int kho_proc_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_
 		return 0;
 	kho_proc_load_modules();
 	rc = make_room(p->plan, err);
+	if (!rc)
+		rc = kho_aa_load(p->plan, err);
 	if (!rc)
 		rc = kho_criu_check(env->run_dir, &facts, err);
 	if (!rc)
@@ -197,7 +201,9 @@ int kho_proc_unprepare(struct kho_env *env, struct kho_err *err)
 	}
 	if (p->names > 0)
 		kill(p->names, SIGKILL); /* reaped by who waits for it */
-	reset();
+	if (p->plan)
+		kho_aa_unload(p->plan);
+	kho_proc_in_reset();
 	return first;
 }
 
@@ -311,9 +317,13 @@ static int reach_gate(bool containers, struct kho_err *err)
 /* CRIU has done its work with the control groups, and none of them runs yet. */
 static int release(struct kho_env *env, struct kho_proc_in_wl *w, uint64_t begin, struct kho_err *err)
 {
+	int rc = kho_filter_attach(w->plan, w->filters, err);
+
 	(void)begin;
+	if (w->plan->container)
+		kho_container_settled(w->plan->container, kho_new_root(env));
 	limit(env, w);
-	return kho_criu_answer(&w->criu, true, err);
+	return rc ? rc : kho_criu_answer(&w->criu, true, err);
 }
 
 static int resumed(struct kho_env *env, struct kho_proc_in_wl *w, uint64_t begin, struct kho_err *err)
@@ -362,7 +372,7 @@ static int fork_root(struct kho_proc_in_wl *w, struct kho_err *err)
 		rc = kho_fail(err, -EAGAIN, "its first process would have number %d instead of %d; try again",
 			      pid, want);
 	}
-	return rc ? rc : kho_criu_answer(&w->criu, true, err);
+	return rc;
 }
 
 static struct kho_proc_in_wl *prepared(const char *name)
@@ -397,6 +407,10 @@ static int ask_all(struct kho_env *env, bool containers, struct kho_err *err)
 		if (rc)
 			kho_wrap(err, "workload %s", w->plan->name);
 	}
+	/* now others may come, which take what numbers are free */
+	for (size_t i = 0; !rc && containers && i < kho_proc_in.n; i++)
+		if (kho_proc_in.w[i].state && kho_proc_in.w[i].plan->container)
+			rc = kho_criu_answer(&kho_proc_in.w[i].criu, true, err);
 	return rc;
 }
 
@@ -444,26 +458,5 @@ int kho_proc_finish(struct kho_env *env, struct kho_err *err)
 			rc = kho_tree_remove(p->w[i].dir, first ? NULL : err);
 		first = first ? first : rc;
 	}
-	return first;
-}
-
-/* Until now a container's output was held in its pipes. */
-int kho_proc_tidy(struct kho_env *env, struct kho_err *err)
-{
-	struct kho_proc_in *p = &kho_proc_in;
-	struct kho_err one = KHO_ERR_INIT;
-	int first = 0;
-
-	(void)env;
-	for (size_t i = 0; i < p->n; i++) {
-		const KhoProc__Container *c = p->w[i].plan->container;
-		struct kho_monitor *m = &p->w[i].monitor;
-
-		if (!c || !p->w[i].state)
-			continue;
-		kho_first_failure(kho_monitor_become(m, c, &one), &one, &first, err);
-		kho_first_failure(kho_container_tell(c, m->inode, &one), &one, &first, err);
-	}
-	reset();
 	return first;
 }

@@ -21,13 +21,22 @@ int kho_runtime_main(int argc, char **argv);
 /* What the container's shim and its bundle say: c->bundle and c->shim. -ENOTSUP says why it cannot be carried. */
 int kho_shim_read(const struct kho_containerd_name *name, KhoProc__Container *c, struct kho_err *err) __must_check;
 
+/* The (held) shim of a pod's first container has as many containers as when that was read. -EAGAIN: it has not. */
+int kho_shim_is_as_planned(const KhoProc__Container *c, struct kho_err *err) __must_check;
+
 /* --- incoming side --- */
 
 /* The process with the shim's number, in the carried root, with our ends of its pipes at KHO_MONITOR_FD: it executes the shim. Returns if that fails. */
 int kho_shim_exec(const KhoProc__Container *c);
 
-/* Let it become the shim, and make the container known to it. */
-int kho_shim_become(const struct kho_monitor *m, const KhoProc__Container *c, struct kho_err *err) __must_check;
+/* A container, and its streams in the process that becomes the shim. */
+struct kho_shim_task {
+	const KhoProc__Container *c;
+	const struct kho_monitor *m;
+};
+
+/* Let it become the shim (the first one's is the process), and make the containers known to it. */
+int kho_shim_become(const struct kho_shim_task *tasks, size_t n, struct kho_err *err) __must_check;
 
 /* Where the runtime of ours lies while that goes on. */
 #define KHO_SHIM_DIR "/run/khoctl-shim"

@@ -25,8 +25,8 @@
 #define ARGS_MAX 65536
 
 struct shim {
-	const KhoProc__Container *c;
-	const struct kho_monitor *m;
+	const KhoProc__Container *c; /* the one that is made known now */
+	const struct kho_monitor *m; /* and its streams */
 	struct kho_ttrpc t;
 	int listener; /* where the runtime of ours asks */
 	int log;      /* the shim does not start while nobody reads its log */
@@ -139,7 +139,7 @@ static int swap_pipes(const struct shim *s, pid_t caller, struct kho_err *err)
 		uint64_t ino;
 
 		snprintf(name, sizeof(name), "%u", number);
-		moves[n].from = KHO_MONITOR_FD + (int)i;
+		moves[n].from = s->m->base + (int)i;
 		moves[n].to = inode_of(caller, name, &ino) ? -1 : find_end(s->m->pid, ino, !number);
 		if (moves[n++].to < 0)
 			return kho_fail(err, -ENOENT, "the shim has made no pipe for the container's stream %u", number);
@@ -300,11 +300,57 @@ static int write_back(const KhoProc__Container *c, struct kho_err *err)
 	return rc;
 }
 
-static int introduce(struct shim *s, struct kho_err *err)
+/*
+ * The ends of named pipes that containerd keeps open, for as long as the shim opens its own: without a reader it would wait for one.
+ * (containerd is not there yet. What it finds later is what the shim keeps in them.)
+ */
+struct fifos {
+	int fd[KHO_CONTAINER_PIPES];
+};
+
+static void open_fifos(const KhoProc__Shim *s, struct fifos *f)
+{
+	const char *const paths[KHO_CONTAINER_PIPES] = { s->stdin, s->stdout, s->stderr };
+
+	for (size_t i = 0; i < KHO_CONTAINER_PIPES; i++) {
+		const char *path = strncmp(paths[i], "fifo://", 7) ? paths[i] : paths[i] + 7;
+
+		f->fd[i] = -1;
+		if (!kho_path_is_plain(path))
+			continue;
+		(void)!mkfifo(path, 0700); /* it is there, as a rule */
+		f->fd[i] = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	}
+}
+
+static void close_fifos(struct fifos *f)
+{
+	for (size_t i = 0; i < KHO_CONTAINER_PIPES; i++)
+		kho_closep(&f->fd[i]);
+}
+
+/* The shim runs: Create and Start of one container. */
+static int make_known(struct shim *s, struct kho_err *err)
 {
 	struct kho_err late = KHO_ERR_INIT;
+	struct fifos fifos;
+	int rc = put_runtime(s, err);
+
+	open_fifos(s->c->shim, &fifos);
+	if (!rc)
+		rc = ask_create(s, err);
+	if (!rc)
+		rc = ask_start(s, err);
+	close_fifos(&fifos);
+	kho_first_failure(write_back(s->c, &late), &late, &rc, err);
+	take_runtime(s);
+	return rc;
+}
+
+/* Its process becomes the shim. */
+static int start(struct shim *s, struct kho_err *err)
+{
 	char path[PATH_MAX];
-	int rc;
 
 	snprintf(path, sizeof(path), "%s/log", s->c->bundle);
 	(void)!mkfifo(path, 0700); /* it is there, as a rule */
@@ -313,27 +359,25 @@ static int introduce(struct shim *s, struct kho_err *err)
 		return kho_fail_errno(err, "open %s", path);
 	if (send(s->m->control, "g", 1, MSG_NOSIGNAL) != 1)
 		return kho_fail_errno(err, "tell process %d", s->m->pid);
-	rc = connect_to(s, err);
-	if (!rc)
-		rc = ask_create(s, err);
-	if (!rc)
-		rc = ask_start(s, err);
-	kho_first_failure(write_back(s->c, &late), &late, &rc, err);
-	return rc;
+	return connect_to(s, err);
 }
 
-int kho_shim_become(const struct kho_monitor *m, const KhoProc__Container *c, struct kho_err *err)
+int kho_shim_become(const struct kho_shim_task *tasks, size_t n, struct kho_err *err)
 {
-	struct shim s = { .c = c, .m = m, .t = KHO_TTRPC_INIT, .listener = -1, .log = -1, .end_us = kho_clock_us() + READY_US };
+	struct shim s = { .c = tasks->c, .m = tasks->m, .t = KHO_TTRPC_INIT, .listener = -1, .log = -1, .end_us = kho_clock_us() + READY_US };
 	int rc;
 
-	s.t.service = c->shim->service;
-	s.t.ns = c->shim->namespace_;
-	rc = put_runtime(&s, err);
-	if (!rc)
-		rc = introduce(&s, err);
+	s.t.service = s.c->shim->service;
+	s.t.ns = s.c->shim->namespace_;
+	rc = start(&s, err);
+	for (size_t i = 0; !rc && i < n; i++) {
+		s.c = tasks[i].c;
+		s.m = tasks[i].m;
+		rc = make_known(&s, err);
+		if (rc)
+			kho_wrap(err, "container %.12s", s.c->id);
+	}
 	kho_ttrpc_close(&s.t);
 	kho_closep(&s.log);
-	take_runtime(&s);
 	return rc;
 }

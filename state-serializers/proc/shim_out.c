@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Outgoing side of a container of containerd: what its shim says of it. See shim.h. */
-#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/pod.h"
 #include "state-serializers/proc/shim.h"
 #include "state-serializers/proc/ttrpc.h"
 
@@ -51,30 +51,42 @@ static int read_address(const char *bundle, KhoProc__Shim *s, struct kho_err *er
 		       : 0;
 }
 
-/* A pod's containers have one shim. */
-static int is_alone(const char *ns, const char *id, const KhoProc__Shim *s, struct kho_err *err)
+/*
+ * A pod's containers have one shim: whether this is the first, how many they are, or which process the first one's is. containerd
+ * asks a shim for a further container when both have the same group (its shim's Start), and the socket is the first one's.
+ */
+static int take_pod(const struct kho_containerd_name *name, KhoProc__Container *c, struct kho_err *err)
 {
-	char dir[PATH_MAX], bundle[PATH_MAX];
-	struct dirent *e;
+	char ids[KHO_POD_MAX][KHO_CONTAINERD_ID_LEN], id[KHO_CONTAINERD_ID_LEN];
+	struct kho_containerd_name first = *name;
+	size_t n = 0;
+	pid_t root = 0, shim = 0;
+	int rc = kho_pod_first("", c->monitor, id, err);
 
-	snprintf(dir, sizeof(dir), KHO_CONTAINERD_TASKS "/%s", ns);
-	_cleanup_closedir_ DIR *d = opendir(dir);
-
-	while (d && (e = readdir(d))) {
-		KhoProc__Shim other = KHO_PROC__SHIM__INIT;
-		bool same;
-
-		if (e->d_name[0] == '.' || !strcmp(e->d_name, id) ||
-		    snprintf(bundle, sizeof(bundle), "%s/%s", dir, e->d_name) >= (int)sizeof(bundle) ||
-		    read_address(bundle, &other, NULL))
-			continue;
-		same = !strcmp(other.address, s->address);
-		free(other.address);
-		free(other.service);
-		if (same)
-			return kho_fail(err, -ENOTSUP, "its shim has other containers, too (%.20s): pods are not carried", e->d_name);
+	if (rc)
+		return rc;
+	strcpy(first.id, id);
+	if (!strcmp(id, name->id)) {
+		rc = kho_pod_members("", name->ns, c->monitor, ids, &n, err);
+		c->shim->members = (uint32_t)n;
+		return rc;
 	}
-	return 0;
+	rc = kho_containerd_pids("", &first, &root, &shim, err);
+	if (!rc && (!root || shim != c->monitor))
+		rc = kho_fail(err, -ENOTSUP, "the container that its shim was started for (%.20s) does not run", id);
+	c->pod = root;
+	return rc;
+}
+
+int kho_shim_is_as_planned(const KhoProc__Container *c, struct kho_err *err)
+{
+	char ids[KHO_POD_MAX][KHO_CONTAINERD_ID_LEN];
+	size_t n = 0;
+	int rc = kho_pod_members("", c->shim->namespace_, c->monitor, ids, &n, err);
+
+	if (!rc && n != c->shim->members)
+		rc = kho_fail(err, -EAGAIN, "the pod has %zu containers, and had %u when it was looked at; try again", n, c->shim->members);
+	return rc;
 }
 
 static int take_state(const KhoCtd__StateResponse *r, const KhoProc__Container *c, KhoProc__Shim *s, struct kho_err *err)
@@ -147,7 +159,7 @@ int kho_shim_read(const struct kho_containerd_name *name, KhoProc__Container *c,
 		return kho_fail(err, -ENOMEM, "look at its shim: out of memory");
 	rc = read_address(bundle, s, err);
 	if (!rc)
-		rc = is_alone(name->ns, name->id, s, err);
+		rc = take_pod(name, c, err);
 	if (!rc)
 		rc = ask_state(name->id, c, s, err);
 	return rc ? rc : find_status(name, s, err);

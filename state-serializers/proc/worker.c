@@ -111,6 +111,27 @@ static int open_ns(pid_t pid, const char *kind, struct kho_err *err)
 	return fd < 0 ? kho_fail_errno(err, "open %s", path) : fd;
 }
 
+/* Those two kinds that somebody's process is in. */
+static int join(const KhoProc__Place *p, struct kho_err *err)
+{
+	static const struct {
+		const char *kind;
+		int flag;
+	} kinds[] = { { "ipc", CLONE_NEWIPC }, { "uts", CLONE_NEWUTS } };
+
+	for (size_t i = 0; p->join && i < KHO_ARRAY_SIZE(kinds); i++) {
+		if (!(i ? p->join_uts : p->join_ipc))
+			continue;
+		_cleanup_close_ int fd = open_ns(p->join, kinds[i].kind, err);
+
+		if (fd < 0)
+			return fd;
+		if (setns(fd, kinds[i].flag))
+			return kho_fail_errno(err, "enter the %s namespace of pid %d", kinds[i].kind, p->join);
+	}
+	return 0;
+}
+
 /* Both are opened before the first is entered: /proc may look different there. */
 static int enter(pid_t pid, struct kho_err *err)
 {
@@ -186,7 +207,8 @@ static int go(const KhoProc__Place *p, struct kho_err *err)
 
 	if (flags && unshare(flags))
 		return kho_fail_errno(err, "new namespaces");
-	if (p->ns_of)
+	rc = join(p, err);
+	if (!rc && p->ns_of)
 		rc = enter(p->ns_of, err);
 	if (rc)
 		return rc;

@@ -7,6 +7,7 @@
 #include "lib/cleanup.h"
 #include "lib/containerd.h"
 #include "lib/io.h"
+#include "lib/pod.h"
 #include "state-serializers/proc/shim.h"
 #include "state-serializers/proc/ttrpc.h"
 
@@ -45,6 +46,7 @@ static void status(const char *text, size_t len)
 static void words(const char *text)
 {
 	struct kho_containerd_name name;
+	struct kho_pod_name pod;
 	_cleanup_free_ char *path = kho_shim_path(text, text);
 	KhoCtd__Options *o = kho_shim_options(text, "runc", NULL);
 
@@ -53,6 +55,8 @@ static void words(const char *text)
 		kho_ctd__options__free_unpacked(o, NULL);
 	if (kho_containerd_name(text, &name)) /* it becomes part of a path */
 		fuzz_check(!strchr(name.ns, '/') && !strchr(name.id, '/') && !strstr(name.ns, "..") && !strstr(name.id, "..") && *name.id);
+	if (kho_pod_name(text, &pod))
+		fuzz_check(*pod.ns && *pod.name && !strchr(pod.ns, '/') && !strchr(pod.name, '/'));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

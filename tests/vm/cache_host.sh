@@ -12,7 +12,7 @@ HOST_SIZE=6G HOST_OFFSET=$((2 << 20)) HOST_UUID=6b686f63-746c-4c61-8b00-00000000
 # what the installer's base system is: all packages of the priorities required and important, but for these
 HOST_WITHOUT='^(ifupdown|dhcpcd-base|vim-.*|apt-utils|debconf-i18n|dmidecode|init|tasksel.*)$'
 HOST_PKGS=(systemd-sysv libpam-systemd dbus openssh-server cron initramfs-tools zstd busybox grub-pc
-	postgresql nginx redis-server redis-tools podman crun netavark containerd runc
+	postgresql nginx redis-server redis-tools podman crun netavark containerd runc containernetworking-plugins apparmor
 	dmsetup libkmod2 libmnl0 libnftnl11 libarchive13t64 libprotobuf-c1 libjson-c5 libsmartcols1 libmount1 libblkid1
 	libdevmapper1.02.1 libelf1t64 libbpf1 libfdt1)
 

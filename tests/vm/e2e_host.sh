@@ -9,6 +9,7 @@ declare -A UNIT=([redis]=redis-server.service [nginx]=nginx.service [postgres]=p
 declare -A PROTOCOL=([redis]=redis [nginx]=http [postgres]=postgres [web]=redis [proxy]=http)
 declare -A PORT=([redis]=6379 [nginx]=8080 [postgres]=5432 [web]=8000 [proxy]=7000)
 declare -A EVERY_US=([redis]=10000 [nginx]=10000 [postgres]=50000 [web]=20000 [proxy]=30000)
+declare -A ADDRESS=() # the machine's, unless one is given
 SERVICES=${SERVICES:-redis nginx postgres web}
 declare -A client=()
 
@@ -42,7 +43,7 @@ host_list() {
 host_listens() {
 	local i
 	for i in $(seq 120); do
-		! netns timeout 10 bash -c 'exec 3<> "/dev/tcp/$0/$1"' "$(lab status --address)" "${PORT[$1]}" 2> /dev/null || return 0
+		! netns timeout 10 bash -c 'exec 3<> "/dev/tcp/$0/$1"' "${ADDRESS[$1]:-$(lab status --address)}" "${PORT[$1]}" 2> /dev/null || return 0
 		sleep 0.5
 	done
 	die "$1 does not listen"
@@ -54,7 +55,7 @@ host_clients_start() {
 		host_listens "$s"
 		# not by netns(): the pid must be the client's own
 		ip netns exec "khoctl-lab-$LAB_NAME" "$top/build/tests/vm/client" --protocol "${PROTOCOL[$s]}" --interval-us "${EVERY_US[$s]}" \
-			"$(lab status --address)" "${PORT[$s]}" > "$out/client.$s.json" 2> "$out/client.$s.err" &
+			"${ADDRESS[$s]:-$(lab status --address)}" "${PORT[$s]}" > "$out/client.$s.json" 2> "$out/client.$s.err" &
 		client[$s]=$!
 	done
 	sleep 3

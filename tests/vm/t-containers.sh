@@ -46,6 +46,10 @@ story() {
 		tr "\0" " " < /proc/$q/cmdline; cat /proc/$q/cgroup /proc/$q/oom_score_adj
 		cat $b/address $b/runtime $b/options.json $b/init.pid; ls $b; ls -l /proc/$q/fd | grep -c pipe
 		awk "{ print \$5, \$6 }" /proc/$p/mountinfo | sort
+		for r in $p $(podman inspect -f "{{.State.Pid}}" own runc); do # what it is confined by, and which devices it may use
+			cat /proc/$r/attr/current
+			sh -c "echo \$\$ > /sys/fs/cgroup$(sed -n s/^0:://p /proc/$r/cgroup)/cgroup.procs; for d in null vda; do dd if=/dev/\$d of=/dev/null bs=512 count=1 status=none && echo reads /dev/\$d; done" 2>&1
+		done
 		sed -n "s/^\(Uid\|Cap...\|NSpid\|Seccomp\):/\1/p" /proc/$p/status
 		podman ps --format "{{.Names}} {{.State}} {{.Ports}}"; systemctl show -p MainPID,NRestarts own runc; ls /run/netns; runc list -f json | grep -o "\"\(id\|pid\|status\|bundle\)\":[^,}]*"' 2>&1 | tr -d '\r'
 }
