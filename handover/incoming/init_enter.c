@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <mntent.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +23,8 @@
 #include "handover/incoming/agent.h"
 #include "handover/incoming/init.h"
 #include "lib/fdpass.h"
+
+#define MOUNTS_MAX 4096
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -38,14 +42,38 @@ static void free_old(const struct stat *new_root)
 		nftw("/", remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
-/*
- * Containers' network namespaces are mounted below /run here and, since it was bound, below the new root's. Here nobody sees them any
- * more, and who is through with one there could not remove its file: it would still be mounted on.
- */
-static void let_go_of_netns(void)
+static bool is_below(const char *path, const char *dir)
 {
-	if (!mount(NULL, "/run/netns", NULL, MS_REC | MS_PRIVATE, NULL)) /* EINVAL: there is none */
-		(void)!umount2("/run/netns", MNT_DETACH | UMOUNT_NOFOLLOW);
+	size_t n = strlen(dir);
+
+	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
+}
+
+/*
+ * What is mounted below /run (network namespaces of containers, a pod's /dev/shm, roots of containers) is so here and, since that was
+ * bound, below the new root's. Here nobody sees it any more, and who is through with one there could not remove its place: it would
+ * still be mounted on. The last comes first. (Our own processes that go on here look into /run/khoctl.)
+ */
+static void let_go_of_run(const char *root)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	char *dirs[MOUNTS_MAX];
+	struct mntent *m;
+	size_t n = 0;
+
+	/* nothing of it is to reach the bound ones */
+	if (mount(NULL, "/run", NULL, MS_REC | MS_PRIVATE, NULL))
+		kho_init_say("make /run private: %s", strerror(errno));
+	while (f && n < MOUNTS_MAX && (m = getmntent(f)))
+		if (is_below(m->mnt_dir, "/run") && strcmp(m->mnt_dir, "/run") && !is_below(m->mnt_dir, "/run/khoctl") &&
+		    !is_below(m->mnt_dir, root) && !is_below(root, m->mnt_dir) && (dirs[n] = strdup(m->mnt_dir)))
+			n++;
+	if (f)
+		endmntent(f);
+	while (n--) {
+		(void)!umount2(dirs[n], MNT_DETACH | UMOUNT_NOFOLLOW); /* it stays, then */
+		free(dirs[n]);
+	}
 }
 
 static void fresh_process(void)
@@ -134,7 +162,7 @@ void kho_init_enter(const char *root, int socket)
 	}
 	kho_init_say("enters the carried root");
 	free_old(&st);
-	let_go_of_netns();
+	let_go_of_run(root);
 	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0) {
 		kho_init_say("make %s the root: %s", root, strerror(errno));
 		return;

@@ -36,6 +36,7 @@ struct kho_proc_in {
 	KhoProc__State *state;
 	struct kho_proc_in_wl *w;
 	size_t n;
+	uint64_t begin_us; /* of the restore */
 	pid_t names; /* relay of datagram sockets, 0: none */
 };
 

@@ -13,6 +13,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "state-serializers/common.h"
 #include "state-serializers/proc/apparmor.h"
 #include "state-serializers/proc/cgroup_filter.h"
 #include "state-serializers/proc/container_net.h"
@@ -298,71 +299,81 @@ static void limit(struct kho_env *env, const struct kho_proc_in_wl *w)
 		env->ops->note(env, "workload %s: %s", w->plan->name, err.msg);
 }
 
-/* Containers or the others: all are made, and none runs yet. */
-static int reach_gate(bool containers, struct kho_err *err)
+/*
+ * Containers come behind, as the numbers of their further processes are what is free, and must not be others'. Of a pod's the first one
+ * makes the namespaces that the further ones enter.
+ */
+enum turn { PLAIN, CONTAINER, FURTHER, ANY };
+
+static bool is_turn(const struct kho_proc_in_wl *w, enum turn turn)
 {
-	struct kho_proc_in *p = &kho_proc_in;
+	const KhoProc__Container *c = w->plan->container;
+
+	return w->state && (turn == ANY || turn == (!c ? PLAIN : c->pod ? FURTHER : CONTAINER));
+}
+
+typedef int turn_fn(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err);
+
+static int for_turn(struct kho_env *env, enum turn turn, turn_fn *fn, struct kho_err *err)
+{
 	int rc = 0;
 
-	for (size_t i = 0; !rc && i < p->n; i++) {
-		if (!p->w[i].state || containers != !!p->w[i].plan->container)
-			continue;
-		rc = hear(&p->w[i], GATE, NULL, err);
+	for (size_t i = 0; !rc && i < kho_proc_in.n; i++) {
+		struct kho_proc_in_wl *w = &kho_proc_in.w[i];
+
+		rc = is_turn(w, turn) ? fn(env, w, err) : 0;
 		if (rc)
-			kho_wrap(err, "workload %s", p->w[i].plan->name);
+			kho_wrap(err, "workload %s", w->plan->name);
 	}
 	return rc;
 }
 
+/* All of it is made, and does not run yet. */
+static int reach_gate(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	(void)env;
+	return hear(w, GATE, NULL, err);
+}
+
 /* CRIU has done its work with the control groups, and none of them runs yet. */
-static int release(struct kho_env *env, struct kho_proc_in_wl *w, uint64_t begin, struct kho_err *err)
+static int release(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
 {
 	int rc = kho_filter_attach(w->plan, w->filters, err);
 
-	(void)begin;
 	if (w->plan->container)
 		kho_container_settled(w->plan->container, kho_new_root(env));
 	limit(env, w);
 	return rc ? rc : kho_criu_answer(&w->criu, true, err);
 }
 
-static int resumed(struct kho_env *env, struct kho_proc_in_wl *w, uint64_t begin, struct kho_err *err)
+static int resumed(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
 {
 	int rc = hear(w, NULL, NULL, err);
 
 	if (rc)
 		return rc;
-	kho_proc_resumed(env, w->plan->name, begin, kho_clock_us());
+	kho_proc_resumed(env, w->plan->name, kho_proc_in.begin_us, kho_clock_us());
 	return kho_proc_place_cgroups(w, err);
 }
 
-static int for_all(struct kho_env *env, uint64_t begin,
-		   int (*fn)(struct kho_env *env, struct kho_proc_in_wl *w, uint64_t begin, struct kho_err *err),
-		   struct kho_err *err)
+/* CRIU is about to fork the first process. */
+static int reach_fork(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
 {
-	struct kho_proc_in *p = &kho_proc_in;
-	int rc = 0;
-
-	for (size_t i = 0; !rc && i < p->n; i++) {
-		rc = p->w[i].state ? fn(env, &p->w[i], begin, err) : 0;
-		if (rc)
-			kho_wrap(err, "workload %s", p->w[i].plan->name);
-	}
-	return rc;
+	(void)env;
+	return hear(w, "pre-restore", NULL, err);
 }
 
 /*
  * The first process of a container has the number 1 in its namespace; outside it gets the next one.
  * podman and crun know it by that, so that it must be the one it had: nobody else may start a process
- * meanwhile.
+ * meanwhile, so all others wait for an answer of ours.
  */
-static int fork_root(struct kho_proc_in_wl *w, struct kho_err *err)
+static int fork_root(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
 {
 	pid_t want = w->plan->container->root, pid = 0;
-	int rc = hear(w, "pre-restore", &pid, err);
+	int rc = write_number("ns_last_pid", (uint64_t)want - 1, err);
 
-	if (!rc)
-		rc = write_number("ns_last_pid", (uint64_t)want - 1, err);
+	(void)env;
 	if (!rc)
 		rc = kho_criu_answer(&w->criu, true, err);
 	if (!rc)
@@ -375,6 +386,12 @@ static int fork_root(struct kho_proc_in_wl *w, struct kho_err *err)
 	return rc;
 }
 
+static int go_on(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	(void)env;
+	return kho_criu_answer(&w->criu, true, err);
+}
+
 static struct kho_proc_in_wl *prepared(const char *name)
 {
 	for (size_t i = 0; i < kho_proc_in.n; i++)
@@ -383,62 +400,69 @@ static struct kho_proc_in_wl *prepared(const char *name)
 	return NULL;
 }
 
-/* Containers or the others. */
-static int ask_all(struct kho_env *env, bool containers, struct kho_err *err)
+/* Which of those that were prepared were frozen: as a rule all. */
+static int find_states(struct kho_err *err)
 {
 	const KhoProc__State *s = kho_proc_in.state;
-	int rc = 0;
 
-	for (size_t i = 0; !rc && i < s->n_workloads; i++) {
+	for (size_t i = 0; i < s->n_workloads; i++) {
 		struct kho_proc_in_wl *w = prepared(s->workloads[i]->name);
 
 		if (!w)
-			return kho_fail(err, -EPROTO, "workload %s was not prepared",
-					s->workloads[i]->name);
-		if (containers != !!w->plan->container)
-			continue;
+			return kho_fail(err, -EPROTO, "workload %s was not prepared", s->workloads[i]->name);
 		w->state = s->workloads[i];
-		if (containers && w->plan->container->net)
-			rc = kho_container_net_connect(w->plan->container->net, err);
-		if (!rc)
-			rc = ask_restore(env, w, err);
-		if (!rc && containers)
-			rc = fork_root(w, err);
-		if (rc)
-			kho_wrap(err, "workload %s", w->plan->name);
 	}
-	/* now others may come, which take what numbers are free */
-	for (size_t i = 0; !rc && containers && i < kho_proc_in.n; i++)
-		if (kho_proc_in.w[i].state && kho_proc_in.w[i].plan->container)
-			rc = kho_criu_answer(&kho_proc_in.w[i].criu, true, err);
+	return 0;
+}
+
+static int ask(struct kho_env *env, struct kho_proc_in_wl *w, struct kho_err *err)
+{
+	const KhoProc__Container *c = w->plan->container;
+	int rc = c && c->net ? kho_container_net_connect(c->net, err) : 0;
+
+	return rc ? rc : ask_restore(env, w, err);
+}
+
+/* All CRIUs that can get ready at once do so; first processes are forked one by one; then all go on. */
+static int make_all(struct kho_env *env, struct kho_err *err)
+{
+	static const struct {
+		enum turn turn;
+		turn_fn *fn;
+	} acts[] = {
+		{ PLAIN, ask },		  { CONTAINER, ask },	   { PLAIN, reach_gate },     { CONTAINER, reach_fork },
+		{ CONTAINER, fork_root }, { FURTHER, ask },	   { FURTHER, reach_fork },   { FURTHER, fork_root },
+		{ CONTAINER, go_on },	  { FURTHER, go_on },	   { CONTAINER, reach_gate }, { FURTHER, reach_gate },
+	};
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < KHO_ARRAY_SIZE(acts); i++)
+		rc = for_turn(env, acts[i].turn, acts[i].fn, err);
 	return rc;
 }
 
 int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho_err *err)
 {
 	struct kho_proc_in *p = &kho_proc_in;
-	uint64_t begin = kho_clock_us();
-	int rc = 0;
+	int rc;
 
+	p->begin_us = kho_clock_us();
 	p->state = kho_proc__state__unpack(NULL, in->len, in->data);
 	if (!p->state || p->state->revision != 1)
 		return kho_fail(err, -EPROTO, "processes: the state is not understood");
-	/* containers behind: the numbers of their further processes are what is free, and must not be others' */
-	for (int containers = 0; !rc && containers < 2; containers++) {
-		rc = ask_all(env, containers, err);
-		if (!rc)
-			rc = reach_gate(containers, err);
-	}
+	rc = find_states(err);
+	if (!rc)
+		rc = make_all(env, err);
 	/*
 	 * Sockets of two workloads may be connected with each other: the first that speaks must find the other
 	 * one there, or the kernel answers it with a reset. So no one's leave repair mode before all are made.
 	 */
 	if (!rc)
-		rc = for_all(env, begin, release, err);
+		rc = for_turn(env, ANY, release, err);
 	if (!rc)
-		rc = for_all(env, begin, resumed, err);
+		rc = for_turn(env, ANY, resumed, err);
 	if (!rc && p->n)
-		env->ops->phase(env, "criu restore", begin, kho_clock_us());
+		env->ops->phase(env, "criu restore", p->begin_us, kho_clock_us());
 	return rc;
 }
 

@@ -89,7 +89,7 @@ story() {
 		for k in ipc uts net mnt pid cgroup; do
 			echo "$k: $(for c in "$@"; do readlink /proc/$(cat /run/containerd/io.containerd.runtime.v2.task/k8s.io/$c/init.pid)/ns/$k; done | sort -u | wc -l)"
 		done
-		pgrep -c containerd-shim; findmnt -rn -o TARGET | grep -e containerd -e netns | sort; bridge link | sed "s/^[0-9]*: //; s/@.*master/ master/"' pod "$pod" "$server" "$beside" 2>&1 | tr -d '\r'
+		pgrep -c containerd-shim; findmnt -rn -o TARGET | grep -e containerd -e netns/ | sort; ls /sys/class/net/cni0/brif' pod "$pod" "$server" "$beside" 2>&1 | tr -d '\r'
 }
 
 # go N: the machine to its other kernel
