@@ -68,6 +68,7 @@ const char *kho_fact_name(enum kho_fact f)
 		[KHO_FACT_FUNCTIONS] = "functions",
 		[KHO_FACT_MOUNTS] = "mounts",
 		[KHO_FACT_CONNECTIONS] = "connections",
+		[KHO_FACT_CONTAINERS] = "containers",
 	};
 
 	return (unsigned)f < KHO_NFACTS ? names[f] : "?";

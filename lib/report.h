@@ -32,6 +32,7 @@ enum kho_fact {
 	KHO_FACT_FUNCTIONS,	/* PCI functions that change hands */
 	KHO_FACT_MOUNTS,	/* file systems mounted on them, each mount */
 	KHO_FACT_CONNECTIONS,	/* established TCP connections of all workloads */
+	KHO_FACT_CONTAINERS,	/* workloads that are containers: namespaces to be made again, and a CRIU among its mounts */
 	KHO_NFACTS
 };
 

@@ -21,13 +21,13 @@
  * (tests/reports); what they do not tell apart (a process, its threads) is in one number.
  */
 struct cost {
-	unsigned base, process, mib, function, mount, connection;
+	unsigned base, process, mib, function, mount, connection, container;
 };
 
 static const struct cost costs[KHO_NPARTS] = {
-	[KHO_PART_FREEZE] = { .base = 150, .process = 20, .function = 60, .mount = 10 },
-	[KHO_PART_SHIFT] = { .base = 200, .process = 25, .mib = 1, .function = 60, .mount = 30, .connection = 1 },
-	[KHO_PART_RESTORE] = { .base = 200, .process = 60 },
+	[KHO_PART_FREEZE] = { .base = 150, .process = 20, .function = 60, .mount = 10, .container = 50 },
+	[KHO_PART_SHIFT] = { .base = 200, .process = 25, .mib = 1, .function = 60, .mount = 30, .connection = 1, .container = 300 },
+	[KHO_PART_RESTORE] = { .base = 200, .process = 60, .container = 400 },
 	[KHO_PART_COMMIT] = { .base = 60, .function = 20 },
 };
 
@@ -37,7 +37,8 @@ static uint64_t cost_of(enum kho_part part, const struct kho_facts *f)
 
 	return c->base + c->process * f->n[KHO_FACT_PROCESSES] +
 	       c->mib * (f->n[KHO_FACT_RESIDENT] / MIB) + c->function * f->n[KHO_FACT_FUNCTIONS] +
-	       c->mount * f->n[KHO_FACT_MOUNTS] + c->connection * f->n[KHO_FACT_CONNECTIONS];
+	       c->mount * f->n[KHO_FACT_MOUNTS] + c->connection * f->n[KHO_FACT_CONNECTIONS] +
+	       c->container * f->n[KHO_FACT_CONTAINERS];
 }
 
 struct kho_facts kho_facts_of(const struct kho_report *r, const struct kho_workload_list *w,
@@ -49,6 +50,7 @@ struct kho_facts kho_facts_of(const struct kho_report *r, const struct kho_workl
 	for (size_t i = 0; i < w->n; i++) {
 		f.n[KHO_FACT_PROCESSES] += w->w[i].npids;
 		f.n[KHO_FACT_RESIDENT] += w->w[i].rss_bytes;
+		f.n[KHO_FACT_CONTAINERS] += !!w->w[i].container;
 	}
 	return f;
 }
@@ -99,13 +101,14 @@ const char *kho_prediction_basis(const struct kho_prediction *p, const struct kh
 		snprintf(buf, len, "from the last %u upgrades", p->upgrades);
 	else
 		snprintf(buf, len,
-			 "estimated; self-test: %s, processes: %llu with %s, PCI functions: %llu, mounts: %llu, connections: %llu",
+			 "estimated; self-test: %s, processes: %llu with %s, PCI functions: %llu, mounts: %llu, connections: %llu, containers: %llu",
 			 kho_format_us(f->n[KHO_FACT_SELFTEST_US], us),
 			 (unsigned long long)f->n[KHO_FACT_PROCESSES],
 			 kho_format_bytes(f->n[KHO_FACT_RESIDENT], mem),
 			 (unsigned long long)f->n[KHO_FACT_FUNCTIONS],
 			 (unsigned long long)f->n[KHO_FACT_MOUNTS],
-			 (unsigned long long)f->n[KHO_FACT_CONNECTIONS]);
+			 (unsigned long long)f->n[KHO_FACT_CONNECTIONS],
+			 (unsigned long long)f->n[KHO_FACT_CONTAINERS]);
 	return buf;
 }
 

@@ -181,7 +181,7 @@ static void test_basis(void **state)
 	assert_string_equal(kho_prediction_basis(&p, &f, buf, sizeof(buf)), "from the last 2 upgrades");
 	p.upgrades = 0;
 	assert_string_equal(kho_prediction_basis(&p, &f, buf, sizeof(buf)),
-			    "estimated; self-test: 250.0 ms, processes: 3 with 5.0 MiB, PCI functions: 2, mounts: 4, connections: 0");
+			    "estimated; self-test: 250.0 ms, processes: 3 with 5.0 MiB, PCI functions: 2, mounts: 4, connections: 0, containers: 0");
 	p.us = 0;
 	assert_non_null(strstr(kho_prediction_basis(&p, &f, buf, sizeof(buf)), "not known"));
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Units of systemd on the Debian machine, in one upgrade: a dynamic user with credentials and limits, private and own /tmp in use, an
+# Units of systemd on the Debian machine, in one upgrade: a dynamic user with credentials and limits, private and own /tmp in use, a profile of AppArmor, an
 # instance of a template in a sub-group, socket activation with a descriptor store, a unit without main process, timers. Before
 # and after systemd tells the same of them; their clients see no error; afterwards they stop and start as ever.
 set -euo pipefail
@@ -20,6 +20,8 @@ install_units() {
 	for f in "$here"/units/*; do lab put "$f" "/etc/systemd/system/${f##*/}"; done
 	lab put "$top/build/tests/vm/unitd" /usr/lib/khoctl-lab/unitd
 	vm sh -ec 'chmod 755 /usr/lib/khoctl-lab/unitd; mv /etc/systemd/system/story /usr/lib/khoctl-lab/
+		printf "profile khotest flags=(attach_disconnected) {\n file, network, capability, signal, unix, mqueue,\n deny /etc/shadow r,\n}\n" > /etc/apparmor.d/khotest
+		apparmor_parser -r /etc/apparmor.d/khotest
 		mkdir -p /etc/khotest; echo secret > /etc/khotest/token; chmod 600 /etc/khotest/token; systemctl daemon-reload
 		systemctl start khotest-dyn khotest-tmp khotest-own khotest-act.socket khotest-tpl@7005 khotest-once \
 			khotest-boot.timer khotest-every.timer khotest-daily.timer'
