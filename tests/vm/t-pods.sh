@@ -72,8 +72,10 @@ pod_start() {
 
 # What CRI, the shim, the runtime and the kernel say of it.
 story() {
+	# (in no order)
 	cri ListPodSandbox Empty ListPodSandboxResponse <<< ''
-	cri ListContainers Empty ListContainersResponse <<< ''
+	cri ListContainers Empty ListContainersResponse <<< '' | tr '\n' ' ' | sed 's/containers {/\n&/g' | sort
+	echo
 	cri PodSandboxStatus PodSandboxRequest PodSandboxStatusResponse <<< "pod_sandbox_id: \"$pod\""
 	# shellcheck disable=SC2016
 	vm sh -c 'ctr -n k8s.io task ls | sort; runc --root /run/containerd/runc/k8s.io list -f json | grep -o "\"\(id\|pid\|status\|bundle\)\":[^,}]*"
