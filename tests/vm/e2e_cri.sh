@@ -4,9 +4,9 @@
 
 CRI_PORT=10010
 
-# The plugin's socket as a port; once for each kernel.
+# The plugin's socket as a port, if that kernel has none yet.
 cri_open() {
-	vm systemd-run --quiet --unit=cri --socket-property=ListenStream=$CRI_PORT /usr/lib/systemd/systemd-socket-proxyd \
+	vm systemctl -q is-active cri.socket || vm systemd-run --quiet --unit=cri --socket-property=ListenStream=$CRI_PORT /usr/lib/systemd/systemd-socket-proxyd \
 		/run/containerd/containerd.sock || die "CRI's socket has no port"
 }
 

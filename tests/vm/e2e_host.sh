@@ -118,6 +118,24 @@ host_clients_kill() {
 	for s in "${!client[@]}"; do [ -z "${client[$s]}" ] || kill "${client[$s]}" 2> /dev/null || true; done
 }
 
+# go_compared N CLIENTS: the machine to its other kernel; what story() says is the same before and after, and the clients are served
+go_compared() {
+	local n=$1 image
+	image=$(other_image)
+	story > "$out/story.$n.before"
+	say "upgrade $n: $(vm_release) -> ${image#/boot/vmlinuz-}"
+	vm khoctl check --to "$image" || die "check"
+	vm khoctl upgrade --to "$image" || die "upgrade $n: exit code $?"
+	wait_alone "${image#/boot/vmlinuz-}"
+	runs_well "after upgrade $n"
+	story > "$out/story.$n.after"
+	diff -u "$out/story.$n.before" "$out/story.$n.after" || die "upgrade $n: it is not what it was"
+	ok "upgrade $n: $(wc -l < "$out/story.$n.after") lines of what the machine says of it are the same"
+	SERVICES=$2 host_clients_alive
+	SERVICES=$2 host_clients_served
+	ok "upgrade $n: all clients on their connections"
+}
+
 # The units as systemd tells them, one line each: name, state, restarts, main process, its start (in clock ticks, as ps shows it).
 host_units() {
 	local s pid

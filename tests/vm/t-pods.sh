@@ -72,6 +72,7 @@ pod_start() {
 
 # What CRI, the shim, the runtime and the kernel say of it.
 story() {
+	cri_open
 	# (in no order)
 	cri ListPodSandbox Empty ListPodSandboxResponse <<< ''
 	cri ListContainers Empty ListContainersResponse <<< '' | tr '\n' ' ' | sed 's/containers {/\n&/g' | sort
@@ -96,23 +97,9 @@ story() {
 
 # go N: the machine to its other kernel
 go() {
-	local n=$1 image
-	image=$(other_image)
-	story > "$out/story.$n.before"
-	say "upgrade $n: $(vm_release) -> ${image#/boot/vmlinuz-}"
-	vm khoctl check --to "$image" || die "check"
-	vm khoctl upgrade --to "$image" || die "upgrade $n: exit code $?"
-	wait_alone "${image#/boot/vmlinuz-}"
-	runs_well "after upgrade $n"
-	cri_open
-	story > "$out/story.$n.after"
-	diff -u "$out/story.$n.before" "$out/story.$n.after" || die "the pod is not what it was"
-	ok "upgrade $n: $(wc -l < "$out/story.$n.after") lines of what CRI, the shim, runc and the kernel say of it are the same"
-	SERVICES=$ALL host_clients_alive
-	SERVICES=$ALL host_clients_served
-	ok "upgrade $n: its clients on their connections"
+	go_compared "$1" "$ALL"
 	log_goes_on
-	ok "upgrade $n: the log has all lines, and grows"
+	ok "upgrade $1: the log has all lines, and grows"
 }
 
 # Lines 1, 2, 3 ... without a gap, and more of them as time passes.

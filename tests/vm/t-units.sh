@@ -39,22 +39,12 @@ unitd() {
 		syswrite $s, "GET $ARGV[0] HTTP/1.1\r\n\r\n"; $_ = ""; sysread $s, $_, 1000, length while !/\r\n\r\n.+\n/; print /\r\n\r\n(.+)\n/' "$1" | tr -d '\r\n'
 }
 
-# go N: the machine to its other kernel, and the story is the same
+story() { vm sh /usr/lib/khoctl-lab/story | tr -d '\r'; }
+
+# go N: the machine to its other kernel
 go() {
-	local n=$1 image
-	image=$(other_image)
-	vm sh /usr/lib/khoctl-lab/story | tr -d '\r' > "$out/story.$n.before"
-	say "upgrade $n: $(vm_release) -> ${image#/boot/vmlinuz-}"
-	vm khoctl check --to "$image" || die "check"
-	vm khoctl upgrade --to "$image" || die "upgrade $n: exit code $?"
-	wait_alone "${image#/boot/vmlinuz-}"
-	runs_well "after upgrade $n"
-	vm sh /usr/lib/khoctl-lab/story | tr -d '\r' > "$out/story.$n.after"
-	diff -u "$out/story.$n.before" "$out/story.$n.after" || die "the units are not what they were"
-	ok "upgrade $n: $(wc -l < "$out/story.$n.after") lines of what systemd and the kernel say of the units are the same"
-	SERVICES='dyn tmp own act tpl' host_clients_alive
-	SERVICES='dyn tmp own act tpl' host_clients_served
-	ok "upgrade $n: clients of five units on their connections"
+	local n=$1
+	go_compared "$n" 'dyn tmp own act tpl'
 	[ "$(unitd /kept)" = "what is in kept" ] || die "khotest-act has lost its memfd"
 	[ "$(unitd /n/8)" = 8 ] || die "khotest-act does not answer at its UNIX socket"
 	ok "upgrade $n: both sockets of the socket unit answer"
