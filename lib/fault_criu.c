@@ -2,8 +2,6 @@
 /* Kill a CRIU.  See lib/fault_criu.h. */
 #include "lib/fault_criu.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,12 +19,10 @@
 static pid_t find_criu(int sig)
 {
 	_cleanup_closedir_ DIR *d = opendir("/proc");
-	pid_t found = 0;
+	pid_t found = 0, pid;
 
-	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
-		pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
-
-		if (!pid || !kho_pid_is_criu(pid))
+	while ((pid = kho_pid_next(d))) {
+		if (!kho_pid_is_criu(pid))
 			continue;
 		found = pid;
 		if (!sig)

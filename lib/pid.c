@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "lib/pid.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,16 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+
+pid_t kho_pid_next(DIR *d)
+{
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (isdigit((unsigned char)e->d_name[0]))
+			return (pid_t)atoi(e->d_name);
+	return 0;
+}
 
 int kho_pid_of_file(const char *path, pid_t *out, struct kho_err *err)
 {

@@ -3,10 +3,14 @@
 #ifndef KHO_LIB_PID_H
 #define KHO_LIB_PID_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
 #include "lib/err.h"
+
+/* The next number in an open /proc (or a process's task/) directory; 0: that was all, or d is NULL. */
+pid_t kho_pid_next(DIR *d);
 
 /* The process id that a file holds. -ENOENT: there is no such file; -EINVAL: it holds something else. */
 int kho_pid_of_file(const char *path, pid_t *out, struct kho_err *err) __must_check;

@@ -2,7 +2,6 @@
 /*
  * Workloads: from the declaration to the processes, out of /proc (or a recorded one).
  */
-#include <ctype.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <string.h>
@@ -68,15 +67,14 @@ static int read_procs(const char *sysroot, struct proc_table *t, struct kho_err 
 {
 	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc");
 	_cleanup_closedir_ DIR *dir = path ? opendir(path) : NULL;
-	struct dirent *d;
+	pid_t pid;
 
 	if (!dir)
 		return kho_fail_errno(err, "open %s", path ? path : "/proc");
-	while ((d = readdir(dir))) {
+	while ((pid = kho_pid_next(dir))) {
 		struct proc p, *bigger;
 
-		if (!isdigit((unsigned char)d->d_name[0]) ||
-		    !read_stat(sysroot, atoi(d->d_name), &p))
+		if (!read_stat(sysroot, pid, &p))
 			continue;
 		bigger = realloc(t->p, (t->n + 1) * sizeof(*bigger));
 		if (!bigger)

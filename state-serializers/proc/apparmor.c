@@ -14,6 +14,7 @@
 #include "state-serializers/common.h"
 
 #define POLICY	   "/sys/kernel/security/apparmor"
+#define SELINUX	   "/sys/fs/selinux/enforce"
 #define POLICY_MAX (64u << 20)
 
 char *kho_aa_profile(pid_t pid)
@@ -73,6 +74,8 @@ int kho_aa_check(pid_t pid, struct kho_err *err)
 	struct kho_err why = KHO_ERR_INIT;
 	size_t len = 0;
 
+	if (kho_exists(SELINUX))
+		return kho_fail(err, -ENOTSUP, "the system uses SELinux, whose policy is not carried");
 	if (!label)
 		return 0;
 	if (!profile)

@@ -16,7 +16,7 @@ char *kho_aa_profile(pid_t pid);
 /* Of a label the profile that was loaded: "a" of "a//b//c" too. malloc'd; NULL: it is a stack of profiles, or in a namespace of its own. */
 char *kho_aa_loaded(const char *label);
 
-/* Can what confines the process go with it? -ENOTSUP says why not. */
+/* Can what confines the process go with it? -ENOTSUP says why not (SELinux cannot). */
 int kho_aa_check(pid_t pid, struct kho_err *err) __must_check;
 
 /* Outgoing: the policies of all processes of (resolved) workloads, into plan->policies. */

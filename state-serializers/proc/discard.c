@@ -4,8 +4,6 @@
  * are not, or never will be, under the number that they had. All are below the carried root or in a mount namespace of their
  * own, as nobody else is before the commit; as long as one lives, the file systems cannot be given back.
  */
-#include <ctype.h>
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,12 +60,10 @@ static bool is_away(pid_t pid)
 static size_t kill_away(pid_t *out_one)
 {
 	_cleanup_closedir_ DIR *d = opendir("/proc");
-	struct dirent *e;
 	size_t n = 0;
+	pid_t pid;
 
-	while (d && (e = readdir(d))) {
-		pid_t pid = isdigit((unsigned char)e->d_name[0]) ? (pid_t)atoi(e->d_name) : 0;
-
+	while ((pid = kho_pid_next(d))) {
 		if (!is_away(pid))
 			continue;
 		kill(pid, SIGKILL);

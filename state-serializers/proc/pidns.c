@@ -2,8 +2,6 @@
 /*
  * Numbers of processes inside and outside of a PID namespace.
  */
-#include <ctype.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -40,14 +38,11 @@ pid_t kho_pidns_outer(pid_t root, pid_t inner)
 {
 	_cleanup_closedir_ DIR *d = opendir("/proc");
 	ino_t ns = pidns_of(root);
-	struct dirent *e;
+	pid_t pid;
 
-	while (ns && d && (e = readdir(d))) {
-		pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
-
-		if (pid && pidns_of(pid) == ns && innermost(pid) == inner)
+	while (ns && (pid = kho_pid_next(d)))
+		if (pidns_of(pid) == ns && innermost(pid) == inner)
 			return pid;
-	}
 	return 0;
 }
 
@@ -55,16 +50,15 @@ pid_t kho_pidns_other(pid_t root, const pid_t *pids, size_t n)
 {
 	_cleanup_closedir_ DIR *d = opendir("/proc");
 	ino_t ns = pidns_of(root);
-	struct dirent *e;
+	pid_t pid;
 
-	while (ns && d && (e = readdir(d))) {
-		pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
+	while (ns && (pid = kho_pid_next(d))) {
 		bool known = false;
 
 		for (size_t i = 0; i < n; i++)
 			known |= pids[i] == pid;
 		/* the child of one in it has begun since they were counted */
-		if (pid && !known && pidns_of(pid) == ns && pidns_of(kho_pid_parent(NULL, pid)) != ns)
+		if (!known && pidns_of(pid) == ns && pidns_of(kho_pid_parent(NULL, pid)) != ns)
 			return pid;
 	}
 	return 0;

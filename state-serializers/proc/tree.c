@@ -2,7 +2,6 @@
 /*
  * Directories of images, and small facts out of /proc.
  */
-#include <ctype.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
@@ -90,23 +89,20 @@ uint64_t kho_kernel_number(const char *name)
 size_t kho_pid_threads(pid_t pid, pid_t **out)
 {
 	char path[64];
-	struct dirent *e;
 	size_t n = 0;
+	pid_t tid;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
 	_cleanup_closedir_ DIR *d = opendir(path);
 
 	*out = NULL;
-	while (d && (e = readdir(d))) {
-		pid_t *bigger;
+	while ((tid = kho_pid_next(d))) {
+		pid_t *bigger = realloc(*out, (n + 1) * sizeof(**out));
 
-		if (!isdigit((unsigned char)e->d_name[0]))
-			continue;
-		bigger = realloc(*out, (n + 1) * sizeof(**out));
 		if (!bigger)
 			break;
 		*out = bigger;
-		(*out)[n++] = atoi(e->d_name);
+		(*out)[n++] = tid;
 	}
 	return n;
 }
