@@ -3,7 +3,7 @@
 # A pod of Kubernetes' kind on the Debian machine, made through containerd's CRI as kubelet makes it: a sandbox and two containers below
 # one shim, with namespaces in common and a network by CNI's plugins. Declared by its name it goes to the other kernel: CRI
 # finds all of it running under the same numbers, clients see no error, no line of its log is missing; afterwards it is entered, stopped
-# and removed, leaves nothing behind, and another one starts. PODS=all: and back.
+# and removed, leaves nothing behind, and another one starts. PODS=all: undone first, and back.
 set -euo pipefail
 LABNAME=${LAB_NAME:-pods}
 # shellcheck source=tests/vm/e2e.sh
@@ -102,6 +102,21 @@ go() {
 	ok "upgrade $1: the log has all lines, and grows"
 }
 
+# It fails when all of it is restored: the pod goes on where it was.
+undone() {
+	local rc=0
+	say "an upgrade that fails when the pod is restored"
+	story > "$out/story.before"
+	vm env KHOCTL_FAULT=restore.after:fail khoctl upgrade --to "$(other_image)" || rc=$?
+	[ "$rc" = 3 ] || die "exit code $rc"
+	story > "$out/story.after"
+	diff -u "$out/story.before" "$out/story.after" || die "undone, the pod is not what it was"
+	SERVICES=$ALL host_clients_alive
+	SERVICES=$ALL host_clients_served
+	log_goes_on
+	ok "an upgrade that fails behind the restore is undone: the same is said of the pod, its clients and its log go on"
+}
+
 # Lines 1, 2, 3 ... without a gap, and more of them as time passes.
 log_goes_on() {
 	local a b
@@ -144,6 +159,7 @@ ip netns exec "khoctl-lab-$LAB_NAME" ip route add 10.88.0.0/24 via "$(lab status
 printf 'container = pod://web/shop\nhealth-tcp = %s:8000\n' "$ip" > "$out/w.conf"
 lab put "$out/w.conf" /etc/khoctl/workloads.d/shop.conf
 SERVICES=$ALL host_clients_start
+[ "${PODS:-}" != all ] || undone
 go 1
 [ "${PODS:-}" != all ] || go 2
 SERVICES=$ALL host_clients_kill
