@@ -24,6 +24,7 @@
 #include "state-serializers/proc/tree.h"
 
 #define HOLD_US 2000000ull
+#define FIFO_US 300000ull
 
 static int of_proc(pid_t pid, const char *name, char **out, size_t *len, struct kho_err *err)
 {
@@ -283,6 +284,29 @@ static bool is_asleep(pid_t pid)
 	return true;
 }
 
+/* Of a shim: has containerd read what it was given? */
+static bool fifo_is_empty(const char *path)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+	int left = 0;
+
+	path = strncmp(path, "fifo://", 7) ? path : path + 7;
+	if (!kho_path_is_plain(path) || lstat(path, &st) || !S_ISFIFO(st.st_mode))
+		return true;
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 || ioctl(fd, FIONREAD, &left) || !left;
+}
+
+/* Nobody may be there who reads it: then it is not waited for. */
+static void drain_fifos(const KhoProc__Container *c)
+{
+	uint64_t end = kho_clock_us() + FIFO_US;
+
+	while ((!is_asleep(c->monitor) || !fifo_is_empty(c->shim->stdout) || !fifo_is_empty(c->shim->stderr)) && kho_clock_us() < end)
+		usleep(500);
+}
+
 int kho_container_drain(const KhoProc__Container *c, struct kho_err *err)
 {
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, c->monitor, 0);
@@ -296,6 +320,8 @@ int kho_container_drain(const KhoProc__Container *c, struct kho_err *err)
 				return kho_fail(err, -EBUSY, "process %d does not read what the container says", c->monitor);
 			usleep(500);
 		}
+	if (c->shim)
+		drain_fifos(c);
 	return 0;
 }
 
