@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # make demo: real upgrades 6.12 -> 7.x -> 6.12 -> 7.x of one VM with a client on ONE connection; exit 0 only if all was seen.
 set -euo pipefail
-LABNAME=demo
+LABNAME=${LAB_NAME:-demo}
 # shellcheck source=tests/vm/e2e.sh
 . "$(dirname "$0")/e2e.sh"
 UPGRADES=${UPGRADES:-3}

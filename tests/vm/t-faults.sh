@@ -4,7 +4,7 @@
 # the incoming one; no reply is lost or comes twice.
 #   FAULTS=spread (default: a dozen that differ most), FAULTS=all (make test-faults), or a pattern for grep -E on the list's lines
 set -euo pipefail
-LABNAME=faults
+LABNAME=${LAB_NAME:-faults}
 # shellcheck source=tests/vm/e2e.sh
 . "$(dirname "$0")/e2e.sh"
 export CPUS=4

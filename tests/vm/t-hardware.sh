@@ -3,7 +3,7 @@
 # card one function of a multi-function device behind another (function 0, an RNG, is not carried and stays behind; function 2 is a second
 # disk with a file system of its own). MSI-X everywhere. A client outside holds ONE connection all the time.
 set -euo pipefail
-LABNAME=hardware
+LABNAME=${LAB_NAME:-hardware}
 # shellcheck source=tests/vm/e2e.sh
 . "$(dirname "$0")/e2e.sh"
 export CPUS=4

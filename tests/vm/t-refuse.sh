@@ -3,7 +3,7 @@
 # CRIU cannot carry, a CRIU that cannot, a module that is missing, unsigned or built for another kernel, an image that the running
 # kernel rejects, one CPU, too little memory.
 set -euo pipefail
-LABNAME=refuse
+LABNAME=${LAB_NAME:-refuse}
 # shellcheck source=tests/vm/e2e.sh
 . "$(dirname "$0")/e2e.sh"
 trap 'lab down > /dev/null 2>&1 || true' EXIT

@@ -2,7 +2,7 @@
 # Serializers on one kernel, on each of the two: packets held and released, a NIC and disks that pretend to change hands
 # (build/serializer-check says what it checks). Afterwards the disks' file systems are checked outside the VM.
 set -euo pipefail
-LABNAME=serializers
+LABNAME=${LAB_NAME:-serializers}
 # shellcheck source=tests/vm/e2e.sh
 . "$(dirname "$0")/e2e.sh"
 # shellcheck source=tests/vm/disk_tools.sh

@@ -2,7 +2,7 @@
 # An upgrade that fails before commit leaves the machine as it was: same connection, same CPUs, memory, qdiscs, mounts, bindings.
 # One VM, several failures one after the other, and at the end an upgrade that works, with the same client still connected.
 set -euo pipefail
-LABNAME=undo
+LABNAME=${LAB_NAME:-undo}
 # shellcheck source=tests/vm/e2e.sh
 . "$(dirname "$0")/e2e.sh"
 export CPUS=4

@@ -2,7 +2,7 @@
 # The verbs of an operator, with a real upgrade under them and one client connected all the time: the question at a terminal,
 # status and rollback from a second session, khoctl killed in the middle, what is to be seen afterwards, and the way back.
 set -euo pipefail
-LABNAME=verbs
+LABNAME=${LAB_NAME:-verbs}
 # shellcheck source=tests/vm/e2e.sh
 . "$(dirname "$0")/e2e.sh"
 export CPUS=4
