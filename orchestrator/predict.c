@@ -26,8 +26,8 @@ struct cost {
 
 static const struct cost costs[KHO_NPARTS] = {
 	[KHO_PART_FREEZE] = { .base = 150, .process = 20, .function = 60, .mount = 10, .container = 50 },
-	[KHO_PART_SHIFT] = { .base = 200, .process = 25, .mib = 1, .function = 60, .mount = 30, .connection = 1, .container = 300 },
-	[KHO_PART_RESTORE] = { .base = 200, .process = 60, .container = 400 },
+	[KHO_PART_SHIFT] = { .base = 200, .process = 25, .mib = 1, .function = 60, .mount = 30, .connection = 1, .container = 550 },
+	[KHO_PART_RESTORE] = { .base = 200, .process = 60, .container = 800 },
 	[KHO_PART_COMMIT] = { .base = 60, .function = 20 },
 };
 
