@@ -195,6 +195,13 @@ bool kho_is_mount_point(const char *path)
 	return !stat(path, &st) && !stat(parent, &up) && st.st_dev != up.st_dev;
 }
 
+bool kho_path_is_below(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
+}
+
 bool kho_path_is_plain(const char *path)
 {
 	if (path[0] != '/' || strlen(path) >= PATH_MAX)

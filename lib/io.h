@@ -49,6 +49,9 @@ bool kho_is_in_ram(const char *path);
 /* Is something mounted at path (bind mounts within one file system do not count)? */
 bool kho_is_mount_point(const char *path);
 
+/* Is path dir itself, or below it? Both as they are written, dir without a "/" at its end. */
+bool kho_path_is_below(const char *path, const char *dir);
+
 /* Absolute, shorter than PATH_MAX, and without "..": what a path from the other kernel must be. */
 bool kho_path_is_plain(const char *path);
 

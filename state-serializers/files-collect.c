@@ -33,11 +33,10 @@ static int64_t ns_of(struct timespec t)
 	return t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
+/* Where no directory was given, nothing is. */
 static bool is_below(const char *path, const char *dir)
 {
-	size_t len = dir ? strlen(dir) : 0;
-
-	return len && !strncmp(path, dir, len) && (!path[len] || path[len] == '/');
+	return dir && *dir && kho_path_is_below(path, dir);
 }
 
 static bool is_ours(const struct kho_ramroot *f, const char *path)

@@ -10,7 +10,6 @@
 #include <limits.h>
 #include <mntent.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include "handover/incoming/agent.h"
 #include "handover/incoming/init.h"
 #include "lib/fdpass.h"
+#include "lib/io.h"
 
 #define MOUNTS_MAX 4096
 
@@ -42,13 +42,6 @@ static void free_old(const struct stat *new_root)
 		nftw("/", remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
-}
-
 /*
  * What is mounted below /run (network namespaces of containers, a pod's /dev/shm, roots of containers) is so here and, since that was
  * bound, below the new root's. Here nobody sees it any more, and who is through with one there could not remove its place: it would
@@ -65,8 +58,8 @@ static void let_go_of_run(const char *root)
 	if (mount(NULL, "/run", NULL, MS_REC | MS_PRIVATE, NULL))
 		kho_init_say("make /run private: %s", strerror(errno));
 	while (f && n < MOUNTS_MAX && (m = getmntent(f)))
-		if (is_below(m->mnt_dir, "/run") && strcmp(m->mnt_dir, "/run") && !is_below(m->mnt_dir, "/run/khoctl") &&
-		    !is_below(m->mnt_dir, root) && !is_below(root, m->mnt_dir) && (dirs[n] = strdup(m->mnt_dir)))
+		if (kho_path_is_below(m->mnt_dir, "/run") && strcmp(m->mnt_dir, "/run") && !kho_path_is_below(m->mnt_dir, "/run/khoctl") &&
+		    !kho_path_is_below(m->mnt_dir, root) && !kho_path_is_below(root, m->mnt_dir) && (dirs[n] = strdup(m->mnt_dir)))
 			n++;
 	if (f)
 		endmntent(f);

@@ -71,16 +71,22 @@ void kho_mbox_break(struct kho_region *r)
 	up(&r->mbox_lock);
 }
 
-/* One command; the lock is held.  0 when a parked CPU acknowledged it, -ETIMEDOUT. */
-int kho_mbox_send(struct kho_region *r, u32 apicid, u16 cmd, u64 vector, u64 rsi, unsigned int ms)
+static void put_command(struct kho_region *r, u32 apicid, u16 cmd, u64 vector, u64 rsi)
 {
 	void *m = r->head + KHO_OFF_MAILBOX;
-	u64 us = 0;
 
 	WRITE_ONCE(*(u32 *)(m + KHO_MBOX_APICID), apicid);
 	WRITE_ONCE(*(u64 *)(m + KHO_MBOX_VECTOR), vector);
 	WRITE_ONCE(*(u64 *)(m + KHO_MBOX_RSI), rsi);
 	smp_store_release(command(r), cmd);
+}
+
+/* One command; the lock is held.  0 when a parked CPU acknowledged it, -ETIMEDOUT. */
+int kho_mbox_send(struct kho_region *r, u32 apicid, u16 cmd, u64 vector, u64 rsi, unsigned int ms)
+{
+	u64 us = 0;
+
+	put_command(r, apicid, cmd, vector, rsi);
 	while (READ_ONCE(*command(r))) {
 		if (us < 1000) {		/* a listening CPU answers at once */
 			udelay(5);
@@ -127,13 +133,9 @@ int kho_mbox_wake(struct kho_region *r, u32 apicid, u64 vector, u64 rsi)
  */
 int kho_mbox_pass(struct kho_region *r, u32 apicid, u64 vector, unsigned int ms)
 {
-	void *m = r->head + KHO_OFF_MAILBOX;
 	unsigned int us;
 
-	WRITE_ONCE(*(u32 *)(m + KHO_MBOX_APICID), apicid);
-	WRITE_ONCE(*(u64 *)(m + KHO_MBOX_VECTOR), vector);
-	WRITE_ONCE(*(u64 *)(m + KHO_MBOX_RSI), 0);
-	smp_store_release(command(r), KHO_MBOX_CMD_WAKE);
+	put_command(r, apicid, KHO_MBOX_CMD_WAKE, vector, 0);
 	for (us = 0; us < ms * 1000 && READ_ONCE(*command(r)); us += 10)
 		udelay(10);
 	return cmpxchg(command(r), KHO_MBOX_CMD_WAKE, 0) ? -ETIMEDOUT : 0;

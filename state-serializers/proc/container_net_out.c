@@ -16,6 +16,7 @@
 #include "state-serializers/common.h"
 #include "state-serializers/netdev-nl.h"
 #include "state-serializers/proc/container_net.h"
+#include "state-serializers/proc/place.h"
 
 #define SYSCTLS	 "/proc/sys/net"
 #define DEEP	 6
@@ -300,15 +301,10 @@ static int read_links(int fd, KhoProc__ContainerNet *n, struct kho_err *err)
 static int find_in_pod(const KhoProc__Container *c, KhoProc__ContainerNet *n, struct kho_err *err)
 {
 	_cleanup_free_ char *first = NULL;
-	char id[KHO_CONTAINERD_ID_LEN], path[64];
-	struct stat his, pod;
+	char id[KHO_CONTAINERD_ID_LEN];
 	int rc;
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", c->root);
-	if (!c->pod || stat(path, &his))
-		return find_path(c, c->bundle, n, err);
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", c->pod);
-	if (stat(path, &pod) || his.st_ino != pod.st_ino)
+	if (!c->pod || !kho_ns_is_same(c->root, c->pod, "net"))
 		return find_path(c, c->bundle, n, err);
 	rc = kho_pod_first("", c->monitor, id, err);
 	if (rc)

@@ -182,27 +182,15 @@ static int read_of_manager(const struct kho_workload *w, KhoProc__Container *c, 
 	return shim ? kho_shim_read(&name, c, err) : read_bundle(c, err);
 }
 
-static bool ns_is_same(pid_t a, pid_t b, const char *kind)
-{
-	char path[64];
-	struct stat x, y;
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", a, kind);
-	if (stat(path, &x))
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", b, kind);
-	return !stat(path, &y) && x.st_ino == y.st_ino;
-}
-
 /* A further container of a pod: what it shares with the first one, which is restored before it. */
 static int read_pod(KhoProc__Container *c, struct kho_err *err)
 {
 	if (!c->pod)
 		return 0;
-	if (ns_is_same(c->root, c->pod, "pid"))
+	if (kho_ns_is_same(c->root, c->pod, "pid"))
 		return kho_fail(err, -ENOTSUP, "it shares the process namespace of its pod");
-	c->pod_ipc = kho_ns_differs(c->root, "ipc") && ns_is_same(c->root, c->pod, "ipc");
-	c->pod_uts = kho_ns_differs(c->root, "uts") && ns_is_same(c->root, c->pod, "uts");
+	c->pod_ipc = kho_ns_differs(c->root, "ipc") && kho_ns_is_same(c->root, c->pod, "ipc");
+	c->pod_uts = kho_ns_differs(c->root, "uts") && kho_ns_is_same(c->root, c->pod, "uts");
 	return 0;
 }
 

@@ -40,20 +40,13 @@ struct reader {
 	int root; /* its root directory */
 };
 
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
-}
-
 /* What only the system itself makes, and what is ours. */
 static bool is_left_out(const struct reader *r, struct libmnt_fs *fs)
 {
 	const char *type = mnt_fs_get_fstype(fs);
 
 	return !strcmp(type, "autofs") || !strcmp(type, "nsfs") ||
-	       is_below(mnt_fs_get_target(fs), r->run_dir);
+	       kho_path_is_below(mnt_fs_get_target(fs), r->run_dir);
 }
 
 /* --- one mount --- */
@@ -70,9 +63,9 @@ static bool find_from(struct reader *r, struct libmnt_fs *fs, char from[PATH_MAX
 		const char *base = mnt_fs_get_root(ours), *at = mnt_fs_get_target(ours);
 		size_t n = strcmp(base, "/") ? strlen(base) : 0;
 
-		if (mnt_fs_get_devno(ours) != mnt_fs_get_devno(fs) || is_below(at, r->run_dir) ||
+		if (mnt_fs_get_devno(ours) != mnt_fs_get_devno(fs) || kho_path_is_below(at, r->run_dir) ||
 		    strcmp(mnt_fs_get_fstype(ours), mnt_fs_get_fstype(fs)) ||
-		    (n && !is_below(root, base)))
+		    (n && !kho_path_is_below(root, base)))
 			continue;
 		snprintf(from, PATH_MAX, "%s%s", strcmp(at, "/") ? at : "", root + n);
 		if (from[0] && from[1] && from[strlen(from) - 1] == '/')
@@ -125,7 +118,7 @@ static bool is_shown(const struct reader *r, const KhoProc__Mount *m)
 		const KhoProc__Mount *o = r->ns->mounts[i];
 
 		if (o->instance == m->instance &&
-		    (!strcmp(o->root, "/") || is_below(m->root, o->root)))
+		    (!strcmp(o->root, "/") || kho_path_is_below(m->root, o->root)))
 			return true;
 	}
 	return false;
@@ -224,7 +217,7 @@ static bool is_covered(struct reader *r, struct libmnt_fs *fs)
 	while (it && !mnt_table_next_fs(r->his, it, &o))
 		if (mnt_fs_get_parent_id(o) == mnt_fs_get_parent_id(fs) && o != fs &&
 		    strcmp(mnt_fs_get_target(o), "/") && strcmp(mnt_fs_get_target(o), target) &&
-		    is_below(target, mnt_fs_get_target(o)))
+		    kho_path_is_below(target, mnt_fs_get_target(o)))
 			return true;
 	return false;
 }

@@ -27,16 +27,39 @@ void kho_place_join(KhoProc__Place *place, const KhoProc__Container *c)
 	place->join_uts = c->pod_uts;
 }
 
-bool kho_ns_differs(pid_t pid, const char *kind)
+static bool ns_stat(const char *of, const char *kind, struct stat *out)
 {
 	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%s/ns/%s", of, kind);
+	return !stat(path, out);
+}
+
+static bool ns_stat_pid(pid_t pid, const char *kind, struct stat *out)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%d", pid);
+	return ns_stat(number, kind, out);
+}
+
+static bool is_one(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
+}
+
+bool kho_ns_differs(pid_t pid, const char *kind)
+{
 	struct stat his, ours;
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, kind);
-	if (stat(path, &his))
-		return false;
-	snprintf(path, sizeof(path), "/proc/self/ns/%s", kind);
-	return !stat(path, &ours) && (his.st_ino != ours.st_ino || his.st_dev != ours.st_dev);
+	return ns_stat_pid(pid, kind, &his) && ns_stat("self", kind, &ours) && !is_one(&his, &ours);
+}
+
+bool kho_ns_is_same(pid_t a, pid_t b, const char *kind)
+{
+	struct stat x, y;
+
+	return ns_stat_pid(a, kind, &x) && ns_stat_pid(b, kind, &y) && is_one(&x, &y);
 }
 
 /* The message as a file: it may be longer than a datagram can be. */

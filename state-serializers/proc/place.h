@@ -38,6 +38,9 @@ bool kho_place_is_elsewhere(const KhoProc__Place *place);
 /* Has pid a namespace of that kind ("mnt", "uts", "user") other than ours? Live system only. */
 bool kho_ns_differs(pid_t pid, const char *kind);
 
+/* Are both in the same one? False, too, when one of them cannot be looked at. */
+bool kho_ns_is_same(pid_t a, pid_t b, const char *kind);
+
 /*
  * Describe the mount namespace of pid, so that kho_ns_build() can make it again. -ENOTSUP says what
  * of it cannot be made again. run_dir: what is mounted below is ours, and is left out.

@@ -71,7 +71,6 @@ static int note_fds(struct kho_probe *p, pid_t pid)
 	return rc;
 }
 
-/* AppArmor's and SELinux's confinement: the new kernel has no profiles before its init system has loaded them. */
 static int say(struct kho_probe *p, enum kho_verdict v, const char *fix, const char *what, struct kho_err *err)
 {
 	return kho_report_add(p->r, v, "process", p->w->name, fix, "%s", what)
