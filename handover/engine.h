@@ -115,6 +115,7 @@ struct kho_engine_ops {
 	/* Names of the messages that can be, NULL-terminated; may be NULL: none. */
 	const char *const *(*link_messages)(void);
 	void (*free)(struct kho_engine *e);
+	bool jumps; /* the incoming kernel boots in the blackout, and the commit does not come back when it works */
 };
 
 struct kho_engine {
@@ -127,6 +128,10 @@ struct kho_engine {
 	void (*fault_struck)(void *arg, const char *name);	/* one of link_fault's has, on this side */
 	void *event_arg;
 };
+
+/* Tell the orchestrator, if it listens: a phase that ends now, a line for the operator. */
+void kho_engine_phase(struct kho_engine *e, const char *name, uint64_t begin_us);
+void kho_engine_note(struct kho_engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 struct kho_engine_entry {
 	const char *name;

@@ -3,14 +3,55 @@
 #include "lib/clock.h"
 
 #include <stdatomic.h>
+#include <stdint.h>
 #include <time.h>
 #include <x86intrin.h>
+
+#define SAMPLES 20
 
 static _Atomic uint32_t tsc_khz;
 
 void kho_clock_set_tsc_khz(uint32_t khz)
 {
 	atomic_store(&tsc_khz, khz);
+}
+
+uint32_t kho_clock_tsc_khz(void)
+{
+	return atomic_load_explicit(&tsc_khz, memory_order_relaxed);
+}
+
+/* One reading of both: the one that took least of some, because the CPU may be taken away in between. */
+static void both(uint64_t *out_tsc, uint64_t *out_ns)
+{
+	uint64_t best = UINT64_MAX;
+
+	for (int i = 0; i < SAMPLES; i++) {
+		struct timespec ts;
+		uint64_t a = __rdtsc(), b;
+
+		clock_gettime(CLOCK_MONOTONIC_RAW, &ts);
+		b = __rdtsc();
+		if (b - a >= best)
+			continue;
+		best = b - a;
+		*out_tsc = a + (b - a) / 2;
+		*out_ns = (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+	}
+}
+
+void kho_clock_measure_tsc(void)
+{
+	const struct timespec wait = { .tv_nsec = 30000000 };
+	uint64_t tsc[2] = { 0 }, ns[2] = { 0 };
+
+	if (kho_clock_tsc_khz())
+		return;
+	both(&tsc[0], &ns[0]);
+	nanosleep(&wait, NULL);
+	both(&tsc[1], &ns[1]);
+	if (ns[1] > ns[0] && tsc[1] > tsc[0])
+		kho_clock_set_tsc_khz((uint32_t)((tsc[1] - tsc[0]) * 1000000 / (ns[1] - ns[0])));
 }
 
 uint64_t kho_clock_us(void)

@@ -13,6 +13,15 @@
  */
 void kho_clock_set_tsc_khz(uint32_t khz);
 
+/* The frequency in use; 0: none yet. */
+uint32_t kho_clock_tsc_khz(void);
+
+/*
+ * Where no module can tell it: measure it against CLOCK_MONOTONIC_RAW, for 30 ms, and use it; nothing when there is one. Good to some 10^-5, which
+ * is enough for a blackout; who shares the clock across a jump takes the number along, not a second measurement.
+ */
+void kho_clock_measure_tsc(void);
+
 /* Microseconds since the TSC was zero (or CLOCK_MONOTONIC, see above). Monotonic on one kernel. */
 uint64_t kho_clock_us(void);
 

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/cleanup.h"
+
 static void item_done(struct kho_report_item *it)
 {
 	free(it->area);
@@ -43,6 +45,18 @@ int kho_report_add(struct kho_report *r, enum kho_verdict v, const char *area, c
 	}
 	r->items[r->n++] = it;
 	return 0;
+}
+
+int kho_report_refuse(struct kho_report *r, const char *area, const char *subject, const struct kho_err *why)
+{
+	_cleanup_free_ char *text = strdup(why->msg);
+	char *fix = text ? strrchr(text, ';') : NULL;
+
+	if (!text)
+		return -ENOMEM;
+	if (fix)
+		*fix++ = '\0';
+	return kho_report_add(r, KHO_V_NO, area, subject, fix ? fix + strspn(fix, " ") : NULL, "%s", text);
 }
 
 int kho_report_restarted(struct kho_report *r, const char *unit)

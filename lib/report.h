@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/err.h"
+
 enum kho_verdict {
 	KHO_V_OK,		/* can move / is there */
 	KHO_V_LOSS,		/* moves with loss: `what` says which */
@@ -50,6 +52,9 @@ struct kho_report {
 /* Append one item; copies the strings (fix may be NULL). `what` is a format. 0 or -ENOMEM. Thread-safe: no. */
 int kho_report_add(struct kho_report *r, enum kho_verdict v, const char *area, const char *subject,
 		   const char *fix, const char *what_fmt, ...) __attribute__((format(printf, 6, 7)));
+
+/* A KHO_V_NO item out of an error whose message is "what; fix". */
+int kho_report_refuse(struct kho_report *r, const char *area, const char *subject, const struct kho_err *why);
 
 /* Note a service that ends with this kernel and is started anew on the next one. 0 or -ENOMEM. */
 int kho_report_restarted(struct kho_report *r, const char *unit);

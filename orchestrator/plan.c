@@ -271,7 +271,7 @@ int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *
 	if (rc == 0 && *out_engine)
 		rc = kho_plan_probe_state(p, *out_engine, err);
 	if (rc == 0)
-		rc = kho_plan_predict(p, *out_engine && (*out_engine)->env.root_in_ram, err);
+		rc = kho_plan_predict(p, *out_engine, err);
 	if (rc < 0) {
 		if (*out_engine)
 			(*out_engine)->ops->free(*out_engine);

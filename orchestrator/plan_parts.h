@@ -23,7 +23,7 @@ int kho_plan_probe_state(struct kho_plan *p, struct kho_engine *e,
 			 struct kho_err *err) __must_check;
 
 /* The length of the blackout, from what the probes have counted and from earlier upgrades. */
-int kho_plan_predict(struct kho_plan *p, bool root_in_ram, struct kho_err *err) __must_check;
+int kho_plan_predict(struct kho_plan *p, const struct kho_engine *e, struct kho_err *err) __must_check;
 
 /* What becomes of each workload: a list of objects. */
 struct json_object *kho_plan_workloads(const struct kho_plan *p);

@@ -91,6 +91,8 @@ struct kho_env {
 	const char *run_dir;		/* "/run/khoctl": 0700, tmpfs */
 	const char *images_dir;		/* "/run/khoctl/images": 0700, tmpfs */
 	const char *sysroot;		/* "" or a recorded tree, for probe only */
+	bool in_place;			/* outgoing: what put_file is told of is not copied, it must stay as it is */
+	bool hurry;			/* incoming: prepare runs in the blackout: nothing that only finds out early what would fail later */
 	uint64_t disk_store_bytes;	/* outgoing: room for what is written to each file system until the commit; 0: the default */
 	bool root_in_ram;		/* the root file system is rootfs/tmpfs and is carried as a copy */
 	/*

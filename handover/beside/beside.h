@@ -69,8 +69,6 @@ int kho_beside_facts(struct kho_beside *b, struct kho_err *err);
 struct kho_initramfs_in kho_beside_initramfs_in(const struct kho_beside *b);
 /* Whose initramfs it will be, if that is not chosen yet; what is against it goes into r. */
 int kho_beside_initramfs(struct kho_beside *b, struct kho_report *r);
-/* First number for the incoming kernel's own processes: a range that no workload's pid lies in. */
-uint64_t kho_beside_pid_floor(const struct kho_workload_list *w);
 int kho_beside_cmdline(const struct kho_beside *b, char **out, struct kho_err *err);
 
 /* probe.c */
@@ -125,9 +123,5 @@ extern const struct kho_env_ops kho_beside_env_ops;
 const struct kho_ledger *kho_beside_ledger(const struct kho_beside *b);
 /* Map head of an existing region (info.down_base), if there is one and it is not mapped. */
 int kho_beside_map_head(struct kho_beside *b, struct kho_err *err);
-
-void kho_beside_phase(struct kho_beside *b, const char *name, uint64_t begin_us);
-void kho_beside_note(struct kho_beside *b, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
 
 #endif

@@ -52,6 +52,10 @@ struct kho_cmdline_in {
 	uint32_t max;	     /* longest allowed */
 };
 
+struct kho_workload_list;
+/* First number for the incoming kernel's own processes: a range that no workload's pid lies in. l may be NULL. */
+uint64_t kho_pid_range(const struct kho_workload_list *l);
+
 /* malloc'd command line of the incoming kernel. */
 int kho_cmdline_make(const struct kho_cmdline_in *in, char **out, struct kho_err *err);
 

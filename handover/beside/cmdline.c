@@ -10,6 +10,7 @@
 
 #include "handover/beside/boot.h"
 #include "lib/cleanup.h"
+#include "lib/workload.h"
 
 static const struct {
 	const char *word, *why;
@@ -122,6 +123,32 @@ static void add_carried(FILE *f, const char *running)
 		running += n;
 		running += strspn(running, " \n");
 	}
+}
+
+/*
+ * The incoming kernel's own processes must stay clear of the pids that are restored.  Not simply
+ * above them: the workloads of a chain of upgrades would climb to the limit.
+ */
+uint64_t kho_pid_range(const struct kho_workload_list *w)
+{
+	static const uint64_t million = 1000000;
+	uint64_t floor, highest = 0;
+
+	for (floor = million; floor <= 3 * million; floor += million) {
+		bool taken = false;
+
+		for (size_t i = 0; w && i < w->n; i++)
+			for (size_t j = 0; j < w->w[i].npids; j++) {
+				uint64_t pid = w->w[i].pids[j];
+
+				taken |= pid >= floor && pid < floor + million;
+				if (pid > highest)
+					highest = pid;
+			}
+		if (!taken)
+			return floor;
+	}
+	return highest + 1;
 }
 
 int kho_cmdline_make(const struct kho_cmdline_in *in, char **out, struct kho_err *err)

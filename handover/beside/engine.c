@@ -21,25 +21,6 @@ struct kho_beside *kho_beside_of(struct kho_engine *e)
 	return (struct kho_beside *)e;
 }
 
-void kho_beside_phase(struct kho_beside *b, const char *name, uint64_t begin_us)
-{
-	if (b->e.phase)
-		b->e.phase(b->e.event_arg, name, begin_us, kho_clock_us());
-}
-
-void kho_beside_note(struct kho_beside *b, const char *fmt, ...)
-{
-	char text[256];
-	va_list ap;
-
-	if (!b->e.note)
-		return;
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	b->e.note(b->e.event_arg, text);
-}
-
 static bool is_recorded(const struct kho_engine_request *req)
 {
 	return req->sysroot && *req->sysroot;
@@ -133,32 +114,6 @@ static unsigned target_hz(const struct kho_beside *b)
 	return 0;
 }
 
-/*
- * The incoming kernel's own processes must stay clear of the pids that are restored.  Not simply
- * above them: the workloads of a chain of upgrades would climb to the limit.
- */
-uint64_t kho_beside_pid_floor(const struct kho_workload_list *w)
-{
-	static const uint64_t million = 1000000;
-	uint64_t floor, highest = 0;
-
-	for (floor = million; floor <= 3 * million; floor += million) {
-		bool taken = false;
-
-		for (size_t i = 0; w && i < w->n; i++)
-			for (size_t j = 0; j < w->w[i].npids; j++) {
-				uint64_t pid = w->w[i].pids[j];
-
-				taken |= pid >= floor && pid < floor + million;
-				if (pid > highest)
-					highest = pid;
-			}
-		if (!taken)
-			return floor;
-	}
-	return highest + 1;
-}
-
 int kho_beside_cmdline(const struct kho_beside *b, char **out, struct kho_err *err)
 {
 	_cleanup_free_ char *path = kho_sysroot_path(b->e.req->sysroot, "/proc/cmdline"),
@@ -167,7 +122,7 @@ int kho_beside_cmdline(const struct kho_beside *b, char **out, struct kho_err *e
 		.tsc_khz = b->info.tsc_khz,
 		.hz = target_hz(b),
 		.extra = b->e.req->extra_cmdline,
-		.pid_floor = kho_beside_pid_floor(b->e.req->workloads),
+		.pid_floor = kho_pid_range(b->e.req->workloads),
 		.max = b->img.cmdline_max,
 	};
 

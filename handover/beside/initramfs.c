@@ -241,6 +241,8 @@ static int add_selection(const struct kho_initramfs_in *in, struct kho_files *l,
 	int ret = kho_modules_add(&in->target, in->machine, l, err);
 	size_t i;
 
+	if (!ret && in->also)
+		ret = kho_modules_add(in->also, in->machine, l, err);
 	if (!ret)
 		ret = add_module_options(l, err);
 	if (!ret)

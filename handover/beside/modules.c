@@ -179,11 +179,9 @@ static int check_own(const struct kho_target *t, struct kmod_ctx *ctx, struct kh
 	return ret;
 }
 
-int kho_modules_check(const struct kho_target *t, struct kho_err *err)
+int kho_modules_check_lists(const struct kho_target *t, struct kho_err *err)
 {
 	_cleanup_free_ char *dep = NULL;
-	struct kmod_ctx *ctx;
-	int ret;
 
 	if (!kho_exists(t->modules_dir))
 		return kho_fail(err, -ENOENT,
@@ -194,6 +192,16 @@ int kho_modules_check(const struct kho_target *t, struct kho_err *err)
 		return kho_fail(err, -ENOMEM, "modules: out of memory");
 	if (!kho_exists(dep))
 		return kho_fail(err, -ENOENT, "%s is missing; make it: depmod %s", dep, t->release);
+	return 0;
+}
+
+int kho_modules_check(const struct kho_target *t, struct kho_err *err)
+{
+	int ret = kho_modules_check_lists(t, err);
+	struct kmod_ctx *ctx;
+
+	if (ret < 0)
+		return ret;
 	ctx = context(t, err);
 	if (!ctx)
 		return -ENOMEM;

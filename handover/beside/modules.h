@@ -19,6 +19,9 @@ struct kho_target {		 /* which kernel's modules, and where */
 	const char *sysroot; /* of the running machine's /sys */
 };
 
+/* The target has a module directory and its lists (depmod). Names the fix. */
+int kho_modules_check_lists(const struct kho_target *t, struct kho_err *err);
+
 /* The target has a module directory, its lists (depmod), and khoctl.ko built for it. Names the fix.
  */
 int kho_modules_check(const struct kho_target *t, struct kho_err *err);

@@ -99,7 +99,7 @@ static int pci_take(struct kho_env *env, struct kho_pci_addr a, struct kho_err *
 	}
 	if (kho_beside_map_head(b, err) < 0)
 		return err ? err->code : -EIO;
-	kho_beside_note(b, "%s; stopping the incoming kernel", first.msg);
+	kho_engine_note(&b->e, "%s; stopping the incoming kernel", first.msg);
 	kho_beside_give_up(b, &first);
 	return timed(env, "take back", a, take, err);
 }

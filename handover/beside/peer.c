@@ -156,7 +156,7 @@ static void give_up(struct kho_beside *b, const struct kho_err *why)
 		return;
 	b->lost = *why;
 	if (kho_dev_stop(b->dev, &one) < 0)
-		kho_beside_note(b, "%s", one.msg);
+		kho_engine_note(&b->e, "%s", one.msg);
 	if (b->peer)
 		kho_peer_give_up(b->peer, why);
 }
@@ -240,7 +240,7 @@ static int wait_for_boot(struct kho_beside *b, uint64_t deadline_us, struct kho_
 					(unsigned long long)((kho_clock_us() - begin) / SECOND));
 		nanosleep(&tick, NULL);
 	}
-	kho_beside_phase(b, "boot", begin);
+	kho_engine_phase(&b->e, "boot", begin);
 	return check_alive(b, err);
 }
 
@@ -259,7 +259,7 @@ static int give_cpus(struct kho_beside *b, const uint32_t *ids, size_t n, uint64
 		if (ret < 0)
 			return ret;
 		snprintf(name, sizeof(name), "CPU (APIC id %u)", ids[i]);
-		kho_beside_phase(b, name, begin);
+		kho_engine_phase(&b->e, name, begin);
 	}
 	return 0;
 }
@@ -277,7 +277,7 @@ static int give_memory(struct kho_beside *b, uint64_t deadline_us, struct kho_er
 					   deadline_us, err);
 	}
 	if (!ret && b->nextra)
-		kho_beside_phase(b, "extra memory", begin);
+		kho_engine_phase(&b->e, "extra memory", begin);
 	return ret;
 }
 
@@ -291,7 +291,7 @@ static int talk(struct kho_beside *b, uint64_t deadline_us, struct kho_err *err)
 		.run_dir = req->run_dir,
 		.images_dir = b->images_dir,
 		.root_in_ram = b->m.root_in_ram,
-		.pid_floor = kho_beside_pid_floor(req->workloads),
+		.pid_floor = kho_pid_range(req->workloads),
 		.phase = peer_phase,
 		.note = peer_note,
 		.event_arg = b,
@@ -310,7 +310,7 @@ static int talk(struct kho_beside *b, uint64_t deadline_us, struct kho_err *err)
 			*err = why;
 		return err ? err->code : ret;
 	}
-	kho_beside_note(b, "connected to %s", kho_peer_release(b->peer));
+	kho_engine_note(&b->e, "connected to %s", kho_peer_release(b->peer));
 	return 0;
 }
 
@@ -438,7 +438,7 @@ static void give_functions(struct kho_beside *b, const struct kho_ledger *l)
 		if (!ret || ret == -ENXIO) /* ENXIO: it has no driver */
 			ret = kho_dev_pci_give(b->dev, a, KHO_PEER_INCOMING, NULL, &one);
 		if (ret < 0 && ret != -ENODEV) /* ENODEV: this kernel never had it */
-			kho_beside_note(b, "%s", one.msg);
+			kho_engine_note(&b->e, "%s", one.msg);
 	}
 }
 

@@ -27,20 +27,6 @@ static bool recorded(const struct probe *p)
 	return p->b->e.req->sysroot && *p->b->e.req->sysroot;
 }
 
-/* The message of a refusal is "what; fix". */
-static int refuse(struct probe *p, const char *area, const char *subject, const struct kho_err *why)
-{
-	_cleanup_free_ char *text = strdup(why->msg);
-	char *fix = text ? strrchr(text, ';') : NULL;
-
-	if (!text)
-		return -ENOMEM;
-	if (fix)
-		*fix++ = '\0';
-	return kho_report_add(p->r, KHO_V_NO, area, subject, fix ? fix + strspn(fix, " ") : NULL,
-			      "%s", text);
-}
-
 static int probe_module(struct probe *p)
 {
 	struct kho_err why = KHO_ERR_INIT;
@@ -53,7 +39,7 @@ static int probe_module(struct probe *p)
 		fd = kho_dev_load(&why) < 0 ? -1 : kho_dev_open(&why);
 		if (fd >= 0)
 			close(fd);
-		return fd >= 0 ? -EAGAIN : refuse(p, "module", "khoctl", &why);
+		return fd >= 0 ? -EAGAIN : kho_report_refuse(p->r, "module", "khoctl", &why);
 	}
 	if (p->b->info.revision != KHO_REGION_REVISION)
 		return kho_report_add(p->r, KHO_V_NO, "module", "khoctl",
@@ -84,7 +70,7 @@ static int probe_signature(struct probe *p, const char *policy)
 				      "verify it before use",
 				      policy);
 	if (kho_signature_verify(p->b->e.req->image, &why) < 0)
-		return refuse(p, "image", img->release, &why);
+		return kho_report_refuse(p->r, "image", img->release, &why);
 	return kho_report_add(p->r, KHO_V_OK, "image", img->release, NULL,
 			      "the running kernel takes only signed kernels (%s) and has verified "
 			      "this one",
@@ -115,7 +101,7 @@ static int probe_target(struct probe *p)
 	if (recorded(p))
 		return 0;
 	if (kho_modules_check(&t, &why) < 0)
-		return refuse(p, "modules", t.release, &why);
+		return kho_report_refuse(p->r, "modules", t.release, &why);
 	if (kho_report_add(p->r, KHO_V_OK, "modules", t.release, NULL,
 			   "khoctl.ko is there, built for it") < 0)
 		return -ENOMEM;
@@ -128,7 +114,7 @@ static int probe_cpus(struct probe *p)
 	struct kho_err why = KHO_ERR_INIT;
 
 	if (kho_choose_cpus(&p->b->m, p->b->e.req->cpus_before_freeze, &c, &why) < 0)
-		return refuse(p, "cpus", "choice", &why);
+		return kho_report_refuse(p->r, "cpus", "choice", &why);
 	p->out->boot_apicid = c.before[0];
 	p->out->apicids_before = c.before;
 	p->out->nbefore = c.nbefore;
@@ -179,7 +165,7 @@ static int initrd_need(struct probe *p, struct kho_memory_need *need)
 		return 0;
 	}
 	if (kho_initramfs_list(&in, &files, &why) < 0)
-		return refuse(p, "initramfs", p->b->img.release, &why);
+		return kho_report_refuse(p->r, "initramfs", p->b->img.release, &why);
 	if (p->b->initramfs.initrd.len) {
 		if (kho_initrd_join(&p->b->initramfs.initrd, &files, &cut, &why) < 0)
 			ret = kho_initramfs_drop(&p->b->initramfs, why.msg, "initramfs = khoctl in khoctl.conf", p->r);
@@ -210,7 +196,7 @@ static int choose_memory(struct probe *p, struct kho_memory_need *need, struct k
 		return 0;
 	}
 	if (!i->initrd.len || i->asked)
-		return refuse(p, "memory", "choice", &why);
+		return kho_report_refuse(p->r, "memory", "choice", &why);
 	ret = kho_initramfs_drop(i, "memory for the host's initrd is not free", NULL, p->r);
 	return ret < 0 ? ret : choose_memory(p, need, c, out_can);
 }
@@ -248,7 +234,7 @@ static int probe_cmdline(struct probe *p)
 	struct kho_err why = KHO_ERR_INIT;
 
 	if (kho_beside_cmdline(p->b, &p->out->cmdline, &why) < 0)
-		return refuse(p, "image", "command line", &why);
+		return kho_report_refuse(p->r, "image", "command line", &why);
 	return 0;
 }
 
@@ -267,7 +253,7 @@ int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct k
 	memset(out, 0, sizeof(*out));
 	ret = kho_beside_facts(b, &why);
 	if (ret < 0)
-		return refuse(&p, b->img_buf ? "machine" : "image", b->e.req->image, &why);
+		return kho_report_refuse(p.r, b->img_buf ? "machine" : "image", b->e.req->image, &why);
 	for (i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
 		ret = parts[i](&p);
 		if (ret < 0)

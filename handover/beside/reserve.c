@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "handover/beside/beside.h"
+#include "handover/beside/initramfs_write.h"
 #include "handover/beside/signature.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
@@ -44,36 +45,6 @@ static int into_window(void *arg, const void *data, size_t len)
 	return 0;
 }
 
-/* The host's (or the operator's) first: where both have a file, the later one wins. */
-static int put_before(struct kho_beside *b, struct kho_files *ours, struct window *w, struct kho_err *err)
-{
-	struct kho_files cut;
-	int ret = kho_initrd_join(&b->initramfs.initrd, ours, &cut, err);
-
-	if (ret < 0)
-		return ret;
-	ret = kho_initrd_write(&b->initramfs.initrd, into_window, w, err);
-	if (!ret && cut.n)
-		ret = kho_files_pack(&cut, 0, into_window, w, err);
-	kho_files_done(&cut);
-	while (!ret && w->used % 4 && w->used < w->room)
-		w->p[w->used++] = 0;
-	return ret;
-}
-
-/* What was planned; without a plan (a test of the engine alone) it is chosen here. */
-static int choose_initramfs(struct kho_beside *b, struct kho_err *err)
-{
-	struct kho_report r = KHO_REPORT_INIT;
-	int ret = kho_beside_initramfs(b, &r);
-
-	for (size_t i = 0; !ret && i < r.n; i++)
-		if (r.items[i].verdict == KHO_V_NO)
-			ret = kho_fail(err, -EINVAL, "%s: %s; %s", r.items[i].subject, r.items[i].what, r.items[i].fix);
-	kho_report_done(&r);
-	return ret == -ENOMEM ? kho_fail(err, ret, "initramfs: out of memory") : ret;
-}
-
 static int no_room(const struct window *w, uint64_t unpacked, struct kho_err *err)
 {
 	return kho_fail(err, -ENOSPC,
@@ -85,39 +56,25 @@ static int no_room(const struct window *w, uint64_t unpacked, struct kho_err *er
 static int pack(struct kho_beside *b, struct kho_err *err)
 {
 	struct kho_initramfs_in in = kho_beside_initramfs_in(b);
+	const struct kho_engine_request *req = b->e.req;
 	struct window w = { .room = b->layout.initrd_room };
-	uint64_t begin = kho_clock_us(), archive, unpacked;
-	struct kho_files files;
-	int ret = kho_initramfs_stamp(b->e.req->run_dir, err);
+	uint64_t begin = kho_clock_us(), bytes = 0, unpacked = 0;
+	bool behind = b->initramfs.initrd.len;
+	int ret;
 
-	if (!ret)
-		ret = choose_initramfs(b, err);
-	if (!ret)
-		ret = kho_initramfs_list(&in, &files, err);
-	if (ret < 0)
-		return ret;
 	w.p = kho_dev_map(b->dev, b->layout.initrd, w.room, true, err);
-	if (!w.p) {
-		kho_files_done(&files);
+	if (!w.p)
 		return err ? err->code : -EIO;
-	}
-	kho_files_size(&files, &archive, &unpacked);
-	unpacked += b->initramfs.initrd.unpacked;
-	if (b->initramfs.initrd.len)
-		ret = put_before(b, &files, &w, err);
-	if (!ret)
-		ret = kho_files_pack(&files, kho_initramfs_level(archive), into_window, &w, err);
-	kho_files_done(&files);
+	ret = kho_initramfs_write(&in, req->initramfs, req->initrd, &b->initramfs, into_window, &w, &bytes, &unpacked, err);
 	munmap(w.p, w.room);
 	if (ret == -ENOSPC || (!ret && w.used + unpacked > w.room))
 		return no_room(&w, unpacked, err);
 	if (ret < 0)
 		return ret;
 	b->layout.initrd_bytes = w.used;
-	kho_beside_note(b, "initramfs: %llu MiB%s%s", (unsigned long long)(w.used / MIB),
-			b->initramfs.initrd.len ? ", khoctl's behind " : "", b->initramfs.initrd.len ? b->initramfs.path : "");
-	kho_initrd_done(&b->initramfs.initrd); /* it is in the region now */
-	kho_beside_phase(b, "initramfs", begin);
+	kho_engine_note(&b->e, "initramfs: %llu MiB%s%s", (unsigned long long)(w.used / MIB), behind ? ", khoctl's behind " : "",
+			behind ? b->initramfs.path : "");
+	kho_engine_phase(&b->e, "initramfs", begin);
 	return 0;
 }
 
@@ -159,7 +116,7 @@ static int take_memory(struct kho_beside *b, const struct kho_engine_plan *p, st
 		.region_bytes = b->region.bytes,
 		.bulk_bytes = p->bulk_bytes,
 	};
-	kho_beside_phase(b, "take memory", begin);
+	kho_engine_phase(&b->e, "take memory", begin);
 	return kho_layout_make(&b->layout, &b->img, err);
 }
 
@@ -168,7 +125,7 @@ static int give_boot_cpu(struct kho_beside *b, const struct kho_engine_plan *p, 
 	uint64_t begin = kho_clock_us();
 	int ret = kho_dev_cpu_give(b->dev, p->boot_apicid, KHO_PEER_INCOMING, err);
 
-	kho_beside_phase(b, "park boot CPU", begin);
+	kho_engine_phase(&b->e, "park boot CPU", begin);
 	return ret;
 }
 
@@ -247,7 +204,7 @@ int kho_beside_unreserve(struct kho_engine *e, struct kho_err *err)
 	kho_first_failure(kho_beside_map_head(b, &one), &one, &first, err);
 	take_back(b, &first, err);
 	if (kho_beside_keep_log(b, &one) < 0) /* no reason to call the machine not undone */
-		kho_beside_note(b, "%s", one.msg);
+		kho_engine_note(&b->e, "%s", one.msg);
 	if (b->bulk)
 		munmap(b->bulk, b->layout.bulk_bytes);
 	if (b->head)

@@ -64,10 +64,10 @@ int kho_beside_spawn(struct kho_engine *e, struct kho_err *err)
 		return ret;
 	strcpy((char *)b->head + KHO_OFF_CMDLINE, b->cmdline); /* at most cmdline_max, 2047 */
 	if (!kho_boot_seed(b->head))
-		kho_beside_note(b, "this kernel's random generator is not ready: no seed for the next");
+		kho_engine_note(&b->e, "this kernel's random generator is not ready: no seed for the next");
 	kho_boot_params(&b->layout, &b->img, b->img_buf + 0x1f1,
 			(struct boot_params *)(b->head + KHO_OFF_BOOT_PARAMS));
-	kho_beside_phase(b, "place image", begin);
+	kho_engine_phase(&b->e, "place image", begin);
 	b->spawned_us = kho_clock_us();
 	return kho_dev_spawn(b->dev, b->before[0], b->layout.kernel + KHO_BZIMAGE_ENTRY_64,
 			     b->layout.region_base + KHO_OFF_BOOT_PARAMS, err);

@@ -262,10 +262,19 @@ static int serve(struct kho_agent *a, struct kho_err *err)
 	}
 }
 
-static void agent_done(struct kho_agent *a)
+void kho_agent_init(struct kho_agent *a, const struct kho_agent_conf *conf)
+{
+	*a = (struct kho_agent){ .conf = conf };
+	kho_link_faults_init(&a->faults, kho_agent_fault_fired, a);
+	pthread_mutex_init(&a->lock, NULL);
+	pthread_mutex_init(&a->machine_lock, NULL);
+	pthread_mutex_init(&a->journal_lock, NULL);
+	a->env = (struct kho_env){ .ops = &kho_agent_env_ops, .arg = a, .incoming = true, .sysroot = "" };
+}
+
+void kho_agent_done(struct kho_agent *a)
 {
 	kho_agent_files_drop(a);
-	kho_stream_done(&a->s);
 	while (a->sers) {
 		struct kho_ser_slot *s = a->sers;
 
@@ -283,6 +292,7 @@ static void agent_done(struct kho_agent *a)
 	kho_link_faults_done(&a->faults);
 	pthread_mutex_destroy(&a->lock);
 	pthread_mutex_destroy(&a->machine_lock);
+	pthread_mutex_destroy(&a->journal_lock);
 }
 
 /* What the outgoing kernel that has ended has not asked for any more. */
@@ -319,19 +329,18 @@ static void settle(struct kho_agent *a)
 
 int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err)
 {
-	struct kho_agent a = { .conf = conf };
-	int ret = kho_stream_init(&a.s, &conf->transport, false, err);
+	struct kho_agent a;
+	int ret;
 
-	if (ret < 0)
+	kho_agent_init(&a, conf);
+	ret = kho_stream_init(&a.s, &conf->transport, false, err);
+	if (!ret) {
+		a.s.faults = &a.faults;
+		ret = kho_pool_init(&a.pool, err);
+	} else {
+		kho_agent_done(&a);
 		return ret;
-	kho_link_faults_init(&a.faults, kho_agent_fault_fired, &a);
-	a.s.faults = &a.faults;
-	pthread_mutex_init(&a.lock, NULL);
-	pthread_mutex_init(&a.machine_lock, NULL);
-	a.env = (struct kho_env){
-		.ops = &kho_agent_env_ops, .arg = &a, .incoming = true, .sysroot = ""
-	};
-	ret = kho_pool_init(&a.pool, err);
+	}
 	if (!ret) {
 		struct kho_err state = KHO_ERR_INIT;
 
@@ -342,6 +351,7 @@ int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err)
 		ret = serve(&a, err);
 		settle(&a);
 	}
-	agent_done(&a);
+	kho_stream_done(&a.s);
+	kho_agent_done(&a);
 	return ret;
 }

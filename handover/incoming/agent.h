@@ -86,10 +86,20 @@ struct kho_agent_conf {
  */
 int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err) __must_check;
 
+/*
+ * The same for what the kernel before this one has left (handover/kexec/handed.h): carried out, verified, signed and finished without anybody to
+ * ask. luo: where it lies. 0: the workloads run here; negative: they do not, and the way back has failed as well.
+ */
+int kho_agent_run_handed(const struct kho_agent_conf *conf, bool luo, struct kho_err *err) __must_check;
+
 /* --- the real machine (agent_machine.c) --- */
 
 /* dev_fd: /dev/khoctl, kept open by the caller. */
 int kho_machine_init(struct kho_machine *m, int dev_fd, struct kho_err *err) __must_check;
+/* The whole machine, of a kernel that kexec has started: nothing of it is anybody else's. */
+void kho_machine_whole(struct kho_machine *m);
+/* See struct kho_machine's pids; arg is not used. */
+int kho_machine_pids(void *arg, uint64_t floor, const struct kho_workload_list *l, struct kho_err *err) __must_check;
 /*
  * Raise kernel.pid_max and let the next process have a number of at least floor. Called first
  * of all by PID 1, so that our own processes keep out of the way of the workloads' numbers.

@@ -20,9 +20,7 @@
 #include <time.h>
 
 #include "handover/incoming/agent_impl.h"
-#include "lib/cleanup.h"
 #include "lib/clock.h"
-#include "lib/io.h"
 #include "lib/json.h"
 #include "lib/record.h"
 
@@ -78,81 +76,6 @@ int kho_agent_entrust(struct kho_agent *a, struct kho_request *rq, struct kho_er
 	return kho_agent_keep_journal(a, e->record.data, e->record.len, err);
 }
 
-/* --- the journal, which the other side writes no more --- */
-
-static void note(struct kho_agent *a, struct json_object *record)
-{
-	size_t len = 0;
-	_cleanup_free_ char *one = kho_record_encode(record, &len);
-	char *all = one ? realloc(a->trust.journal, a->trust.len + len) : NULL;
-
-	json_object_put(record);
-	if (!all) {
-		a->conf->say("journal: out of memory");
-		return;
-	}
-	memcpy(all + a->trust.len, one, len);
-	a->trust.journal = all;
-	a->trust.len += len;
-}
-
-void kho_agent_note_phase(struct kho_agent *a, const char *name, uint64_t begin_us, uint64_t end_us)
-{
-	struct json_object *rec = kho_record_new("phase");
-
-	kho_json_str(rec, "name", name);
-	kho_json_int(rec, "begin_us", (int64_t)begin_us);
-	kho_json_int(rec, "us", (int64_t)(end_us - begin_us));
-	note(a, rec);
-}
-
-static void note_takeover(struct kho_agent *a, const char *why)
-{
-	struct json_object *rec = kho_record_new("takeover");
-
-	kho_json_str(rec, "why", why);
-	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
-	note(a, rec);
-}
-
-static uint64_t frozen_us(const volatile struct kho_ledger *l)
-{
-	uint64_t tsc = l ? l->side[KHO_SIDE_OUTGOING].frozen_tsc : 0;
-
-	return tsc && l->tsc_khz ? (uint64_t)((unsigned __int128)tsc * 1000 / l->tsc_khz) : 0;
-}
-
-static void note_blackout(struct kho_agent *a, uint64_t begin, uint64_t end)
-{
-	struct json_object *rec = kho_record_new("blackout");
-
-	kho_json_int(rec, "begin_us", (int64_t)begin);
-	if (end)
-		kho_json_int(rec, "end_us", (int64_t)end);
-	note(a, rec);
-}
-
-static void note_end(struct kho_agent *a, int ret, const char *msg)
-{
-	struct json_object *rec = kho_record_new("end");
-
-	kho_json_str(rec, "outcome", ret < 0 ? "needs a person" : "upgraded");
-	kho_json_str(rec, "msg", msg);
-	note(a, rec);
-}
-
-static int save(struct kho_agent *a, struct kho_err *err)
-{
-	_cleanup_free_ char *dir = NULL, *path = NULL;
-	int ret = kho_agent_state_dir(a, &dir, err);
-
-	if (ret < 0)
-		return ret;
-	if (asprintf(&path, "%s/journal", dir) < 0)
-		return kho_fail(err, -ENOMEM, "journal");
-	return kho_write_file(path, a->trust.journal, a->trust.len, err);
-}
-
 /* --- operations of serializers that nobody asks for --- */
 
 static int op(struct kho_agent *a, const char *name, const char *what, struct kho_err *err)
@@ -182,7 +105,7 @@ static int op(struct kho_agent *a, const char *name, const char *what, struct kh
 }
 
 /* What has been done is not done again (kho_agent_op()). */
-static int op_all(struct kho_agent *a, const char *what, unsigned flag, bool with, struct kho_err *err)
+int kho_agent_op_all(struct kho_agent *a, const char *what, unsigned flag, bool with, struct kho_err *err)
 {
 	struct kho_err one = KHO_ERR_INIT;
 	int first = 0;
@@ -196,15 +119,15 @@ static int op_all(struct kho_agent *a, const char *what, unsigned flag, bool wit
 	return first;
 }
 
-static int do_rest(struct kho_agent *a, uint64_t *gate_us, struct kho_err *err)
+int kho_agent_do_rest(struct kho_agent *a, uint64_t *gate_us, struct kho_err *err)
 {
 	struct kho_err one = KHO_ERR_INIT;
 	int first = 0;
 
-	kho_first_failure(op_all(a, "finish", KHO_SER_GATE, true, &one), &one, &first, err);
+	kho_first_failure(kho_agent_op_all(a, "finish", KHO_SER_GATE, true, &one), &one, &first, err);
 	*gate_us = kho_clock_us();
-	kho_first_failure(op_all(a, "finish", KHO_SER_GATE, false, &one), &one, &first, err);
-	kho_first_failure(op_all(a, "tidy", 0, true, &one), &one, &first, err);
+	kho_first_failure(kho_agent_op_all(a, "finish", KHO_SER_GATE, false, &one), &one, &first, err);
+	kho_first_failure(kho_agent_op_all(a, "tidy", 0, true, &one), &one, &first, err);
 	return first;
 }
 
@@ -237,7 +160,7 @@ static int may_complete(struct kho_agent *a, struct kho_err *err)
 	if (kho_pool_wait(&a->pool, kho_clock_us() + REQUESTS_US) < 0)
 		return kho_fail(err, -ETIMEDOUT, "a request that was under way does not come back");
 	ret = is_all_here(a, err);
-	return ret < 0 ? ret : op_all(a, "verify", 0, true, err);
+	return ret < 0 ? ret : kho_agent_op_all(a, "verify", 0, true, err);
 }
 
 static int sign(struct kho_agent *a, uint64_t begin_us, struct kho_err *err)
@@ -247,19 +170,17 @@ static int sign(struct kho_agent *a, uint64_t begin_us, struct kho_err *err)
 	int ret;
 
 	if (begin_us)
-		note_blackout(a, begin_us, 0);
-	note_takeover(a, a->outgoing_end);
+		kho_agent_note_blackout(a, begin_us, 0);
+	kho_agent_note_takeover(a, a->outgoing_end);
 	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
 	kho_json_bool(rec, "alone", true);
-	note(a, rec);
-	ret = save(a, err);
+	kho_agent_note(a, rec);
+	ret = kho_agent_save(a, err);
 	if (!ret)
 		ret = m->state(m->arg, KHO_STATE_COMMITTED, err);
 	if (ret < 0)
 		return ret;
-	a->commit_us = kho_clock_us();
-	a->committed = true;
-	a->conf->shared->committed = true;
+	kho_agent_committed(a);
 	return 0;
 }
 
@@ -269,14 +190,14 @@ static void complete(struct kho_agent *a, uint64_t begin_us)
 	struct kho_err err = KHO_ERR_INIT, late = KHO_ERR_INIT;
 	uint64_t gate_us = 0;
 	char msg[600];
-	int ret = do_rest(a, &gate_us, &err);
+	int ret = kho_agent_do_rest(a, &gate_us, &err);
 
 	if (begin_us)
-		note_blackout(a, begin_us, gate_us);
+		kho_agent_note_blackout(a, begin_us, gate_us);
 	snprintf(msg, sizeof(msg), "the outgoing kernel %s in the blackout; this one has completed the upgrade alone%s%s",
 		 strcmp(a->outgoing_end, "silent") ? "panicked" : "hung", ret < 0 ? ": " : "", ret < 0 ? err.msg : "");
-	note_end(a, ret, msg);
-	if (save(a, &late) < 0)
+	kho_agent_note_end(a, KHO_OUTCOME(ret), msg);
+	if (kho_agent_save(a, &late) < 0)
 		a->conf->say("journal: %s", late.msg);
 	a->conf->say("%s", msg);
 }
@@ -285,7 +206,7 @@ void kho_agent_complete(struct kho_agent *a)
 {
 	const struct kho_machine *m = a->conf->machine;
 	struct kho_err err = KHO_ERR_INIT, state = KHO_ERR_INIT;
-	uint64_t begin_us = frozen_us(a->ledger);
+	uint64_t begin_us = kho_agent_frozen_us(a->ledger);
 	int ret;
 
 	a->alone = true;
@@ -322,15 +243,15 @@ void kho_agent_rest(struct kho_agent *a, const char *why)
 	if (!left && a->trust.told_end)
 		return;
 	a->alone = true;
-	note_takeover(a, why);
-	ret = do_rest(a, &gate_us, &err);
+	kho_agent_note_takeover(a, why);
+	ret = kho_agent_do_rest(a, &gate_us, &err);
 	if (ret < 0)
 		a->conf->say("%s: %s", why, err.msg);
-	if (left && frozen_us(a->ledger))
-		note_blackout(a, frozen_us(a->ledger), gate_us);
-	note_end(a, ret, ret < 0 ? err.msg : why);
+	if (left && kho_agent_frozen_us(a->ledger))
+		kho_agent_note_blackout(a, kho_agent_frozen_us(a->ledger), gate_us);
+	kho_agent_note_end(a, KHO_OUTCOME(ret), ret < 0 ? err.msg : why);
 	a->trust.told_end = true;
-	if (save(a, &err) < 0)
+	if (kho_agent_save(a, &err) < 0)
 		a->conf->say("journal: %s", err.msg);
 }
 

@@ -46,6 +46,8 @@ static void phase(struct kho_env *env, const char *name, uint64_t begin_us, uint
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
 	struct kho_agent *a = env->arg;
 
+	if (a->handed)
+		kho_agent_note_phase(a, name, begin_us, end_us);
 	if (a->alone)
 		return;
 	ph.name = (char *)name;

@@ -15,6 +15,7 @@
 #include "handover/link/fault.h"
 #include "lib/report.h"
 
+struct json_object;
 struct kho_agent;
 
 struct kho_request {
@@ -97,10 +98,14 @@ struct kho_agent {
 	uint64_t beats;
 	uint64_t watch_us; /* when to look again */
 	unsigned still, closed; /* looks at it without a beat, without an open link */
+	bool handed;			/* it came by kexec: phases go into the journal, nobody else has it */
+	pthread_mutex_t journal_lock;
 	pthread_mutex_t machine_lock; /* CPU and memory hot-plug: one act at a time */
 };
 
 /* agent.c */
+void kho_agent_init(struct kho_agent *a, const struct kho_agent_conf *conf);
+void kho_agent_done(struct kho_agent *a);
 int kho_agent_serve(struct kho_agent *a, struct kho_request *rq); /* run and answer; frees rq */
 int kho_agent_send(struct kho_agent *a, const KhoLink__Msg *m);
 
@@ -155,11 +160,30 @@ void kho_agent_complete(struct kho_agent *a);
 void kho_agent_rest(struct kho_agent *a, const char *why);
 /* The journal as the other side has it now. */
 int kho_agent_keep_journal(struct kho_agent *a, const void *data, size_t len, struct kho_err *err) __must_check;
-/* A phase of ours that nobody else writes down. */
-void kho_agent_note_phase(struct kho_agent *a, const char *name, uint64_t begin_us, uint64_t end_us);
+/* An operation of every serializer that was entrusted, and that has not done it; with flag: of those that have it, or (!with) have not. */
+int kho_agent_op_all(struct kho_agent *a, const char *what, unsigned flag, bool with, struct kho_err *err) __must_check;
+/* finish (the gate first) and tidy; *gate_us: when the network was released. */
+int kho_agent_do_rest(struct kho_agent *a, uint64_t *gate_us, struct kho_err *err) __must_check;
 void kho_entrusted_done(struct kho_entrusted *t);
 
+/* agent_journal.c: what nobody else writes down, added to trust.journal. Any thread. */
+void kho_agent_note(struct kho_agent *a, struct json_object *record);
+void kho_agent_note_phase(struct kho_agent *a, const char *name, uint64_t begin_us, uint64_t end_us);
+void kho_agent_note_takeover(struct kho_agent *a, const char *why);
+/* end 0: it has only begun */
+void kho_agent_note_blackout(struct kho_agent *a, uint64_t begin, uint64_t end);
+void kho_agent_note_end(struct kho_agent *a, const char *outcome, const char *msg);
+#define KHO_OUTCOME(ret) ((ret) < 0 ? "needs a person" : "upgraded")
+/* When the outgoing kernel said that the blackout began; 0: it has not. */
+uint64_t kho_agent_frozen_us(const volatile struct kho_ledger *l);
+/* It is signed: PID 1 knows it, too. */
+void kho_agent_committed(struct kho_agent *a);
+/* Into its file. */
+int kho_agent_save(struct kho_agent *a, struct kho_err *err) __must_check;
+
 /* agent_retire.c */
+/* The upgrade is through: status file, the commands that were asked for, PID 1 enters the carried root. */
+void kho_agent_go_on(struct kho_agent *a, const char *outgoing, const char *how);
 kho_request_fn kho_agent_retiring;
 /* How the outgoing kernel has ended ("retired", "panicked" ...), or NULL. */
 const char *kho_agent_ended(const volatile struct kho_ledger *l);

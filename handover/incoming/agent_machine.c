@@ -181,7 +181,7 @@ int kho_pid_floor(uint64_t floor, struct kho_err *err)
 	return kho_write_existing("/proc/sys/kernel/ns_last_pid", text, err);
 }
 
-static int real_pids(void *arg, uint64_t floor, const struct kho_workload_list *l,
+int kho_machine_pids(void *arg, uint64_t floor, const struct kho_workload_list *l,
 		     struct kho_err *err)
 {
 	int ret = kho_pid_floor(floor, err);
@@ -227,7 +227,7 @@ int kho_machine_init(struct kho_machine *m, int dev_fd, struct kho_err *err)
 		.block_present = real_block_present,
 		.block_bytes = info.memory_block_bytes,
 		.grown = real_grown,
-		.pids = real_pids,
+		.pids = kho_machine_pids,
 	};
 	return 0;
 }

@@ -376,6 +376,27 @@ static bool is_over(struct kho_agent *a, const volatile struct kho_ledger *l, st
 	return true;
 }
 
+static void go_on(struct kho_agent *a, const struct result *r)
+{
+	write_status(a, r);
+	run_command(a, a->told->after_commit);
+	run_command(a, a->told->watch);
+	a->conf->shared->settled = true;
+	if (*kho_new_root(&a->env)) {
+		a->conf->shared->root_on_disk = true;
+		if (a->conf->enter_root)
+			a->conf->enter_root();
+	}
+}
+
+void kho_agent_go_on(struct kho_agent *a, const char *outgoing, const char *how)
+{
+	struct result r = { .how = how };
+
+	snprintf(r.outgoing, sizeof(r.outgoing), "%s", outgoing);
+	go_on(a, &r);
+}
+
 static void *take_over(void *arg)
 {
 	struct kho_agent *a = arg;
@@ -395,15 +416,7 @@ static void *take_over(void *arg)
 	}
 	if (l)
 		kho_agent_keep_log(a, l->side[KHO_SIDE_OUTGOING].generation, r.outgoing);
-	write_status(a, &r);
-	run_command(a, a->told->after_commit);
-	run_command(a, a->told->watch);
-	a->conf->shared->settled = true;
-	if (*kho_new_root(&a->env)) {
-		a->conf->shared->root_on_disk = true;
-		if (a->conf->enter_root)
-			a->conf->enter_root();
-	}
+	go_on(a, &r);
 	return NULL;
 }
 

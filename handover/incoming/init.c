@@ -21,6 +21,7 @@
 #include "handover/dev.h"
 #include "handover/incoming/agent.h"
 #include "handover/incoming/init.h"
+#include "handover/kexec/handed.h"
 #include "lib/clock.h"
 #include "lib/io.h"
 
@@ -28,6 +29,14 @@
 #define JOURNAL_DIR "/var/lib/khoctl"
 /* Where nobody's numbers are: init systems count up from 1 and seldom come this far. */
 #define PID_FLOOR 2097152
+
+/* How the kernel before has handed things over ("luo", "initrd"), or NULL: it runs beside this one. */
+static const char *handed_by(void)
+{
+	static char word[16];
+
+	return *word || kho_init_word(KHO_HANDED_WORD, word, sizeof(word)) ? word : NULL;
+}
 
 static int boot(struct kho_err *err)
 {
@@ -46,6 +55,11 @@ static int boot(struct kho_err *err)
 		return ret;
 	reboot(RB_DISABLE_CAD);
 	kho_init_names();
+	/* started by kexec: the whole machine is ours, and the module has nothing to do */
+	if (handed_by()) {
+		kho_init_host_modules();
+		return 0;
+	}
 	ret = kho_init_module(err);
 	if (!ret)
 		kho_init_host_modules();
@@ -59,6 +73,29 @@ static int to_init[2] = { -1, -1 }; /* PID 1's end, the agent's */
 static void enter_root(void)
 {
 	kill(1, SIGRTMIN + KHO_SIG_ENTER);
+}
+
+static int linked_agent(struct kho_agent_conf *conf, struct kho_machine *machine, struct kho_err *err)
+{
+	struct kho_ioc_info info;
+	int ret, fd = kho_dev_open(err);
+
+	if (fd < 0)
+		return fd;
+	ret = kho_dev_info(fd, &info, err);
+	if (!ret)
+		ret = kho_machine_init(machine, fd, err);
+	if (ret < 0)
+		return ret;
+	kho_clock_set_tsc_khz(info.tsc_khz);
+	conf->instance_id = info.instance_id;
+	conf->generation = info.generation;
+	ret = kho_dev_link_open(KHO_PEER_OUTGOING, O_NONBLOCK, err);
+	if (ret < 0)
+		return ret;
+	kho_transport_device(&conf->transport, ret);
+	kho_init_say("%s is generation %u, agent ready (process %d)", conf->release, info.generation, (int)getpid());
+	return kho_agent_run(conf, err);
 }
 
 static int agent(struct kho_agent_shared *shared, struct kho_err *err)
@@ -75,29 +112,15 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 		.say = kho_init_say,
 		.to_init = to_init[1],
 	};
-	struct kho_ioc_info info;
 	char word[8];
-	int ret, fd = kho_dev_open(err);
 
-	if (fd < 0)
-		return fd;
-	ret = kho_dev_info(fd, &info, err);
-	if (!ret)
-		ret = kho_machine_init(&machine, fd, err);
-	if (ret < 0)
-		return ret;
-	kho_clock_set_tsc_khz(info.tsc_khz);
 	uname(&u);
-	conf.instance_id = info.instance_id;
-	conf.generation = info.generation;
 	conf.faults = kho_init_word("khoctl.fault", word, sizeof(word)) && !strcmp(word, "1");
-	ret = kho_dev_link_open(KHO_PEER_OUTGOING, O_NONBLOCK, err);
-	if (ret < 0)
-		return ret;
-	kho_transport_device(&conf.transport, ret);
-	kho_init_say("%s is generation %u, agent ready (process %d)", u.release, info.generation,
-		     (int)getpid());
-	return kho_agent_run(&conf, err);
+	if (!handed_by())
+		return linked_agent(&conf, &machine, err);
+	kho_machine_whole(&machine);
+	conf.instance_id = conf.generation = 1;
+	return kho_agent_run_handed(&conf, !strcmp(handed_by(), KHO_HANDED_LUO), err);
 }
 
 static void __attribute__((noreturn)) agent_process(struct kho_agent_shared *shared)
@@ -128,6 +151,15 @@ static void __attribute__((noreturn)) agent_process(struct kho_agent_shared *sha
 
 /* --- PID 1 --- */
 
+/*
+ * Who runs beside another kernel halts: that one sees it, and has everything. Who has taken its place has nobody behind it: the machine is restarted,
+ * so that it comes up as after any crash.
+ */
+static int on_failure(void)
+{
+	return handed_by() ? RB_AUTOBOOT : RB_HALT_SYSTEM;
+}
+
 /* A child died; was it the agent? Before the commit nothing is left to do without it. */
 static void reap(pid_t agent_pid, const struct kho_agent_shared *shared)
 {
@@ -143,7 +175,7 @@ static void reap(pid_t agent_pid, const struct kho_agent_shared *shared)
 		else
 			kho_init_say("the agent ended with status %d", WEXITSTATUS(status));
 		if (!shared->committed)
-			kho_init_stop(RB_HALT_SYSTEM);
+			kho_init_stop(on_failure());
 	}
 }
 
@@ -185,9 +217,9 @@ static void block_signals(sigset_t *set)
  */
 static void __attribute__((noreturn)) give_up(const struct kho_err *err)
 {
-	kho_init_say("cannot go on: %s; halted", err->msg);
-	if (kho_exists("/dev/khoctl"))
-		kho_init_stop(RB_HALT_SYSTEM);
+	kho_init_say("cannot go on: %s; %s", err->msg, handed_by() ? "restarts the machine" : "halted");
+	if (kho_exists("/dev/khoctl") || handed_by())
+		kho_init_stop(on_failure());
 	for (;;)
 		pause();
 }

@@ -16,6 +16,7 @@
 
 #include "handover/dev.h"
 #include "handover/link/peer_impl.h"
+#include "handover/link/setup.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 
@@ -182,77 +183,24 @@ static int wait_hello(struct kho_peer *p, uint64_t deadline_us, struct kho_err *
 	}
 }
 
-static void workload_out(const struct kho_workload *w, KhoLink__Workload *o, uint32_t *pids)
+struct sending {
+	struct kho_peer *p;
+	uint64_t deadline_us;
+};
+
+static int send_it(void *arg, KhoLink__Msg *m, struct kho_err *err)
 {
-	kho_link__workload__init(o);
-	o->name = w->name;
-	o->root = w->root;
-	o->n_pids = w->npids;
-	o->pids = pids;
-	for (size_t i = 0; i < w->npids; i++)
-		pids[i] = w->pids[i];
-	o->rss_bytes = w->rss_bytes;
-	o->health_timeout_us = w->health_timeout_us;
-	/* "" travels as absent: an empty setting means nothing in any of them */
-	if (w->health_tcp)
-		o->health_tcp = w->health_tcp;
-	if (w->health_send)
-		set_bytes(&o->health_send, w->health_send, strlen(w->health_send));
-	if (w->health_expect)
-		set_bytes(&o->health_expect, w->health_expect, strlen(w->health_expect));
-	if (w->health_command)
-		o->health_command = w->health_command;
-	if (w->pidfile)
-		o->pidfile = w->pidfile;
-	if (w->match)
-		o->match = w->match;
-	if (w->cgroup)
-		o->cgroup = w->cgroup;
-	if (w->unit)
-		o->unit = w->unit;
-	if (w->container)
-		o->container = w->container;
-	if (w->cg)
-		o->cg = w->cg;
+	const struct sending *s = arg;
+
+	return kho_peer_call(s->p, m, s->deadline_us, NULL, err);
 }
 
 static int send_setup(struct kho_peer *p, const struct kho_peer_setup *in, uint64_t deadline_us,
 		      struct kho_err *err)
 {
-	const struct kho_workload_list *l = in->workloads;
-	size_t n = l ? l->n : 0, npids = 0;
-	_cleanup_free_ KhoLink__Workload *w = calloc(n + 1, sizeof(*w));
-	_cleanup_free_ KhoLink__Workload **ptr = calloc(n + 1, sizeof(*ptr));
-	_cleanup_free_ uint32_t *pids = NULL;
-	KhoLink__Setup s = KHO_LINK__SETUP__INIT;
-	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+	struct sending s = { p, deadline_us };
 
-	for (size_t i = 0; i < n; i++)
-		npids += l->w[i].npids;
-	pids = calloc(npids + 1, sizeof(*pids));
-	if (!w || !ptr || !pids)
-		return kho_fail(err, -ENOMEM, "setup of the agent");
-	npids = 0;
-	for (size_t i = 0; i < n; i++) {
-		workload_out(&l->w[i], ptr[i] = &w[i], pids + npids);
-		npids += l->w[i].npids;
-	}
-	s.revision = p->revision;
-	s.bulk_bytes = p->bulk_bytes;
-	s.slot_bytes = p->slot_bytes;
-	s.n_workloads = n;
-	s.workloads = ptr;
-	if (in->after_commit)
-		s.after_commit = (char *)in->after_commit;
-	if (in->watch)
-		s.watch = (char *)in->watch;
-	s.run_dir = (char *)in->run_dir;
-	s.images_dir = (char *)in->images_dir;
-	s.root_in_ram = in->root_in_ram;
-	s.pid_floor = in->pid_floor;
-	m.body_case = KHO_LINK__MSG__BODY_SETUP;
-	m.setup = &s;
-	return kho_peer_call(p, &m, deadline_us, NULL, err);
+	return kho_setup_make(in, p->revision, p->bulk_bytes, p->slot_bytes, send_it, &s, err);
 }
 
 int kho_peer_connect_on(struct kho_peer **out, const struct kho_transport *t, void *bulk,

@@ -1,4 +1,4 @@
-LIB_SRCS += $(addprefix handover/link/,wire.c wire_send.c fault.c peer.c peer_call.c peer_file.c)
+LIB_SRCS += $(addprefix handover/link/,wire.c wire_send.c fault.c peer.c peer_call.c peer_file.c setup.c)
 PROTOS += handover/link/link.proto
 PKGS += libprotobuf-c
 UNIT += link_wire link_agent link_alone link_peer link_files

@@ -185,7 +185,7 @@ static int pre_dump(struct kho_env *env, struct kho_proc_out_wl *w, uint64_t *ou
 		return rc;
 	env->ops->phase(env, "pre-copy send", begin, kho_clock_us());
 	w->rounds++;
-	return kho_dir_each(dir, give_pages_back, NULL, err);
+	return env->in_place ? 0 : kho_dir_each(dir, give_pages_back, NULL, err);
 }
 
 /* Wait for the notice `script`; anything else that asks is told to go on. */

@@ -362,7 +362,7 @@ static const struct kho_engine_ops fake_ops = {
 	"fake",	      e_probe,	 e_reserve,    e_unreserve,  e_spawn,
 	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_entrust,    e_commit,
 	e_shift_rest, e_retire,	 e_set_state,  e_peer_alive, NULL,
-	NULL,	      NULL,	 e_free,
+	NULL,	      NULL,	 e_free, false,
 };
 
 static const struct kho_env_ops fake_env_ops;

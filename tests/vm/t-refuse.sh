@@ -59,15 +59,15 @@ ours() { # ours RELEASE FILE|none: khoctl.ko of that release
 	vm sh -c 'rmmod khoctl 2> /dev/null; k=$(cat "/run/where.$1"); rm -f "$k"; [ "$2" = none ] || cp "$2" "$k"; depmod "$1"' sh "$1" "$2"
 }
 ours "$own" none
-refused no-module "module khoctl is not in .*$own_re" khoctl check --to "$image"
-refused no-module-upgrade "module khoctl is not in .*$own_re" khoctl upgrade --to "$image"
+refused no-module "module khoctl is not in .*$own_re" khoctl check --to "$image" --engine beside
+refused no-module-upgrade "module khoctl is not in .*$own_re" khoctl upgrade --to "$image" --engine beside
 ours "$own" "/run/khoctl.ko.$target"
-refused other-module "khoctl in .*$own_re is built for another kernel" khoctl check --to "$image"
+refused other-module "khoctl in .*$own_re is built for another kernel" khoctl check --to "$image" --engine beside
 ours "$own" "/run/khoctl.ko.$own"
 ours "$target" none
-refused no-target-module "$target_re has no khoctl.ko" khoctl check --to "$image"
+refused no-target-module "$target_re has no khoctl.ko" khoctl check --to "$image" --engine beside
 ours "$target" "/run/khoctl.ko.$own"
-refused other-target-module "is built for kernel .*$own_re.*, not for $target_re" khoctl check --to "$image"
+refused other-target-module "is built for kernel .*$own_re.*, not for $target_re" khoctl check --to "$image" --engine beside
 ours "$target" "/run/khoctl.ko.$target"
 vm khoctl check --to "$image" > "$out/good.txt" || { cat "$out/good.txt"; die "check refuses what is right again"; }
 
@@ -75,20 +75,20 @@ vm khoctl check --to "$image" > "$out/good.txt" || { cat "$out/good.txt"; die "c
 # key that signs it comes from the firmware, and this machine has none. That it was asked, it says itself.
 vm sh -c 'echo "file verify_pefile.c +p" > /proc/dynamic_debug/control; mount -t securityfs none /sys/kernel/security; echo integrity > /sys/kernel/security/lockdown
 	dmesg -C; cp "$1" /run/vmlinuz-tampered; printf tampered | dd of=/run/vmlinuz-tampered bs=1 seek=9000000 conv=notrunc 2> /dev/null' sh "$image"
-refused untrusted-image 'takes only signed kernels and rejects this one' khoctl check --to "$image"
+refused untrusted-image 'takes only signed kernels and rejects this one' khoctl check --to "$image" --engine beside
 vm dmesg > "$out/verified.txt"
 grep -q 'PEFILE: cert =' "$out/verified.txt" || die "the kernel has not looked at the signature"
 grep -q 'Lockdown: khoctl: kexec of unsigned images is restricted' "$out/verified.txt" || die "the kernel has not refused the image"
-refused untrusted-image-upgrade 'takes only signed kernels and rejects this one' khoctl upgrade --to "$image"
-refused tampered-image 'takes only signed kernels and rejects this one' khoctl check --to /run/vmlinuz-tampered
+refused untrusted-image-upgrade 'takes only signed kernels and rejects this one' khoctl upgrade --to "$image" --engine beside
+refused tampered-image 'takes only signed kernels and rejects this one' khoctl check --to /run/vmlinuz-tampered --engine beside
 vm rmmod khoctl
-refused unsigned-locked-down 'khoctl in .* is unsigned, and this kernel is locked down' khoctl check --to "$image"
+refused unsigned-locked-down 'khoctl in .* is unsigned, and this kernel is locked down' khoctl check --to "$image" --engine beside
 lab down
 
 # From the newer kernel: Debian 13's own CRIU says "Looks good" there and cannot. Only signed modules; one CPU.
 lab up --outgoing linux-image-cloud-amd64/trixie-backports --cpus 1 --mem 2048 --append module.sig_enforce=1
 image=$(other_image)
-refused unsigned 'khoctl in .* is unsigned, or signed with a key that this kernel does not trust' khoctl check --to "$image"
+refused unsigned 'khoctl in .* is unsigned, or signed with a key that this kernel does not trust' khoctl check --to "$image" --engine beside
 redis_start 0
 vm mkdir -p /run/old
 lab put "$("$here/cache.sh" package criu | tail -n 1)/usr/sbin/criu" /run/old/criu
@@ -96,10 +96,10 @@ lab put "$("$here/cache.sh" package libnet1 | tail -n 1)/usr/lib/x86_64-linux-gn
 vm /run/old/criu check > "$out/criu-check.txt" 2>&1 || true
 tail -n 1 "$out/criu-check.txt"
 refused old-criu 'criu is 4\.1.*cannot dump TCP' sh -c 'PATH=/run/old:$PATH exec khoctl check --to "$1"' sh "$image"
-refused one-cpu 'CPU' khoctl check --to "$image"
-refused one-cpu-upgrade 'CPU' khoctl upgrade --to "$image"
+refused one-cpu 'CPU' khoctl check --to "$image" --engine beside
+refused one-cpu-upgrade 'CPU' khoctl upgrade --to "$image" --engine beside
 lab down
 lab up --cpus 2 --mem 1024
-refused little-memory 'memory' khoctl upgrade --to "$image"
+refused little-memory 'memory' khoctl upgrade --to "$image" --engine beside
 lab down
 echo "$passed passed, 0 failed"

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The way back from a kernel that kexec has started and that cannot go on. All that was handed over is still here, and nothing of what was done
+ * with it was visible: what is restored is discarded, and the kernel before is started once more, with the same requests and files behind a copy of this
+ * kernel's own first root (which was made for both).
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "handover/beside/files.h"
+#include "handover/incoming/handed.h"
+#include "handover/kexec/load.h"
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
+#include "lib/json.h"
+#include "lib/record.h"
+
+#define DIR_BACK   "/run/khoctl/back"
+#define INITRD	   DIR_BACK "/initrd"
+#define STATE	   DIR_BACK "/state"
+
+static void discard_one(struct kho_agent *a, const char *name)
+{
+	KhoLink__Op o = KHO_LINK__OP__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+	struct kho_request rq = { .m = &m, .begin_us = kho_clock_us() };
+	struct kho_err err = KHO_ERR_INIT;
+
+	kho_link__reply__init(&rq.reply);
+	o.serializer = (char *)(uintptr_t)name;
+	o.op = (char *)(uintptr_t)"discard";
+	m.body_case = KHO_LINK__MSG__BODY_OP;
+	m.op = &o;
+	if (kho_agent_op(a, &rq, &err) < 0)
+		a->conf->say("discard %s: %s", name, err.msg);
+}
+
+static void note_failure(struct kho_agent *a, const char *why)
+{
+	struct json_object *rec = kho_record_new("back");
+
+	kho_json_str(rec, "why", why);
+	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
+	kho_agent_note(a, rec);
+}
+
+/* --- the archive --- */
+
+/* This root as it was unpacked; mount points of what was mounted since are made anew. */
+static int list_root(struct kho_files *l, struct kho_err *err)
+{
+	static const char *const without[] = { KHO_HANDED_DIR, "/proc", "/sys", "/dev", "/run", KHO_NEW_ROOT, NULL };
+	static const char *const dirs[] = { "/proc", "/sys", "/dev", "/run" };
+	int ret = kho_files_add_tree(l, "/", "", without, err);
+
+	for (size_t i = 0; !ret && i < sizeof(dirs) / sizeof(*dirs); i++)
+		ret = kho_files_add_made(l, dirs[i], S_IFDIR | 0755, NULL, 0, err);
+	if (!ret)
+		ret = kho_files_add_made(l, "/dev/console", S_IFCHR | 0600, NULL, makedev(5, 1), err);
+	return ret < 0 ? ret : kho_files_close(l, err);
+}
+
+/* A file of the Live Update Orchestrator's has no name that an archive could be made from. */
+static int copy_of(struct kho_handed *h, size_t i, char **out, struct kho_err *err)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_close_ int fd = -1;
+	char buf[65536];
+	off_t at = 0;
+	ssize_t n;
+
+	if (asprintf(&path, DIR_BACK "/%zu", i) < 0)
+		return kho_fail(err, -ENOMEM, "way back");
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return kho_fail_errno(err, "%s", path);
+	while ((n = pread(h->fd[i], buf, sizeof(buf), at)) > 0) {
+		int ret = kho_write_all(fd, buf, (size_t)n);
+
+		if (ret < 0)
+			return kho_fail(err, ret, "write %s: %s", path, strerror(-ret));
+		at += n;
+	}
+	if (n < 0)
+		return kho_fail_errno(err, "read %s", h->s->file[i]->name);
+	*out = steal_ptr(path);
+	return 0;
+}
+
+static int list_handed(struct kho_handed *h, struct kho_files *l, struct kho_err *err)
+{
+	int ret = kho_files_add_as(l, STATE, KHO_HANDED_STATE, err);
+
+	for (size_t i = 0; !ret && i < h->s->n_file; i++) {
+		_cleanup_free_ char *from = NULL, *to = NULL;
+
+		if (asprintf(&to, KHO_HANDED_IMAGES "/%s", h->s->file[i]->name) < 0 ||
+		    (!h->luo && asprintf(&from, KHO_HANDED_IMAGES "/%s", h->s->file[i]->name) < 0))
+			return kho_fail(err, -ENOMEM, "way back");
+		if (h->luo)
+			ret = copy_of(h, i, &from, err);
+		if (!ret)
+			ret = kho_files_add_as(l, from, to, err);
+	}
+	return ret < 0 ? ret : kho_files_close(l, err);
+}
+
+static int into_file(void *arg, const void *data, size_t len)
+{
+	return kho_write_all(*(int *)arg, data, len);
+}
+
+static int pack(struct kho_handed *h, struct kho_err *err)
+{
+	_cleanup_(kho_files_done) struct kho_files root = { 0 }, handed = { 0 };
+	_cleanup_close_ int fd = open(INITRD, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	int ret = fd < 0 ? kho_fail_errno(err, INITRD) : list_root(&root, err);
+	struct stat st;
+
+	if (!ret)
+		ret = list_handed(h, &handed, err);
+	if (!ret)
+		ret = kho_files_pack(&root, 0, into_file, &fd, err);
+	if (!ret && (fstat(fd, &st) || (st.st_size % 4 && ftruncate(fd, (st.st_size + 3) & ~3L))))
+		ret = kho_fail_errno(err, INITRD);
+	return ret < 0 ? ret : kho_files_pack(&handed, 0, into_file, &fd, err);
+}
+
+/* --- the state, as the one that is started shall read it --- */
+
+static int write_state(struct kho_handed *h, struct kho_err *err)
+{
+	KhoHanded__State s = *h->s;
+	_cleanup_free_ void *data = NULL;
+	size_t len = 0;
+	int ret;
+
+	s.from = h->s->to;
+	s.to = h->s->from;
+	s.attempt = 1;
+	s.record.data = (uint8_t *)h->a.trust.journal;
+	s.record.len = h->a.trust.len;
+	s.jumped_us = kho_clock_us();
+	for (size_t i = 0; i < s.n_file; i++)
+		s.file[i]->token = 0;
+	ret = kho_handed_pack(&s, &data, &len, err);
+	if (!ret)
+		ret = kho_write_file(STATE, data, len, err);
+	if (data)
+		explicit_bzero(data, len);
+	return ret;
+}
+
+/* What a test has asked for has struck. */
+static void drop_faults(KhoHanded__State *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_message; i++) {
+		KhoLink__Msg *m = kho_link__msg__unpack(NULL, s->message[i].len, s->message[i].data);
+		bool fault = m && m->body_case == KHO_LINK__MSG__BODY_FAULT;
+
+		kho_msg_free(m);
+		if (fault)
+			free(s->message[i].data);
+		else
+			s->message[n++] = s->message[i];
+	}
+	s->n_message = n;
+}
+
+static int go(struct kho_handed *h, struct kho_err *err)
+{
+	int ret = kho_mkdir(DIR_BACK, err);
+
+	drop_faults(h->s);
+	if (!ret)
+		ret = write_state(h, err);
+	if (!ret)
+		ret = pack(h, err);
+	if (!ret)
+		ret = kho_kexec_load(h->s->back_image, INITRD, h->s->back_cmdline, err);
+	return ret < 0 ? ret : kho_kexec_jump(err);
+}
+
+int kho_handed_back(struct kho_handed *h, const struct kho_err *why, struct kho_err *err)
+{
+	struct kho_agent *a = &h->a;
+	int ret;
+
+	a->conf->say("%s cannot go on with what %s has handed over: %s", h->s->to, h->s->from, why->msg);
+	for (size_t i = a->trust.n; i-- > 0;)
+		discard_one(a, a->trust.names[i]);
+	note_failure(a, why->msg);
+	if (h->s->attempt || !*h->s->back_image)
+		ret = kho_fail(err, why->code, "%s", why->msg);
+	else
+		ret = go(h, err);
+	kho_agent_note_end(a, KHO_OUTCOME(ret), err->msg);
+	return ret;
+}

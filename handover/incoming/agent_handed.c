@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The kernel before has handed everything over and is gone: its requests are carried out in their order, what it would have looked at is looked at
+ * here, and this side signs alone. Until then nothing is visible outside, so that going back loses nothing (agent_back.c).
+ */
+#include <errno.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "handover/incoming/handed.h"
+#include "handover/kexec/luo.h"
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
+#include "lib/json.h"
+#include "lib/record.h"
+
+#define CLEAR_SECONDS 600
+
+/* --- what is there --- */
+
+static int read_fd(int fd, char **out, size_t *out_len, struct kho_err *err)
+{
+	_cleanup_free_ char *buf = NULL;
+	struct stat st;
+	size_t done = 0;
+
+	if (fstat(fd, &st) || st.st_size < 0 || (uint64_t)st.st_size > KHO_HANDED_STATE_MAX)
+		return kho_fail(err, -EBADMSG, "state of the kernel before: no file that can be");
+	buf = malloc((size_t)st.st_size + 1);
+	if (!buf)
+		return kho_fail(err, -ENOMEM, "state of the kernel before");
+	while (done < (size_t)st.st_size) {
+		ssize_t n = pread(fd, buf + done, (size_t)st.st_size - done, (off_t)done);
+
+		if (n <= 0)
+			return kho_fail(err, n ? -errno : -EBADMSG, "state of the kernel before: cannot be read");
+		done += (size_t)n;
+	}
+	*out = steal_ptr(buf);
+	*out_len = done;
+	return 0;
+}
+
+static int read_state(struct kho_handed *h, struct kho_err *err)
+{
+	_cleanup_free_ char *data = NULL;
+	_cleanup_close_ int fd = -1;
+	size_t len = 0;
+	int ret = 0;
+
+	if (h->luo) {
+		h->session = kho_luo_open(KHO_HANDED_SESSION, err);
+		fd = h->session < 0 ? -1 : kho_luo_retrieve(h->session, 0, err);
+		ret = fd < 0 ? (err->code ? err->code : -EIO) : read_fd(fd, &data, &len, err);
+	} else {
+		ret = kho_read_file(KHO_HANDED_STATE, KHO_HANDED_STATE_MAX, &data, &len, err);
+	}
+	if (!ret)
+		ret = kho_handed_unpack(data, len, h->luo, &h->s, err);
+	if (data)
+		explicit_bzero(data, len);
+	return ret;
+}
+
+/* A name below images_dir that leads to the file itself, in this process: nothing is copied. */
+static int link_file(struct kho_handed *h, size_t i, struct kho_err *err)
+{
+	const char *images = h->a.env.images_dir;
+	_cleanup_free_ char *path = NULL, *dir = NULL;
+	char target[64];
+	int ret;
+
+	h->fd[i] = kho_luo_retrieve(h->session, h->s->file[i]->token, err);
+	if (h->fd[i] < 0)
+		return kho_wrap(err, "%s", h->s->file[i]->name);
+	if (asprintf(&path, "%s/%s", images, h->s->file[i]->name) < 0 || !(dir = strdup(path)))
+		return kho_fail(err, -ENOMEM, "%s", h->s->file[i]->name);
+	*strrchr(dir, '/') = '\0';
+	ret = kho_mkdir(dir, err);
+	snprintf(target, sizeof(target), "/proc/%d/fd/%d", (int)getpid(), h->fd[i]);
+	if (!ret && symlink(target, path))
+		ret = kho_fail_errno(err, "%s", path);
+	return ret;
+}
+
+static int check_file(struct kho_handed *h, size_t i, struct kho_err *err)
+{
+	_cleanup_free_ char *path = NULL;
+	struct stat st;
+
+	if (asprintf(&path, "%s/%s", h->a.env.images_dir, h->s->file[i]->name) < 0)
+		return kho_fail(err, -ENOMEM, "%s", h->s->file[i]->name);
+	if (stat(path, &st))
+		return kho_fail_errno(err, "%s", path);
+	return (uint64_t)st.st_size == h->s->file[i]->bytes ? 0
+		: kho_fail(err, -EBADMSG, "%s has %lld bytes, it had %llu when it was handed over", path, (long long)st.st_size,
+			   (unsigned long long)h->s->file[i]->bytes);
+}
+
+static int place_files(struct kho_handed *h, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+	int ret = 0;
+
+	h->fd = calloc(h->s->n_file + 1, sizeof(*h->fd));
+	if (!h->fd)
+		return kho_fail(err, -ENOMEM, "files of the kernel before");
+	memset(h->fd, -1, (h->s->n_file + 1) * sizeof(*h->fd));
+	if (!h->luo && h->s->n_file) {
+		if (mount(KHO_HANDED_IMAGES, h->a.env.images_dir, NULL, MS_BIND, NULL))
+			return kho_fail_errno(err, "mount " KHO_HANDED_IMAGES " on %s", h->a.env.images_dir);
+		h->bound = true;
+	}
+	for (size_t i = 0; !ret && i < h->s->n_file; i++) {
+		ret = h->luo ? link_file(h, i, err) : 0;
+		if (!ret)
+			ret = check_file(h, i, err);
+	}
+	kho_agent_note_phase(&h->a, "files", begin, kho_clock_us());
+	return ret;
+}
+
+/* --- its requests --- */
+
+struct job {
+	struct kho_handed *h;
+	KhoLink__Msg *m;
+	struct kho_err err;
+	int ret;
+	pthread_t thread;
+	bool started, done;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+};
+
+static int serve(struct kho_agent *a, KhoLink__Msg *m, struct kho_err *err)
+{
+	struct kho_request rq = { .m = m, .begin_us = kho_clock_us() };
+	char name[64];
+	int ret;
+
+	kho_link__reply__init(&rq.reply);
+	switch (m->body_case) {
+	case KHO_LINK__MSG__BODY_SETUP:
+		return kho_agent_setup(a, &rq, err);
+	case KHO_LINK__MSG__BODY_ENTRUST:
+		return kho_agent_entrust(a, &rq, err);
+	case KHO_LINK__MSG__BODY_FAULT:
+		return kho_agent_fault(a, &rq, err);
+	default:
+		break;
+	}
+	snprintf(name, sizeof(name), "%s %s", m->op->op, m->op->serializer);
+	ret = kho_agent_op(a, &rq, err);
+	kho_agent_note_phase(a, name, rq.begin_us, kho_clock_us());
+	return ret < 0 ? kho_wrap(err, "%s", name) : 0;
+}
+
+/* The thread stays when it is through: what it has started may want to end with it. */
+static void *retrieve(void *arg)
+{
+	struct job *j = arg;
+	int ret = serve(&j->h->a, j->m, &j->err);
+
+	pthread_mutex_lock(&j->lock);
+	j->ret = ret;
+	j->done = true;
+	pthread_cond_signal(&j->cond);
+	pthread_mutex_unlock(&j->lock);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static int start(struct job *j, struct kho_err *err)
+{
+	int ret;
+
+	pthread_mutex_init(&j->lock, NULL);
+	pthread_cond_init(&j->cond, NULL);
+	ret = pthread_create(&j->thread, NULL, retrieve, j);
+	j->started = !ret;
+	return ret ? kho_fail(err, -ret, "thread: %s", strerror(ret)) : 0;
+}
+
+static int join(struct job *j, struct kho_err *err)
+{
+	if (!j->started)
+		return 0;
+	pthread_mutex_lock(&j->lock);
+	while (!j->done)
+		pthread_cond_wait(&j->cond, &j->lock);
+	pthread_mutex_unlock(&j->lock);
+	j->started = false;
+	return j->ret < 0 ? kho_fail(err, j->ret, "%s", j->err.msg) : 0;
+}
+
+static int join_all(struct job *jobs, size_t n, struct kho_err *err)
+{
+	struct kho_err one = KHO_ERR_INIT;
+	int first = 0;
+
+	for (size_t i = 0; i < n; i++)
+		kho_first_failure(join(&jobs[i], &one), &one, &first, err);
+	return first;
+}
+
+/* Retrieves run side by side, as the lanes of the other side would ask for them; those marked last when the others are through. */
+static int one(struct kho_handed *h, struct job *jobs, size_t i, struct kho_err *err)
+{
+	KhoLink__Msg *m = jobs[i].m;
+	const struct kho_serializer *s = m->body_case == KHO_LINK__MSG__BODY_OP && !strcmp(m->op->op, "retrieve") ? h->a.conf->find(m->op->serializer) : NULL;
+
+	if (s && !(s->flags & KHO_SER_LAST))
+		return start(&jobs[i], err);
+	if (s) {
+		int ret = join_all(jobs, i, err);
+
+		if (ret < 0)
+			return ret;
+	}
+	return serve(&h->a, m, err);
+}
+
+/* Setup and what was entrusted come first: the rest needs both. */
+static int begin(struct kho_handed *h, struct job *jobs, struct kho_err *err)
+{
+	int ret = serve(&h->a, jobs[0].m, err);
+
+	for (size_t i = 1; !ret && i < h->s->n_message; i++)
+		if (jobs[i].m->body_case == KHO_LINK__MSG__BODY_ENTRUST)
+			ret = serve(&h->a, jobs[i].m, err);
+	return ret < 0 ? ret : kho_agent_keep_journal(&h->a, h->s->record.data, h->s->record.len, err);
+}
+
+/* The jobs are never freed: their threads stay. */
+static int carry_out(struct kho_handed *h, struct kho_err *err)
+{
+	struct kho_err late = KHO_ERR_INIT;
+	size_t n = h->s->n_message;
+	struct job *jobs = calloc(n, sizeof(*jobs));
+	int ret = jobs ? 0 : kho_fail(err, -ENOMEM, "requests of the kernel before");
+
+	for (size_t i = 0; !ret && i < n; i++) {
+		jobs[i].h = h;
+		jobs[i].m = kho_link__msg__unpack(NULL, h->s->message[i].len, h->s->message[i].data);
+		if (!jobs[i].m)
+			ret = kho_fail(err, -ENOMEM, "requests of the kernel before");
+	}
+	if (!ret)
+		ret = begin(h, jobs, err);
+	if (!ret)
+		ret = place_files(h, err);
+	for (size_t i = 1; !ret && i < n; i++)
+		if (jobs[i].m->body_case != KHO_LINK__MSG__BODY_ENTRUST)
+			ret = one(h, jobs, i, err);
+	if (jobs && join_all(jobs, n, &late) < 0 && !ret)
+		ret = kho_fail(err, late.code, "%s", late.msg);
+	return ret;
+}
+
+/* --- and the end of the upgrade --- */
+
+static void note_boot(struct kho_handed *h, uint64_t started_us)
+{
+	struct timespec up;
+	uint64_t booted;
+
+	clock_gettime(CLOCK_BOOTTIME, &up);
+	booted = started_us - ((uint64_t)up.tv_sec * 1000000 + (uint64_t)up.tv_nsec / 1000);
+	if (booted < h->s->jumped_us)
+		booted = h->s->jumped_us;
+	kho_agent_note_phase(&h->a, "shutdown and jump", h->s->jumped_us, booted);
+	kho_agent_note_phase(&h->a, "boot", booted, started_us);
+}
+
+static int sign(struct kho_agent *a, struct kho_err *err)
+{
+	struct json_object *rec = kho_record_new("signed");
+	int ret;
+
+	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
+	kho_json_bool(rec, "alone", true);
+	kho_agent_note(a, rec);
+	ret = kho_agent_save(a, err);
+	if (ret < 0)
+		return ret;
+	kho_agent_committed(a);
+	return 0;
+}
+
+/* Nothing of it is needed any more; the pages of a workload that are still to come have been read, or are held open by who reads them. */
+static void let_go(struct kho_handed *h)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	for (size_t i = 0; h->fd && i < h->s->n_file; i++)
+		if (h->fd[i] >= 0)
+			close(h->fd[i]);
+	if (h->session >= 0 && kho_luo_finish(h->session, &err) < 0)
+		h->a.conf->say("%s", err.msg);
+	if (h->session >= 0)
+		close(h->session);
+	h->session = -1;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	(void)!remove(path);
+	return 0;
+}
+
+static bool is_empty(const char *dir)
+{
+	_cleanup_closedir_ DIR *d = opendir(dir);
+
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			return false;
+	return true;
+}
+
+/* The initramfs's part: when who serves the last pages has removed its files, or will not any more. The workloads run meanwhile. */
+static void clear(struct kho_handed *h)
+{
+	const struct timespec second = { .tv_sec = 1 };
+
+	for (int i = 0; h->bound && i < CLEAR_SECONDS && !is_empty(h->a.env.images_dir); i++)
+		nanosleep(&second, NULL);
+	if (h->bound)
+		(void)!umount2(h->a.env.images_dir, MNT_DETACH | UMOUNT_NOFOLLOW);
+	nftw(KHO_HANDED_DIR, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+static void finish(struct kho_handed *h)
+{
+	struct kho_agent *a = &h->a;
+	struct kho_err err = KHO_ERR_INIT, late = KHO_ERR_INIT;
+	uint64_t gate_us = 0;
+	char msg[600];
+	int ret = kho_agent_do_rest(a, &gate_us, &err);
+
+	kho_agent_note_blackout(a, h->s->frozen_us, gate_us);
+	if (h->s->attempt)
+		snprintf(msg, sizeof(msg), "%s could not go on; this kernel was started again and has everything%s%s", h->s->from, ret < 0 ? ": " : "",
+			 ret < 0 ? err.msg : "");
+	else
+		snprintf(msg, sizeof(msg), "%s", ret < 0 ? err.msg : "");
+	kho_agent_note_end(a, !ret && h->s->attempt ? "rolled back" : KHO_OUTCOME(ret), msg);
+	if (kho_agent_save(a, &late) < 0)
+		a->conf->say("journal: %s", late.msg);
+	let_go(h);
+	a->conf->say("everything is here, %llu ms after the freeze%s%s", (unsigned long long)((gate_us - h->s->frozen_us) / 1000), *msg ? "; " : "", msg);
+	kho_agent_go_on(a, h->s->from, h->s->attempt ? "failed" : "replaced");
+	clear(h);
+}
+
+static int run(struct kho_handed *h, uint64_t started_us, struct kho_err *err)
+{
+	int ret = carry_out(h, err);
+
+	if (!ret)
+		note_boot(h, started_us);
+	if (!ret)
+		ret = kho_agent_op_all(&h->a, "verify", 0, true, err);
+	return ret < 0 ? ret : sign(&h->a, err);
+}
+
+int kho_agent_run_handed(const struct kho_agent_conf *conf, bool luo, struct kho_err *err)
+{
+	/* never freed: threads of retrieves look at it as long as this process lives */
+	struct kho_handed *h = calloc(1, sizeof(*h));
+	struct kho_err why = KHO_ERR_INIT;
+	int ret;
+
+	if (!h)
+		return kho_fail(err, -ENOMEM, "agent");
+	h->luo = luo;
+	h->session = -1;
+	kho_agent_init(&h->a, conf);
+	h->a.alone = h->a.handed = h->a.env.hurry = true;
+	ret = read_state(h, err);
+	if (ret < 0)
+		return ret;
+	kho_clock_set_tsc_khz(h->s->tsc_khz);
+	ret = run(h, kho_clock_us(), &why);
+	if (ret < 0)
+		return kho_handed_back(h, &why, err);
+	finish(h);
+	return 0;
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Drivers of one PCI function and of what is on it, for a kernel that sees the whole machine from its first moment. Nothing else is looked for: it
+ * would cost time while the workloads stand still, and whoever comes later (udev) does it.
+ */
+#include "handover/incoming/drivers.h"
+
+#include <dirent.h>
+#include <libkmod.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+
+#define PASSES 4 /* a function, virtio or SCSI on it, the disk on that */
+#define DEPTH  8
+
+static unsigned load(struct kmod_ctx *ctx, const char *dir)
+{
+	_cleanup_free_ char *path = NULL, *alias = NULL, *driver = NULL;
+	struct kmod_list *list = NULL, *l;
+	unsigned n = 0;
+
+	if (asprintf(&path, "%s/modalias", dir) < 0 || asprintf(&driver, "%s/driver", dir) < 0 || kho_exists(driver) ||
+	    kho_read_line(path, &alias, NULL) < 0 || kmod_module_new_from_lookup(ctx, alias, &list) < 0)
+		return 0;
+	kmod_list_foreach (l, list) {
+		struct kmod_module *m = kmod_module_get_module(l);
+
+		if (kmod_module_get_initstate(m) < 0 && kmod_module_probe_insert_module(m, KMOD_PROBE_APPLY_BLACKLIST, NULL, NULL, NULL, NULL) == 0)
+			n++;
+		kmod_module_unref(m);
+	}
+	kmod_module_unref_list(list);
+	return n;
+}
+
+static unsigned load_tree(struct kmod_ctx *ctx, const char *dir, int depth)
+{
+	unsigned n = load(ctx, dir);
+	_cleanup_closedir_ DIR *d = depth ? opendir(dir) : NULL;
+
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+		_cleanup_free_ char *below = NULL;
+
+		if (e->d_type == DT_DIR && e->d_name[0] != '.' && asprintf(&below, "%s/%s", dir, e->d_name) > 0)
+			n += load_tree(ctx, below, depth - 1);
+	}
+	return n;
+}
+
+void kho_drivers_load(const char *dir)
+{
+	struct kmod_ctx *ctx = kmod_new(NULL, NULL);
+	unsigned n = 1;
+
+	if (!ctx)
+		return;
+	kmod_set_log_priority(ctx, 0);
+	/* a link, below /sys/bus: what is asked for is what it leads to */
+	_cleanup_free_ char *real = realpath(dir, NULL);
+
+	for (int pass = 0; real && n && pass < PASSES; pass++)
+		n = load_tree(ctx, real, DEPTH);
+	kmod_unref(ctx);
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The command line of a kernel that takes this one's place on the same machine: it is this one's, but for words that were for this
+ * boot, and with ours.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "handover/beside/boot.h"
+#include "handover/kexec/handed.h"
+#include "handover/kexec/kexec.h"
+#include "lib/cleanup.h"
+#include "lib/io.h"
+
+static const struct {
+	const char *key, *why;
+} dropped[] = {
+	{ "BOOT_IMAGE", "the boot loader's: which image it was" },
+	{ "initrd", "the same: which initramfs" },
+	{ "rdinit", "khoctl's init is /init" },
+	{ "init", "the carried root's own /sbin/init is run" },
+	{ "khoctl.pid_floor", "comes anew" },
+	{ KHO_HANDED_WORD, "comes anew" },
+	{ "elfcorehdr", "of a crash kernel" },
+};
+
+static bool is_dropped(const char *word, size_t len)
+{
+	const char *eq = memchr(word, '=', len);
+	size_t key = eq ? (size_t)(eq - word) : len;
+
+	for (size_t i = 0; i < sizeof(dropped) / sizeof(*dropped); i++)
+		if (strlen(dropped[i].key) == key && !memcmp(dropped[i].key, word, key))
+			return true;
+	return false;
+}
+
+static void add_running(FILE *f, const char *running)
+{
+	while (*running) {
+		size_t n = strcspn(running, " \n");
+
+		if (n == 2 && !memcmp(running, "--", 2)) /* the rest is for init */
+			return;
+		if (n && !is_dropped(running, n))
+			fprintf(f, "%.*s ", (int)n, running);
+		running += n;
+		running += strspn(running, " \n");
+	}
+}
+
+int kho_kexec_cmdline(const struct kho_kexec *k, bool back, char **out, struct kho_err *err)
+{
+	const struct kho_engine_request *req = k->e.req;
+	_cleanup_free_ char *path = kho_sysroot_path(req->sysroot, "/proc/cmdline"), *running = NULL, *text = NULL;
+	size_t len = 0;
+	FILE *f;
+
+	if (!path || kho_read_line(path, &running, err) < 0)
+		return kho_wrap(err, "command line of this kernel");
+	f = open_memstream(&text, &len);
+	if (!f)
+		return kho_fail_errno(err, "command line");
+	add_running(f, running);
+	/* nobody is beside it: if it panics, let the machine come up again; the host's own setting follows with its other sysctls */
+	if (!strstr(running, "panic="))
+		fputs("panic=10 ", f);
+	fprintf(f, "rdinit=/init khoctl.pid_floor=%llu " KHO_HANDED_WORD "=%s", (unsigned long long)kho_pid_range(req->workloads),
+		k->luo && !back ? KHO_HANDED_LUO : KHO_HANDED_INITRD);
+	if (!back && req->extra_cmdline && *req->extra_cmdline)
+		fprintf(f, " %s", req->extra_cmdline);
+	if (fclose(f))
+		return kho_fail(err, -ENOMEM, "command line: out of memory");
+	if (len > k->img.cmdline_max)
+		return kho_fail(err, -E2BIG, "the incoming kernel's command line has %zu bytes, it takes %u; shorten this kernel's, or the words of --append",
+				len, k->img.cmdline_max);
+	*out = steal_ptr(text);
+	return 0;
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What this side's serializers ask of the engine. Files are already where they are handed over from, or are copied there. Devices stay with their
+ * drivers: the kernel shuts them down in the jump, and the next one finds them as after a boot; so an undo before it has nothing to give back.
+ */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "handover/kexec/kexec.h"
+#include "lib/cleanup.h"
+#include "lib/io.h"
+
+static int copy(const char *from, const char *to, struct kho_err *err)
+{
+	_cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC), out = -1;
+	char buf[65536];
+	ssize_t n;
+
+	if (in < 0)
+		return kho_fail_errno(err, "%s", from);
+	out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (out < 0)
+		return kho_fail_errno(err, "%s", to);
+	while ((n = read(in, buf, sizeof(buf))) > 0) {
+		int ret = kho_write_all(out, buf, (size_t)n);
+
+		if (ret < 0)
+			return kho_fail(err, ret, "write %s: %s", to, strerror(-ret));
+	}
+	return n < 0 ? kho_fail_errno(err, "read %s", from) : 0;
+}
+
+/* Its folder below images_dir. */
+static int make_place(const char *path, struct kho_err *err)
+{
+	_cleanup_free_ char *dir = strdup(path);
+
+	if (!dir)
+		return kho_fail(err, -ENOMEM, "%s", path);
+	*strrchr(dir, '/') = '\0';
+	return kho_mkdir(dir, err);
+}
+
+static int put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
+{
+	struct kho_kexec *k = env->arg;
+	_cleanup_free_ char *path = NULL;
+	int ret = 0;
+
+	if (asprintf(&path, "%s/%s", k->images_dir, name) < 0)
+		return kho_fail(err, -ENOMEM, "hand over %s", name);
+	if (strcmp(path, local)) {
+		ret = make_place(path, err);
+		if (!ret)
+			ret = copy(local, path, err);
+	}
+	return ret < 0 ? ret : kho_kexec_add_file(k, name, err);
+}
+
+static int put_files(struct kho_env *env, const char *dir, const char *prefix, char *const *names, size_t n, uint64_t *out_bytes,
+		     struct kho_err *err)
+{
+	struct stat st;
+
+	*out_bytes = 0;
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_free_ char *local = NULL, *name = NULL;
+		int ret;
+
+		if (asprintf(&local, "%s/%s", dir, names[i]) < 0 || asprintf(&name, "%s/%s", prefix, names[i]) < 0)
+			return kho_fail(err, -ENOMEM, "hand over %s", names[i]);
+		ret = put_file(env, local, name, err);
+		if (ret < 0)
+			return ret;
+		if (!stat(local, &st))
+			*out_bytes += (uint64_t)st.st_size;
+	}
+	return 0;
+}
+
+static int stays(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err)
+{
+	(void)env;
+	(void)a;
+	(void)err;
+	return 0;
+}
+
+static void phase(struct kho_env *env, const char *name, uint64_t begin_us, uint64_t end_us)
+{
+	struct kho_kexec *k = env->arg;
+
+	if (k->e.phase)
+		k->e.phase(k->e.event_arg, name, begin_us, end_us);
+}
+
+static void note(struct kho_env *env, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	kho_engine_note(&((struct kho_kexec *)env->arg)->e, "%s", text);
+}
+
+const struct kho_env_ops kho_kexec_env_ops = {
+	.put_file = put_file,
+	.put_files = put_files,
+	.pci_quiesce = stays,
+	.pci_unquiesce = stays,
+	.pci_give = stays,
+	.pci_take = stays,
+	.phase = phase,
+	.note = note,
+};

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* See handover/kexec/handed.h. */
+#include "handover/kexec/handed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "handover/link/wire.h"
+#include "lib/cleanup.h"
+#include "lib/io.h"
+
+int kho_handed_pack(const KhoHanded__State *s, void **out, size_t *out_len, struct kho_err *err)
+{
+	size_t len = kho_handed__state__get_packed_size(s);
+	void *data = len <= KHO_HANDED_STATE_MAX ? malloc(len + 1) : NULL;
+
+	if (!data)
+		return kho_fail(err, -ENOMEM, "state for the next kernel: %zu bytes", len);
+	*out_len = kho_handed__state__pack(s, data);
+	*out = data;
+	return 0;
+}
+
+void kho_handed_free(KhoHanded__State *s)
+{
+	if (s)
+		kho_handed__state__free_unpacked(s, NULL);
+}
+
+static void freep(KhoHanded__State **s)
+{
+	kho_handed_free(*s);
+}
+
+static int check_files(const KhoHanded__State *s, bool luo, struct kho_err *err)
+{
+	if (s->n_file > KHO_HANDED_FILES_MAX)
+		return kho_fail(err, -EBADMSG, "%zu files", s->n_file);
+	for (size_t i = 0; i < s->n_file; i++) {
+		int ret = kho_link_name_ok(s->file[i]->name, err);
+
+		if (ret < 0)
+			return ret;
+		/* in order: none comes twice */
+		if (s->file[i]->token != (luo ? i + 1 : 0))
+			return kho_fail(err, -EBADMSG, "file %s has the number %llu", s->file[i]->name, (unsigned long long)s->file[i]->token);
+	}
+	return 0;
+}
+
+static bool is_replayed(KhoLink__Msg__BodyCase body)
+{
+	return body == KHO_LINK__MSG__BODY_SETUP || body == KHO_LINK__MSG__BODY_OP || body == KHO_LINK__MSG__BODY_ENTRUST ||
+	       body == KHO_LINK__MSG__BODY_FAULT;
+}
+
+/* The first is the setup, and only that; without what was entrusted nobody knows who takes part. */
+static int check_messages(const KhoHanded__State *s, struct kho_err *err)
+{
+	size_t setups = 0, entrusts = 0;
+
+	for (size_t i = 0; i < s->n_message; i++) {
+		KhoLink__Msg *m = kho_link__msg__unpack(NULL, s->message[i].len, s->message[i].data);
+		KhoLink__Msg__BodyCase body = m ? m->body_case : KHO_LINK__MSG__BODY__NOT_SET;
+
+		kho_msg_free(m);
+		if (!is_replayed(body) || (body == KHO_LINK__MSG__BODY_SETUP) != (i == 0))
+			return kho_fail(err, -EBADMSG, "request %zu of %zu is none that can be here", i + 1, s->n_message);
+		setups += body == KHO_LINK__MSG__BODY_SETUP;
+		entrusts += body == KHO_LINK__MSG__BODY_ENTRUST;
+	}
+	return setups == 1 && entrusts == 1 ? 0 : kho_fail(err, -EBADMSG, "setup or list of serializers is missing");
+}
+
+static int check(const KhoHanded__State *s, bool luo, struct kho_err *err)
+{
+	int ret;
+
+	if (s->revision != KHO_HANDED_REVISION)
+		return kho_fail(err, -EPROTONOSUPPORT, "it has revision %u, this khoctl reads %u; use the same khoctl for both kernels",
+				s->revision, KHO_HANDED_REVISION);
+	if (!*s->from || strlen(s->from) > 64 || !*s->to || strlen(s->to) > 64 || !s->tsc_khz || s->attempt > 1)
+		return kho_fail(err, -EBADMSG, "releases, clock or attempt are none");
+	if (*s->back_image && !kho_path_is_plain(s->back_image))
+		return kho_fail(err, -EBADMSG, "the way back has no path that can be");
+	ret = check_files(s, luo, err);
+	return ret < 0 ? ret : check_messages(s, err);
+}
+
+int kho_handed_unpack(const void *data, size_t len, bool luo, KhoHanded__State **out, struct kho_err *err)
+{
+	_cleanup_(freep) KhoHanded__State *s = NULL;
+	int ret;
+
+	if (len <= KHO_HANDED_STATE_MAX)
+		s = kho_handed__state__unpack(NULL, len, data);
+	ret = s ? check(s, luo, err) : kho_fail(err, -EBADMSG, "%zu bytes that are no state", len);
+	if (ret < 0)
+		return kho_wrap(err, "state of the kernel before");
+	*out = steal_ptr(s);
+	return 0;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Private to the kexec engine: the incoming kernel takes this one's place. There is no peer to talk to while the upgrade runs; every request that
+ * the beside engine would send over its link is kept (tape.c) and handed over with the files. The commit is the jump: whatever fails
+ * before it is undone here as in any upgrade, and what comes after it the incoming agent does alone (handover/incoming/agent_handed.c).
+ */
+#ifndef KHO_KEXEC_KEXEC_H
+#define KHO_KEXEC_KEXEC_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "handover/beside/initrd_choice.h"
+#include "handover/beside/initramfs.h"
+#include "handover/beside/machine.h"
+#include "handover/engine.h"
+#include "handover/kexec/new.h"
+#include "handover/link/link.pb-c.h"
+#include "lib/bzimage.h"
+
+struct kho_kexec_request { /* a message, packed */
+	KhoLink__Msg__BodyCase body;
+	char serializer[32], op[16]; /* of an Op */
+	void *data;
+	size_t len;
+};
+
+struct kho_kexec {
+	struct kho_engine e; /* first: kho_kexec_of */
+	struct kho_machine m;
+	bool have_facts;
+	struct kho_bzimage img;
+	struct kho_initramfs_choice initramfs;
+	char *images_dir;      /* run_dir/images, a tmpfs of its own while an upgrade runs */
+	char *dir;	       /* run_dir/kexec, another one: what is below */
+	char *initrd, *loaded; /* the initramfs; a mark that a kernel of ours is loaded */
+	char *cmdline;
+	bool luo;	       /* carrier: else the initramfs */
+	char carrier[200];     /* why */
+	char running[65];      /* this kernel's release */
+	char back_image[96];   /* its image: what is started when the incoming one cannot go on; "": it is not there */
+	char back_modules[96];
+	struct kho_target back; /* its modules */
+	uint64_t frozen_us;
+	pthread_mutex_t lock; /* of what follows */
+	struct kho_kexec_request *tape;
+	size_t ntape;
+	char **files; /* names below images_dir */
+	size_t nfiles;
+};
+
+struct kho_kexec *kho_kexec_of(struct kho_engine *e);
+/* Image and machine: whatever is not there yet. */
+int kho_kexec_facts(struct kho_kexec *k, struct kho_err *err) __must_check;
+/* With what the way back needs. files: room for the request's extra files and one more, NULL-terminated here; malloc'd. */
+int kho_kexec_initramfs_in(struct kho_kexec *k, struct kho_initramfs_in *out, const char ***out_files, struct kho_err *err) __must_check;
+
+/* probe.c */
+int kho_kexec_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r, struct kho_err *err);
+/* Which carrier, and why; -EPROTO: none would be safe (the target would panic over what this kernel leaves). */
+int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err) __must_check;
+
+/*
+ * cmdline.c: of the incoming kernel: this one's, without what is for this boot or for another engine; with the operator's words, or (back) of this
+ * kernel, when it has to be started again. malloc'd
+ */
+int kho_kexec_cmdline(const struct kho_kexec *k, bool back, char **out, struct kho_err *err) __must_check;
+
+/* prepare.c */
+int kho_kexec_reserve(struct kho_engine *e, const struct kho_engine_plan *p, struct kho_err *err);
+int kho_kexec_unreserve(struct kho_engine *e, struct kho_err *err);
+int kho_kexec_spawn(struct kho_engine *e, struct kho_err *err);
+int kho_kexec_stop(struct kho_engine *e, struct kho_err *err);
+
+/* tape.c */
+int kho_kexec_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
+int kho_kexec_disconnect(struct kho_engine *e, struct kho_err *err);
+int kho_kexec_peer_op(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in, struct kho_report *r,
+		      uint64_t deadline_us, struct kho_err *err);
+int kho_kexec_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete, struct kho_err *err);
+int kho_kexec_peer_fault(struct kho_engine *e, const char *kind, struct kho_err *err);
+/* A file of images_dir is to be handed over; once, however often it is told. */
+int kho_kexec_add_file(struct kho_kexec *k, const char *name, struct kho_err *err) __must_check;
+
+/* carry.c */
+int kho_kexec_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err);
+
+/* env.c */
+extern const struct kho_env_ops kho_kexec_env_ops;
+
+#endif

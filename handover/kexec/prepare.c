@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What is done while everything runs: places in memory for what is handed over, the initramfs, the kernel loaded.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "handover/beside/initramfs_write.h"
+#include "handover/kexec/kexec.h"
+#include "handover/kexec/load.h"
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
+
+#define MIB (1ULL << 20)
+
+/*
+ * A tmpfs without a limit: /run's is a part of the memory, and what is needed has been counted (probe.c). Of shmem, as the Live Update
+ * Orchestrator wants it; a /run that is the first root is not.
+ */
+static int mount_place(const char *dir, struct kho_err *err)
+{
+	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	int ret = kho_mkdir(dir, err);
+
+	if (ret < 0 || kho_is_mount_point(dir))
+		return ret;
+	if (mount("tmpfs", dir, "tmpfs", flags, "mode=0700,size=0,nr_inodes=0,huge=within_size") &&
+	    mount("tmpfs", dir, "tmpfs", flags, "mode=0700,size=0,nr_inodes=0"))
+		return kho_fail_errno(err, "mount a tmpfs on %s", dir);
+	return 0;
+}
+
+static int unmount_place(const char *dir, struct kho_err *err)
+{
+	if (kho_is_mount_point(dir) && umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW))
+		return kho_fail_errno(err, "unmount %s", dir);
+	if (rmdir(dir) && errno != ENOENT && errno != ENOTEMPTY)
+		return kho_fail_errno(err, "remove %s", dir);
+	return 0;
+}
+
+static int into_file(void *arg, const void *data, size_t len)
+{
+	return kho_write_all(*(int *)arg, data, len);
+}
+
+static int write_initramfs(struct kho_kexec *k, struct kho_err *err)
+{
+	_cleanup_free_ const char **files = NULL;
+	struct kho_initramfs_in in;
+	uint64_t begin = kho_clock_us(), bytes = 0, unpacked = 0;
+	_cleanup_close_ int fd = open(k->initrd, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int ret;
+
+	if (fd < 0)
+		return kho_fail_errno(err, "%s", k->initrd);
+	ret = kho_kexec_initramfs_in(k, &in, &files, err);
+	if (!ret)
+		ret = kho_initramfs_write(&in, k->e.req->initramfs, k->e.req->initrd, &k->initramfs, into_file, &fd, &bytes, &unpacked, err);
+	if (ret < 0)
+		return ret;
+	kho_engine_note(&k->e, "initramfs: %llu MiB (%llu unpacked)", (unsigned long long)(bytes / MIB), (unsigned long long)(unpacked / MIB));
+	kho_engine_phase(&k->e, "initramfs", begin);
+	return 0;
+}
+
+int kho_kexec_reserve(struct kho_engine *e, const struct kho_engine_plan *p, struct kho_err *err)
+{
+	struct kho_kexec *k = kho_kexec_of(e);
+	int ret = kho_kexec_facts(k, err);
+
+	(void)p;
+	if (!ret)
+		ret = kho_kexec_choose_carrier(k, err);
+	if (!ret && !k->cmdline)
+		ret = kho_kexec_cmdline(k, false, &k->cmdline, err);
+	if (!ret)
+		ret = mount_place(k->dir, err);
+	if (!ret)
+		ret = mount_place(k->images_dir, err);
+	if (ret < 0)
+		return ret;
+	kho_engine_note(&k->e, "handed over by %s: %s", k->luo ? "the Live Update Orchestrator" : "the initramfs", k->carrier);
+	return write_initramfs(k, err);
+}
+
+int kho_kexec_unreserve(struct kho_engine *e, struct kho_err *err)
+{
+	struct kho_kexec *k = kho_kexec_of(e);
+	struct kho_err one = KHO_ERR_INIT;
+	int first = 0;
+
+	kho_first_failure(unmount_place(k->images_dir, &one), &one, &first, err);
+	kho_first_failure(unmount_place(k->dir, &one), &one, &first, err);
+	return first;
+}
+
+int kho_kexec_spawn(struct kho_engine *e, struct kho_err *err)
+{
+	struct kho_kexec *k = kho_kexec_of(e);
+	uint64_t begin = kho_clock_us();
+	int ret;
+
+	if (kho_kexec_is_loaded())
+		return kho_fail(err, -EBUSY, "a kernel is loaded for kexec; unload it (kexec -u)");
+	/* the mark first: who undoes after a crash unloads what may be ours */
+	ret = kho_write_file(k->loaded, "", 0, err);
+	if (!ret)
+		ret = kho_kexec_load(e->req->image, k->initrd, k->cmdline, err);
+	if (!ret)
+		kho_engine_phase(&k->e, "load", begin);
+	return ret;
+}
+
+int kho_kexec_stop(struct kho_engine *e, struct kho_err *err)
+{
+	struct kho_kexec *k = kho_kexec_of(e);
+	int ret = kho_exists(k->loaded) ? kho_kexec_unload(err) : 0;
+
+	if (!ret && unlink(k->loaded) && errno != ENOENT)
+		return kho_fail_errno(err, "remove %s", k->loaded);
+	return ret;
+}
