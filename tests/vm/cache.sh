@@ -13,6 +13,7 @@
 #   cache.sh                      make what is missing or whose recipe changed; may be interrupted at any time
 #   cache.sh --refresh            look for newer packages as well
 #   cache.sh kernel PKG[/SUITE]   fetch one more kernel, print its release (the last line)
+#   cache.sh kernel built/NAME    build one that nobody packages (cache_kernels.sh), print its release (the last line)
 #   cache.sh host [KIND]          the same, and host/; KIND: host/KIND/, too (cache_root.sh)
 #   cache.sh package PKG[/SUITE]...  unpack packages (of one suite), nothing that they depend on; print their folders (the last lines)
 set -euo pipefail
@@ -22,6 +23,8 @@ set -euo pipefail
 . "$(dirname "$0")/cache_host.sh"
 # shellcheck source=tests/vm/cache_root.sh
 . "$(dirname "$0")/cache_root.sh"
+# shellcheck source=tests/vm/cache_kernels.sh
+. "$(dirname "$0")/cache_kernels.sh"
 
 STABLE=trixie BACKPORTS=trixie-backports TESTING=forky
 KERNEL=linux-image-cloud-amd64
@@ -317,6 +320,11 @@ part() {
 [ "$(id -u)" = 0 ] || fail "must be root (it makes Debian trees with their owners)"
 need apt-get dpkg-deb cpio flock sha256sum chroot
 mkdir -p "$cache/stamp" "$cache/kernels"
+# a kernel is built for minutes, and meanwhile the cache is open to others: its own lock comes first
+if [ "${1:-}" = kernel ] && [[ ${2:-} = built/* ]]; then
+	exec 6> "$cache/built.lock"
+	flock 6
+fi
 exec 9> "$cache/lock"
 flock -n 9 || { say "another run is at work, waiting"; flock 9; }
 cd "$cache"
@@ -330,7 +338,7 @@ part build make_build "${BUILD_PKGS[@]}"
 if [ "${1:-}" = kernel ]; then
 	[ -n "${2:-}" ] || fail "kernel: which package?"
 	suite=$STABLE; [ "${2%/*}" = "$2" ] || suite=${2#*/}
-	have_kernel "${2%/*}" "$suite"
+	if [[ $2 = built/* ]]; then have_built "${2#built/}"; else have_kernel "${2%/*}" "$suite"; fi
 	echo "$kernel_release"
 	exit 0
 fi
