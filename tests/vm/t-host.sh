@@ -3,7 +3,7 @@
 # The Debian machine with systemd: a failure before the commit leaves units, mounts, network, rules and devices as they were; then an
 # upgrade that works, and the way back, with the same clients connected; units do what their files say, and restarted they are as
 # before khoctl. HOST=all (make test-host): also a kernel that panics, six upgrades after which nothing has piled up, and a machine with
-# an NVMe root disk and a data disk in its fstab (HOST=nvme: this one alone).
+# an NVMe root disk and a data disk in its fstab (HOST=nvme: this one alone), and one that goes up and back by kexec (HOST=kexec).
 set -euo pipefail
 LABNAME=${LAB_NAME:-host}
 # shellcheck source=tests/vm/e2e.sh
@@ -66,9 +66,19 @@ nvme() {
 	end
 }
 
+# The next kernel takes this one's place; what fails before the jump is undone.
+by_kexec() {
+	begin
+	host_machine > "$out/before"
+	host_fails kexec-restore "injected failure" env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)" --engine kexec
+	ENGINE=kexec up_and_back 1
+	end
+}
+
 case ${HOST:-} in
-all) plain; nvme ;;
+all) plain; nvme; by_kexec ;;
 nvme) nvme ;;
+kexec) by_kexec ;;
 *) plain ;;
 esac
 echo "$passed passed, 0 failed"
