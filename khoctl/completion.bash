@@ -20,6 +20,9 @@ _khoctl()
 	--hold-before)
 		mapfile -t COMPREPLY < <(compgen -W "preflight reserve spawn handshake probe precopy freeze shift restore" -- "$cur")
 		return ;;
+	--engine)
+		mapfile -t COMPREPLY < <(compgen -W "auto beside kexec" -- "$cur")
+		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
 	check) opts=" --to --engine --memory --cmdline --all --sysroot --json --help" ;;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "khoctl/usage.h"
+#include "orchestrator/plan.h"
 #include "orchestrator/steps.h"
 
 static void man_verbs(FILE *f)
@@ -96,6 +97,9 @@ void kho_usage_completion(FILE *f)
 	      f);
 	for (size_t i = 0; i < kho_nsteps && !(kho_steps[i].flags & KHO_STEP_NO_RETURN); i++)
 		fprintf(f, "%s%s", i ? " " : "", kho_steps[i].name);
+	fputs("\" -- \"$cur\")\n\t\treturn ;;\n\t--engine)\n\t\tmapfile -t COMPREPLY < <(compgen -W \"auto", f);
+	for (const struct kho_engine_entry *e = kho_engines; e->name; e++)
+		fprintf(f, " %s", e->name);
 	fputs("\" -- \"$cur\")\n\t\treturn ;;\n\tesac\n\tcase ${COMP_WORDS[1]} in\n", f);
 	for (int v = 0; v < KHO_NVERBS; v++) {
 		fprintf(f, "\t%s) opts=\"%s", kho_verbs[v].name, v == KHO_VERB_IMAGE ? "show" : "");

@@ -98,6 +98,7 @@ static void kexec_free(struct kho_engine *e)
 	free(k->dir);
 	free(k->initrd);
 	free(k->loaded);
+	free(k->mounted);
 	free(k->cmdline);
 	free(k);
 }
@@ -142,7 +143,8 @@ int kho_kexec_new(const struct kho_engine_request *req, struct kho_engine **out,
 	if (!kho_exists(k->back_image) || !kho_exists(k->back_modules))
 		*k->back_image = '\0';
 	if (asprintf(&k->images_dir, "%s/images", req->run_dir) < 0 || asprintf(&k->dir, "%s/kexec", req->run_dir) < 0 ||
-	    asprintf(&k->initrd, "%s/initrd", k->dir) < 0 || asprintf(&k->loaded, "%s/loaded", k->dir) < 0) {
+	    asprintf(&k->initrd, "%s/initrd", k->dir) < 0 || asprintf(&k->loaded, "%s/loaded", k->dir) < 0 ||
+	    asprintf(&k->mounted, "%s/mounted", k->dir) < 0) {
 		kexec_free(&k->e);
 		return kho_fail(err, -ENOMEM, "kexec engine: out of memory");
 	}

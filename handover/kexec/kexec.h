@@ -34,7 +34,8 @@ struct kho_kexec {
 	struct kho_initramfs_choice initramfs;
 	char *images_dir;      /* run_dir/images, a tmpfs of its own while an upgrade runs */
 	char *dir;	       /* run_dir/kexec, another one: what is below */
-	char *initrd, *loaded; /* the initramfs; a mark that a kernel of ours is loaded */
+	char *initrd;	       /* the initramfs */
+	char *loaded, *mounted; /* marks: a kernel of ours is loaded; images_dir is mounted by us */
 	char *cmdline;
 	bool luo;	       /* carrier: else the initramfs */
 	char carrier[200];     /* why */

@@ -34,6 +34,14 @@ static int mount_place(const char *dir, struct kho_err *err)
 	return 0;
 }
 
+/* On a kernel that khoctl has started there is one already, and stays. */
+static int mount_images(struct kho_kexec *k, struct kho_err *err)
+{
+	int ret = kho_is_mount_point(k->images_dir) ? 0 : kho_write_file(k->mounted, "", 0, err);
+
+	return ret < 0 ? ret : mount_place(k->images_dir, err);
+}
+
 static int unmount_place(const char *dir, struct kho_err *err)
 {
 	if (kho_is_mount_point(dir) && umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW))
@@ -81,7 +89,7 @@ int kho_kexec_reserve(struct kho_engine *e, const struct kho_engine_plan *p, str
 	if (!ret)
 		ret = mount_place(k->dir, err);
 	if (!ret)
-		ret = mount_place(k->images_dir, err);
+		ret = mount_images(k, err);
 	if (ret < 0)
 		return ret;
 	kho_engine_note(&k->e, "handed over by %s: %s", k->luo ? "the Live Update Orchestrator" : "the initramfs", k->carrier);
@@ -94,7 +102,8 @@ int kho_kexec_unreserve(struct kho_engine *e, struct kho_err *err)
 	struct kho_err one = KHO_ERR_INIT;
 	int first = 0;
 
-	kho_first_failure(unmount_place(k->images_dir, &one), &one, &first, err);
+	if (kho_exists(k->mounted))
+		kho_first_failure(unmount_place(k->images_dir, &one), &one, &first, err);
 	kho_first_failure(unmount_place(k->dir, &one), &one, &first, err);
 	return first;
 }
