@@ -49,6 +49,7 @@ static void digest(struct digest *d, struct json_object *out, struct json_object
 		kho_json_str(out, "to", kho_json_get_str(rec, "to"));
 		kho_json_int(out, "generation", kho_json_get_int(rec, "generation"));
 		kho_json_str(out, "engine", kho_json_get_str(rec, "engine"));
+		kho_json_bool(out, "jumps", json_object_get_boolean(kho_json_get(rec, "jumps")));
 		kho_json_str(out, "old_image", kho_json_get_str(rec, "old_image"));
 	} else if (!strcmp(kind, "plan")) {
 		d->plan = rec;

@@ -31,7 +31,8 @@ bool kho_sample_of_report(const struct json_object *report, struct kho_sample *o
 
 	*out = (struct kho_sample){ 0 };
 	ends[KHO_PART_COMMIT] = kho_json_get_int(report, "blackout_us");
-	if (strcmp(kho_json_get_str(report, "outcome"), "upgraded") || !facts || !in_range(ends[KHO_PART_COMMIT]) ||
+	/* one whose kernel boots in the blackout says nothing of others */
+	if (strcmp(kho_json_get_str(report, "outcome"), "upgraded") || json_object_get_boolean(kho_json_get(report, "jumps")) || !facts || !in_range(ends[KHO_PART_COMMIT]) ||
 	    !json_object_is_type(phases, json_type_array))
 		return false;
 	kho_facts_read(facts, &out->facts);
@@ -54,7 +55,7 @@ bool kho_sample_of_report(const struct json_object *report, struct kho_sample *o
 /* A report without what a sample does not need: a line of the history. */
 static struct json_object *digest(const struct json_object *report)
 {
-	static const char *const keep[] = { "from", "to", "generation", "blackout_us", "facts", "outcome" };
+	static const char *const keep[] = { "from", "to", "generation", "blackout_us", "facts", "outcome", "jumps" };
 	struct json_object *o = json_object_new_object(), *few = json_object_new_array(),
 			   *phases = kho_json_get(report, "phases");
 

@@ -73,6 +73,7 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 	kho_json_str(rec, "to", p->image.release);
 	kho_json_int(rec, "generation", p->generation);
 	kho_json_str(rec, "engine", p->engine_name);
+	kho_json_bool(rec, "jumps", u->engine->ops->jumps);
 	kho_json_str(rec, "image", p->image_path);
 	kho_json_str(rec, "old_image", p->old_image);
 	if (p->previous_image)

@@ -56,6 +56,9 @@ static int probe_kexec(struct probe *p)
 	if (off && strcmp(off, "0"))
 		return kho_report_add(p->r, KHO_V_NO, "kexec", "this kernel", "restart without kernel.kexec_load_disabled=1",
 				      "kexec is switched off (kernel.kexec_load_disabled)");
+	/* asked for: the next kernel shall have a part of the machine. It would get all of it, in a blackout of seconds */
+	if (p->k->e.req->memory_bytes)
+		return kho_report_add(p->r, KHO_V_NO, "kexec", "--memory", "leave --memory out", "it is for a kernel beside this one");
 	if (is_recorded(p->k))
 		return 0;
 	if (kho_kexec_is_loaded())
