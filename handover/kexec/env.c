@@ -33,15 +33,18 @@ static int copy(const char *from, const char *to, struct kho_err *err)
 	return n < 0 ? kho_fail_errno(err, "read %s", from) : 0;
 }
 
-/* Its folder below images_dir. */
-static int make_place(const char *path, struct kho_err *err)
+/*
+ * Its folder below images_dir, from there down: in the blackout the root may be frozen, and who asks for a folder in it waits, even for one that is
+ * there.
+ */
+static int make_place(const struct kho_kexec *k, char *path, struct kho_err *err)
 {
-	_cleanup_free_ char *dir = strdup(path);
-
-	if (!dir)
-		return kho_fail(err, -ENOMEM, "%s", path);
-	*strrchr(dir, '/') = '\0';
-	return kho_mkdir(dir, err);
+	for (char *p = path + strlen(k->images_dir) + 1; (p = strchr(p, '/')); *p++ = '/') {
+		*p = '\0';
+		if (mkdir(path, 0700) && errno != EEXIST)
+			return kho_fail_errno(err, "mkdir %s", path);
+	}
+	return 0;
 }
 
 static int put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
@@ -53,7 +56,7 @@ static int put_file(struct kho_env *env, const char *local, const char *name, st
 	if (asprintf(&path, "%s/%s", k->images_dir, name) < 0)
 		return kho_fail(err, -ENOMEM, "hand over %s", name);
 	if (strcmp(path, local)) {
-		ret = make_place(path, err);
+		ret = make_place(k, path, err);
 		if (!ret)
 			ret = copy(local, path, err);
 	}
