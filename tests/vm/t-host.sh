@@ -69,6 +69,7 @@ nvme() {
 # The next kernel takes this one's place; what fails before the jump is undone.
 by_kexec() {
 	begin
+	vm khoctl check --to "$(other_image)" --engine kexec > /dev/null || die "check"
 	host_machine > "$out/before"
 	host_fails kexec-restore "injected failure" env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)" --engine kexec
 	ENGINE=kexec up_and_back 1
