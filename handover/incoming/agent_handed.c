@@ -4,13 +4,11 @@
  * here, and this side signs alone. Until then nothing is visible outside, so that going back loses nothing (agent_back.c).
  */
 #include <errno.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,8 +20,6 @@
 #include "lib/io.h"
 #include "lib/json.h"
 #include "lib/record.h"
-
-#define CLEAR_SECONDS 600
 
 /* --- what is there --- */
 
@@ -71,18 +67,32 @@ static int read_state(struct kho_handed *h, struct kho_err *err)
 	return ret;
 }
 
-/* A name below images_dir that leads to the file itself, in this process: nothing is copied. */
+/* The file itself, open as long as it is needed. */
+static int get_file(struct kho_handed *h, size_t i, struct kho_err *err)
+{
+	const KhoHanded__File *f = h->s->file[i];
+	_cleanup_free_ char *path = NULL;
+	int fd;
+
+	if (h->luo)
+		return kho_luo_retrieve(h->session, f->token, err);
+	if (asprintf(&path, KHO_HANDED_IMAGES "/%s", f->name) < 0)
+		return kho_fail(err, -ENOMEM, "%s", f->name);
+	fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? kho_fail_errno(err, "%s", path) : fd;
+}
+
+/* A name below images_dir that leads to it in this process: nothing is copied, and whoever is in another root or another mount namespace finds it. */
 static int link_file(struct kho_handed *h, size_t i, struct kho_err *err)
 {
-	const char *images = h->a.env.images_dir;
 	_cleanup_free_ char *path = NULL, *dir = NULL;
 	char target[64];
 	int ret;
 
-	h->fd[i] = kho_luo_retrieve(h->session, h->s->file[i]->token, err);
+	h->fd[i] = get_file(h, i, err);
 	if (h->fd[i] < 0)
 		return kho_wrap(err, "%s", h->s->file[i]->name);
-	if (asprintf(&path, "%s/%s", images, h->s->file[i]->name) < 0 || !(dir = strdup(path)))
+	if (asprintf(&path, "%s/%s", h->a.env.images_dir, h->s->file[i]->name) < 0 || !(dir = strdup(path)))
 		return kho_fail(err, -ENOMEM, "%s", h->s->file[i]->name);
 	*strrchr(dir, '/') = '\0';
 	ret = kho_mkdir(dir, err);
@@ -115,13 +125,8 @@ static int place_files(struct kho_handed *h, struct kho_err *err)
 	if (!h->fd)
 		return kho_fail(err, -ENOMEM, "files of the kernel before");
 	memset(h->fd, -1, (h->s->n_file + 1) * sizeof(*h->fd));
-	if (!h->luo && h->s->n_file) {
-		if (mount(KHO_HANDED_IMAGES, h->a.env.images_dir, NULL, MS_BIND, NULL))
-			return kho_fail_errno(err, "mount " KHO_HANDED_IMAGES " on %s", h->a.env.images_dir);
-		h->bound = true;
-	}
 	for (size_t i = 0; !ret && i < h->s->n_file; i++) {
-		ret = h->luo ? link_file(h, i, err) : 0;
+		ret = link_file(h, i, err);
 		if (!ret)
 			ret = check_file(h, i, err);
 	}
@@ -298,6 +303,13 @@ static int sign(struct kho_agent *a, struct kho_err *err)
 	return 0;
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	(void)!remove(path);
+	return 0;
+}
+
 /* Nothing of it is needed any more; the pages of a workload that are still to come have been read, or are held open by who reads them. */
 static void let_go(struct kho_handed *h)
 {
@@ -311,34 +323,6 @@ static void let_go(struct kho_handed *h)
 	if (h->session >= 0)
 		close(h->session);
 	h->session = -1;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	(void)!remove(path);
-	return 0;
-}
-
-static bool is_empty(const char *dir)
-{
-	_cleanup_closedir_ DIR *d = opendir(dir);
-
-	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			return false;
-	return true;
-}
-
-/* The initramfs's part: when who serves the last pages has removed its files, or will not any more. The workloads run meanwhile. */
-static void clear(struct kho_handed *h)
-{
-	const struct timespec second = { .tv_sec = 1 };
-
-	for (int i = 0; h->bound && i < CLEAR_SECONDS && !is_empty(h->a.env.images_dir); i++)
-		nanosleep(&second, NULL);
-	if (h->bound)
-		(void)!umount2(h->a.env.images_dir, MNT_DETACH | UMOUNT_NOFOLLOW);
 	nftw(KHO_HANDED_DIR, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
@@ -362,7 +346,6 @@ static void finish(struct kho_handed *h)
 	let_go(h);
 	a->conf->say("everything is here, %llu ms after the freeze%s%s", (unsigned long long)((gate_us - h->s->frozen_us) / 1000), *msg ? "; " : "", msg);
 	kho_agent_go_on(a, h->s->from, h->s->attempt ? "failed" : "replaced");
-	clear(h);
 }
 
 static int run(struct kho_handed *h, uint64_t started_us, struct kho_err *err)
