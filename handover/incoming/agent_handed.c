@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -67,29 +68,14 @@ static int read_state(struct kho_handed *h, struct kho_err *err)
 	return ret;
 }
 
-/* The file itself, open as long as it is needed. */
-static int get_file(struct kho_handed *h, size_t i, struct kho_err *err)
-{
-	const KhoHanded__File *f = h->s->file[i];
-	_cleanup_free_ char *path = NULL;
-	int fd;
-
-	if (h->luo)
-		return kho_luo_retrieve(h->session, f->token, err);
-	if (asprintf(&path, KHO_HANDED_IMAGES "/%s", f->name) < 0)
-		return kho_fail(err, -ENOMEM, "%s", f->name);
-	fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	return fd < 0 ? kho_fail_errno(err, "%s", path) : fd;
-}
-
-/* A name below images_dir that leads to it in this process: nothing is copied, and whoever is in another root or another mount namespace finds it. */
+/* luo: a name below images_dir that leads to the file itself, in this process: nothing is copied. */
 static int link_file(struct kho_handed *h, size_t i, struct kho_err *err)
 {
 	_cleanup_free_ char *path = NULL, *dir = NULL;
 	char target[64];
 	int ret;
 
-	h->fd[i] = get_file(h, i, err);
+	h->fd[i] = kho_luo_retrieve(h->session, h->s->file[i]->token, err);
 	if (h->fd[i] < 0)
 		return kho_wrap(err, "%s", h->s->file[i]->name);
 	if (asprintf(&path, "%s/%s", h->a.env.images_dir, h->s->file[i]->name) < 0 || !(dir = strdup(path)))
@@ -125,8 +111,14 @@ static int place_files(struct kho_handed *h, struct kho_err *err)
 	if (!h->fd)
 		return kho_fail(err, -ENOMEM, "files of the kernel before");
 	memset(h->fd, -1, (h->s->n_file + 1) * sizeof(*h->fd));
+	/* initrd: its folder, over images_dir. (No links: who restores a container has another /proc.) */
+	if (!h->luo && h->s->n_file) {
+		if (mount(KHO_HANDED_IMAGES, h->a.env.images_dir, NULL, MS_BIND, NULL))
+			return kho_fail_errno(err, "mount " KHO_HANDED_IMAGES " on %s", h->a.env.images_dir);
+		h->bound = true;
+	}
 	for (size_t i = 0; !ret && i < h->s->n_file; i++) {
-		ret = link_file(h, i, err);
+		ret = h->luo ? link_file(h, i, err) : 0;
 		if (!ret)
 			ret = check_file(h, i, err);
 	}
@@ -310,6 +302,18 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
+/* Here and, since that was bound there, in the carried root: a folder that is mounted and then removed would be in the next upgrade's way. */
+static void unbind(struct kho_handed *h)
+{
+	_cleanup_free_ char *there = NULL;
+
+	if (!h->bound)
+		return;
+	if (*kho_new_root(&h->a.env) && asprintf(&there, "%s%s", kho_new_root(&h->a.env), h->a.env.images_dir) > 0)
+		(void)!umount2(there, MNT_DETACH | UMOUNT_NOFOLLOW);
+	(void)!umount2(h->a.env.images_dir, MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
 /* Nothing of it is needed any more; the pages of a workload that are still to come have been read, or are held open by who reads them. */
 static void let_go(struct kho_handed *h)
 {
@@ -323,6 +327,7 @@ static void let_go(struct kho_handed *h)
 	if (h->session >= 0)
 		close(h->session);
 	h->session = -1;
+	unbind(h);
 	nftw(KHO_HANDED_DIR, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 

@@ -11,7 +11,8 @@ struct kho_handed {
 	KhoHanded__State *s;
 	bool luo;
 	int session;  /* of the Live Update Orchestrator, or -1 */
-	int *fd;      /* of each file of s, or -1 */
+	int *fd;      /* luo: of each file of s, or -1 */
+	bool bound;   /* initrd: its images lie on images_dir */
 };
 
 /*
