@@ -268,14 +268,24 @@ static int compare(struct kho_kexec *k, const struct kho_abi *now, const struct 
 	return 0;
 }
 
-int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err)
+/* Files of the orchestrator's have no name; the link to them that the agent makes leads nowhere in a container's /proc. */
+static void not_for_containers(struct kho_kexec *k)
+{
+	const struct kho_workload_list *w = k->e.req->workloads;
+
+	for (size_t i = 0; k->luo && w && i < w->n; i++)
+		if (w->w[i].container) {
+			k->luo = false;
+			snprintf(k->carrier, sizeof(k->carrier), "%.60s is a container: its images need a name that its CRIU can open", w->w[i].name);
+		}
+}
+
+static int choose(struct kho_kexec *k, struct kho_err *err)
 {
 	struct kho_abi now, next;
 	struct kho_err why = KHO_ERR_INIT;
 	int ret;
 
-	if (*k->carrier)
-		return 0;
 	ret = kho_luo_available(&why);
 	if (ret < 0) {
 		snprintf(k->carrier, sizeof(k->carrier), "%.190s", why.msg);
@@ -295,4 +305,13 @@ int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err)
 		return ret;
 	}
 	return compare(k, &now, &next, err);
+}
+
+int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err)
+{
+	int ret = *k->carrier ? 0 : choose(k, err);
+
+	if (!ret)
+		not_for_containers(k);
+	return ret;
 }
