@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <libgen.h>
 #include <limits.h>
 #include <linux/magic.h>
@@ -269,4 +270,36 @@ bool kho_parse_duration(const char *text, uint64_t *out_us)
 		return true;
 	}
 	return false;
+}
+
+int kho_copy_file(const char *from, const char *to, struct kho_err *err)
+{
+	_cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC), out = -1;
+	char buf[65536];
+	ssize_t n;
+
+	if (in < 0)
+		return kho_fail_errno(err, "%s", from);
+	out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (out < 0)
+		return kho_fail_errno(err, "%s", to);
+	while ((n = read(in, buf, sizeof(buf))) > 0) {
+		int ret = kho_write_all(out, buf, (size_t)n);
+
+		if (ret < 0)
+			return kho_fail(err, ret, "write %s: %s", to, strerror(-ret));
+	}
+	return n < 0 ? kho_fail_errno(err, "read %s", from) : 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	(void)!remove(path);
+	return 0;
+}
+
+void kho_remove_tree(const char *path)
+{
+	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }

@@ -34,6 +34,12 @@ int kho_write_existing(const char *path, const char *text, struct kho_err *err) 
 int kho_write_file(const char *path, const void *data, size_t len,
 		   struct kho_err *err) __must_check;
 
+/* The bytes of one file into another (0600, made or emptied). */
+int kho_copy_file(const char *from, const char *to, struct kho_err *err) __must_check;
+
+/* Remove path with all below it on its file system; what cannot be removed stays. */
+void kho_remove_tree(const char *path);
+
 /* Make a directory and its missing parents, each new one 0700; an existing directory is fine. */
 int kho_mkdir(const char *path, struct kho_err *err) __must_check;
 

@@ -53,6 +53,9 @@ void kho_files_done(struct kho_files *l);
 /* Where the archive goes, piece by piece: 0 or negative errno. */
 typedef int (*kho_sink_fn)(void *arg, const void *data, size_t len);
 
+/* Into the descriptor that arg points to (int *). */
+int kho_sink_fd(void *arg, const void *data, size_t len);
+
 /* Write a closed list as newc archive; level 0: as it is, else zstd. */
 int kho_files_pack(const struct kho_files *l, int level, kho_sink_fn sink, void *arg,
 		   struct kho_err *err);

@@ -33,6 +33,26 @@ static int choose(const struct kho_initramfs_in *in, const char *mode, const cha
 	return ret == -ENOMEM ? kho_fail(err, ret, "initramfs: out of memory") : ret;
 }
 
+int kho_initramfs_measure(const struct kho_initramfs_in *in, struct kho_initramfs_choice *choice, uint64_t *out_archive, uint64_t *out_unpacked,
+			  struct kho_report *r)
+{
+	struct kho_err why = KHO_ERR_INIT;
+	struct kho_files files, cut;
+	int ret = 0;
+
+	if (kho_initramfs_list(in, &files, &why) < 0)
+		return kho_report_refuse(r, "initramfs", in->target.release, &why);
+	if (choice->initrd.len) {
+		if (kho_initrd_join(&choice->initrd, &files, &cut, &why) < 0)
+			ret = kho_initramfs_drop(choice, why.msg, "initramfs = khoctl in khoctl.conf", r);
+		else
+			kho_files_done(&cut);
+	}
+	kho_files_size(&files, out_archive, out_unpacked);
+	kho_files_done(&files);
+	return ret;
+}
+
 /* The host's (or the operator's) first: where both have a file, the later one wins. */
 static int put_before(const struct kho_initrd *initrd, struct kho_files *ours, struct counted *c, struct kho_err *err)
 {

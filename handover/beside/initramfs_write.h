@@ -7,6 +7,13 @@
 #include "handover/beside/initrd_choice.h"
 
 /*
+ * Bytes of khoctl's own archive, and of memory when it is unpacked; those of the choice's initrd are apart. What is in the way of the list becomes
+ * a "no", and an initrd that khoctl's own does not fit behind is dropped.
+ */
+int kho_initramfs_measure(const struct kho_initramfs_in *in, struct kho_initramfs_choice *choice, uint64_t *out_archive, uint64_t *out_unpacked,
+			  struct kho_report *r) __must_check;
+
+/*
  * Choose (unless the plan has: out->kind), list, and write it through sink, whose length after it is a multiple of 4 where anything
  * follows. out_bytes: of the archive; out_unpacked: of memory when it is unpacked. The choice's initrd is freed: it is written.
  */

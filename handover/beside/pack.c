@@ -14,6 +14,12 @@
 
 #include "handover/beside/files.h"
 #include "lib/cleanup.h"
+#include "lib/io.h"
+
+int kho_sink_fd(void *arg, const void *data, size_t len)
+{
+	return kho_write_all(*(const int *)arg, data, len);
+}
 
 struct packer {
 	struct archive *a;

@@ -9,6 +9,7 @@
 
 #include "handover/beside/beside.h"
 #include "handover/beside/choice.h"
+#include "handover/beside/initramfs_write.h"
 #include "handover/beside/signature.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -152,9 +153,7 @@ static int tell_initramfs(struct probe *p, const struct kho_memory_need *need)
 static int initrd_need(struct probe *p, struct kho_memory_need *need)
 {
 	struct kho_initramfs_in in = kho_beside_initramfs_in(p->b);
-	struct kho_err why = KHO_ERR_INIT;
-	struct kho_files files, cut;
-	uint64_t archive;
+	uint64_t archive = 0;
 	int ret = kho_beside_initramfs(p->b, p->r);
 
 	if (ret < 0)
@@ -164,16 +163,9 @@ static int initrd_need(struct probe *p, struct kho_memory_need *need)
 		need->initrd_unpacked = 320 * MIB;
 		return 0;
 	}
-	if (kho_initramfs_list(&in, &files, &why) < 0)
-		return kho_report_refuse(p->r, "initramfs", p->b->img.release, &why);
-	if (p->b->initramfs.initrd.len) {
-		if (kho_initrd_join(&p->b->initramfs.initrd, &files, &cut, &why) < 0)
-			ret = kho_initramfs_drop(&p->b->initramfs, why.msg, "initramfs = khoctl in khoctl.conf", p->r);
-		else
-			kho_files_done(&cut);
-	}
-	kho_files_size(&files, &archive, &need->initrd_unpacked);
-	kho_files_done(&files);
+	ret = kho_initramfs_measure(&in, &p->b->initramfs, &archive, &need->initrd_unpacked, p->r);
+	if (ret < 0 || !archive)
+		return ret;
 	/* zstd: modules and kernel images do not shrink */
 	need->initrd_packed = kho_initramfs_level(archive) ? archive / 100 * 72 : archive;
 	need->initrd_packed += p->b->initramfs.initrd.packed;

@@ -334,13 +334,12 @@ int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err)
 
 	kho_agent_init(&a, conf);
 	ret = kho_stream_init(&a.s, &conf->transport, false, err);
-	if (!ret) {
-		a.s.faults = &a.faults;
-		ret = kho_pool_init(&a.pool, err);
-	} else {
+	if (ret < 0) {
 		kho_agent_done(&a);
 		return ret;
 	}
+	a.s.faults = &a.faults;
+	ret = kho_pool_init(&a.pool, err);
 	if (!ret) {
 		struct kho_err state = KHO_ERR_INIT;
 

@@ -96,7 +96,7 @@ int kho_agent_run_handed(const struct kho_agent_conf *conf, bool luo, struct kho
 
 /* dev_fd: /dev/khoctl, kept open by the caller. */
 int kho_machine_init(struct kho_machine *m, int dev_fd, struct kho_err *err) __must_check;
-/* The whole machine, of a kernel that kexec has started: nothing of it is anybody else's. */
+/* The whole machine, of a kernel that kexec has started: nothing of it is anybody else's, so there is no CPU, memory or ledger to ask for. */
 void kho_machine_whole(struct kho_machine *m);
 /* See struct kho_machine's pids; arg is not used. */
 int kho_machine_pids(void *arg, uint64_t floor, const struct kho_workload_list *l, struct kho_err *err) __must_check;

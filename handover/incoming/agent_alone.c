@@ -78,7 +78,7 @@ int kho_agent_entrust(struct kho_agent *a, struct kho_request *rq, struct kho_er
 
 /* --- operations of serializers that nobody asks for --- */
 
-static int op(struct kho_agent *a, const char *name, const char *what, struct kho_err *err)
+int kho_agent_one_op(struct kho_agent *a, const char *name, const char *what, struct kho_err *err)
 {
 	KhoLink__Op o = KHO_LINK__OP__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
@@ -114,7 +114,7 @@ int kho_agent_op_all(struct kho_agent *a, const char *what, unsigned flag, bool 
 		const struct kho_serializer *s = a->conf->find(a->trust.names[i]);
 
 		if (!flag || !!(s->flags & flag) == with)
-			kho_first_failure(op(a, s->name, what, &one), &one, &first, err);
+			kho_first_failure(kho_agent_one_op(a, s->name, what, &one), &one, &first, err);
 	}
 	return first;
 }
@@ -163,15 +163,12 @@ static int may_complete(struct kho_agent *a, struct kho_err *err)
 	return ret < 0 ? ret : kho_agent_op_all(a, "verify", 0, true, err);
 }
 
-static int sign(struct kho_agent *a, uint64_t begin_us, struct kho_err *err)
+int kho_agent_sign_alone(struct kho_agent *a, struct kho_err *err)
 {
 	const struct kho_machine *m = a->conf->machine;
 	struct json_object *rec = kho_record_new("signed");
 	int ret;
 
-	if (begin_us)
-		kho_agent_note_blackout(a, begin_us, 0);
-	kho_agent_note_takeover(a, a->outgoing_end);
 	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
 	kho_json_bool(rec, "alone", true);
 	kho_agent_note(a, rec);
@@ -180,8 +177,18 @@ static int sign(struct kho_agent *a, uint64_t begin_us, struct kho_err *err)
 		ret = m->state(m->arg, KHO_STATE_COMMITTED, err);
 	if (ret < 0)
 		return ret;
-	kho_agent_committed(a);
+	a->commit_us = kho_clock_us();
+	a->committed = true;
+	a->conf->shared->committed = true;
 	return 0;
+}
+
+static int sign(struct kho_agent *a, uint64_t begin_us, struct kho_err *err)
+{
+	if (begin_us)
+		kho_agent_note_blackout(a, begin_us, 0);
+	kho_agent_note_takeover(a, a->outgoing_end);
+	return kho_agent_sign_alone(a, err);
 }
 
 /* Signed by this side alone: what is left of the upgrade. */

@@ -24,22 +24,7 @@
 #define DIR_BACK   "/run/khoctl/back"
 #define INITRD	   DIR_BACK "/initrd"
 #define STATE	   DIR_BACK "/state"
-
-static void discard_one(struct kho_agent *a, const char *name)
-{
-	KhoLink__Op o = KHO_LINK__OP__INIT;
-	KhoLink__Msg m = KHO_LINK__MSG__INIT;
-	struct kho_request rq = { .m = &m, .begin_us = kho_clock_us() };
-	struct kho_err err = KHO_ERR_INIT;
-
-	kho_link__reply__init(&rq.reply);
-	o.serializer = (char *)(uintptr_t)name;
-	o.op = (char *)(uintptr_t)"discard";
-	m.body_case = KHO_LINK__MSG__BODY_OP;
-	m.op = &o;
-	if (kho_agent_op(a, &rq, &err) < 0)
-		a->conf->say("discard %s: %s", name, err.msg);
-}
+#define COPIES	   DIR_BACK "/images"
 
 static void note_failure(struct kho_agent *a, const char *why)
 {
@@ -66,70 +51,37 @@ static int list_root(struct kho_files *l, struct kho_err *err)
 	return ret < 0 ? ret : kho_files_close(l, err);
 }
 
-/* A file of the Live Update Orchestrator's has no name that an archive could be made from. */
-static int copy_of(struct kho_handed *h, size_t i, char **out, struct kho_err *err)
+/* Files of the Live Update Orchestrator's have no name that an archive could be made from. */
+static int copy_files(struct kho_handed *h, struct kho_err *err)
 {
-	_cleanup_free_ char *path = NULL;
-	_cleanup_close_ int fd = -1;
-	char buf[65536];
-	off_t at = 0;
-	ssize_t n;
-
-	if (asprintf(&path, DIR_BACK "/%zu", i) < 0)
-		return kho_fail(err, -ENOMEM, "way back");
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return kho_fail_errno(err, "%s", path);
-	while ((n = pread(h->fd[i], buf, sizeof(buf), at)) > 0) {
-		int ret = kho_write_all(fd, buf, (size_t)n);
-
-		if (ret < 0)
-			return kho_fail(err, ret, "write %s: %s", path, strerror(-ret));
-		at += n;
-	}
-	if (n < 0)
-		return kho_fail_errno(err, "read %s", h->s->file[i]->name);
-	*out = steal_ptr(path);
-	return 0;
-}
-
-static int list_handed(struct kho_handed *h, struct kho_files *l, struct kho_err *err)
-{
-	int ret = kho_files_add_as(l, STATE, KHO_HANDED_STATE, err);
+	int ret = 0;
 
 	for (size_t i = 0; !ret && i < h->s->n_file; i++) {
-		_cleanup_free_ char *from = NULL, *to = NULL;
+		_cleanup_free_ char *to = NULL, *dir = NULL;
+		char from[64];
 
-		if (asprintf(&to, KHO_HANDED_IMAGES "/%s", h->s->file[i]->name) < 0 ||
-		    (!h->luo && asprintf(&from, KHO_HANDED_IMAGES "/%s", h->s->file[i]->name) < 0))
+		snprintf(from, sizeof(from), "/proc/self/fd/%d", h->fd[i]);
+		if (asprintf(&to, COPIES "/%s", h->s->file[i]->name) < 0 || !(dir = strdup(to)))
 			return kho_fail(err, -ENOMEM, "way back");
-		if (h->luo)
-			ret = copy_of(h, i, &from, err);
+		*strrchr(dir, '/') = '\0';
+		ret = kho_mkdir(dir, err);
 		if (!ret)
-			ret = kho_files_add_as(l, from, to, err);
+			ret = kho_copy_file(from, to, err);
 	}
-	return ret < 0 ? ret : kho_files_close(l, err);
-}
-
-static int into_file(void *arg, const void *data, size_t len)
-{
-	return kho_write_all(*(int *)arg, data, len);
+	return ret;
 }
 
 static int pack(struct kho_handed *h, struct kho_err *err)
 {
-	_cleanup_(kho_files_done) struct kho_files root = { 0 }, handed = { 0 };
-	_cleanup_close_ int fd = open(INITRD, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	_cleanup_(kho_files_done) struct kho_files root = { 0 };
+	_cleanup_close_ int fd = open(INITRD, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	int ret = fd < 0 ? kho_fail_errno(err, INITRD) : list_root(&root, err);
-	struct stat st;
 
+	if (!ret && h->luo)
+		ret = copy_files(h, err);
 	if (!ret)
-		ret = list_handed(h, &handed, err);
-	if (!ret)
-		ret = kho_files_pack(&root, 0, into_file, &fd, err);
-	if (!ret && (fstat(fd, &st) || (st.st_size % 4 && ftruncate(fd, (st.st_size + 3) & ~3L))))
-		ret = kho_fail_errno(err, INITRD);
-	return ret < 0 ? ret : kho_files_pack(&handed, 0, into_file, &fd, err);
+		ret = kho_files_pack(&root, 0, kho_sink_fd, &fd, err);
+	return ret < 0 ? ret : kho_handed_append(INITRD, STATE, h->s, h->luo ? COPIES : KHO_HANDED_IMAGES, err);
 }
 
 /* --- the state, as the one that is started shall read it --- */
@@ -192,16 +144,14 @@ static int go(struct kho_handed *h, struct kho_err *err)
 int kho_handed_back(struct kho_handed *h, const struct kho_err *why, struct kho_err *err)
 {
 	struct kho_agent *a = &h->a;
-	int ret;
+	struct kho_err one = KHO_ERR_INIT;
 
 	a->conf->say("%s cannot go on with what %s has handed over: %s", h->s->to, h->s->from, why->msg);
 	for (size_t i = a->trust.n; i-- > 0;)
-		discard_one(a, a->trust.names[i]);
+		if (kho_agent_one_op(a, a->trust.names[i], "discard", &one) < 0)
+			a->conf->say("%s", one.msg);
 	note_failure(a, why->msg);
 	if (h->s->attempt || !*h->s->back_image)
-		ret = kho_fail(err, why->code, "%s", why->msg);
-	else
-		ret = go(h, err);
-	kho_agent_note_end(a, KHO_OUTCOME(ret), err->msg);
-	return ret;
+		return kho_fail(err, why->code, "%s", why->msg);
+	return go(h, err);
 }

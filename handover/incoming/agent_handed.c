@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,28 +279,6 @@ static void note_boot(struct kho_handed *h, uint64_t started_us)
 	kho_agent_note_phase(&h->a, "boot", booted, started_us);
 }
 
-static int sign(struct kho_agent *a, struct kho_err *err)
-{
-	struct json_object *rec = kho_record_new("signed");
-	int ret;
-
-	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
-	kho_json_bool(rec, "alone", true);
-	kho_agent_note(a, rec);
-	ret = kho_agent_save(a, err);
-	if (ret < 0)
-		return ret;
-	kho_agent_committed(a);
-	return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	(void)!remove(path);
-	return 0;
-}
-
 /* Here and, since that was bound there, in the carried root: a folder that is mounted and then removed would be in the next upgrade's way. */
 static void unbind(struct kho_handed *h)
 {
@@ -328,7 +305,7 @@ static void let_go(struct kho_handed *h)
 		close(h->session);
 	h->session = -1;
 	unbind(h);
-	nftw(KHO_HANDED_DIR, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	kho_remove_tree(KHO_HANDED_DIR);
 }
 
 static void finish(struct kho_handed *h)
@@ -361,7 +338,7 @@ static int run(struct kho_handed *h, uint64_t started_us, struct kho_err *err)
 		note_boot(h, started_us);
 	if (!ret)
 		ret = kho_agent_op_all(&h->a, "verify", 0, true, err);
-	return ret < 0 ? ret : sign(&h->a, err);
+	return ret < 0 ? ret : kho_agent_sign_alone(&h->a, err);
 }
 
 int kho_agent_run_handed(const struct kho_agent_conf *conf, bool luo, struct kho_err *err)

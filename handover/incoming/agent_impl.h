@@ -160,6 +160,10 @@ void kho_agent_complete(struct kho_agent *a);
 void kho_agent_rest(struct kho_agent *a, const char *why);
 /* The journal as the other side has it now. */
 int kho_agent_keep_journal(struct kho_agent *a, const void *data, size_t len, struct kho_err *err) __must_check;
+/* An operation of one serializer, whose report must be without a "no". */
+int kho_agent_one_op(struct kho_agent *a, const char *name, const char *what, struct kho_err *err) __must_check;
+/* This side signs for both, in the journal and in its state; PID 1 knows it, too. */
+int kho_agent_sign_alone(struct kho_agent *a, struct kho_err *err) __must_check;
 /* An operation of every serializer that was entrusted, and that has not done it; with flag: of those that have it, or (!with) have not. */
 int kho_agent_op_all(struct kho_agent *a, const char *what, unsigned flag, bool with, struct kho_err *err) __must_check;
 /* finish (the gate first) and tidy; *gate_us: when the network was released. */
@@ -176,8 +180,6 @@ void kho_agent_note_end(struct kho_agent *a, const char *outcome, const char *ms
 #define KHO_OUTCOME(ret) ((ret) < 0 ? "needs a person" : "upgraded")
 /* When the outgoing kernel said that the blackout began; 0: it has not. */
 uint64_t kho_agent_frozen_us(const volatile struct kho_ledger *l);
-/* It is signed: PID 1 knows it, too. */
-void kho_agent_committed(struct kho_agent *a);
 /* Into its file. */
 int kho_agent_save(struct kho_agent *a, struct kho_err *err) __must_check;
 

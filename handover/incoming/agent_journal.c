@@ -88,10 +88,3 @@ int kho_agent_save(struct kho_agent *a, struct kho_err *err)
 		return kho_fail(err, -ENOMEM, "journal");
 	return kho_write_file(path, a->trust.journal, a->trust.len, err);
 }
-
-void kho_agent_committed(struct kho_agent *a)
-{
-	a->commit_us = kho_clock_us();
-	a->committed = true;
-	a->conf->shared->committed = true;
-}

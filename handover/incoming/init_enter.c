@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <mntent.h>
 #include <signal.h>
@@ -26,20 +25,13 @@
 
 #define MOUNTS_MAX 4096
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	(void)!remove(path);
-	return 0;
-}
-
 /* Only a root in RAM, and never the new one; no other file system. What is open or mapped lives on. */
 static void free_old(const struct stat *new_root)
 {
 	struct stat st;
 
 	if (!stat("/", &st) && !major(st.st_dev) && st.st_dev != new_root->st_dev)
-		nftw("/", remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+		kho_remove_tree("/");
 }
 
 /*

@@ -14,19 +14,6 @@
 
 #define DRIVER_US 10000000
 
-static int nothing(void *arg, uint32_t apicid, bool take, struct kho_err *err)
-{
-	(void)arg;
-	return kho_fail(err, -EOPNOTSUPP, "%s CPU %u: no other kernel is here", take ? "take" : "give", apicid);
-}
-
-static int no_mem(void *arg, uint64_t base, uint64_t bytes, bool adopt, struct kho_err *err)
-{
-	(void)arg;
-	(void)bytes;
-	return kho_fail(err, -EOPNOTSUPP, "%s memory at %#llx: no other kernel is here", adopt ? "adopt" : "give", (unsigned long long)base);
-}
-
 static int pci(void *arg, struct kho_pci_addr a, bool take, struct kho_err *err)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
@@ -68,37 +55,12 @@ static const void *map_bulk(void *arg, uint64_t bytes, struct kho_err *err)
 	return NULL;
 }
 
-static const volatile struct kho_ledger *no_ledger(void *arg, struct kho_err *err)
-{
-	(void)arg;
-	kho_fail(err, -ENOENT, "this kernel was started by kexec: there is no ledger");
-	return NULL;
-}
-
-static bool present(void *arg, uint64_t base)
-{
-	(void)arg;
-	(void)base;
-	return true;
-}
-
-static void grown(void *arg)
-{
-	(void)arg;
-}
-
 void kho_machine_whole(struct kho_machine *m)
 {
 	*m = (struct kho_machine){
-		.cpu = nothing,
 		.pci = pci,
-		.mem = no_mem,
 		.state = state,
 		.map_bulk = map_bulk,
-		.ledger = no_ledger,
-		.block_present = present,
-		.block_bytes = 128 << 20,
-		.grown = grown,
 		.pids = kho_machine_pids,
 	};
 }

@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "handover/beside/files.h"
 #include "handover/kexec/handed.h"
 #include "handover/kexec/kexec.h"
 #include "handover/kexec/load.h"
@@ -176,41 +175,7 @@ static int go_by_luo(struct kho_kexec *k, const void *data, size_t len, struct k
 
 /* --- carrier: the initramfs --- */
 
-static int list_handed(struct kho_kexec *k, const char *state, struct kho_files *l, struct kho_err *err)
-{
-	int ret = kho_files_add_as(l, state, KHO_HANDED_STATE, err);
-
-	for (size_t i = 0; !ret && i < k->nfiles; i++) {
-		_cleanup_free_ char *path = NULL, *to = NULL;
-
-		if (asprintf(&path, "%s/%s", k->images_dir, k->files[i]) < 0 || asprintf(&to, KHO_HANDED_IMAGES "/%s", k->files[i]) < 0)
-			return kho_fail(err, -ENOMEM, "hand over %s", k->files[i]);
-		ret = kho_files_add_as(l, path, to, err);
-	}
-	return ret < 0 ? ret : kho_files_close(l, err);
-}
-
-static int into_file(void *arg, const void *data, size_t len)
-{
-	return kho_write_all(*(int *)arg, data, len);
-}
-
-/* Behind what is there; the kernel wants each archive to begin at a multiple of 4. */
-static int append(struct kho_kexec *k, const char *state, struct kho_err *err)
-{
-	_cleanup_(kho_files_done) struct kho_files l = { 0 };
-	_cleanup_close_ int fd = open(k->initrd, O_WRONLY | O_APPEND | O_CLOEXEC);
-	int ret = list_handed(k, state, &l, err);
-	struct stat st;
-
-	if (ret < 0)
-		return ret;
-	if (fd < 0 || fstat(fd, &st) || (st.st_size % 4 && ftruncate(fd, (st.st_size + 3) & ~3L)))
-		return kho_fail_errno(err, "%s", k->initrd);
-	return kho_files_pack(&l, 0, into_file, &fd, err);
-}
-
-static int go_by_initrd(struct kho_kexec *k, const void *data, size_t len, struct kho_err *err)
+static int go_by_initrd(struct kho_kexec *k, const KhoHanded__State *s, const void *data, size_t len, struct kho_err *err)
 {
 	_cleanup_free_ char *state = NULL;
 	uint64_t begin = kho_clock_us();
@@ -223,7 +188,7 @@ static int go_by_initrd(struct kho_kexec *k, const void *data, size_t len, struc
 		return kho_fail_errno(err, "%s", k->initrd);
 	ret = kho_write_file(state, data, len, err);
 	if (!ret)
-		ret = append(k, state, err);
+		ret = kho_handed_append(k->initrd, state, s, k->images_dir, err);
 	if (!ret)
 		ret = kho_kexec_load(k->e.req->image, k->initrd, k->cmdline, err);
 	if (!ret) {
@@ -250,7 +215,7 @@ int kho_kexec_commit(struct kho_engine *e, const struct kho_blob *record, struct
 	if (ret < 0)
 		return ret;
 	kho_engine_note(&k->e, "%llu MiB in %zu files are handed over; %s starts now", (unsigned long long)(bytes / MIB), k->nfiles, k->img.release);
-	ret = k->luo ? go_by_luo(k, data, len, err) : go_by_initrd(k, data, len, err);
+	ret = k->luo ? go_by_luo(k, data, len, err) : go_by_initrd(k, &st.s, data, len, err);
 	explicit_bzero(data, len);
 	return ret;
 }

@@ -3,7 +3,6 @@
  * What this side's serializers ask of the engine. Files are already where they are handed over from, or are copied there. Devices stay with their
  * drivers: the kernel shuts them down in the jump, and the next one finds them as after a boot; so an undo before it has nothing to give back.
  */
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,26 +11,6 @@
 #include "handover/kexec/kexec.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
-
-static int copy(const char *from, const char *to, struct kho_err *err)
-{
-	_cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC), out = -1;
-	char buf[65536];
-	ssize_t n;
-
-	if (in < 0)
-		return kho_fail_errno(err, "%s", from);
-	out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (out < 0)
-		return kho_fail_errno(err, "%s", to);
-	while ((n = read(in, buf, sizeof(buf))) > 0) {
-		int ret = kho_write_all(out, buf, (size_t)n);
-
-		if (ret < 0)
-			return kho_fail(err, ret, "write %s: %s", to, strerror(-ret));
-	}
-	return n < 0 ? kho_fail_errno(err, "read %s", from) : 0;
-}
 
 /*
  * Its folder below images_dir, from there down: in the blackout the root may be frozen, and who asks for a folder in it waits, even for one that is
@@ -58,7 +37,7 @@ static int put_file(struct kho_env *env, const char *local, const char *name, st
 	if (strcmp(path, local)) {
 		ret = make_place(k, path, err);
 		if (!ret)
-			ret = copy(local, path, err);
+			ret = kho_copy_file(local, path, err);
 	}
 	return ret < 0 ? ret : kho_kexec_add_file(k, name, err);
 }

@@ -2,9 +2,13 @@
 /* See handover/kexec/handed.h. */
 #include "handover/kexec/handed.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "handover/beside/files.h"
 #include "handover/link/wire.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -99,4 +103,33 @@ int kho_handed_unpack(const void *data, size_t len, bool luo, KhoHanded__State *
 		return kho_wrap(err, "state of the kernel before");
 	*out = steal_ptr(s);
 	return 0;
+}
+
+static int list_files(const char *state, const KhoHanded__State *s, const char *dir, struct kho_files *l, struct kho_err *err)
+{
+	int ret = kho_files_add_as(l, state, KHO_HANDED_STATE, err);
+
+	for (size_t i = 0; !ret && i < s->n_file; i++) {
+		_cleanup_free_ char *from = NULL, *to = NULL;
+
+		if (asprintf(&from, "%s/%s", dir, s->file[i]->name) < 0 || asprintf(&to, KHO_HANDED_IMAGES "/%s", s->file[i]->name) < 0)
+			return kho_fail(err, -ENOMEM, "hand over %s", s->file[i]->name);
+		ret = kho_files_add_as(l, from, to, err);
+	}
+	return ret < 0 ? ret : kho_files_close(l, err);
+}
+
+/* The kernel wants each archive to begin at a multiple of 4. */
+int kho_handed_append(const char *path, const char *state, const KhoHanded__State *s, const char *dir, struct kho_err *err)
+{
+	_cleanup_(kho_files_done) struct kho_files l = { 0 };
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	int ret = list_files(state, s, dir, &l, err);
+	struct stat st;
+
+	if (ret < 0)
+		return ret;
+	if (fd < 0 || fstat(fd, &st) || (st.st_size % 4 && ftruncate(fd, (st.st_size + 3) & ~3L)))
+		return kho_fail_errno(err, "%s", path);
+	return kho_files_pack(&l, 0, kho_sink_fd, &fd, err);
 }

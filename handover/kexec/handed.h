@@ -42,4 +42,7 @@ int kho_handed_unpack(const void *data, size_t len, bool luo, KhoHanded__State *
 
 void kho_handed_free(KhoHanded__State *s);
 
+/* Carrier "initrd": the packed state in the file `state`, and s's files, which lie below dir, behind the archives that the initramfs at path holds. */
+int kho_handed_append(const char *path, const char *state, const KhoHanded__State *s, const char *dir, struct kho_err *err) __must_check;
+
 #endif

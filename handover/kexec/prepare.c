@@ -51,11 +51,6 @@ static int unmount_place(const char *dir, struct kho_err *err)
 	return 0;
 }
 
-static int into_file(void *arg, const void *data, size_t len)
-{
-	return kho_write_all(*(int *)arg, data, len);
-}
-
 static int write_initramfs(struct kho_kexec *k, struct kho_err *err)
 {
 	_cleanup_free_ const char **files = NULL;
@@ -68,7 +63,7 @@ static int write_initramfs(struct kho_kexec *k, struct kho_err *err)
 		return kho_fail_errno(err, "%s", k->initrd);
 	ret = kho_kexec_initramfs_in(k, &in, &files, err);
 	if (!ret)
-		ret = kho_initramfs_write(&in, k->e.req->initramfs, k->e.req->initrd, &k->initramfs, into_file, &fd, &bytes, &unpacked, err);
+		ret = kho_initramfs_write(&in, k->e.req->initramfs, k->e.req->initrd, &k->initramfs, kho_sink_fd, &fd, &bytes, &unpacked, err);
 	if (ret < 0)
 		return ret;
 	kho_engine_note(&k->e, "initramfs: %llu MiB (%llu unpacked)", (unsigned long long)(bytes / MIB), (unsigned long long)(unpacked / MIB));

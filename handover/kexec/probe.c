@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "handover/beside/initramfs_write.h"
 #include "handover/beside/modules.h"
 #include "handover/beside/signature.h"
 #include "handover/dev.h"
@@ -113,25 +114,15 @@ static int initramfs_bytes(struct probe *p, uint64_t *packed, uint64_t *unpacked
 	struct kho_initramfs_in in;
 	struct kho_initramfs_choice *c = &p->k->initramfs;
 	const struct kho_engine_request *req = p->k->e.req;
-	struct kho_err why = KHO_ERR_INIT;
-	struct kho_files files, cut;
 	int ret = c->kind ? 0
 			  : kho_initramfs_choose(req->initramfs, req->initrd, req->sysroot, p->k->img.release, p->k->m.root_in_ram, c, p->r);
 
 	if (!ret)
 		ret = kho_kexec_initramfs_in(p->k, &in, &extra, p->err);
-	if (ret < 0)
+	if (!ret)
+		ret = kho_initramfs_measure(&in, c, packed, unpacked, p->r);
+	if (ret < 0 || !*packed)
 		return ret;
-	if (kho_initramfs_list(&in, &files, &why) < 0)
-		return kho_report_refuse(p->r, "initramfs", p->k->img.release, &why);
-	if (c->initrd.len) {
-		if (kho_initrd_join(&c->initrd, &files, &cut, &why) < 0)
-			ret = kho_initramfs_drop(c, why.msg, "initramfs = khoctl in khoctl.conf", p->r);
-		else
-			kho_files_done(&cut);
-	}
-	kho_files_size(&files, packed, unpacked);
-	kho_files_done(&files);
 	*packed += c->initrd.packed;
 	*unpacked += c->initrd.unpacked;
 	return ret;
@@ -280,38 +271,24 @@ static void not_for_containers(struct kho_kexec *k)
 		}
 }
 
-static int choose(struct kho_kexec *k, struct kho_err *err)
+int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err)
 {
 	struct kho_abi now, next;
 	struct kho_err why = KHO_ERR_INIT;
-	int ret;
+	int there;
 
-	ret = kho_luo_available(&why);
-	if (ret < 0) {
-		snprintf(k->carrier, sizeof(k->carrier), "%.190s", why.msg);
-		/* held by somebody: there is one, and its data goes along */
-		if (ret == -ENOENT)
-			return 0;
+	if (*k->carrier)
+		return 0;
+	there = kho_luo_available(&why);
+	/* held by somebody: there is one, and its data goes along */
+	if (there != -ENOENT) {
+		if (running_abi(k, &now, err) < 0 || kho_abi_of_image(k->e.req->image, &next, err) < 0 || compare(k, &now, &next, err) < 0)
+			return err ? err->code : -EIO;
 	}
-	if (running_abi(k, &now, err) < 0 || kho_abi_of_image(k->e.req->image, &next, err) < 0)
-		return err ? err->code : -EIO;
-	if (ret < 0) {
-		char text[sizeof(k->carrier)];
-
-		memcpy(text, k->carrier, sizeof(text));
-		ret = compare(k, &now, &next, err);
+	if (there < 0) {
 		k->luo = false;
-		memcpy(k->carrier, text, sizeof(text));
-		return ret;
+		snprintf(k->carrier, sizeof(k->carrier), "%.190s", why.msg);
 	}
-	return compare(k, &now, &next, err);
-}
-
-int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err)
-{
-	int ret = *k->carrier ? 0 : choose(k, err);
-
-	if (!ret)
-		not_for_containers(k);
-	return ret;
+	not_for_containers(k);
+	return 0;
 }

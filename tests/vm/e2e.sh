@@ -126,6 +126,13 @@ both_seen() {
 	done
 }
 
+# with_floor N: report.N.json and the floor, if floor.N is there, into upgrade.N.json
+with_floor() {
+	jq --argjson floor "$(cat "$out/floor.$1" 2>/dev/null || echo null)" \
+		'. + {floor_us: $floor, ratio: (if $floor then (.blackout_us / $floor * 1000 | round / 1000) else null end)}' \
+		"$out/report.$1.json" > "$out/upgrade.$1.json"
+}
+
 # upgrade N: check, upgrade with live progress, wait; report into upgrade.N.json (with the floor, if floor.N is there)
 upgrade() {
 	local n=$1 from to image
@@ -144,9 +151,7 @@ upgrade() {
 	wait_alone "$to"
 	client_alive
 	vm khoctl report --json > "$out/report.$n.json" || die "report"
-	jq --argjson floor "$(cat "$out/floor.$n" 2>/dev/null || echo null)" \
-		'. + {floor_us: $floor, ratio: (if $floor then (.blackout_us / $floor * 1000 | round / 1000) else null end)}' \
-		"$out/report.$n.json" > "$out/upgrade.$n.json"
+	with_floor "$n"
 	[ "$(jq -r .to "$out/upgrade.$n.json")" = "$to" ] || die "report names another kernel"
 }
 
@@ -166,9 +171,7 @@ upgrade_by_kexec() {
 	client_alive
 	vm khoctl report --json > "$out/report.$n.json" || die "report"
 	[ "$(jq -r '.engine + " " + .from + " " + .to' "$out/report.$n.json")" = "kexec $from $to" ] || die "the report: $(jq -c '{outcome, engine, from, to}' "$out/report.$n.json")"
-	jq --argjson floor "$(cat "$out/floor.$n" 2>/dev/null || echo null)" \
-		'. + {floor_us: $floor, ratio: (if $floor then (.blackout_us / $floor * 1000 | round / 1000) else null end)}' \
-		"$out/report.$n.json" > "$out/upgrade.$n.json"
+	with_floor "$n"
 }
 
 # disk_is_clean IMAGE LOG: after the VM was cut off as by a power loss: what its journal holds is replayed, then nothing may be wrong
