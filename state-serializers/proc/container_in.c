@@ -67,9 +67,12 @@ static int make_pivot(const KhoProc__Container *c, struct kho_err *err)
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), "%s/" PIVOT, c->rootfs);
-	if (mkdir(path, PIVOT_MODE) && errno != EEXIST && errno != EROFS)
+	if (!mkdir(path, PIVOT_MODE) || errno == EEXIST || (errno == EROFS && !strncmp(c->overlay, "ro", 2)))
+		return 0;
+	if (errno != EROFS)
 		return kho_fail_errno(err, "make %s", path);
-	return 0;
+	/* an overlay without a work directory is mounted like that; or its upper file system had an error */
+	return kho_fail(err, -EROFS, "the container's root at %s became read-only; the incoming kernel's log says why: khoctl log", c->rootfs);
 }
 
 void kho_container_settled(const KhoProc__Container *c, const char *new_root)

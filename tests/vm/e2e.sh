@@ -16,6 +16,8 @@ die() { printf 'FAIL: %s\n' "$*" >&2; exit 1; }
 lab() { "$here/lab" "$@"; }
 vm() { lab exec -- "$@"; }
 in_vm() { vm sh -c "$1" | tr -d '\r'; }
+# upgrade_died N RC: that ends the test, with what the kernel that was given up had said last
+upgrade_died() { vm sh -c 'khoctl log | tail -n 60' || true; die "upgrade $1: exit code $2"; }
 # has FILE PATTERN: it, in $out, has a line that matches
 has() { grep -aqE -- "$2" "$out/$1" || { tail -n 30 "$out/$1"; die "$1: no '$2'"; }; }
 netns() { ip netns exec "khoctl-lab-$LAB_NAME" "$@"; }
@@ -145,7 +147,7 @@ upgrade() {
 	local watcher=$! rc=0
 	vm khoctl upgrade --to "$image" || rc=$?
 	kill "$watcher" 2> /dev/null || true
-	[ "$rc" = 0 ] || die "upgrade $n: exit code $rc"
+	[ "$rc" = 0 ] || upgrade_died "$n" "$rc"
 	client_alive
 	both_seen "$n" "$from" "$to"
 	wait_alone "$to"

@@ -125,7 +125,7 @@ go_compared() {
 	story > "$out/story.$n.before"
 	say "upgrade $n: $(vm_release) -> ${image#/boot/vmlinuz-}"
 	vm khoctl check --to "$image" || die "check"
-	vm khoctl upgrade --to "$image" || die "upgrade $n: exit code $?"
+	vm khoctl upgrade --to "$image" || upgrade_died "$n" $?
 	wait_alone "${image#/boot/vmlinuz-}"
 	runs_well "after upgrade $n"
 	story > "$out/story.$n.after"
@@ -336,7 +336,7 @@ host_upgrade() {
 	# shellcheck disable=SC2086
 	vm khoctl $words || rc=$?
 	# 250: its kernel retired before the lab had all that it printed; what runs now is looked at below
-	[ "$rc" = 0 ] || [ "$rc" = 250 ] || die "upgrade $n: exit code $rc"
+	[ "$rc" = 0 ] || [ "$rc" = 250 ] || upgrade_died "$n" "$rc"
 	host_clients_alive
 	wait_alone "${image#/boot/vmlinuz-}"
 	observe "$n" "${image#/boot/vmlinuz-}"
