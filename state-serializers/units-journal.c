@@ -133,10 +133,10 @@ int kho_units_journal_send(struct kho_env *env, Kho__Units *out, struct kho_err 
 	return rc;
 }
 
-/* Another file system: it cannot be renamed there. */
+/* Another file system: it cannot be renamed there. Whoever made from made images_dir; after a kexec it may be a link to what was preserved. */
 static int move(const char *from, const char *to, struct kho_err *err)
 {
-	_cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC);
 	_cleanup_close_ int out = in < 0 ? -1 : open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
 	ssize_t n;
 
