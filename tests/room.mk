@@ -31,3 +31,4 @@ soak: all modules vm-cache
 
 bench: all modules vm-cache
 	tests/bench/bench.sh
+	tests/bench/engines.sh

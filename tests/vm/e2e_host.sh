@@ -347,6 +347,24 @@ host_upgrade() {
 	[ "$(jq -r .to "$out/upgrade.$n.json")" = "${image#/boot/vmlinuz-}" ] || die "report names another kernel"
 }
 
+boot_id() { vm cat /proc/sys/kernel/random/boot_id 2> /dev/null | tr -d '\r\n-'; }
+# The machine was told to reset itself, or was reset: it comes up again, with the kernel of `lab up`. $1: boot id before
+wait_reset() {
+	local i id
+	for i in $(seq 600); do
+		id=$(LAB_WAIT=5 boot_id || true)
+		[ -z "$id" ] || [ "$id" = "$1" ] || break
+		[ "$i" != 600 ] || die "the machine does not come up again"
+		sleep 1
+	done
+	runs_well "after the reset"
+}
+# What fsck said of the root when the machine started
+root_clean() {
+	in_vm 'journalctl -b --no-pager -o cat -u systemd-fsck-root.service; journalctl -b --no-pager -k -o cat -g "EXT4-fs"' > "$out/fsck-boot.txt" || true
+	! grep -qaE 'error|UNEXPECTED|[Ii]nconsisten' "$out/fsck-boot.txt" || { cat "$out/fsck-boot.txt"; die "the root file system was not whole"; }
+}
+
 # host_fails NAME WHY COMMAND...: exit code 3 because of WHY, and the machine is as in $out/before (host_machine). An emulator that loses
 # a CPU of the new kernel makes an earlier step fail; that must be undone as well, and is tried again. The script's ok() counts it.
 host_fails() {

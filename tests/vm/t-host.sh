@@ -3,7 +3,8 @@
 # The Debian machine with systemd: a failure before the commit leaves units, mounts, network, rules and devices as they were; then an
 # upgrade that works, and the way back, with the same clients connected; units do what their files say, and restarted they are as
 # before khoctl. HOST=all (make test-host): also a kernel that panics, six upgrades after which nothing has piled up, and a machine with
-# an NVMe root disk and a data disk in its fstab (HOST=nvme: this one alone), and one that goes up and back by kexec (HOST=kexec).
+# an NVMe root disk and a data disk in its fstab (HOST=nvme: this one alone), and one that goes up and back by kexec, and whose next
+# kernel panics (HOST=kexec).
 set -euo pipefail
 LABNAME=${LAB_NAME:-host}
 # shellcheck source=tests/vm/e2e.sh
@@ -74,6 +75,27 @@ by_kexec() {
 	host_fails kexec-restore "injected failure" env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)" --engine kexec
 	ENGINE=kexec up_and_back 1
 	end
+	next_panics
+}
+
+# The next kernel panics while it restores: nobody is left who has the state. The machine starts anew, as it does from its disk, and says
+# what that has cost.
+next_panics() {
+	local first boot SERVICES="redis nginx postgres" # the container is not started at boot
+	begin
+	first=$(vm_release) boot=$(boot_id)
+	lab may-reset
+	vm env KHOCTL_FAULT=proc.retrieve:peer-panic khoctl upgrade --to "$(other_image)" --engine kexec --cmdline khoctl.fault=1 > "$out/panics.txt" 2>&1 || true
+	wait_reset "$boot"
+	[ "$(vm_release)" = "$first" ] || die "$(vm_release) runs"
+	root_clean
+	vm khoctl status --json > "$out/panics.json" || die "khoctl status"
+	[ "$(jq -r .state "$out/panics.json")" = rebooted ] || { cat "$out/panics.json"; die "khoctl status does not know of the reset"; }
+	host_units > "$out/units.panics"
+	! grep -v ' active 0 ' "$out/units.panics" || die "a service does not run after the reset"
+	vm khoctl check --to "$(other_image)" > /dev/null || die "no further upgrade is possible"
+	ok "the next kernel has panicked: started anew, disk whole, services run; said: $(jq -r .lost "$out/panics.json" | cut -c1-90)"
+	host_clients_kill
 }
 
 case ${HOST:-} in

@@ -13,7 +13,6 @@ SERVICES=${SERVICES:-redis}
 . "$(dirname "$0")/e2e_host.sh"
 export CPUS=4
 trap 'lab down > /dev/null 2>&1 || true' EXIT
-boot_id() { vm cat /proc/sys/kernel/random/boot_id 2> /dev/null | tr -d '\r\n-'; }
 
 # grub_starts RELEASE: what grub.cfg does with the saved entry is to start RELEASE
 grub_starts() {
@@ -81,23 +80,6 @@ right_time() {
 abs_below() { awk -v v="$1" -v max="$2" 'BEGIN { if (v < 0) v = -v; exit v > max }'; }
 
 # --- the machine ---
-
-# The machine was told to reset itself, or was reset: it comes up again, with the kernel of `lab up`. $1: boot id before
-wait_reset() {
-	local i id
-	for i in $(seq 600); do
-		id=$(LAB_WAIT=5 boot_id || true)
-		[ -z "$id" ] || [ "$id" = "$1" ] || break
-		[ "$i" != 600 ] || die "the machine does not come up again"
-		sleep 1
-	done
-	runs_well "after the reset"
-}
-# What fsck said of the root when the machine started
-root_clean() {
-	in_vm 'journalctl -b --no-pager -o cat -u systemd-fsck-root.service; journalctl -b --no-pager -k -o cat -g "EXT4-fs"' > "$out/fsck-boot.txt" || true
-	! grep -qaE 'error|UNEXPECTED|[Ii]nconsisten' "$out/fsck-boot.txt" || { cat "$out/fsck-boot.txt"; die "the root file system was not whole"; }
-}
 
 # An upgrade to the other kernel, to the end
 up() {

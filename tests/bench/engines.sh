@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# One Debian machine with redis as a unit, in one run: how long nobody answers from outside when its kernel is replaced by each way there is.
+#   reboot   systemctl reboot: firmware, kernel, systemd, redis loads its data
+#   plain    kexec-tools' kexec -l, systemctl kexec: the same without the firmware
+#   kexec    khoctl upgrade --engine kexec
+#   beside   khoctl upgrade
+# Ratios into build/bench-engines/report.json. No assertion on times.
+set -euo pipefail
+LABNAME=bench-engines
+# shellcheck source=tests/vm/e2e.sh
+. "$(dirname "$0")/../vm/e2e.sh"
+SERVICES=redis
+# shellcheck source=tests/vm/e2e_host.sh
+. "$(dirname "$0")/../vm/e2e_host.sh"
+export CPUS=4
+MIB=${MIB:-64}
+watcher=
+trap 'lab down > /dev/null 2>&1 || true; host_clients_kill; [ -z "$watcher" ] || kill "$watcher" 2> /dev/null || true' EXIT
+
+# From outside: a new connection and a PING whenever the last one was answered or given up; the time of each answer, in microseconds.
+asks() {
+	# shellcheck disable=SC2016
+	ip netns exec "khoctl-lab-$LAB_NAME" bash -c '
+		while :; do
+			if timeout 1 bash -c "exec 3<> /dev/tcp/$0/6379; printf \"PING\\r\\n\" >&3; IFS= read -r l <&3; [[ \$l == +PONG* ]]" 2> /dev/null; then
+				echo "${EPOCHREALTIME/./}"
+			fi
+			sleep 0.05
+		done' "$(lab status --address)"
+}
+longest_gap() { awk 'NR > 1 && $1 - last > gap { gap = $1 - last } { last = $1 } END { print gap + 0 }' "$1"; }
+
+# replaced WAY COMMAND...: the machine's kernel, by that; then redis answers again and the longest silence is WAY's
+replaced() {
+	local way=$1 i n id boot
+	shift
+	boot=$(boot_id)
+	asks > "$out/$way.answers" & watcher=$!
+	sleep 3
+	echo "# $*"
+	vm "$@" > "$out/$way.txt" 2>&1 || true
+	for i in $(seq 300); do
+		n=$(wc -l < "$out/$way.answers")
+		sleep 1
+		id=$(LAB_WAIT=5 boot_id || true)
+		[ -z "$id" ] || [ "$id" = "$boot" ] || [ "$(wc -l < "$out/$way.answers")" -le "$n" ] || break
+		[ "$i" -lt 300 ] || { tail -n 30 "$out/$way.txt"; die "$way: redis does not answer any more"; }
+	done
+	sleep 3
+	kill "$watcher"; wait "$watcher" 2> /dev/null || true
+	watcher=
+	runs_well "after $way"
+	jq -n --arg way "$way" --arg kernel "$(vm_release)" --argjson us "$(longest_gap "$out/$way.answers")" '{way: $way, kernel: $kernel, silent_us: $us}' |
+		tee "$out/way.$way.json"
+}
+
+kexec_tools=$("$here/cache.sh" package kexec-tools | tail -n 1)
+lab down > /dev/null 2>&1 || true
+lab up --host --cpus "$CPUS" --mem 4096
+lab may-reset
+runs_well "before anything is done"
+host_list
+vm redis-cli eval 'for i = 1, ARGV[1] do redis.call("set", "filler:" .. i, string.rep("x", 1000)) end' 0 $((MIB * 1024)) > /dev/null
+vm redis-cli save > /dev/null
+lab put "$kexec_tools/sbin/kexec" /sbin/kexec
+vm chmod 755 /sbin/kexec
+
+to=$(other_image)
+replaced beside khoctl upgrade --to "$to"
+replaced kexec khoctl upgrade --to "$(other_image)" --engine kexec
+to=$(other_image)
+vm /sbin/kexec -s -l "$to" "--initrd=/boot/initrd.img-${to#/boot/vmlinuz-}" --reuse-cmdline
+replaced plain systemctl kexec
+replaced reboot systemctl reboot
+lab down
+
+jq -s 'map({(.way): .silent_us}) | add as $w | {silent_us: $w,
+	ratios: {kexec_over_plain: ($w.kexec / $w.plain), kexec_over_reboot: ($w.kexec / $w.reboot), kexec_over_beside: ($w.kexec / $w.beside),
+		beside_over_reboot: ($w.beside / $w.reboot)} | map_values(. * 1000 | round / 1000)}' "$out"/way.*.json | tee "$out/report.json"
