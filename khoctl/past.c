@@ -131,9 +131,7 @@ static enum kho_past_state state_of(const struct kho_past *p)
 		return KHO_PAST_INTERRUPTED;
 	if (!is_outcome(p->report))
 		return KHO_PAST_REBOOTED;
-	kho_json_str(p->report, "outcome", kho_outcome_name(KHO_OUT_UPGRADED));
-	kho_json_str(p->report, "msg",
-		     "the outgoing kernel fell before it had sent its last words");
+	kho_report_taken_over(p->report);
 	return KHO_PAST_ENDED;
 }
 

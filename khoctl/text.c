@@ -272,6 +272,8 @@ void kho_text_report(const struct json_object *r, FILE *f)
 		kho_json_get_str(r, "to"), (long long)kho_json_get_int(r, "generation"),
 		kho_json_get_str(r, "engine"), kho_json_get_str(r, "outcome"), *msg ? ": " : "",
 		msg);
+	if (*kho_json_get_str(r, "back"))
+		fprintf(f, "%s was given up: %s\n", kho_json_get_str(r, "to"), kho_json_get_str(r, "back"));
 	fprintf(f, "pre-copy: %lld rounds, %s\n", (long long)kho_json_get_int(pre, "rounds"),
 		kho_format_bytes((uint64_t)kho_json_get_int(pre, "bytes"), a));
 	workload_times(r, f);

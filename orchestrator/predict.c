@@ -13,6 +13,9 @@
 
 #define MIB (1ull << 20)
 
+/* Nothing that is counted is so much: what is read from a file may be anything, and costs are added up. */
+#define FACT_MAX (1ll << 50)
+
 /* Newer upgrades say more: kernels, programs and load change. */
 #define NEWEST 4
 
@@ -127,7 +130,7 @@ void kho_facts_read(const struct json_object *o, struct kho_facts *out)
 	for (int i = 0; i < KHO_NFACTS; i++) {
 		int64_t n = kho_json_get_int(o, kho_fact_name(i));
 
-		out->n[i] = n > 0 ? (uint64_t)n : 0;
+		out->n[i] = n < 0 ? 0 : n > FACT_MAX ? FACT_MAX : (uint64_t)n;
 	}
 	out->root_in_ram = json_object_get_boolean(kho_json_get(o, "root_in_ram"));
 }

@@ -54,7 +54,7 @@ const char *kho_prediction_basis(const struct kho_prediction *p, const struct kh
 struct json_object *kho_facts_json(const struct kho_facts *f);
 void kho_facts_read(const struct json_object *o, struct kho_facts *out);
 
-/* A report (kho_report_of_journal) as sample; false: that upgrade did not come to its end, or its facts are not known. */
+/* A report (kho_report_of_journal), or a line of the history, as sample; false: that upgrade did not come to its end, or its facts are not known. */
 bool kho_sample_of_report(const struct json_object *report, struct kho_sample *out);
 
 /*
@@ -62,8 +62,5 @@ bool kho_sample_of_report(const struct json_object *report, struct kho_sample *o
  * many. What cannot be read does not count.
  */
 size_t kho_samples_load(const char *state_dir, struct kho_sample *out);
-
-/* The journal in state_dir is about to be replaced: keep what it has measured. Failure costs a prediction, no more. */
-void kho_samples_keep(const char *state_dir);
 
 #endif

@@ -13,6 +13,7 @@ struct digest {
 	struct json_object *phases, *precopy_rounds;
 	int64_t blackout_begin, blackout_end, precopy_bytes, rounds, step_begin;
 	const char *outcome, *msg;
+	const char *back; /* why the kernel that was jumped to was given up; NULL: it was not */
 	const struct json_object *plan; /* NULL: not recorded */
 };
 
@@ -40,6 +41,14 @@ static void add_step(struct digest *d, struct json_object *rec)
 	add_phase(d, name, d->step_begin, kho_json_get_int(rec, "at_us") - d->step_begin);
 }
 
+static void number_or_null(struct json_object *o, const char *key, int64_t n)
+{
+	if (n > 0)
+		kho_json_int(o, key, n);
+	else
+		kho_json_str(o, key, NULL);
+}
+
 static void digest(struct digest *d, struct json_object *out, struct json_object *rec)
 {
 	const char *kind = kho_json_get_str(rec, "rec");
@@ -51,6 +60,7 @@ static void digest(struct digest *d, struct json_object *out, struct json_object
 		kho_json_str(out, "engine", kho_json_get_str(rec, "engine"));
 		kho_json_bool(out, "jumps", json_object_get_boolean(kho_json_get(rec, "jumps")));
 		kho_json_str(out, "old_image", kho_json_get_str(rec, "old_image"));
+		number_or_null(out, "time", kho_json_get_int(rec, "time"));
 	} else if (!strcmp(kind, "plan")) {
 		d->plan = rec;
 	} else if (!strcmp(kind, "phase")) {
@@ -64,6 +74,10 @@ static void digest(struct digest *d, struct json_object *out, struct json_object
 	} else if (!strcmp(kind, "blackout")) {
 		d->blackout_begin = kho_json_get_int(rec, "begin_us");
 		d->blackout_end = kho_json_get_int(rec, "end_us");
+	} else if (!strcmp(kind, "back")) {
+		d->back = kho_json_get_str(rec, "why");
+	} else if (!strcmp(kind, "reset")) {
+		d->msg = kho_json_get_str(rec, "lost");
 	} else if (!strcmp(kind, "end")) {
 		d->outcome = kho_json_get_str(rec, "outcome");
 		d->msg = kho_json_get_str(rec, "msg");
@@ -82,14 +96,6 @@ static const struct json_object *phase_of(const struct digest *d, const char *wh
 			return o;
 	}
 	return NULL;
-}
-
-static void number_or_null(struct json_object *o, const char *key, int64_t n)
-{
-	if (n > 0)
-		kho_json_int(o, key, n);
-	else
-		kho_json_str(o, key, NULL);
 }
 
 /* A workload's own blackout: from the moment it was stopped until it runs again; and until it is seen again. */
@@ -160,7 +166,14 @@ struct json_object *kho_report_of_journal(struct json_object *records)
 	json_object_object_add(out, "precopy", pre);
 	kho_json_str(out, "outcome", d.outcome);
 	kho_json_str(out, "msg", d.msg);
+	kho_json_str(out, "back", d.back);
 	return out;
+}
+
+void kho_report_taken_over(struct json_object *report)
+{
+	kho_json_str(report, "outcome", "upgraded");
+	kho_json_str(report, "msg", "the outgoing kernel fell before it had sent its last words");
 }
 
 int kho_report_save(const char *state_dir, struct json_object *report, struct kho_err *err)

@@ -77,6 +77,7 @@ static void test_times(void **state)
 	report = kho_report_of_journal(records);
 	assert_int_equal(kho_json_get_int(report, "predicted_blackout_us"), 4711);
 	assert_string_equal(kho_json_get_str(report, "predicted_basis"), "estimated");
+	assert_true(kho_json_get_int(report, "time") > 1700000000);
 	assert_int_equal(kho_json_get_int(kho_json_get(report, "facts"), "processes"), 1);
 	w = json_object_array_get_idx(kho_json_get(report, "workloads"), 0);
 	assert_string_equal(kho_json_get_str(w, "declared"), "redis-server.service");

@@ -19,6 +19,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "orchestrator/history.h"
 #include "orchestrator/predict.h"
 #include "orchestrator/report.h"
 
@@ -210,7 +211,7 @@ static void test_history(void **state)
 	assert_int_equal(kho_samples_load(dir, out), 1);
 	assert_true(out[0].us[KHO_PART_FREEZE] > 0 && out[0].facts.n[KHO_FACT_PROCESSES] == 1);
 	/* no journal: nothing is kept, nothing is lost */
-	kho_samples_keep(dir);
+	kho_history_keep(dir, dir, "6.12.1", 2);
 	assert_int_equal(kho_samples_load(dir, out), 1);
 	free(text);
 	/* an upgrade that was undone, or one of a khoctl that did not count yet */
