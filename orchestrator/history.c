@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/format.h"
 #include "lib/io.h"
 #include "lib/json.h"
 #include "orchestrator/journal.h"
@@ -36,7 +37,7 @@ static struct json_object *step_phases(struct json_object *phases)
 
 static bool is_entry(const struct json_object *o)
 {
-	return *kho_json_get_str(o, "from") && *kho_json_get_str(o, "to") && *kho_json_get_str(o, "outcome");
+	return kho_is_word(kho_json_get_str(o, "from")) && kho_is_word(kho_json_get_str(o, "to")) && *kho_json_get_str(o, "outcome");
 }
 
 struct json_object *kho_history_entry(const struct json_object *report)
@@ -98,6 +99,51 @@ int kho_history_load(const char *state_dir, struct json_object **out, unsigned *
 	return 0;
 }
 
+/* How many kexecs an upgrade was; *out_to, *out_from: what they led to, from where. 0: it ended on the kernel that it began on. */
+static unsigned kexecs_of(const struct json_object *o, const char *running, const char **out_from, const char **out_to)
+{
+	const char *from = kho_json_get_str(o, "from"), *to = kho_json_get_str(o, "to"), *outcome = kho_json_get_str(o, "outcome");
+	bool went_back = *kho_json_get_str(o, "back"), through = !strcmp(outcome, "upgraded");
+
+	/* those words say nothing of the kernel that runs afterwards */
+	if (!strcmp(outcome, "needs a person") || !strcmp(outcome, "interrupted"))
+		through = !went_back && !strcmp(running, to) && strcmp(running, from);
+	*out_from = went_back ? to : from;
+	*out_to = went_back ? from : to;
+	return went_back ? 2 : through ? 1 : 0;
+}
+
+int kho_history_witness(const struct json_object *list, const char *running, const struct kho_kexec_metadata *m, char *why, size_t len)
+{
+	size_t i = json_object_array_length(list);
+	const char *from = "", *to = "", *other_from, *other_to;
+	unsigned known = 0;
+
+	while (i-- > 0) {
+		const struct json_object *o = json_object_array_get_idx(list, i);
+		unsigned n = kexecs_of(o, running, &other_from, &other_to);
+
+		if (n && !json_object_get_boolean(kho_json_get(o, "jumps")))
+			break;
+		if (n && !known) {
+			from = other_from;
+			to = other_to;
+		}
+		known += n;
+	}
+	if (!known)
+		return 0;
+	if (strcmp(to, running))
+		snprintf(why, len, "the last upgrade led to %s, and %s runs: it was started by another kexec", to, running);
+	else if (strcmp(from, m->previous_release))
+		snprintf(why, len, "the last upgrade came from %s, the kernel says that it was started from %s", from, m->previous_release);
+	else if (m->kexec_count > known && json_object_array_length(list) < KHO_HISTORY_MAX)
+		snprintf(why, len, "the kernel counts %u, upgrades on record are %u of them: the others were not khoctl's, or not recorded", m->kexec_count, known);
+	else
+		return 1;
+	return -1;
+}
+
 static const char *text_of(struct json_object *o)
 {
 	return json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
@@ -119,23 +165,26 @@ static struct json_object *last_entry(const char *run_dir, const char *state_dir
 	return kho_history_entry(report);
 }
 
-/* The newest lines of it, with this one; NULL: it is the newest already (an upgrade that did not get as far as its journal). */
-static char *with_line(struct json_object *list, struct json_object *line)
+bool kho_history_add(struct json_object *list, struct json_object *entry)
 {
-	size_t n = json_object_array_length(list), i = n < KHO_HISTORY_MAX ? 0 : n + 1 - KHO_HISTORY_MAX, len = 0;
-	const char *more = text_of(line);
-	char *text = NULL;
-	FILE *f;
+	size_t n = json_object_array_length(list);
 
-	if (n && !strcmp(text_of(json_object_array_get_idx(list, n - 1)), more))
-		return NULL;
-	f = open_memstream(&text, &len);
-	if (!f)
-		return NULL;
-	for (; i < n; i++)
+	if (n && !strcmp(text_of(json_object_array_get_idx(list, n - 1)), text_of(entry)))
+		return false;
+	json_object_array_add(list, json_object_get(entry));
+	return true;
+}
+
+/* The newest lines of it, malloc'd, or NULL. */
+static char *newest(struct json_object *list)
+{
+	size_t n = json_object_array_length(list), len = 0;
+	char *text = NULL;
+	FILE *f = open_memstream(&text, &len);
+
+	for (size_t i = n > KHO_HISTORY_MAX ? n - KHO_HISTORY_MAX : 0; f && i < n; i++)
 		fprintf(f, "%s\n", text_of(json_object_array_get_idx(list, i)));
-	fprintf(f, "%s\n", more);
-	if (fclose(f) == 0)
+	if (f && fclose(f) == 0)
 		return text;
 	free(text);
 	return NULL;
@@ -146,9 +195,9 @@ void kho_history_keep(const char *run_dir, const char *state_dir, const char *ru
 	_cleanup_json_ struct json_object *list = NULL, *line = last_entry(run_dir, state_dir, running, generation);
 	_cleanup_free_ char *path = NULL, *text = NULL;
 
-	if (!line || kho_history_load(state_dir, &list, NULL, NULL) < 0)
+	if (!line || kho_history_load(state_dir, &list, NULL, NULL) < 0 || !kho_history_add(list, line))
 		return;
-	text = with_line(list, line);
+	text = newest(list);
 	if (text && asprintf(&path, "%s/" KHO_HISTORY_NAME, state_dir) >= 0)
 		(void)!kho_write_file(path, text, strlen(text), NULL);
 }

@@ -62,10 +62,7 @@ struct json_object *kho_plan_json(const struct kho_plan *p)
 			   *mem = json_object_new_object(), *init = json_object_new_object();
 
 	kho_json_bool(o, "can", p->can);
-	if (p->prediction.us)
-		kho_json_int(o, "predicted_blackout_us", (int64_t)p->prediction.us);
-	else
-		kho_json_str(o, "predicted_blackout_us", NULL);
+	kho_json_known(o, "predicted_blackout_us", (int64_t)p->prediction.us);
 	json_object_object_add(o, "prediction", prediction(p));
 	kho_json_str(o, "from", p->from);
 	kho_json_str(o, "to", p->image.release);

@@ -77,10 +77,7 @@ static struct json_object *workload_json(const struct kho_plan *p, const struct 
 	kho_json_str(o, "verdict", w->root || v == KHO_V_NO ? kho_verdict_name(v) : "no");
 	json_object_object_add(o, "why", why(&p->report, w));
 	/* all stop with the first freeze and are seen again when the network is released */
-	if (p->prediction.us)
-		kho_json_int(o, "predicted_blackout_us", (int64_t)p->prediction.us);
-	else
-		kho_json_str(o, "predicted_blackout_us", NULL);
+	kho_json_known(o, "predicted_blackout_us", (int64_t)p->prediction.us);
 	for (size_t k = 0; k < w->npids; k++)
 		json_object_array_add(pids, json_object_new_int(w->pids[k]));
 	json_object_object_add(o, "pids", pids);

@@ -41,14 +41,6 @@ static void add_step(struct digest *d, struct json_object *rec)
 	add_phase(d, name, d->step_begin, kho_json_get_int(rec, "at_us") - d->step_begin);
 }
 
-static void number_or_null(struct json_object *o, const char *key, int64_t n)
-{
-	if (n > 0)
-		kho_json_int(o, key, n);
-	else
-		kho_json_str(o, key, NULL);
-}
-
 static void digest(struct digest *d, struct json_object *out, struct json_object *rec)
 {
 	const char *kind = kho_json_get_str(rec, "rec");
@@ -60,7 +52,7 @@ static void digest(struct digest *d, struct json_object *out, struct json_object
 		kho_json_str(out, "engine", kho_json_get_str(rec, "engine"));
 		kho_json_bool(out, "jumps", json_object_get_boolean(kho_json_get(rec, "jumps")));
 		kho_json_str(out, "old_image", kho_json_get_str(rec, "old_image"));
-		number_or_null(out, "time", kho_json_get_int(rec, "time"));
+		kho_json_known(out, "time", kho_json_get_int(rec, "time"));
 	} else if (!strcmp(kind, "plan")) {
 		d->plan = rec;
 	} else if (!strcmp(kind, "phase")) {
@@ -110,9 +102,9 @@ static struct json_object *workload(const struct digest *d, const struct json_ob
 	kho_json_str(o, "name", name);
 	kho_json_str(o, "kind", kho_json_get_str(planned, "kind"));
 	kho_json_str(o, "declared", kho_json_get_str(planned, "declared"));
-	number_or_null(o, "predicted_blackout_us", kho_json_get_int(d->plan, "predicted_us"));
-	number_or_null(o, "stopped_us", stop && resume ? end - begin : 0);
-	number_or_null(o, "blackout_us",
+	kho_json_known(o, "predicted_blackout_us", kho_json_get_int(d->plan, "predicted_us"));
+	kho_json_known(o, "stopped_us", stop && resume ? end - begin : 0);
+	kho_json_known(o, "blackout_us",
 		       stop && resume && d->blackout_end ? (end > d->blackout_end ? end : d->blackout_end) - begin : 0);
 	return o;
 }
@@ -121,7 +113,7 @@ static void add_plan(const struct digest *d, struct json_object *out)
 {
 	struct json_object *list = json_object_new_array(), *planned = kho_json_get(d->plan, "workloads");
 
-	number_or_null(out, "predicted_blackout_us", kho_json_get_int(d->plan, "predicted_us"));
+	kho_json_known(out, "predicted_blackout_us", kho_json_get_int(d->plan, "predicted_us"));
 	kho_json_str(out, "predicted_basis", d->plan ? kho_json_get_str(d->plan, "basis") : NULL);
 	json_object_object_add(out, "facts", json_object_get(kho_json_get(d->plan, "facts")));
 	for (size_t i = 0; json_object_is_type(planned, json_type_array) && i < json_object_array_length(planned); i++)
@@ -153,10 +145,7 @@ struct json_object *kho_report_of_journal(struct json_object *records)
 		digest(&d, out, json_object_array_get_idx(records, i));
 	add_plan(&d, out);
 	shift_phases(&d);
-	if (d.blackout_end)
-		kho_json_int(out, "blackout_us", d.blackout_end - d.blackout_begin);
-	else
-		kho_json_str(out, "blackout_us", NULL);
+	kho_json_known(out, "blackout_us", d.blackout_end ? d.blackout_end - d.blackout_begin : 0);
 	/* the floor is measured by whoever has something to compare with: make demo, make bench */
 	kho_json_str(out, "floor_us", NULL);
 	kho_json_str(out, "ratio", NULL);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What is kept of the upgrades of a machine: each of them, so many, and nothing that somebody has damaged. */
+/*
+ * What is kept of the upgrades of a machine: each of them, so many, and nothing that somebody has damaged; and what the kernel itself
+ * says of how it was started.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -195,12 +198,101 @@ static void test_unreadable(void **state)
 	json_object_put(loaded(1, 0));
 }
 
+/* The kernel's own record, laid out as include/linux/kho/abi/kexec_metadata.h has it. */
+static size_t record(uint8_t out[73], uint32_t version, const char *release, uint32_t count)
+{
+	memset(out, 0, 73);
+	memcpy(out, &version, 4);
+	memcpy(out + 4, release, strnlen(release, 65));
+	memcpy(out + 69, &count, 4);
+	return 73;
+}
+
+static void test_metadata(void **state)
+{
+	static const char long_release[] = "6.12.107+a-release-of-64-characters-as-long-as-one-can-be-0123456";
+	struct kho_kexec_metadata m = { .kexec_count = 7 };
+	struct kho_err err = KHO_ERR_INIT;
+	uint8_t b[80] = { 0 };
+	size_t n = record(b, 1, "7.3.4+deb13-cloud-amd64", 0x01020304);
+
+	(void)state;
+	assert_int_equal(kho_kexec_metadata_parse(b, n, &m, &err), 1);
+	assert_string_equal(m.previous_release, "7.3.4+deb13-cloud-amd64");
+	assert_int_equal(m.kexec_count, 0x01020304);
+	/* a later one may be longer, one of another version anything */
+	assert_int_equal(kho_kexec_metadata_parse(b, sizeof(b), &m, &err), 1);
+	(void)record(b, 2, "7.3.4", 1);
+	assert_int_equal(kho_kexec_metadata_parse(b, n, &m, &err), 0);
+	assert_int_equal(kho_kexec_metadata_parse(b, 4, &m, &err), 0);
+	(void)record(b, 1, "7.3.4", 1);
+	for (size_t cut = 0; cut < n; cut++)
+		assert_int_equal(kho_kexec_metadata_parse(b, cut, &m, &err), -EBADMSG);
+	assert_int_equal(strlen(long_release), 65);
+	(void)record(b, 1, long_release + 1, 1);
+	assert_int_equal(kho_kexec_metadata_parse(b, n, &m, &err), 1);
+	assert_string_equal(m.previous_release, long_release + 1);
+	(void)record(b, 1, long_release, 1); /* no end */
+	assert_int_equal(kho_kexec_metadata_parse(b, n, &m, &err), -EBADMSG);
+	(void)record(b, 1, "", 1);
+	assert_int_equal(kho_kexec_metadata_parse(b, n, &m, &err), -EBADMSG);
+	(void)record(b, 1, "7.3.4\n\033[1m", 1);
+	assert_int_equal(kho_kexec_metadata_parse(b, n, &m, &err), -EBADMSG);
+}
+
+#define UP(from, to, jumps, outcome, back) "{\"from\":\"" from "\",\"to\":\"" to "\",\"jumps\":" jumps ",\"outcome\":\"" outcome "\",\"back\":" back "}\n"
+
+/* What the kernel says against what is on record. */
+static void test_witness(void **state)
+{
+	static const struct {
+		const char *lines, *running, *from;
+		uint32_t count;
+		int agrees;
+		const char *why;
+	} t[] = {
+		{ "", "7.3", "6.12", 1, 0, "" },
+		{ UP("6.12", "7.3", "false", "upgraded", "null"), "7.3", "6.12", 1, 0, "" },
+		{ UP("6.12", "7.3", "true", "upgraded", "null"), "7.3", "6.12", 1, 1, "" },
+		{ UP("6.12", "7.3", "true", "upgraded", "null"), "7.3", "6.1", 1, -1, "started from 6.1" },
+		{ UP("6.12", "7.3", "true", "upgraded", "null"), "7.4", "7.3", 2, -1, "another kexec" },
+		{ UP("6.12", "7.3", "true", "upgraded", "null"), "7.3", "6.12", 2, -1, "counts 2, upgrades on record are 1" },
+		/* the number begins anew when the machine does */
+		{ UP("6.12", "7.3", "true", "upgraded", "null") UP("7.3", "7.4", "true", "upgraded", "null"), "7.4", "7.3", 1, 1, "" },
+		/* one that went back is two; one that ended before the jump is none */
+		{ UP("6.12", "7.3", "true", "rolled back", "\"why\""), "6.12", "7.3", 2, 1, "" },
+		{ UP("6.12", "7.3", "true", "upgraded", "null") UP("7.3", "7.4", "true", "rolled back", "null"), "7.3", "6.12", 1, 1, "" },
+		{ UP("6.12", "7.3", "true", "upgraded", "null") UP("7.3", "7.4", "true", "running", "null"), "7.3", "6.12", 1, 1, "" },
+		{ UP("6.12", "7.3", "true", "upgraded", "null") UP("7.3", "7.4", "false", "rolled back", "null"), "7.3", "6.12", 1, 1, "" },
+		/* a person was needed: before or after, says what runs */
+		{ UP("6.12", "7.3", "true", "needs a person", "null"), "7.3", "6.12", 1, 1, "" },
+		{ UP("6.12", "7.3", "true", "needs a person", "null"), "6.12", "5.10", 1, 0, "" },
+		/* beside one another: its number is of the kernel before */
+		{ UP("6.12", "7.3", "true", "upgraded", "null") UP("7.3", "7.4", "false", "upgraded", "null"), "7.4", "6.12", 1, 0, "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		struct kho_kexec_metadata m = { .kexec_count = t[i].count };
+		struct json_object *list = NULL;
+		struct kho_err err = KHO_ERR_INIT;
+		char why[400] = "";
+
+		strcpy(m.previous_release, t[i].from);
+		test_put(dir, "/" KHO_HISTORY_NAME, t[i].lines, strlen(t[i].lines));
+		assert_int_equal(kho_history_load(dir, &list, NULL, &err), 0);
+		if (kho_history_witness(list, t[i].running, &m, why, sizeof(why)) != t[i].agrees || !strstr(why, t[i].why))
+			fail_msg("case %zu: %s", i, why);
+		json_object_put(list);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_every_outcome), TEST(test_taken_over), TEST(test_length), TEST(test_damaged), TEST(test_unreadable),
+		TEST(test_every_outcome), TEST(test_taken_over), TEST(test_length), TEST(test_damaged), TEST(test_unreadable), TEST(test_metadata), TEST(test_witness),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
