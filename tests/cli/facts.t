@@ -74,12 +74,7 @@ running=$(cat "$root/proc/sys/kernel/osrelease")
 journal() { # one begin record: FROM TO [PREVIOUS]
 	local t="{\"rec\":\"begin\",\"from\":\"$1\",\"to\":\"$2\",\"old_image\":\"/boot/vmlinuz-$1\"${3:+,\"previous_image\":\"/boot/vmlinuz-$3\"}}"
 	mkdir -p "$root/var/lib/khoctl"
-	{ # length and CRC-32, both little endian; gzip knows how to make one
-		printf 'KHOJRNL1'
-		printf '%b' "\\0$(printf %o $((${#t} & 255)))\\0$(printf %o $((${#t} >> 8)))\\0\\0"
-		printf '%s' "$t" | gzip -c | tail -c 8 | head -c 4
-		printf '%s' "$t"
-	} > "$root/var/lib/khoctl/journal"
+	{ printf KHOJRNL1; rec "$t"; } > "$root/var/lib/khoctl/journal"
 }
 journal 6.1.9 "$running"
 exits 2 "previous" "$khoctl" check --sysroot "$root" --to previous
