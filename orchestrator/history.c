@@ -21,15 +21,15 @@ static void copy(struct json_object *to, const struct json_object *from, const c
 	json_object_object_add(to, key, json_object_get(kho_json_get(from, key)));
 }
 
-/* Those of the steps: what a sample is made of. */
-static struct json_object *step_phases(struct json_object *phases)
+/* Those that a sample is made of. */
+static struct json_object *few_phases(const struct json_object *phases, bool jumps)
 {
 	struct json_object *few = json_object_new_array();
 
 	for (size_t i = 0; i < json_object_array_length(phases); i++) {
 		struct json_object *p = json_object_array_get_idx(phases, i);
 
-		if (!strncmp(kho_json_get_str(p, "name"), "step ", 5))
+		if (kho_sample_needs(kho_json_get_str(p, "name"), jumps))
 			json_object_array_add(few, json_object_get(p));
 	}
 	return few;
@@ -53,7 +53,7 @@ struct json_object *kho_history_entry(const struct json_object *report)
 		copy(o, report, keep[i]);
 	if (kho_sample_of_report(report, &s)) {
 		copy(o, report, "facts");
-		json_object_object_add(o, "phases", step_phases(kho_json_get(report, "phases")));
+		json_object_object_add(o, "phases", few_phases(kho_json_get(report, "phases"), s.jumps));
 	}
 	return o;
 }

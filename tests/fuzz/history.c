@@ -38,7 +38,6 @@ static void lines(const uint8_t *data, size_t size)
 	struct kho_prediction p;
 	unsigned bad = 0;
 	char why[400];
-	size_t n;
 
 	fuzz_put(KHO_HISTORY_NAME, data, size);
 	fuzz_check(kho_history_load(fuzz_dir(), &list, &bad, NULL) == 0);
@@ -46,12 +45,15 @@ static void lines(const uint8_t *data, size_t size)
 		again(json_object_array_get_idx(list, i));
 	(void)kho_history_witness(list, "7.3", &m, why, sizeof(why));
 	json_object_put(list);
-	n = kho_samples_load(fuzz_dir(), past);
-	fuzz_check(n <= KHO_SAMPLES_MAX);
-	if (!n)
-		return;
-	kho_predict(&past[0].facts, past, n, &p);
-	fuzz_check(p.upgrades > 0);
+	for (int jumps = 0; jumps < 2; jumps++) {
+		size_t n = kho_samples_load(fuzz_dir(), jumps, past);
+
+		fuzz_check(n <= KHO_SAMPLES_MAX);
+		if (!n)
+			continue;
+		kho_predict(&past[0].facts, jumps, past, n, &p);
+		fuzz_check(p.upgrades > 0);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
