@@ -53,7 +53,7 @@ static int note_reset(const struct kho_past *p, struct kho_err *err)
 /* Is this kernel one that khoctl has started? Then nothing was reset. */
 static bool is_incoming(void)
 {
-	return kho_exists(KHO_RUN_DIR "/instance.json") || kho_own_generation() > 1;
+	return kho_exists(KHO_RUN_DIR "/instance.json") || kho_own_generation("") > 1;
 }
 
 /* Half-written files, and logs of kernels that ended long ago. */
@@ -86,7 +86,7 @@ int kho_after_boot(const struct kho_cli *c)
 	if (is_incoming())
 		return KHO_EXIT_OK;
 	tidy();
-	kho_past_read(&p);
+	kho_past_read(&p, "");
 	if (p.state == KHO_PAST_REBOOTED && !*p.lost && note_reset(&p, &err) < 0)
 		return kho_cli_error(c, KHO_EXIT_INTERNAL, &err);
 	return KHO_EXIT_OK;

@@ -4,7 +4,7 @@ _khoctl()
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} opts=
 
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W "check upgrade status list console rollback resume watch image report log unlock version help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "check upgrade status list console rollback resume watch image report history log unlock version help" -- "$cur")
 		return
 	fi
 	case $prev in
@@ -35,6 +35,7 @@ _khoctl()
 	watch) opts=" --for --rollback --json --help" ;;
 	image) opts="show --json --help" ;;
 	report) opts=" --json --help" ;;
+	history) opts=" --sysroot --json --help" ;;
 	log) opts=" --sysroot --json --help" ;;
 	unlock) opts=" --json --help" ;;
 	version) opts=" --json --help" ;;

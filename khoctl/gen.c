@@ -72,6 +72,7 @@ void kho_usage_man(FILE *f)
 	      "a daily *khoctl check*\n\n"
 	      "/var/lib/khoctl/journal, events.jsonl, report.json\n\tthe last upgrade; formats in "
 	      "docs/formats.md\n\n"
+	      "/var/lib/khoctl/history.jsonl\n\tthe upgrades before it\n\n"
 	      "/var/lib/khoctl/dmesg-GENERATION-RELEASE.txt\n\tkernel logs that *khoctl log* "
 	      "prints\n\n"
 	      "/run/khoctl\n\tthe running upgrade\n\n# SEE ALSO\n\n*criu*(8)\n",

@@ -35,7 +35,7 @@ static void __attribute__((noreturn)) stand_by(int pidfd)
 	closefrom(4);
 	kho_recover_steady();
 	wait_for(keep);
-	kho_past_read(&past);
+	kho_past_read(&past, "");
 	/* after the commit the incoming kernel does the rest by itself */
 	if (past.state != KHO_PAST_INTERRUPTED)
 		_exit(0);

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "khoctl/cli.h"
+#include "lib/cleanup.h"
+#include "lib/io.h"
 #include "lib/json.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/lock.h"
@@ -76,13 +78,13 @@ static pid_t scan(struct kho_past *p)
 	return pid;
 }
 
-int64_t kho_own_generation(void)
+int64_t kho_own_generation(const char *sysroot)
 {
 	struct kho_instance_info *list = NULL;
 	int64_t generation = 0;
 	size_t n = 0;
 
-	if (kho_instances("", &list, &n, NULL) < 0)
+	if (kho_instances(sysroot, &list, &n, NULL) < 0)
 		return 0;
 	for (size_t i = 0; i < n; i++)
 		if (list[i].self)
@@ -93,21 +95,21 @@ int64_t kho_own_generation(void)
 
 /* Did this kernel become what that upgrade made? Its journal ends before the commit if the outgoing
  * one fell then. */
-static bool is_outcome(const struct json_object *report)
+static bool is_outcome(const struct json_object *report, const char *sysroot)
 {
-	int64_t own = kho_own_generation();
+	int64_t own = kho_own_generation(sysroot);
 
 	return own > 1 && own == kho_json_get_int(report, "generation");
 }
 
 /* The kernel that made this one has not ended; it may be about to. */
-static bool is_other_there(void)
+static bool is_other_there(const char *sysroot)
 {
 	struct kho_instance_info *list = NULL;
 	bool there = false;
 	size_t n = 0;
 
-	if (kho_instances("", &list, &n, NULL) < 0)
+	if (kho_instances(sysroot, &list, &n, NULL) < 0)
 		return false;
 	for (size_t i = 0; i < n; i++)
 		there |= !list[i].self && (!strcmp(list[i].state, "committed") || !strcmp(list[i].state, "retiring"));
@@ -115,39 +117,38 @@ static bool is_other_there(void)
 	return there;
 }
 
-static enum kho_past_state state_of(const struct kho_past *p)
+static enum kho_past_state state_of(const struct kho_past *p, const char *sysroot, const char *run_dir)
 {
 	_cleanup_json_ struct json_object *here = NULL;
-	bool of_this_boot = kho_journal_read(KHO_RUN_DIR, KHO_RUN_DIR, &here, NULL, NULL) == 0;
+	bool of_this_boot = kho_journal_read(run_dir, run_dir, &here, NULL, NULL) == 0;
 
 	/* whatever its end says: who has handed over is to be gone by now */
-	if (of_this_boot && p->is_signed && !is_outcome(p->report))
+	if (of_this_boot && p->is_signed && !is_outcome(p->report, sysroot))
 		return KHO_PAST_HANDED;
-	if (!of_this_boot && p->is_signed && is_outcome(p->report) && is_other_there())
+	if (!of_this_boot && p->is_signed && is_outcome(p->report, sysroot) && is_other_there(sysroot))
 		return KHO_PAST_WAITING;
 	if (strcmp(kho_json_get_str(p->report, "outcome"), "interrupted"))
 		return KHO_PAST_ENDED;
 	if (of_this_boot)
 		return KHO_PAST_INTERRUPTED;
-	if (!is_outcome(p->report))
+	if (!is_outcome(p->report, sysroot))
 		return KHO_PAST_REBOOTED;
-	kho_json_str(p->report, "outcome", kho_outcome_name(KHO_OUT_UPGRADED));
-	kho_json_str(p->report, "msg",
-		     "the outgoing kernel fell before it had sent its last words");
+	kho_report_taken_over(p->report);
 	return KHO_PAST_ENDED;
 }
 
-void kho_past_read(struct kho_past *p)
+void kho_past_read(struct kho_past *p, const char *sysroot)
 {
-	char step[32];
+	_cleanup_free_ char *run = kho_sysroot_path(sysroot, KHO_RUN_DIR), *kept = kho_sysroot_path(sysroot, KHO_STATE_DIR);
+	char step[32] = "";
 
-	*p = (struct kho_past){ .pid = kho_lock_holder(KHO_RUN_DIR, step), .lost = "" };
-	if (kho_journal_read(KHO_RUN_DIR, KHO_STATE_DIR, &p->records, NULL, NULL) == 0) {
+	*p = (struct kho_past){ .pid = run ? kho_lock_holder(run, step) : 0, .lost = "" };
+	if (run && kept && kho_journal_read(run, kept, &p->records, NULL, NULL) == 0) {
 		p->report = kho_report_of_journal(p->records);
 		p->author = scan(p);
 	}
 	if (!p->pid) {
-		p->state = p->records ? state_of(p) : KHO_PAST_NONE;
+		p->state = p->records ? state_of(p, sysroot, run) : KHO_PAST_NONE;
 		return;
 	}
 	p->state = KHO_PAST_RUNNING;

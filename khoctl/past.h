@@ -33,12 +33,12 @@ struct kho_past {
 	struct json_object *records, *report; /* of the journal, or NULL */
 };
 
-/* Look; kho_past_done afterwards. */
-void kho_past_read(struct kho_past *p);
+/* Look, below sysroot ("": this machine); kho_past_done afterwards. */
+void kho_past_read(struct kho_past *p, const char *sysroot);
 void kho_past_done(struct kho_past *p);
 
 /* Of the running kernel; 1: firmware booted it; 0: not known. */
-int64_t kho_own_generation(void);
+int64_t kho_own_generation(const char *sysroot);
 
 /* "none", "running", ... as in `khoctl status --json`. */
 const char *kho_past_name(enum kho_past_state state);

@@ -5,6 +5,7 @@
 #include <libsmartcols/libsmartcols.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/format.h"
 #include "lib/json.h"
@@ -272,6 +273,8 @@ void kho_text_report(const struct json_object *r, FILE *f)
 		kho_json_get_str(r, "to"), (long long)kho_json_get_int(r, "generation"),
 		kho_json_get_str(r, "engine"), kho_json_get_str(r, "outcome"), *msg ? ": " : "",
 		msg);
+	if (*kho_json_get_str(r, "back"))
+		fprintf(f, "%s was given up: %s\n", kho_json_get_str(r, "to"), kho_json_get_str(r, "back"));
 	fprintf(f, "pre-copy: %lld rounds, %s\n", (long long)kho_json_get_int(pre, "rounds"),
 		kho_format_bytes((uint64_t)kho_json_get_int(pre, "bytes"), a));
 	workload_times(r, f);
@@ -280,4 +283,38 @@ void kho_text_report(const struct json_object *r, FILE *f)
 			kho_format_us((uint64_t)kho_json_get_int(r, "blackout_us"), a),
 			(long long)kho_json_get_int(r, "blackout_us"), us_or_dash(r, "predicted_blackout_us", b),
 			kho_json_get_str(r, "predicted_basis"));
+}
+
+static void history_row(struct kho_text_table *t, const struct json_object *o)
+{
+	time_t began = (time_t)kho_json_get_int(o, "time");
+	const char *engine = kho_json_get_str(o, "engine"), *msg = kho_json_get_str(o, "msg"), *back = kho_json_get_str(o, "back");
+	char at[48] = "-", generation[24], us[KHO_FORMAT_MAX], why[1200];
+	struct tm tm;
+
+	if (began > 0 && gmtime_r(&began, &tm))
+		strftime(at, sizeof(at), "%F %T UTC", &tm);
+	snprintf(generation, sizeof(generation), "%lld", (long long)kho_json_get_int(o, "generation"));
+	snprintf(why, sizeof(why), "%s%s%s", msg, *msg && *back ? ": " : "", back);
+	kho_text_row(t, (const char *const[]){ at, generation, kho_json_get_str(o, "from"), kho_json_get_str(o, "to"), *engine ? engine : "-",
+					       kho_json_get_str(o, "outcome"), us_or_dash(o, "blackout_us", us), *why ? why : "-" });
+}
+
+void kho_text_history(const struct json_object *history, FILE *f)
+{
+	static const char *const heads[] = { "BEGAN", "GENERATION", "FROM", "TO", "ENGINE", "OUTCOME", "BLACKOUT", "WHY", NULL };
+	const struct json_object *list = kho_json_get(history, "upgrades"), *own = kho_json_get(history, "kexec_metadata"),
+				 *notes = kho_json_get(history, "notes");
+	struct kho_text_table *t = kho_text_table_new(heads);
+
+	for (size_t i = 0; i < length(list); i++)
+		history_row(t, json_object_array_get_idx(list, i));
+	kho_text_table_end(t, f);
+	if (!length(list))
+		fputs("no upgrade has been run\n", f);
+	if (own)
+		fprintf(f, "the kernel's own record: started by kexec from %s, %lld since power-on\n", kho_json_get_str(own, "previous_release"),
+			(long long)kho_json_get_int(own, "kexec_count"));
+	for (size_t i = 0; i < length(notes); i++)
+		fprintf(f, "note: %s\n", json_object_get_string(json_object_array_get_idx(notes, i)));
 }

@@ -27,6 +27,8 @@ void kho_text_verdicts(const struct json_object *plan, int only_bad, FILE *f);
 void kho_text_workloads(const struct json_object *plan, bool all, FILE *f);
 /* "moves", "moves with loss" ...: a verdict on a workload in words. */
 const char *kho_text_fate(const char *verdict);
+/* The upgrades of a machine (verb_history.c). */
+void kho_text_history(const struct json_object *history, FILE *f);
 /* Report of an upgrade (kho_report_of_journal). */
 void kho_text_report(const struct json_object *report, FILE *f);
 

@@ -35,7 +35,7 @@ int kho_verb_resume(const struct kho_cli *c)
 
 	if (kho_cli_need_root(c, "resume"))
 		return KHO_EXIT_REFUSED;
-	kho_past_read(&p);
+	kho_past_read(&p, "");
 	switch (p.state) {
 	case KHO_PAST_RUNNING:
 		return kho_cli_tell(c, KHO_EXIT_BUSY, "nothing to resume", "it runs; khoctl status --follow watches it");

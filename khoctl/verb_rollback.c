@@ -28,7 +28,7 @@ static int tell_end(const struct kho_cli *c, pid_t pid)
 	_cleanup_past_ struct kho_past p;
 	const char *outcome;
 
-	kho_past_read(&p);
+	kho_past_read(&p, "");
 	outcome = p.report ? kho_json_get_str(p.report, "outcome") : "";
 	if (p.state == KHO_PAST_RUNNING)
 		return kho_cli_tell(c, KHO_EXIT_PERSON, "it does not end", "see khoctl status");
@@ -106,7 +106,7 @@ int kho_verb_rollback(const struct kho_cli *c)
 
 	if (kho_cli_need_root(c, "rollback"))
 		return KHO_EXIT_REFUSED;
-	kho_past_read(&p);
+	kho_past_read(&p, "");
 	switch (p.state) {
 	case KHO_PAST_RUNNING:
 		return stop_running(c, &p);

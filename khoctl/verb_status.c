@@ -136,7 +136,7 @@ static void wait_for_plan(void)
 	for (bool planning = true; planning;) {
 		_cleanup_past_ struct kho_past p;
 
-		kho_past_read(&p);
+		kho_past_read(&p, "");
 		planning = p.planning;
 		if (planning)
 			usleep(TICK_US);
@@ -181,14 +181,14 @@ int kho_verb_status(const struct kho_cli *c)
 		if (rc)
 			return rc;
 	}
-	kho_past_read(&p);
+	kho_past_read(&p, "");
 	if (c->follow && p.state == KHO_PAST_RUNNING) {
 		kho_watch_init(&w, c);
 		if (follow(&w) >= 0)
 			return w.code;
 		/* it ended without a result */
 		kho_past_done(&p);
-		kho_past_read(&p);
+		kho_past_read(&p, "");
 	}
 	if (c->json) {
 		kho_cli_json(gather(&p));

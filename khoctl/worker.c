@@ -249,7 +249,7 @@ int kho_worker_resume(const struct kho_cli *c, const struct kho_worker_pipes *pi
 	catch_signals(pipes->stop_write);
 	if (settle_down(c, &err) < 0)
 		return send_result(pipes->events, KHO_OUT_INTERNAL, &err);
-	kho_past_read(&past);
+	kho_past_read(&past, "");
 	out = kho_resume(&past, RETIRE_DELAY_US, send_line, &events, &err);
 	if (out != KHO_OUT_UPGRADED)
 		send_result(pipes->events, out, &err);

@@ -109,3 +109,12 @@ void kho_format_text(char *out, const volatile uint8_t *in, size_t len)
 		out[i] = (c >= ' ' && c != 0x7f) || c == '\n' || c == '\t' ? (char)c : '?';
 	}
 }
+
+bool kho_is_word(const char *text)
+{
+	const char *p = text;
+
+	while (*p > ' ' && *p <= '~')
+		p++;
+	return p > text && !*p;
+}

@@ -6,6 +6,7 @@
 #ifndef KHO_LIB_FORMAT_H
 #define KHO_LIB_FORMAT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,9 @@ const char *kho_format_ids(const uint32_t *ids, size_t n, char *out, size_t out_
  * but for line ends and tabs, becomes '?'. No NUL is added. out may be in.
  */
 void kho_format_text(char *out, const volatile uint8_t *in, size_t len);
+
+/* Is it of printable characters alone, without blanks, and not empty? What a kernel's release must be. */
+bool kho_is_word(const char *text);
 
 /*
  * Compare versions as a person sorts them: digits by value, "7.1-rc1" before "7.1", "6.12.107"

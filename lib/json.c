@@ -14,6 +14,11 @@ void kho_json_int(struct json_object *o, const char *key, int64_t n)
 	json_object_object_add(o, key, json_object_new_int64(n));
 }
 
+void kho_json_known(struct json_object *o, const char *key, int64_t n)
+{
+	json_object_object_add(o, key, n > 0 ? json_object_new_int64(n) : NULL);
+}
+
 void kho_json_bool(struct json_object *o, const char *key, bool b)
 {
 	json_object_object_add(o, key, json_object_new_boolean(b));

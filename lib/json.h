@@ -15,6 +15,8 @@
 /* Add a member; text NULL becomes null. */
 void kho_json_str(struct json_object *o, const char *key, const char *text);
 void kho_json_int(struct json_object *o, const char *key, int64_t n);
+/* The same; 0 or less becomes null: it is not known. */
+void kho_json_known(struct json_object *o, const char *key, int64_t n);
 void kho_json_bool(struct json_object *o, const char *key, bool b);
 
 /* Read a member; a missing one or one of another type gives "" / 0 / NULL. Borrowed from o. */

@@ -17,14 +17,15 @@ static struct json_object *restarted_list(const struct kho_report *r)
 
 static struct json_object *prediction(const struct kho_plan *p)
 {
-	static const char *const names[KHO_NPARTS] = { "freeze", "shift", "restore", "commit" };
+	static const char *const names[KHO_NPARTS] = { "freeze", "shift", "jump", "restore", "commit" };
 	struct json_object *o = json_object_new_object(), *parts = json_object_new_object();
 
 	kho_json_str(o, "basis", p->basis);
 	kho_json_int(o, "upgrades", p->prediction.upgrades);
 	json_object_object_add(o, "facts", kho_facts_json(&p->facts));
 	for (int i = 0; i < KHO_NPARTS && p->prediction.us; i++)
-		kho_json_int(parts, names[i], (int64_t)p->prediction.part_us[i]);
+		if (i != KHO_PART_JUMP || p->prediction.jumps)
+			kho_json_int(parts, names[i], (int64_t)p->prediction.part_us[i]);
 	json_object_object_add(o, "parts_us", parts);
 	return o;
 }
@@ -62,10 +63,7 @@ struct json_object *kho_plan_json(const struct kho_plan *p)
 			   *mem = json_object_new_object(), *init = json_object_new_object();
 
 	kho_json_bool(o, "can", p->can);
-	if (p->prediction.us)
-		kho_json_int(o, "predicted_blackout_us", (int64_t)p->prediction.us);
-	else
-		kho_json_str(o, "predicted_blackout_us", NULL);
+	kho_json_known(o, "predicted_blackout_us", (int64_t)p->prediction.us);
 	json_object_object_add(o, "prediction", prediction(p));
 	kho_json_str(o, "from", p->from);
 	kho_json_str(o, "to", p->image.release);

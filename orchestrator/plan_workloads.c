@@ -14,15 +14,12 @@ int kho_plan_predict(struct kho_plan *p, const struct kho_engine *e, struct kho_
 {
 	_cleanup_free_ char *dir = kho_sysroot_path(p->sysroot, p->world.state_dir);
 	struct kho_sample past[KHO_SAMPLES_MAX];
+	bool jumps = e && e->ops->jumps;
 
 	if (!dir)
 		return kho_fail(err, -ENOMEM, "predict the blackout: out of memory");
 	p->facts = kho_facts_of(&p->report, &p->workloads, e && e->env.root_in_ram);
-	if (e && e->ops->jumps) {
-		snprintf(p->basis, sizeof(p->basis), "the next kernel boots in the blackout, which takes seconds; how many is not known");
-		return 0;
-	}
-	kho_predict(&p->facts, past, kho_samples_load(dir, past), &p->prediction);
+	kho_predict(&p->facts, jumps, past, kho_samples_load(dir, jumps, past), &p->prediction);
 	kho_prediction_basis(&p->prediction, &p->facts, p->basis, sizeof(p->basis));
 	return 0;
 }
@@ -77,10 +74,7 @@ static struct json_object *workload_json(const struct kho_plan *p, const struct 
 	kho_json_str(o, "verdict", w->root || v == KHO_V_NO ? kho_verdict_name(v) : "no");
 	json_object_object_add(o, "why", why(&p->report, w));
 	/* all stop with the first freeze and are seen again when the network is released */
-	if (p->prediction.us)
-		kho_json_int(o, "predicted_blackout_us", (int64_t)p->prediction.us);
-	else
-		kho_json_str(o, "predicted_blackout_us", NULL);
+	kho_json_known(o, "predicted_blackout_us", (int64_t)p->prediction.us);
 	for (size_t k = 0; k < w->npids; k++)
 		json_object_array_add(pids, json_object_new_int(w->pids[k]));
 	json_object_object_add(o, "pids", pids);

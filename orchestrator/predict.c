@@ -13,6 +13,9 @@
 
 #define MIB (1ull << 20)
 
+/* Nothing that is counted is so much: what is read from a file may be anything, and costs are added up. */
+#define FACT_MAX (1ll << 50)
+
 /* Newer upgrades say more: kernels, programs and load change. */
 #define NEWEST 4
 
@@ -31,9 +34,21 @@ static const struct cost costs[KHO_NPARTS] = {
 	[KHO_PART_COMMIT] = { .base = 60, .function = 20 },
 };
 
-static uint64_t cost_of(enum kho_part part, const struct kho_facts *f)
+/*
+ * The same for one that jumps: here nothing but processes is dumped before it, and all is restored after it. There is no self-test of a
+ * jump: only what they are to each other counts. Whether the state stays where it is or goes along in the initramfs is not told apart.
+ */
+static const struct cost jump_costs[KHO_NPARTS] = {
+	[KHO_PART_FREEZE] = { .base = 150, .process = 20, .function = 30, .mount = 10, .container = 50 },
+	[KHO_PART_SHIFT] = { .base = 100, .process = 25, .mib = 1, .connection = 1, .container = 300 },
+	[KHO_PART_JUMP] = { .base = 5000, .mib = 2, .function = 100 },
+	[KHO_PART_RESTORE] = { .base = 300, .process = 60, .function = 60, .mount = 30, .connection = 1, .container = 800 },
+	[KHO_PART_COMMIT] = { .base = 60, .function = 20 },
+};
+
+static uint64_t cost_of(bool jumps, enum kho_part part, const struct kho_facts *f)
 {
-	const struct cost *c = &costs[part];
+	const struct cost *c = jumps ? &jump_costs[part] : &costs[part];
 
 	return c->base + c->process * f->n[KHO_FACT_PROCESSES] +
 	       c->mib * (f->n[KHO_FACT_RESIDENT] / MIB) + c->function * f->n[KHO_FACT_FUNCTIONS] +
@@ -63,27 +78,30 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Microseconds for one unit of cost, as the upgrades have shown it: the median. */
-static double unit_us(enum kho_part part, const struct kho_sample *past, size_t n)
+static double unit_us(bool jumps, enum kho_part part, const struct kho_sample *past, size_t n)
 {
 	double k[NEWEST];
 
 	for (size_t i = 0; i < n; i++)
-		k[i] = (double)past[i].us[part] / (double)cost_of(part, &past[i].facts);
+		k[i] = (double)past[i].us[part] / (double)cost_of(jumps, part, &past[i].facts);
 	qsort(k, n, sizeof(*k), by_value);
 	return n % 2 ? k[n / 2] : (k[n / 2 - 1] + k[n / 2]) / 2;
 }
 
-void kho_predict(const struct kho_facts *now, const struct kho_sample *past, size_t n,
+void kho_predict(const struct kho_facts *now, bool jumps, const struct kho_sample *past, size_t n,
 		 struct kho_prediction *out)
 {
 	size_t use = n < NEWEST ? n : NEWEST;
 
-	*out = (struct kho_prediction){ .upgrades = (unsigned)use };
+	*out = (struct kho_prediction){ .upgrades = (unsigned)use, .jumps = jumps };
+	if (jumps && !use)
+		return;
 	for (int i = 0; i < KHO_NPARTS; i++) {
-		double k = use ? unit_us(i, past + n - use, use)
-			       : (double)now->n[KHO_FACT_SELFTEST_US] / 1000;
+		uint64_t cost = cost_of(jumps, i, now);
 
-		out->part_us[i] = (uint64_t)(k * (double)cost_of(i, now));
+		if (!cost) /* no such part */
+			continue;
+		out->part_us[i] = (uint64_t)((use ? unit_us(jumps, i, past + n - use, use) : (double)now->n[KHO_FACT_SELFTEST_US] / 1000) * (double)cost);
 		out->us += out->part_us[i];
 	}
 }
@@ -92,13 +110,16 @@ const char *kho_prediction_basis(const struct kho_prediction *p, const struct kh
 				 char *buf, size_t len)
 {
 	char mem[KHO_FORMAT_MAX], us[KHO_FORMAT_MAX];
+	const char *kind = p->jumps ? " of this kind" : "";
 
-	if (!p->us)
+	if (!p->us && p->jumps)
+		snprintf(buf, len, "not known until one like it was seen here: the next kernel boots in the blackout, which takes seconds");
+	else if (!p->us)
 		snprintf(buf, len, "not known: no upgrade is on record here, and no self-test was made");
 	else if (p->upgrades == 1)
-		snprintf(buf, len, "from the last upgrade");
+		snprintf(buf, len, "from the last upgrade%s", kind);
 	else if (p->upgrades)
-		snprintf(buf, len, "from the last %u upgrades", p->upgrades);
+		snprintf(buf, len, "from the last %u upgrades%s", p->upgrades, kind);
 	else
 		snprintf(buf, len,
 			 "estimated; self-test: %s, processes: %llu with %s, PCI functions: %llu, mounts: %llu, connections: %llu, containers: %llu",
@@ -127,7 +148,7 @@ void kho_facts_read(const struct json_object *o, struct kho_facts *out)
 	for (int i = 0; i < KHO_NFACTS; i++) {
 		int64_t n = kho_json_get_int(o, kho_fact_name(i));
 
-		out->n[i] = n > 0 ? (uint64_t)n : 0;
+		out->n[i] = n < 0 ? 0 : n > FACT_MAX ? FACT_MAX : (uint64_t)n;
 	}
 	out->root_in_ram = json_object_get_boolean(kho_json_get(o, "root_in_ram"));
 }

@@ -16,8 +16,12 @@
 #include "lib/report.h"
 #include "lib/workload.h"
 
-/* The steps of a blackout, in order; the last one ends it. */
-enum kho_part { KHO_PART_FREEZE, KHO_PART_SHIFT, KHO_PART_RESTORE, KHO_PART_COMMIT, KHO_NPARTS };
+/*
+ * The parts of a blackout, in order; the last one ends it. One that jumps has the third: from the decision until the agent of the next
+ * kernel reads what it was handed; state is loaded, this kernel shut down and that one booted. What is taken over there is restored in
+ * the fourth, with devices and file systems.
+ */
+enum kho_part { KHO_PART_FREEZE, KHO_PART_SHIFT, KHO_PART_JUMP, KHO_PART_RESTORE, KHO_PART_COMMIT, KHO_NPARTS };
 
 struct kho_facts {
 	uint64_t n[KHO_NFACTS];
@@ -27,7 +31,8 @@ struct kho_facts {
 /* One upgrade that this machine has seen. */
 struct kho_sample {
 	struct kho_facts facts;
-	uint64_t us[KHO_NPARTS];
+	bool jumps; /* says nothing of those that do not, nor the other way round */
+	uint64_t us[KHO_NPARTS]; /* of the jump: 0 where there is none */
 };
 
 #define KHO_SAMPLES_MAX 8
@@ -36,14 +41,18 @@ struct kho_prediction {
 	uint64_t us; /* 0: nothing to predict from */
 	uint64_t part_us[KHO_NPARTS];
 	unsigned upgrades; /* that it is taken from; 0: estimated by the self-test */
+	bool jumps;
 };
 
 /* What was counted (facts of the report) and the workloads' own numbers. */
 struct kho_facts kho_facts_of(const struct kho_report *r, const struct kho_workload_list *w,
 			      bool root_in_ram);
 
-/* past: n samples, the newest last; the newest few count. */
-void kho_predict(const struct kho_facts *now, const struct kho_sample *past, size_t n,
+/*
+ * past: n samples of this kind, the newest last; the newest few count. Without one a jump is not predicted: how long a machine's devices
+ * take to be shut down and found again nothing here has measured.
+ */
+void kho_predict(const struct kho_facts *now, bool jumps, const struct kho_sample *past, size_t n,
 		 struct kho_prediction *out);
 
 /* "from the last 2 upgrades", "estimated: ..."; into buf, which is returned. */
@@ -54,16 +63,16 @@ const char *kho_prediction_basis(const struct kho_prediction *p, const struct kh
 struct json_object *kho_facts_json(const struct kho_facts *f);
 void kho_facts_read(const struct json_object *o, struct kho_facts *out);
 
-/* A report (kho_report_of_journal) as sample; false: that upgrade did not come to its end, or its facts are not known. */
+/* A report (kho_report_of_journal), or a line of the history, as sample; false: that upgrade did not come to its end, or its facts are not known. */
 bool kho_sample_of_report(const struct json_object *report, struct kho_sample *out);
 
+/* Is a phase of this name one that a sample is made of? */
+bool kho_sample_needs(const char *phase, bool jumps);
+
 /*
- * The upgrades that are on record in state_dir, oldest first, at most KHO_SAMPLES_MAX into out; how
+ * The upgrades of this kind that are on record in state_dir, oldest first, at most KHO_SAMPLES_MAX into out; how
  * many. What cannot be read does not count.
  */
-size_t kho_samples_load(const char *state_dir, struct kho_sample *out);
-
-/* The journal in state_dir is about to be replaced: keep what it has measured. Failure costs a prediction, no more. */
-void kho_samples_keep(const char *state_dir);
+size_t kho_samples_load(const char *state_dir, bool jumps, struct kho_sample *out);
 
 #endif

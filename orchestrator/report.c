@@ -13,6 +13,7 @@ struct digest {
 	struct json_object *phases, *precopy_rounds;
 	int64_t blackout_begin, blackout_end, precopy_bytes, rounds, step_begin;
 	const char *outcome, *msg;
+	const char *back; /* why the kernel that was jumped to was given up; NULL: it was not */
 	const struct json_object *plan; /* NULL: not recorded */
 };
 
@@ -51,6 +52,7 @@ static void digest(struct digest *d, struct json_object *out, struct json_object
 		kho_json_str(out, "engine", kho_json_get_str(rec, "engine"));
 		kho_json_bool(out, "jumps", json_object_get_boolean(kho_json_get(rec, "jumps")));
 		kho_json_str(out, "old_image", kho_json_get_str(rec, "old_image"));
+		kho_json_known(out, "time", kho_json_get_int(rec, "time"));
 	} else if (!strcmp(kind, "plan")) {
 		d->plan = rec;
 	} else if (!strcmp(kind, "phase")) {
@@ -64,6 +66,10 @@ static void digest(struct digest *d, struct json_object *out, struct json_object
 	} else if (!strcmp(kind, "blackout")) {
 		d->blackout_begin = kho_json_get_int(rec, "begin_us");
 		d->blackout_end = kho_json_get_int(rec, "end_us");
+	} else if (!strcmp(kind, "back")) {
+		d->back = kho_json_get_str(rec, "why");
+	} else if (!strcmp(kind, "reset")) {
+		d->msg = kho_json_get_str(rec, "lost");
 	} else if (!strcmp(kind, "end")) {
 		d->outcome = kho_json_get_str(rec, "outcome");
 		d->msg = kho_json_get_str(rec, "msg");
@@ -84,14 +90,6 @@ static const struct json_object *phase_of(const struct digest *d, const char *wh
 	return NULL;
 }
 
-static void number_or_null(struct json_object *o, const char *key, int64_t n)
-{
-	if (n > 0)
-		kho_json_int(o, key, n);
-	else
-		kho_json_str(o, key, NULL);
-}
-
 /* A workload's own blackout: from the moment it was stopped until it runs again; and until it is seen again. */
 static struct json_object *workload(const struct digest *d, const struct json_object *planned)
 {
@@ -104,9 +102,9 @@ static struct json_object *workload(const struct digest *d, const struct json_ob
 	kho_json_str(o, "name", name);
 	kho_json_str(o, "kind", kho_json_get_str(planned, "kind"));
 	kho_json_str(o, "declared", kho_json_get_str(planned, "declared"));
-	number_or_null(o, "predicted_blackout_us", kho_json_get_int(d->plan, "predicted_us"));
-	number_or_null(o, "stopped_us", stop && resume ? end - begin : 0);
-	number_or_null(o, "blackout_us",
+	kho_json_known(o, "predicted_blackout_us", kho_json_get_int(d->plan, "predicted_us"));
+	kho_json_known(o, "stopped_us", stop && resume ? end - begin : 0);
+	kho_json_known(o, "blackout_us",
 		       stop && resume && d->blackout_end ? (end > d->blackout_end ? end : d->blackout_end) - begin : 0);
 	return o;
 }
@@ -115,7 +113,7 @@ static void add_plan(const struct digest *d, struct json_object *out)
 {
 	struct json_object *list = json_object_new_array(), *planned = kho_json_get(d->plan, "workloads");
 
-	number_or_null(out, "predicted_blackout_us", kho_json_get_int(d->plan, "predicted_us"));
+	kho_json_known(out, "predicted_blackout_us", kho_json_get_int(d->plan, "predicted_us"));
 	kho_json_str(out, "predicted_basis", d->plan ? kho_json_get_str(d->plan, "basis") : NULL);
 	json_object_object_add(out, "facts", json_object_get(kho_json_get(d->plan, "facts")));
 	for (size_t i = 0; json_object_is_type(planned, json_type_array) && i < json_object_array_length(planned); i++)
@@ -147,10 +145,7 @@ struct json_object *kho_report_of_journal(struct json_object *records)
 		digest(&d, out, json_object_array_get_idx(records, i));
 	add_plan(&d, out);
 	shift_phases(&d);
-	if (d.blackout_end)
-		kho_json_int(out, "blackout_us", d.blackout_end - d.blackout_begin);
-	else
-		kho_json_str(out, "blackout_us", NULL);
+	kho_json_known(out, "blackout_us", d.blackout_end ? d.blackout_end - d.blackout_begin : 0);
 	/* the floor is measured by whoever has something to compare with: make demo, make bench */
 	kho_json_str(out, "floor_us", NULL);
 	kho_json_str(out, "ratio", NULL);
@@ -160,7 +155,14 @@ struct json_object *kho_report_of_journal(struct json_object *records)
 	json_object_object_add(out, "precopy", pre);
 	kho_json_str(out, "outcome", d.outcome);
 	kho_json_str(out, "msg", d.msg);
+	kho_json_str(out, "back", d.back);
 	return out;
+}
+
+void kho_report_taken_over(struct json_object *report)
+{
+	kho_json_str(report, "outcome", "upgraded");
+	kho_json_str(report, "msg", "the outgoing kernel fell before it had sent its last words");
 }
 
 int kho_report_save(const char *state_dir, struct json_object *report, struct kho_err *err)

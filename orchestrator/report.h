@@ -14,6 +14,9 @@
  * {"from","to","generation","engine","blackout_us","floor_us","ratio","phases","precopy",...}. */
 struct json_object *kho_report_of_journal(struct json_object *records);
 
+/* It says "interrupted", and the kernel that it led to runs: then that is how it came out. */
+void kho_report_taken_over(struct json_object *report);
+
 /* Write it to DIR/report.json, whole or not at all. */
 int kho_report_save(const char *state_dir, struct json_object *report,
 		    struct kho_err *err) __must_check;

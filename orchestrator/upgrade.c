@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "orchestrator/context.h"
 #include "orchestrator/fire.h"
+#include "orchestrator/history.h"
 #include "orchestrator/lanes.h"
 #include "orchestrator/lock.h"
 #include "orchestrator/report.h"
@@ -41,7 +43,7 @@ static int open_logs(struct kho_upgrade *u, struct kho_err *err)
 	const struct kho_world *w = &u->plan->world;
 	int rc;
 
-	kho_samples_keep(w->state_dir);
+	kho_history_keep(w->run_dir, w->state_dir, u->plan->from, u->plan->generation);
 	rc = kho_journal_create(w->run_dir, w->state_dir, &u->journal, err);
 
 	if (rc == 0)
@@ -79,6 +81,7 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 	if (p->previous_image)
 		kho_json_str(rec, "previous_image", p->previous_image);
 	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
+	kho_json_int(rec, "time", (int64_t)time(NULL));
 	kho_json_str(ev, "from", p->from);
 	kho_json_str(ev, "to", p->image.release);
 	kho_json_int(ev, "generation", p->generation);

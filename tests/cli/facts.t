@@ -74,12 +74,7 @@ running=$(cat "$root/proc/sys/kernel/osrelease")
 journal() { # one begin record: FROM TO [PREVIOUS]
 	local t="{\"rec\":\"begin\",\"from\":\"$1\",\"to\":\"$2\",\"old_image\":\"/boot/vmlinuz-$1\"${3:+,\"previous_image\":\"/boot/vmlinuz-$3\"}}"
 	mkdir -p "$root/var/lib/khoctl"
-	{ # length and CRC-32, both little endian; gzip knows how to make one
-		printf 'KHOJRNL1'
-		printf '%b' "\\0$(printf %o $((${#t} & 255)))\\0$(printf %o $((${#t} >> 8)))\\0\\0"
-		printf '%s' "$t" | gzip -c | tail -c 8 | head -c 4
-		printf '%s' "$t"
-	} > "$root/var/lib/khoctl/journal"
+	{ printf KHOJRNL1; rec "$t"; } > "$root/var/lib/khoctl/journal"
 }
 journal 6.1.9 "$running"
 exits 2 "previous" "$khoctl" check --sysroot "$root" --to previous
@@ -140,6 +135,19 @@ rm "$root/etc/khoctl/workloads.d/web.conf"
 # whose initramfs, what was predicted, what is started anew
 exits 2 "check" "$khoctl" check --sysroot "$root" --to 7.3.4 --all
 says '^predicted blackout: - \(not known: ' "check: nothing to predict from"
+exits 2 "check by kexec" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine kexec
+says '^predicted blackout: - \(not known until one like it was seen here' "check by kexec: nothing to predict from"
+mkdir -p "$root/var/lib/khoctl"
+part() { echo "{\"name\":\"$1\",\"at_us\":$2,\"us\":$3}"; }
+echo "{\"from\":\"6.1.9\",\"to\":\"6.12.1\",\"engine\":\"kexec\",\"jumps\":true,\"outcome\":\"upgraded\",\"blackout_us\":9000000,\"facts\":{},\"phases\":[$(
+	part "step freeze" 0 200000),$(part "shutdown and jump" 500000 500000),$(part boot 1000000 4000000),$(part "verify proc" 8000000 500000)]}" > "$root/var/lib/khoctl/history.jsonl"
+exits 2 "check after one by kexec" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine kexec
+says '^predicted blackout: [0-9.]+ s \(from the last upgrade of this kind\)' "check after one by kexec: predicted from it"
+exits 2 "dry run after one by kexec" "$khoctl" upgrade --dry-run --sysroot "$root" --to 7.3.4 --engine kexec --json
+says '"jump":[0-9]{7}' "dry run after one by kexec: the jump is a part"
+exits 2 "check beside after one by kexec" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine beside
+says '^predicted blackout: - \(not known: no upgrade' "check beside after one by kexec: it says nothing of this"
+rm -r "$root/var/lib/khoctl"
 printf 'initramfs = host\n' > "$root/etc/khoctl/khoctl.conf"
 exits 2 "no initrd" "$khoctl" check --sysroot "$root" --to 7.3.4
 says '^no +initramfs +host +no initrd of 7.3.4 in /boot; fix: ' "no initrd: said, with the fix"

@@ -10,13 +10,6 @@ if ! unshare --user --map-root-user --mount true 2> /dev/null; then
 	finish
 fi
 
-# A record: length, CRC-32 (gzip's trailer has it), text (docs/formats.md)
-rec() {
-	# shellcheck disable=SC2059
-	printf "\\x$(printf %02x $((${#1} & 255)))\\x$(printf %02x $((${#1} >> 8)))\\x00\\x00"
-	printf %s "$1" | gzip -c | tail -c 8 | head -c 4
-	printf %s "$1"
-}
 begin() { printf KHOJRNL1; rec '{"rec":"begin","pid":1,"from":"6.12.1","to":"7.3.4","generation":2,"engine":"beside","old_image":"/boot/vmlinuz-6.12.1","at_us":1}'; }
 step() { rec "{\"rec\":\"step\",\"step\":\"$1\",\"act\":\"${2:-run}\",\"state\":\"begin\",\"at_us\":2}"; }
 signed='{"rec":"signed","at_us":3}'
@@ -62,6 +55,10 @@ line "rolled back" "$tmp/j" "$tmp/j" '6.12.1 -> 7.3.4: rolled back: precopy: inj
 line person "$tmp/j" "$tmp/j" '6.12.1 -> 7.3.4: needs a person: undo; next: khoctl rollback tries once more to undo the rest'
 { begin; step precopy; rec '{"rec":"takeover","why":"panicked"}'; rec "$signed"; end upgraded "alone"; } > "$tmp/j"
 line takeover - "$tmp/j" '6.12.1 -> 7.3.4: upgraded: alone; next: khoctl log shows what the outgoing kernel said last'
+{ begin; rec '{"rec":"back","why":"retrieve proc: injected"}'; end "rolled back" "7.3.4 could not go on"; } > "$tmp/b"
+line "went back" - "$tmp/b" '6.12.1 -> 7.3.4: rolled back: 7.3.4 could not go on'
+exits 0 "went back: report" of - "$tmp/b" "$khoctl" report
+says '^7\.3\.4 was given up: retrieve proc: injected$' "went back: report says why"
 exits 2 "takeover: resume" of - "$tmp/j" "$khoctl" resume
 says 'the last upgrade has ended' "takeover: nothing to resume"
 finish

@@ -47,6 +47,13 @@ same_json() {
 	jq . "$tmp/out" > "$tmp/jq" && mv "$tmp/jq" "$tmp/out"
 	same "$@"
 }
+# One record of a journal (docs/formats.md): length, CRC-32 (gzip's trailer has it), text
+rec() {
+	# shellcheck disable=SC2059
+	printf "\\x$(printf %02x $((${#1} & 255)))\\x$(printf %02x $((${#1} >> 8)))\\x00\\x00"
+	printf %s "$1" | gzip -c | tail -c 8 | head -c 4
+	printf %s "$1"
+}
 # A kernel image that has nothing but a header: make_image FILE RELEASE
 make_image() {
 	head -c 4096 /dev/zero > "$1"

@@ -6,7 +6,7 @@
 
 exits 0 "help" "$khoctl" --help
 same "$top/tests/cli/expected/help.txt" "help as recorded"
-for verb in check upgrade status list console rollback resume watch image report unlock version; do
+for verb in check upgrade status list console rollback resume watch image report history unlock version; do
 	exits 0 "$verb --help" "$khoctl" "$verb" --help
 	says "^Usage: khoctl $verb" "$verb --help names the verb"
 	exits 1 "$verb refuses an unknown option" "$khoctl" "$verb" --nonsense

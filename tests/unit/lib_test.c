@@ -53,6 +53,13 @@ static void put(const char *name, const char *text)
 	assert_int_equal(kho_write_file(path, text, strlen(text), &err), 0);
 }
 
+static void test_words(void **state)
+{
+	(void)state;
+	assert_true(kho_is_word("7.3.4+deb13-cloud-amd64"));
+	assert_false(kho_is_word("") || kho_is_word("7.3 4") || kho_is_word("7.3\n") || kho_is_word("\0337.3") || kho_is_word("7.3\xff"));
+}
+
 static void test_sizes(void **state)
 {
 	static const char *const bad[] = { "",	   "x", "-1", "1 M", "1MB", "1m", "99999999999G",
@@ -423,7 +430,7 @@ static void test_fd_pass(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_sizes),	       T(test_ids),	      T(test_versions),
+		T(test_sizes), T(test_words),	       T(test_ids),	      T(test_versions),
 		T(test_files),	       T(test_workload_good), T(test_workload_bad),
 		T(test_workload_none), T(test_workload_tree), T(test_workload_cgroup),
 		T(test_names), T(test_workload_unit), T(test_workload_container),

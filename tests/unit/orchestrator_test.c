@@ -71,12 +71,13 @@ static void test_times(void **state)
 	plan.facts.n[KHO_FACT_PROCESSES] = 1;
 	plan.prediction.us = 4711;
 	strcpy(plan.basis, "estimated");
-	assert_int_equal(kho_samples_load(state_dir, past), 0);
+	assert_int_equal(kho_samples_load(state_dir, false, past), 0);
 	upgrade_and_keep(&o);
 	assert_int_equal(kho_journal_parse(fake.record, fake.record_len, &records, NULL, &err), 0);
 	report = kho_report_of_journal(records);
 	assert_int_equal(kho_json_get_int(report, "predicted_blackout_us"), 4711);
 	assert_string_equal(kho_json_get_str(report, "predicted_basis"), "estimated");
+	assert_true(kho_json_get_int(report, "time") > 1700000000);
 	assert_int_equal(kho_json_get_int(kho_json_get(report, "facts"), "processes"), 1);
 	w = json_object_array_get_idx(kho_json_get(report, "workloads"), 0);
 	assert_string_equal(kho_json_get_str(w, "declared"), "redis-server.service");
@@ -88,14 +89,14 @@ static void test_times(void **state)
 	for (size_t n = 1; n <= KHO_SAMPLES_MAX + 2; n++) {
 		size_t want = n < KHO_SAMPLES_MAX ? n : KHO_SAMPLES_MAX;
 
-		assert_int_equal(kho_samples_load(state_dir, past), want);
+		assert_int_equal(kho_samples_load(state_dir, false, past), want);
 		assert_int_equal(past[0].facts.n[KHO_FACT_PROCESSES], 1);
 		upgrade_and_keep(&o);
 	}
 	/* one that was undone teaches nothing */
 	o = options("shift:fail");
 	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_ROLLED_BACK);
-	assert_int_equal(kho_samples_load(state_dir, past), KHO_SAMPLES_MAX);
+	assert_int_equal(kho_samples_load(state_dir, false, past), KHO_SAMPLES_MAX);
 }
 
 /* The other steps must get through in that time; on a loaded machine it is tried again with more. */
