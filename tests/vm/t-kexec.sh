@@ -67,6 +67,19 @@ vm khoctl report > "$out/back.report"
 has back.report 'could not go on'
 ok "back by itself: $(vm khoctl report --json | jq .blackout_us) us of blackout"
 
+# the chain of kernels: undone, up, back, and one that came back by itself
+[ "${KEXEC:-}" != luo ] || vm sh -c '[ -e /sys/kernel/debug/kho ] || mount -t debugfs debugfs /sys/kernel/debug'
+vm khoctl history | tr -d '\r' | tee "$out/history.txt"
+vm khoctl history --json > "$out/history.json" || die "khoctl history"
+[ "$(jq -r '[.upgrades[] | .outcome] | join(", ")' "$out/history.json")" = "rolled back, upgraded, upgraded, rolled back" ] ||
+	die "the history is another one"
+# with Kexec HandOver the kernel itself knows: two jumps, and two of the one that went back
+if [ "${KEXEC:-}" = luo ]; then
+	[ "$(jq -c '.kexec_metadata | [.kexec_count, .agrees]' "$out/history.json")" = '[4,true]' ] ||
+		die "the kernel's own record: $(jq -c '[.kexec_metadata, .notes]' "$out/history.json")"
+fi
+ok "khoctl history: $(jq '.upgrades | length' "$out/history.json") upgrades"
+
 client_stop
 jq -c '{sent, acked, errors, resets, out_of_order, max_gap_us}' "$out/client.json"
 [ "$(jq '.errors + .resets + .out_of_order == 0 and .sent == .acked' "$out/client.json")" = true ] || die "the client saw errors"
