@@ -12,21 +12,23 @@ say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
 all:
 
 # A room adds to these: LIB_SRCS (into libkhoctl.a), PROTOS (NAME.proto -> build/gen/NAME.pb-c.[ch]), PKGS (pkg-config names),
-# PROGS (name: build/NAME from NAME_SRCS and the library), UNIT (tests/unit/NAME.c, cmocka), and may add rules and targets.
+# LIBS (libraries without pkg-config), PROGS (name: build/NAME from NAME_SRCS and the library), UNIT (tests/unit/NAME.c, cmocka), and
+# may add rules and targets.
 LIB_SRCS :=
 PROTOS :=
 PKGS :=
+LIBS :=
 PROGS :=
 UNIT :=
 include $(wildcard */room.mk */*/room.mk)
 
 PKGS := $(sort $(PKGS))
 PKG_CFLAGS := $(if $(PKGS),$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
-PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS) 2>/dev/null))
+PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS) 2>/dev/null)) $(LIBS)
 
 GEN_C := $(PROTOS:%.proto=$(B)/gen/%.pb-c.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o) $(GEN_C:%.c=%.o)
-$(LIB_OBJS) $(foreach p,$(PROGS),$($(p)_SRCS:%.c=$(B)/obj/%.o)) $(UNIT:%=$(B)/tests/unit/%.o) $(FUZZ:%=$(B)/tests/fuzz/%.o): | $(GEN_C)
+$(LIB_OBJS) $(foreach p,$(PROGS),$($(p)_SRCS:%.c=$(B)/obj/%.o)) $(UNIT:%=$(B)/tests/unit/%.o) $(FUZZ:%=$(B)/tests/fuzz/%.o): | $(GEN_C) $(BPF_SKELS)
 
 $(B)/gen/%.pb-c.c: %.proto
 	$(call say,PROTO,$<)mkdir -p $(B)/gen && protoc-c --proto_path=. --c_out=$(B)/gen $<

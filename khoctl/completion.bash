@@ -4,7 +4,7 @@ _khoctl()
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} opts=
 
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W "check upgrade status list console rollback resume watch image report history log unlock version help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "check gates upgrade status list console rollback resume watch image report history log unlock version help" -- "$cur")
 		return
 	fi
 	case $prev in
@@ -26,6 +26,7 @@ _khoctl()
 	esac
 	case ${COMP_WORDS[1]} in
 	check) opts=" --to --engine --memory --cmdline --all --sysroot --json --help" ;;
+	gates) opts=" --limit --allow-unknown --sysroot --json --help" ;;
 	upgrade) opts=" --to --engine --memory --cmdline --outgoing-panic --rollback-on-failure --dry-run --yes --hold-before --exec --sysroot --json --help" ;;
 	status) opts=" --follow --after-boot --json --help" ;;
 	list) opts=" --sysroot --json --help" ;;

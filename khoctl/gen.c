@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * gen-tables man|completion|docs: a build tool that prints what the tables say; `make check-tables`
+ * gen-tables man|completion|docs|guide: a build tool that prints what the tables say; `make check-tables`
  * compares it with the committed files.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include "bpf/gate.h"
 #include "khoctl/usage.h"
+#include "lib/cleanup.h"
+#include "lib/io.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/steps.h"
 
@@ -141,6 +145,42 @@ void kho_usage_docs(FILE *f)
 		fprintf(f, "| %d | %s |\n", kho_exits[i].number, kho_exits[i].meaning);
 }
 
+static void gates_table(FILE *f)
+{
+	char limit[KHO_GATE_TEXT];
+
+	fputs("| gate | what is measured | where, in step | limit | it proves |\n|---|---|---|---|---|\n", f);
+	for (int i = 0; i < KHO_NGATES; i++) {
+		const struct kho_gate_result r = { .gate = (enum kho_gate_id)i, .limit = kho_gates[i].limit };
+
+		fprintf(f, "| %s: %s | %s | %s, %s | %s | %s |\n", kho_gates[i].gate, kho_gates[i].name, kho_gates[i].metric,
+			kho_gates[i].where, kho_gates[i].when, kho_gate_limit_text(&r, limit), kho_gates[i].proves);
+	}
+}
+
+/* The guide as it is, with what lies between two marks made anew. */
+void kho_usage_guide(FILE *f)
+{
+	static const char begin[] = "<!-- gates: made by make tables -->\n", end[] = "<!-- end of gates -->\n";
+	_cleanup_free_ char *text = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+	const char *from, *to;
+
+	if (kho_read_file("docs/upgrade-guide.md", 1u << 20, &text, NULL, &err)) {
+		fprintf(stderr, "%s\n", err.msg);
+		exit(1);
+	}
+	from = strstr(text, begin);
+	to = from ? strstr(from, end) : NULL;
+	if (!to) {
+		fputs("docs/upgrade-guide.md: the marks of the gates are missing\n", stderr);
+		exit(1);
+	}
+	fprintf(f, "%.*s", (int)(from + strlen(begin) - text), text);
+	gates_table(f);
+	fputs(to, f);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -150,6 +190,7 @@ int main(int argc, char **argv)
 		{ "man", kho_usage_man },
 		{ "completion", kho_usage_completion },
 		{ "docs", kho_usage_docs },
+		{ "guide", kho_usage_guide },
 	};
 
 	for (size_t i = 0; argc == 2 && i < sizeof(kinds) / sizeof(*kinds); i++) {
@@ -158,6 +199,6 @@ int main(int argc, char **argv)
 		kinds[i].print(stdout);
 		return 0;
 	}
-	fputs("usage: gen-tables man|completion|docs\n", stderr);
+	fputs("usage: gen-tables man|completion|docs|guide\n", stderr);
 	return 1;
 }

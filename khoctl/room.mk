@@ -1,16 +1,16 @@
 # The face; and gen-tables, which prints what its tables say.
 PKGS += smartcols
 PROGS += khoctl gen-tables
-KHOCTL_VERBS := $(addprefix khoctl/,tables.c usage.c common.c faults.c text.c progress.c worker.c past.c recover.c guard.c watch.c blob.c verb_check.c verb_upgrade.c verb_status.c \
+KHOCTL_VERBS := $(addprefix khoctl/,tables.c usage.c common.c faults.c text.c progress.c worker.c past.c recover.c guard.c watch.c blob.c verb_check.c verb_gates.c verb_upgrade.c verb_status.c \
 	verb_list.c verb_console.c verb_rollback.c verb_resume.c verb_image.c verb_report.c verb_history.c verb_log.c verb_unlock.c verb_watch.c verb_version.c after_boot.c)
 khoctl_SRCS := khoctl/main.c $(KHOCTL_VERBS)
 gen-tables_SRCS := khoctl/gen.c $(KHOCTL_VERBS)
 
-# man page, completion and docs/cli.md are committed; `make tables` writes them anew, `make check-tables` compares
-TABLES := docs/man/khoctl.8.scd:man khoctl/completion.bash:completion docs/cli.md:docs
+# man page, completion, docs/cli.md and a part of the guide are committed; `make tables` writes them anew, `make check-tables` compares
+TABLES := docs/man/khoctl.8.scd:man khoctl/completion.bash:completion docs/cli.md:docs docs/upgrade-guide.md:guide
 .PHONY: tables check-tables
 tables: $(B)/gen-tables
-	$(Q)for t in $(TABLES); do $(B)/gen-tables $${t#*:} > $${t%:*} || exit 1; done
+	$(Q)for t in $(TABLES); do $(B)/gen-tables $${t#*:} > $(B)/table.new && cp $(B)/table.new $${t%:*} || exit 1; done
 check-tables: $(B)/gen-tables
 	$(Q)for t in $(TABLES); do \
 		$(B)/gen-tables $${t#*:} | diff -u $${t%:*} - || { echo "$${t%:*} is stale: make tables"; exit 1; }; done

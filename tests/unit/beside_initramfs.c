@@ -326,8 +326,7 @@ static void test_modules(void **state)
 /* Root on a disk: what is needed of this machine, and the target's modules. */
 static void test_selection(void **state)
 {
-	struct kho_workload_list workloads = { .w = calloc(1, sizeof(struct kho_workload)),
-					       .n = 1 };
+	struct kho_workload_list workloads = { .n = 1 };
 	char dir[128], release[96], exe[512], *slash;
 	struct kho_initramfs_in in = { .workloads = &workloads, .run_dir = "/run/khoctl" };
 	struct kho_machine m = { .root_in_ram = false };
@@ -339,6 +338,7 @@ static void test_selection(void **state)
 	(void)state;
 	if (!real_modules(dir, sizeof(dir), release, sizeof(release)))
 		skip();
+	workloads.w = calloc(1, sizeof(*workloads.w));
 	n = readlink("/proc/self/exe", exe, sizeof(exe) - 32);
 	assert_true(n > 0);
 	exe[n] = '\0';

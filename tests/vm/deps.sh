@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 want=(gcc g++ make pkg-config libc6-dev binutils protobuf-c-compiler libprotobuf-c-dev libkmod-dev libmnl-dev libnftnl-dev libzstd-dev
 	libarchive-dev zlib1g-dev libjson-c-dev libsmartcols-dev libmount-dev libblkid-dev libdevmapper-dev libcryptsetup-dev libelf-dev libbpf-dev libfdt-dev libpq-dev
-	libcmocka-dev curl protobuf-compiler scdoc shellcheck codespell spin clang libclang-rt-dev cpio xz-utils zstd jq socat iproute2 e2fsprogs util-linux fdisk
+	libcmocka-dev curl protobuf-compiler scdoc shellcheck codespell spin clang libclang-rt-dev bpftool cpio xz-utils zstd jq socat iproute2 e2fsprogs util-linux fdisk
 	debian-archive-keyring dnsmasq-base)
 missing=()
 for p in "${want[@]}"; do

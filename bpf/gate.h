@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Gates: what must be known to be good about a kernel before anything is handed to it, and after. A table (gates.def), results, and
+ * the decision. What could not be measured is unknown, never passed; unknown is "hold" unless the policy allows it.
+ */
+#ifndef KHO_BPF_GATE_H
+#define KHO_BPF_GATE_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+
+enum kho_gate_id {
+#define X(id, gate, name, where, when, metric, unit, rule, limit, proves) KHO_GATE_##id,
+#include "bpf/gates.def"
+#undef X
+	KHO_NGATES,
+};
+
+enum kho_gate_rule { KHO_GATE_MOST, KHO_GATE_LEAST };
+
+struct kho_gate {
+	const char *gate, *name, *where, *when, *metric, *unit;
+	enum kho_gate_rule rule;
+	int64_t limit; /* unless the policy says another */
+	const char *proves;
+};
+extern const struct kho_gate kho_gates[KHO_NGATES];
+
+enum kho_gate_verdict { KHO_GATE_PASS, KHO_GATE_UNKNOWN, KHO_GATE_FAIL }; /* from good to bad */
+
+struct kho_gate_policy {
+	int64_t limit[KHO_NGATES];
+	bool allow_unknown;
+};
+
+struct kho_gate_result {
+	enum kho_gate_id gate;
+	enum kho_gate_verdict verdict;
+	int64_t value, limit; /* value: nothing when it is unknown */
+	char what[320];	      /* more about it, or why it is unknown; "" */
+};
+
+/* At most one for each gate. What does not apply here (no PSI) has none. */
+struct kho_gate_list {
+	struct kho_gate_result r[KHO_NGATES];
+	size_t n;
+};
+
+/* The limits of the table; unknown is hold. */
+void kho_gate_policy_init(struct kho_gate_policy *p);
+/* "wakeup=5000,timer=2000": other limits, in the unit of the table. -EINVAL says what is wrong. */
+int kho_gate_policy_set(struct kho_gate_policy *p, const char *text, struct kho_err *err) __must_check;
+
+/* It was measured: pass or fail, by the policy's limit. The text may be "". */
+void kho_gate_measured(struct kho_gate_list *l, const struct kho_gate_policy *p, enum kho_gate_id id, int64_t value, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+/* It could not be measured, and why. */
+void kho_gate_unknown(struct kho_gate_list *l, const struct kho_gate_policy *p, enum kho_gate_id id, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* The worst; of an empty list: unknown, because nothing was measured. */
+enum kho_gate_verdict kho_gates_worst(const struct kho_gate_list *l);
+/* May it go on? -EOPNOTSUPP names the first gate that fails (or, unless allowed, is unknown), its value and limit. */
+int kho_gates_decide(const struct kho_gate_list *l, const struct kho_gate_policy *p, struct kho_err *err) __must_check;
+
+/* "pass", "fail", "unknown" */
+const char *kho_gate_verdict_name(enum kho_gate_verdict v);
+/* "87 us", "0", and of an unknown value "-". Gives out back. */
+#define KHO_GATE_TEXT 40
+const char *kho_gate_value_text(const struct kho_gate_result *r, char out[KHO_GATE_TEXT]);
+/* The same of its limit, with the rule: "at most 100000 us". */
+const char *kho_gate_limit_text(const struct kho_gate_result *r, char out[KHO_GATE_TEXT]);
+
+/* [{"gate","name","where","when","metric","unit","value","limit","rule","verdict","what"}]; an unknown value is null. */
+struct json_object *kho_gates_json(const struct kho_gate_list *l);
+
+#endif
