@@ -18,8 +18,7 @@ client_start
 # faulted FAULT FILE: an upgrade to $image with it. An emulator that loses a CPU of the new kernel makes an earlier step fail: that is undone, and
 # it is tried again.
 faulted() {
-	local try
-	for try in 1 2 3; do
+	for _ in 1 2 3; do
 		vm env KHOCTL_FAULT="$1" khoctl upgrade --to "$image" > "$out/$2" 2>&1 || true
 		grep -aq '^khoctl: rolled back: ' "$out/$2" || return 0
 		client_alive
