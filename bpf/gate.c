@@ -18,6 +18,14 @@ const struct kho_gate kho_gates[KHO_NGATES] = {
 #undef X
 };
 
+int kho_gate_find(const char *name)
+{
+	for (int i = 0; i < KHO_NGATES; i++)
+		if (!strcmp(kho_gates[i].name, name))
+			return i;
+	return -1;
+}
+
 void kho_gate_policy_init(struct kho_gate_policy *p)
 {
 	*p = (struct kho_gate_policy){ 0 };
@@ -25,11 +33,11 @@ void kho_gate_policy_init(struct kho_gate_policy *p)
 		p->limit[i] = kho_gates[i].limit;
 }
 
-static int set_one(struct kho_gate_policy *p, const char *word, struct kho_err *err)
+static int set_one(struct kho_gate_policy *p, char *word, struct kho_err *err)
 {
-	const char *eq = strchr(word, '=');
-	char *end = NULL;
+	char *eq = strchr(word, '='), *end = NULL;
 	int64_t limit;
+	int id;
 
 	if (!eq)
 		return kho_fail(err, -EINVAL, "limit '%s': want NAME=NUMBER", word);
@@ -37,12 +45,12 @@ static int set_one(struct kho_gate_policy *p, const char *word, struct kho_err *
 	limit = strtoll(eq + 1, &end, 10);
 	if (errno || end == eq + 1 || *end || limit < 0)
 		return kho_fail(err, -EINVAL, "limit '%s': want a whole number", word);
-	for (int i = 0; i < KHO_NGATES; i++)
-		if (strlen(kho_gates[i].name) == (size_t)(eq - word) && !strncmp(kho_gates[i].name, word, (size_t)(eq - word))) {
-			p->limit[i] = limit;
-			return 0;
-		}
-	return kho_fail(err, -EINVAL, "limit '%s': there is no such gate; khoctl gates shows their names", word);
+	*eq = '\0';
+	id = kho_gate_find(word);
+	if (id < 0)
+		return kho_fail(err, -EINVAL, "limit '%s=': there is no such gate; khoctl gates shows their names", word);
+	p->limit[id] = limit;
+	return 0;
 }
 
 int kho_gate_policy_set(struct kho_gate_policy *p, const char *text, struct kho_err *err)

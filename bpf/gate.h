@@ -50,6 +50,8 @@ struct kho_gate_list {
 	size_t n;
 };
 
+/* The gate of a name; -1: there is none. */
+int kho_gate_find(const char *name);
 /* The limits of the table; unknown is hold. */
 void kho_gate_policy_init(struct kho_gate_policy *p);
 /* "wakeup=5000,timer=2000": other limits, in the unit of the table. -EINVAL says what is wrong. */

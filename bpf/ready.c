@@ -11,6 +11,8 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
+#define TRIES 5 /* of half a second */
+
 /* The number behind a word in a file of /proc; false: there is none. */
 static bool word(const char *sysroot, const char *name, const char *before, double *out)
 {
@@ -103,13 +105,15 @@ void kho_ready_wakeup(const struct kho_exercise_cpu *c, size_t n, const struct k
 		kho_gate_unknown(out, p, KHO_GATE_WAKEUP, "no CPU was tried");
 }
 
-static void latency(const struct kho_gate_policy *p, struct kho_gate_list *out)
+/* One measurement; whether it is worth another one: too late, and every thread came back. */
+static bool measure(const struct kho_gate_policy *p, struct kho_gate_list *out)
 {
 	_cleanup_free_ struct kho_exercise_cpu *c = NULL;
 	_cleanup_free_ struct kho_hist *hist = NULL;
 	struct kho_err why = KHO_ERR_INIT, err = KHO_ERR_INIT;
 	struct kho_wakeup *w = NULL;
 	size_t n = 0, ncpus = 0;
+	bool back = true;
 
 	(void)!kho_wakeup_start(&w, &why); /* why is the result then */
 	if (kho_exercise(&c, &n, &err)) {
@@ -122,6 +126,21 @@ static void latency(const struct kho_gate_policy *p, struct kho_gate_list *out)
 		kho_ready_wakeup(c, n, hist, ncpus, &why, p, out);
 	}
 	kho_wakeup_stop(w);
+	for (size_t i = 0; i < n; i++)
+		back &= c[i].back;
+	return back && kho_gates_worst(out) == KHO_GATE_FAIL;
+}
+
+/* Who shares its CPUs with others (a guest, a kernel that has just started) is late now and then; a kernel that is not fit is so each time. */
+static void latency(const struct kho_gate_policy *p, struct kho_gate_list *out)
+{
+	struct kho_gate_list before = *out;
+
+	for (unsigned i = 0; i < TRIES; i++) {
+		*out = before;
+		if (!measure(p, out) || kho_gates_worst(&before) == KHO_GATE_FAIL)
+			return;
+	}
 }
 
 void kho_ready(const char *sysroot, const struct kho_gate_policy *p, struct kho_gate_list *out)

@@ -10,7 +10,7 @@
 
 /*
  * Measures all gates called "ready" (gates.def). sysroot: "", or a recorded tree, whose latencies are unknown. Takes
- * half a second, and at most 13 on a kernel with a CPU that hangs. Leaves nothing behind in the kernel.
+ * half a second, five times that where threads are late each time, and at most 13 s on a kernel with a CPU that hangs. Leaves nothing behind in the kernel.
  */
 void kho_ready(const char *sysroot, const struct kho_gate_policy *p, struct kho_gate_list *out);
 

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bpf/gate.h"
 #include "lib/err.h"
 #include "lib/fault.h"
 #include "lib/report.h"
@@ -84,6 +85,12 @@ struct kho_engine_ops {
 	 * "tidy" (blob in, may be NULL) or "verify" (fills r). deadline_us: absolute, kho_clock_us(). [any] */
 	int (*peer_op)(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in,
 		       struct kho_report *r, uint64_t deadline_us, struct kho_err *err);
+	/*
+	 * The incoming kernel measures whether it is fit to be given work (bpf/gates.def); verdicts by the policy's limits. May be NULL: it
+	 * does not run yet when it could be asked.
+	 */
+	int (*gates)(struct kho_engine *e, const struct kho_gate_policy *policy, struct kho_gate_list *out, uint64_t deadline_us,
+		     struct kho_err *err);
 	/*
 	 * Before the freeze: what the incoming side needs to complete the upgrade alone, should this kernel end with the state
 	 * across (complete: and that it may). names: of the serializers, NULL-terminated, in order; record: the journal so far.

@@ -34,7 +34,7 @@ enum kho_verb_id {
 /* The options of all verbs, with their values; each verb may set those its row in options.def
  * allows. */
 struct kho_cli {
-	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec, *outgoing_panic, *rollback_on_failure, *watch_for, *limit;
+	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec, *outgoing_panic, *rollback_on_failure, *watch_for, *gate_limits;
 	uint64_t memory;
 	bool dry_run, yes, follow, after_boot, json, help;
 	bool all, rollback, allow_unknown;

@@ -49,7 +49,7 @@ int kho_verb_gates(const struct kho_cli *c)
 
 	kho_gate_policy_init(&p);
 	p.allow_unknown = c->allow_unknown;
-	if (c->limit && kho_gate_policy_set(&p, c->limit, &err))
+	if (c->gate_limits && kho_gate_policy_set(&p, c->gate_limits, &err))
 		return kho_cli_error(c, KHO_EXIT_USAGE, &err);
 	if (!c->sysroot && kho_cli_need_root(c, "gates"))
 		return KHO_EXIT_REFUSED;

@@ -31,6 +31,8 @@ static const struct kho_conf_key config_keys[] = {
 	K("precopy-rounds", KHO_CONF_UINT, precopy_rounds),
 	K("disk-store", KHO_CONF_SIZE, disk_store),
 	K("outgoing-panic", KHO_CONF_STRING, outgoing_panic),
+	K("gate-limits", KHO_CONF_STRING, gate_limits),
+	K("allow-unknown", KHO_CONF_BOOL, allow_unknown),
 	K("rollback-on-failure", KHO_CONF_DURATION, rollback_us),
 	K("boot-default", KHO_CONF_BOOL, boot_default),
 	K("upgrade-on-install", KHO_CONF_BOOL, upgrade_on_install),
@@ -161,6 +163,18 @@ static int find_old_image(struct kho_plan *p)
 	return 0;
 }
 
+/* Limits of gates: of the table, of the configuration, of argv. */
+static int apply_gates(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err)
+{
+	kho_gate_policy_init(&p->gates);
+	p->gates.allow_unknown = p->config.allow_unknown || rq->allow_unknown;
+	if (p->config.gate_limits && kho_gate_policy_set(&p->gates, p->config.gate_limits, err))
+		return kho_wrap(err, "gate-limits in khoctl.conf");
+	if (rq->gate_limits && kho_gate_policy_set(&p->gates, rq->gate_limits, err))
+		return kho_wrap(err, "--gate-limits");
+	return 0;
+}
+
 /* argv goes over, or behind, what the configuration says */
 static int apply_argv(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err)
 {
@@ -229,6 +243,8 @@ static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct 
 
 	if (rc == 0)
 		rc = apply_argv(p, rq, err);
+	if (rc == 0)
+		rc = apply_gates(p, rq, err);
 	if (rc == 0)
 		rc = plan_watch(p, err);
 	if (rc == 0)

@@ -99,6 +99,8 @@ int kho_beside_stop(struct kho_engine *e, struct kho_err *err);
 int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
 int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err);
 int kho_beside_reconnect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
+int kho_beside_gates(struct kho_engine *e, const struct kho_gate_policy *policy, struct kho_gate_list *out, uint64_t deadline_us,
+		     struct kho_err *err);
 int kho_beside_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
 		       struct kho_err *err);
 int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err);

@@ -212,6 +212,7 @@ static const struct kho_engine_ops beside_ops = {
 	.disconnect = kho_beside_disconnect,
 	.reconnect = kho_beside_reconnect,
 	.peer_op = peer_op,
+	.gates = kho_beside_gates,
 	.entrust = kho_beside_entrust,
 	.commit = kho_beside_commit,
 	.shift_rest = kho_beside_shift_rest,

@@ -377,6 +377,16 @@ int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err)
 	return 0;
 }
 
+int kho_beside_gates(struct kho_engine *e, const struct kho_gate_policy *policy, struct kho_gate_list *out, uint64_t deadline_us,
+		     struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+
+	if (!b->peer)
+		return kho_fail(err, -ENOTCONN, "gates: not connected to the incoming kernel");
+	return kho_peer_gates(b->peer, policy, out, deadline_us, err);
+}
+
 int kho_beside_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
 		       struct kho_err *err)
 {

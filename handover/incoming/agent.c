@@ -33,6 +33,7 @@ static const struct handler {
 	{ KHO_LINK__MSG__BODY_FILE_ABORT, kho_agent_file_abort, true, false },
 	{ KHO_LINK__MSG__BODY_CPU, kho_agent_cpu, false, false },
 	{ KHO_LINK__MSG__BODY_MEM, kho_agent_mem, false, false },
+	{ KHO_LINK__MSG__BODY_READY, kho_agent_ready, false, false },
 	{ KHO_LINK__MSG__BODY_ENTRUST, kho_agent_entrust, true, false },
 	{ KHO_LINK__MSG__BODY_COMMIT, kho_agent_commit, false, false },
 	{ KHO_LINK__MSG__BODY_RETIRING, kho_agent_retiring, true, false },
@@ -137,6 +138,7 @@ int kho_agent_serve(struct kho_agent *a, struct kho_request *rq)
 	if (rq->m->seq)
 		answer(a, rq, ret, &err);
 	free(rq->reply.items);
+	free(rq->reply.gates);
 	kho_report_done(&rq->report);
 	kho_msg_free(rq->m);
 	free(rq);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bpf/gate.h"
 #include "handover/link/wire.h"
 #include "handover/uapi/khoctl_region.h"
 #include "lib/err.h"
@@ -61,6 +62,7 @@ struct kho_agent_conf {
 	struct kho_transport transport; /* taken over */
 	const struct kho_machine *machine;
 	const struct kho_serializer *(*find)(const char *name);
+	void (*ready)(struct kho_gate_list *out); /* measure this kernel; NULL: nobody will ask */
 	const char *release;
 	uint32_t instance_id, generation;
 	bool faults;		 /* tests may ask this kernel to fail */

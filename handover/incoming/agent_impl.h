@@ -21,7 +21,7 @@ struct kho_agent;
 struct kho_request {
 	struct kho_request *next;
 	KhoLink__Msg *m;
-	KhoLink__Reply reply; /* fn may set items and data; error, text, duration are set for it */
+	KhoLink__Reply reply; /* fn may set items, gates and data; error, text, duration are set for it */
 	struct kho_report report; /* of verify */
 	uint64_t begin_us;
 };
@@ -124,7 +124,7 @@ void kho_agent_told_free(struct kho_agent_told *t);
 
 /* agent_ops.c */
 kho_request_fn kho_agent_op, kho_agent_cpu, kho_agent_mem, kho_agent_commit, kho_agent_abandon,
-	kho_agent_echo;
+	kho_agent_echo, kho_agent_ready;
 
 /* Where the journal goes, made if missing: of the carried root where there is one. malloc'd. */
 int kho_agent_state_dir(const struct kho_agent *a, char **out, struct kho_err *err) __must_check;

@@ -247,6 +247,32 @@ int kho_agent_abandon(struct kho_agent *a, struct kho_request *rq, struct kho_er
 	return 0;
 }
 
+int kho_agent_ready(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
+{
+	struct answer {
+		KhoLink__Gate *at[KHO_NGATES]; /* first: it is freed by this address, with the request */
+		KhoLink__Gate gates[KHO_NGATES];
+		struct kho_gate_list list;
+	} *w = a->conf->ready ? calloc(1, sizeof(*w)) : NULL;
+
+	if (!w)
+		return a->conf->ready ? kho_fail(err, -ENOMEM, "gates") : kho_fail(err, -ENOSYS, "this kernel cannot be measured");
+	a->conf->ready(&w->list);
+	for (size_t i = 0; i < w->list.n; i++) {
+		struct kho_gate_result *r = &w->list.r[i];
+		KhoLink__Gate *g = w->at[i] = &w->gates[i];
+
+		kho_link__gate__init(g);
+		g->name = (char *)(uintptr_t)kho_gates[r->gate].name;
+		g->known = r->verdict != KHO_GATE_UNKNOWN;
+		g->value = r->value;
+		g->what = r->what;
+	}
+	rq->reply.gates = w->at;
+	rq->reply.n_gates = w->list.n;
+	return 0;
+}
+
 int kho_agent_echo(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
 {
 	(void)a;

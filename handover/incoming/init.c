@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bpf/ready.h"
 #include "handover/dev.h"
 #include "handover/incoming/agent.h"
 #include "handover/incoming/init.h"
@@ -98,6 +99,14 @@ static int linked_agent(struct kho_agent_conf *conf, struct kho_machine *machine
 	return kho_agent_run(conf, err);
 }
 
+static void ready(struct kho_gate_list *out)
+{
+	struct kho_gate_policy p;
+
+	kho_gate_policy_init(&p); /* the other side has its own */
+	kho_ready("", &p, out);
+}
+
 static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 {
 	static struct kho_machine machine;
@@ -105,6 +114,7 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 	struct kho_agent_conf conf = {
 		.machine = &machine,
 		.find = kho_serializer_find,
+		.ready = ready,
 		.release = u.release,
 		.journal_dir = JOURNAL_DIR,
 		.shared = shared,

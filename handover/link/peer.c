@@ -317,6 +317,30 @@ int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
 	return ret;
 }
 
+int kho_peer_gates(struct kho_peer *p, const struct kho_gate_policy *policy, struct kho_gate_list *out, uint64_t deadline_us,
+		   struct kho_err *err)
+{
+	KhoLink__Ready r = KHO_LINK__READY__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;
+	int ret;
+
+	*out = (struct kho_gate_list){ 0 };
+	m.body_case = KHO_LINK__MSG__BODY_READY;
+	m.ready = &r;
+	ret = kho_peer_call(p, &m, deadline_us, &reply, err);
+	for (size_t i = 0; !ret && i < reply->reply->n_gates; i++) {
+		const KhoLink__Gate *g = reply->reply->gates[i];
+		int id = kho_gate_find(g->name);
+
+		if (id >= 0 && g->known)
+			kho_gate_measured(out, policy, (enum kho_gate_id)id, g->value, "%s", g->what);
+		else if (id >= 0)
+			kho_gate_unknown(out, policy, (enum kho_gate_id)id, "%s", g->what);
+	}
+	kho_msg_free(reply);
+	return ret;
+}
+
 int kho_peer_cpu(struct kho_peer *p, uint32_t apicid, bool take, uint64_t deadline_us,
 		 struct kho_err *err)
 {

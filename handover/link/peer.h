@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bpf/gate.h"
 #include "lib/err.h"
 #include "lib/report.h"
 #include "state-serializers/serializer.h"
@@ -53,6 +54,9 @@ const char *kho_peer_release(const struct kho_peer *p);
 int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
 		const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us,
 		struct kho_err *err);
+/* The peer measures whether its kernel is fit to be given work; verdicts by our limits. */
+int kho_peer_gates(struct kho_peer *p, const struct kho_gate_policy *policy, struct kho_gate_list *out, uint64_t deadline_us,
+		   struct kho_err *err);
 /* Stream a file through the bulk area into the peer's images_dir/name; see kho_env_ops.put_file. */
 int kho_peer_put_file(struct kho_peer *p, const char *local, const char *name, uint64_t deadline_us,
 		      struct kho_err *err);

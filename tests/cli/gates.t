@@ -73,11 +73,11 @@ gates 9 "no log"
 says '^stall .* unknown .*/dev/kmsg' "no log: unknown, with the reason"
 
 good
-gates 0 "other limits" --allow-unknown --limit memory=40,pressure=3
-gates 8 "a limit that is not kept" --allow-unknown --limit memory=41
-exits 1 "no such gate" "$khoctl" gates --limit wakup=1
-says "limit 'wakup=1': there is no such gate" "no such gate: said"
-exits 1 "no number" "$khoctl" gates --limit wakeup=soon --json
+gates 0 "other limits" --allow-unknown --gate-limits memory=40,pressure=3
+gates 8 "a limit that is not kept" --allow-unknown --gate-limits memory=41
+exits 1 "no such gate" "$khoctl" gates --gate-limits wakup=1
+says "limit 'wakup=': there is no such gate" "no such gate: said"
+exits 1 "no number" "$khoctl" gates --gate-limits wakeup=soon --json
 says '"exit":1' "no number: in JSON"
 
 # the kernel that runs here, whatever it is like: measured, not assumed
@@ -90,7 +90,7 @@ rc=0
 "$khoctl" gates --json > "$tmp/live" || rc=$?
 exits 0 "live: a verdict, and its exit code" jq -e --argjson rc $rc '.exit == $rc and .verdict == ({"0": "pass", "8": "fail", "9": "unknown"}["\($rc)"])' "$tmp/live"
 exits 0 "live: latencies have values" jq -e '[.gates[] | select(.name == "wakeup" or .name == "timer") | .value > 0] == [true, true]' "$tmp/live"
-exits 8 "live: no latency allowed" "$khoctl" gates --limit wakeup=0,timer=0 --allow-unknown
+exits 8 "live: no latency allowed" "$khoctl" gates --gate-limits wakeup=0,timer=0 --allow-unknown
 says '^wakeup .* [0-9]+ us +at most 0 us +fail +CPU [0-9]+ of [0-9]+: median' "live: fails for what it really does"
 gone() { for _ in $(seq 30); do bpftool prog list | grep -q kho_ || return 0; sleep 0.1; done; return 1; }
 exits 0 "live: no program stays" gone

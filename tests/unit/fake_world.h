@@ -34,6 +34,7 @@ struct fake {
 	bool entrusted; /* names and a journal, and the word to complete */
 	bool first_is_signed; /* the record that the peer was given with the first commit */
 	bool probe_no, engine_no;
+	bool late, no_btf; /* what the gates find */
 	bool judge; /* the first one says something of the first workload, and counts */
 	/* the order in which things began */
 	pthread_mutex_t lock;
@@ -285,6 +286,19 @@ static int e_set_state(struct kho_engine *e, unsigned s, struct kho_err *err)
 	return 0;
 }
 
+static int e_gates(struct kho_engine *e, const struct kho_gate_policy *p, struct kho_gate_list *out, uint64_t deadline_us, struct kho_err *err)
+{
+	(void)e;
+	*out = (struct kho_gate_list){ 0 };
+	kho_gate_measured(out, p, KHO_GATE_OOPS, 0, "%s", "");
+	kho_gate_measured(out, p, KHO_GATE_TIMER, fake.late ? 250000 : 90, "CPU 1 of 2");
+	if (fake.no_btf)
+		kho_gate_unknown(out, p, KHO_GATE_WAKEUP, "no BTF");
+	else
+		kho_gate_measured(out, p, KHO_GATE_WAKEUP, 40, "%s", "");
+	return deadline_us ? act("engine", "gates", err) : -EINVAL;
+}
+
 static int e_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
 		     struct kho_err *err)
 {
@@ -360,7 +374,7 @@ static void e_free(struct kho_engine *e)
 
 static const struct kho_engine_ops fake_ops = {
 	"fake",	      e_probe,	 e_reserve,    e_unreserve,  e_spawn,
-	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_entrust,    e_commit,
+	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_gates,      e_entrust,    e_commit,
 	e_shift_rest, e_retire,	 e_set_state,  e_peer_alive, NULL,
 	NULL,	      NULL,	 e_free, false,
 };

@@ -57,6 +57,33 @@ static void operations(void **state)
 	expect_log("state6 retrieved retrieved pci01:02+ discarded state4");
 }
 
+/* The agent measures, and the limits are ours. */
+static void gates(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_gate_policy p;
+	struct kho_gate_list l;
+
+	(void)state;
+	kho_gate_policy_init(&p);
+	start_agent();
+	assert_int_equal(connect_peer(&err), 0);
+	assert_int_equal(kho_peer_gates(fx.peer, &p, &l, in_ms(1000), &err), -ENOSYS);
+	assert_int_equal(kho_gates_worst(&l), KHO_GATE_UNKNOWN);
+	fx.conf.ready = f_ready;
+	assert_int_equal(kho_peer_gates(fx.peer, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(l.n, 2);
+	assert_int_equal(l.r[0].gate, KHO_GATE_TIMER);
+	assert_int_equal(l.r[0].verdict, KHO_GATE_PASS);
+	assert_int_equal(l.r[0].value, 90);
+	assert_string_equal(l.r[0].what, "CPU 1");
+	assert_int_equal(l.r[1].verdict, KHO_GATE_UNKNOWN);
+	assert_string_equal(l.r[1].what, "no BTF");
+	p.limit[KHO_GATE_TIMER] = 89;
+	assert_int_equal(kho_peer_gates(fx.peer, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(l.r[0].verdict, KHO_GATE_FAIL);
+}
+
 static void workloads(void **state)
 {
 	struct kho_err err = KHO_ERR_INIT;
@@ -453,6 +480,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(first_faults, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(reply_faults, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(workloads, setup_bare, teardown),
+		cmocka_unit_test_setup_teardown(gates, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(bad_place, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(parallel, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(one_at_a_time, setup_both, teardown),

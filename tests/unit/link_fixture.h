@@ -328,6 +328,16 @@ static int setup_bare(void **state)
 	return 0;
 }
 
+static __attribute__((unused)) void f_ready(struct kho_gate_list *out)
+{
+	struct kho_gate_policy p;
+
+	kho_gate_policy_init(&p);
+	*out = (struct kho_gate_list){ 0 };
+	kho_gate_measured(out, &p, KHO_GATE_TIMER, 90, "CPU %d", 1);
+	kho_gate_unknown(out, &p, KHO_GATE_WAKEUP, "no BTF");
+}
+
 static __attribute__((unused)) int setup_both(void **state)
 {
 	struct kho_err err = KHO_ERR_INIT;

@@ -42,6 +42,37 @@ static void test_upgrade(void **state)
 	assert_non_null(strstr(events, "\"event\":\"progress\",\"round\":2"));
 }
 
+/* A kernel that is not fit to be given work gets none: nothing has been copied yet, and all is as before. */
+static void test_gates(void **state)
+{
+	struct kho_upgrade_options o = options(NULL);
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	fake.late = true;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_ROLLED_BACK);
+	assert_non_null(strstr(err.msg, "gate timer: how late timers are"));
+	assert_non_null(strstr(err.msg, "250000 us, and at most 100000 us is allowed: CPU 1 of 2"));
+	assert_true(strstr(fake.log, "engine gates") && !strstr(fake.log, "preserve"));
+	assert_true(fake_as_before());
+	assert_non_null(strstr(events, "gates: of 3, 2 passed, 1 failed, 0 not known"));
+
+	fake_reset();
+	fake.no_btf = true;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_ROLLED_BACK);
+	assert_non_null(strstr(err.msg, "gate wakeup: not known: no BTF; --allow-unknown"));
+	assert_true(!strstr(fake.log, "preserve") && fake_as_before());
+
+	/* what the policy allows */
+	fake_reset();
+	fake.late = fake.no_btf = true;
+	plan.gates.allow_unknown = true;
+	plan.gates.limit[KHO_GATE_TIMER] = 300000;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_UPGRADED);
+	assert_true(fake_order("engine gates", "preserve"));
+	assert_non_null(memmem(fake.record, fake.record_len, "\"rec\":\"gates\"", 13));
+}
+
 /* What the incoming kernel does with the journal that it is given. */
 static void upgrade_and_keep(const struct kho_upgrade_options *o)
 {
@@ -427,7 +458,7 @@ static void test_hold(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_upgrade),    T(test_times), T(test_each_fail),	   T(test_each_hang),
+		T(test_upgrade),    T(test_gates), T(test_times), T(test_each_fail),	   T(test_each_hang),
 		T(test_each_kill),  T(test_lane_failures), T(test_lane_faults), T(test_each_signal),
 		T(test_finish_twice), T(test_undo_goes_on),
 		T(test_peer_lost),  T(test_signal),	   T(test_after_commit),

@@ -109,7 +109,8 @@ static void test_latest(void **state)
 
 	(void)state;
 	put_text("/etc/khoctl/khoctl.conf", "cmdline = quiet\nmemory = 2G\nextra-file = "
-					    "/a\nextra-file = /b\ndisk-store = 512M\n");
+					    "/a\nextra-file = /b\ndisk-store = 512M\n"
+					    "gate-limits = wakeup=5000,memory=1\nallow-unknown = yes\n");
 	assert_int_equal(make("latest", NULL, &p, &e, &err), 0);
 	assert_true(p->can);
 	assert_string_equal(p->image.release, "7.10.1");
@@ -118,6 +119,10 @@ static void test_latest(void **state)
 	assert_int_equal(p->request.memory_bytes, 2ull << 30);
 	assert_int_equal(e->env.disk_store_bytes, 512 << 20);
 	assert_string_equal(p->request.extra_files[1], "/b");
+	assert_true(p->gates.allow_unknown);
+	assert_int_equal(p->gates.limit[KHO_GATE_WAKEUP], 5000);
+	assert_int_equal(p->gates.limit[KHO_GATE_MEMORY], 1);
+	assert_int_equal(p->gates.limit[KHO_GATE_TIMER], kho_gates[KHO_GATE_TIMER].limit);
 	assert_int_equal(p->workloads.w[0].rss_bytes, 1 << 20);
 	assert_int_equal(p->generation, 2);
 	j = kho_plan_json(p);
@@ -160,6 +165,9 @@ static void test_bad_target(void **state)
 	put_text("/etc/khoctl/khoctl.conf", "initramfs = mine\n");
 	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "initramfs = mine: want auto, khoctl or host"));
+	put_text("/etc/khoctl/khoctl.conf", "gate-limits = wakeup=soon\n");
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "gate-limits in khoctl.conf: limit 'wakeup=soon': want a whole number"));
 	put_text("/etc/khoctl/khoctl.conf", "outgoing-panic = maybe\n");
 	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "outgoing-panic = maybe: want complete or wait"));
