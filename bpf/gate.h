@@ -34,6 +34,7 @@ enum kho_gate_verdict { KHO_GATE_PASS, KHO_GATE_UNKNOWN, KHO_GATE_FAIL }; /* fro
 
 struct kho_gate_policy {
 	int64_t limit[KHO_NGATES];
+	bool ask; /* in an upgrade; else the incoming kernel is not measured */
 	bool allow_unknown;
 };
 

@@ -37,7 +37,7 @@ struct kho_cli {
 	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec, *outgoing_panic, *rollback_on_failure, *watch_for, *gate_limits;
 	uint64_t memory;
 	bool dry_run, yes, follow, after_boot, json, help;
-	bool all, rollback, allow_unknown;
+	bool all, rollback, allow_unknown, gates;
 	char **args; /* positional */
 	int nargs;
 };

@@ -70,6 +70,7 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 		.cmdline = c->cmdline,
 		.memory = c->memory,
 		.outgoing_panic = c->outgoing_panic,
+		.gates = c->gates,
 		.gate_limits = c->gate_limits,
 		.allow_unknown = c->allow_unknown,
 		.rollback_on_failure = c->rollback_on_failure,

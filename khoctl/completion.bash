@@ -27,7 +27,7 @@ _khoctl()
 	case ${COMP_WORDS[1]} in
 	check) opts=" --to --engine --memory --cmdline --all --sysroot --json --help" ;;
 	gates) opts=" --gate-limits --allow-unknown --sysroot --json --help" ;;
-	upgrade) opts=" --to --engine --memory --cmdline --outgoing-panic --rollback-on-failure --dry-run --yes --hold-before --exec --gate-limits --allow-unknown --sysroot --json --help" ;;
+	upgrade) opts=" --to --engine --memory --cmdline --outgoing-panic --rollback-on-failure --dry-run --yes --hold-before --exec --gates --gate-limits --allow-unknown --sysroot --json --help" ;;
 	status) opts=" --follow --after-boot --json --help" ;;
 	list) opts=" --sysroot --json --help" ;;
 	console) opts=" --json --help" ;;

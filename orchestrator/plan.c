@@ -31,6 +31,7 @@ static const struct kho_conf_key config_keys[] = {
 	K("precopy-rounds", KHO_CONF_UINT, precopy_rounds),
 	K("disk-store", KHO_CONF_SIZE, disk_store),
 	K("outgoing-panic", KHO_CONF_STRING, outgoing_panic),
+	K("gates", KHO_CONF_BOOL, gates),
 	K("gate-limits", KHO_CONF_STRING, gate_limits),
 	K("allow-unknown", KHO_CONF_BOOL, allow_unknown),
 	K("rollback-on-failure", KHO_CONF_DURATION, rollback_us),
@@ -167,6 +168,7 @@ static int find_old_image(struct kho_plan *p)
 static int apply_gates(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err)
 {
 	kho_gate_policy_init(&p->gates);
+	p->gates.ask = p->config.gates || rq->gates || rq->gate_limits;
 	p->gates.allow_unknown = p->config.allow_unknown || rq->allow_unknown;
 	if (p->config.gate_limits && kho_gate_policy_set(&p->gates, p->config.gate_limits, err))
 		return kho_wrap(err, "gate-limits in khoctl.conf");

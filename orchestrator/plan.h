@@ -32,6 +32,7 @@ struct kho_plan_request {
 	const char *cmdline; /* more words for the incoming kernel, or NULL */
 	uint64_t memory;     /* bytes, instead of the configuration's; 0: as configured */
 	const char *outgoing_panic; /* "complete" or "wait", instead of the configuration's, or NULL */
+	bool gates;		 /* measure the incoming kernel; also when limits are given; as configured otherwise */
 	const char *gate_limits; /* over the configuration's; kho_gate_policy_set(), or NULL */
 	bool allow_unknown;	 /* a gate that could not be measured does not hold; as configured otherwise */
 	const char *rollback_on_failure; /* "60s": as rollback_us, instead of the configuration's; "0s": not at all; NULL: as configured */
@@ -42,7 +43,7 @@ struct kho_config {
 	char *engine, *initrd, *initramfs, *cmdline, *after_commit;
 	char *outgoing_panic; /* what the incoming kernel does when this one ends with the state across: "complete" (or NULL), "wait" */
 	char *gate_limits;
-	bool allow_unknown;
+	bool gates, allow_unknown;
 	char **extra_files;
 	uint64_t cpus_before_freeze, memory, precopy_rounds, disk_store;
 	uint64_t rollback_us; /* so long the new kernel looks after the workloads, and goes back when one is not well; 0: it does not */

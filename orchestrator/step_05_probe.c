@@ -29,8 +29,10 @@ static int gates(struct kho_upgrade *u, struct kho_err *err)
 	struct kho_gate_list l = { 0 };
 	int rc;
 
-	if (!u->engine->ops->gates)
+	if (!policy->ask)
 		return 0;
+	if (!u->engine->ops->gates)
+		return kho_fail(err, -EOPNOTSUPP, "gates: engine %s has no incoming kernel that could be measured now; leave --gates out", u->engine->ops->name);
 	if (u->engine->ops->gates(u->engine, policy, &l, atomic_load(&u->deadline_us), err) < 0)
 		return kho_wrap(err, "gates");
 	kho_context_phase(u, "gates", begin, kho_clock_us());

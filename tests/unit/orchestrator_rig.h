@@ -76,6 +76,7 @@ static int setup(void **state)
 		.can = true,
 	};
 	kho_gate_policy_init(&plan.gates);
+	plan.gates.ask = true;
 	assert_int_equal(kho_bzimage_read(image, &plan.image, &err), 0);
 	assert_int_equal(fake_new(NULL, &engine, &err), 0);
 	return pipe2(stop_pipe, O_CLOEXEC);

@@ -110,7 +110,7 @@ static void test_latest(void **state)
 	(void)state;
 	put_text("/etc/khoctl/khoctl.conf", "cmdline = quiet\nmemory = 2G\nextra-file = "
 					    "/a\nextra-file = /b\ndisk-store = 512M\n"
-					    "gate-limits = wakeup=5000,memory=1\nallow-unknown = yes\n");
+					    "gates = yes\ngate-limits = wakeup=5000,memory=1\nallow-unknown = yes\n");
 	assert_int_equal(make("latest", NULL, &p, &e, &err), 0);
 	assert_true(p->can);
 	assert_string_equal(p->image.release, "7.10.1");
@@ -119,7 +119,7 @@ static void test_latest(void **state)
 	assert_int_equal(p->request.memory_bytes, 2ull << 30);
 	assert_int_equal(e->env.disk_store_bytes, 512 << 20);
 	assert_string_equal(p->request.extra_files[1], "/b");
-	assert_true(p->gates.allow_unknown);
+	assert_true(p->gates.ask && p->gates.allow_unknown);
 	assert_int_equal(p->gates.limit[KHO_GATE_WAKEUP], 5000);
 	assert_int_equal(p->gates.limit[KHO_GATE_MEMORY], 1);
 	assert_int_equal(p->gates.limit[KHO_GATE_TIMER], kho_gates[KHO_GATE_TIMER].limit);

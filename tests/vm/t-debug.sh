@@ -29,11 +29,10 @@ undone() {
 	clean "$1"
 	ok "$1: undone, no report"
 }
-# (the debug kernel has no BTF, so that one gate is not known on it)
 over() {
 	local from image
 	from=$(vm_release); image=$(other_image)
-	vm env KHOCTL_BOOT_SECONDS=900 khoctl upgrade --allow-unknown --to "$image" > "$out/$1.txt" 2>&1 || { tail -n 30 "$out/$1.txt"; die "$1"; }
+	vm env KHOCTL_BOOT_SECONDS=900 khoctl upgrade --to "$image" > "$out/$1.txt" 2>&1 || { tail -n 30 "$out/$1.txt"; die "$1"; }
 	wait_alone "${image#/boot/vmlinuz-}"
 	client_alive
 	sleep 5
