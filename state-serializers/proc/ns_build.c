@@ -27,23 +27,26 @@
 #define FUSECTL_MAGIC  0x65735543
 #define CONFIGFS_MAGIC 0x62656570
 
-/* What the kernel has one of each (or tmpfs): known by its number. Nobody misses an optional one. */
+/* What the kernel has one of each (or tmpfs): known by its number. And where the system has none: */
 static const struct {
 	const char *type;
 	long magic;
-	bool optional;
+	enum { NEEDED, MADE, LEFT_OUT } missing;
 } kinds[] = {
-	{ "proc", PROC_SUPER_MAGIC, false },	{ "sysfs", SYSFS_MAGIC, false },
-	{ "cgroup2", CGROUP2_SUPER_MAGIC, false }, { "devpts", DEVPTS_SUPER_MAGIC, false },
-	{ "tmpfs", TMPFS_MAGIC, false },	{ "devtmpfs", TMPFS_MAGIC, false },
-	{ "ramfs", RAMFS_MAGIC, false },	{ "mqueue", MQUEUE_MAGIC, true },
-	{ "debugfs", DEBUGFS_MAGIC, true },	{ "tracefs", TRACEFS_MAGIC, true },
-	{ "securityfs", SECURITYFS_MAGIC, true }, { "bpf", BPF_FS_MAGIC, true },
-	{ "pstore", PSTOREFS_MAGIC, true },	{ "hugetlbfs", HUGETLBFS_MAGIC, true },
-	{ "binfmt_misc", BINFMTFS_MAGIC, true }, { "efivarfs", EFIVARFS_MAGIC, true },
-	{ "fusectl", FUSECTL_MAGIC, true },	{ "configfs", CONFIGFS_MAGIC, true },
-	/* containers' roots: where there is none yet the unit gets it like all others when it is mounted */
-	{ "overlay", OVERLAYFS_SUPER_MAGIC, true },
+	{ "proc", PROC_SUPER_MAGIC, NEEDED },	{ "sysfs", SYSFS_MAGIC, NEEDED },
+	{ "cgroup2", CGROUP2_SUPER_MAGIC, NEEDED }, { "devpts", DEVPTS_SUPER_MAGIC, NEEDED },
+	{ "tmpfs", TMPFS_MAGIC, NEEDED },	{ "devtmpfs", TMPFS_MAGIC, NEEDED },
+	{ "ramfs", RAMFS_MAGIC, NEEDED },	{ "mqueue", MQUEUE_MAGIC, MADE },
+	{ "debugfs", DEBUGFS_MAGIC, MADE },	{ "tracefs", TRACEFS_MAGIC, MADE },
+	{ "securityfs", SECURITYFS_MAGIC, MADE }, { "bpf", BPF_FS_MAGIC, MADE },
+	{ "pstore", PSTOREFS_MAGIC, MADE },	{ "hugetlbfs", HUGETLBFS_MAGIC, MADE },
+	{ "binfmt_misc", BINFMTFS_MAGIC, MADE }, { "efivarfs", EFIVARFS_MAGIC, MADE },
+	{ "fusectl", FUSECTL_MAGIC, MADE },	{ "configfs", CONFIGFS_MAGIC, MADE },
+	/*
+	 * A container's root: the unit gets it like all others when it is mounted. A second overlay of the same directories, be it for a
+	 * moment, empties the work directory under the first one, which is read-only then or has worse.
+	 */
+	{ "overlay", OVERLAYFS_SUPER_MAGIC, LEFT_OUT },
 };
 
 struct build {
@@ -207,7 +210,7 @@ static int get_tree(const struct build *b, size_t i, struct kho_err *err)
 
 	if (*m->from) {
 		tree = clone_from(b, m, err);
-		if (tree == -ENODEV && kind >= 0 && kinds[kind].optional && !strcmp(m->root, "/"))
+		if (tree == -ENODEV && kind >= 0 && kinds[kind].missing == MADE && !strcmp(m->root, "/"))
 			tree = kho_ns_make_fs(m, err);
 		return tree;
 	}
@@ -216,7 +219,7 @@ static int get_tree(const struct build *b, size_t i, struct kho_err *err)
 	for (size_t k = 0; k < i; k++)
 		if (b->ns->mounts[k]->instance == m->instance)
 			return clone_own(b, m, b->ns->mounts[k], err);
-	if (kind < 0)
+	if (kind < 0 || kinds[kind].missing == LEFT_OUT)
 		return kho_fail(err, -ENOTSUP, "mount %s: a %s cannot be made", m->target, m->type);
 	return kho_ns_make_fs(m, err);
 }
@@ -251,7 +254,7 @@ static int add_mount(const struct build *b, size_t i, struct kho_err *err)
 		return kho_fail(err, -EINVAL, "mount namespace: a path that cannot be");
 	tree = get_tree(b, i, err);
 	if (tree < 0)
-		return kind >= 0 && kinds[kind].optional ? 0 : tree;
+		return kind >= 0 && kinds[kind].missing != NEEDED && (*m->from || kinds[kind].missing == MADE) ? 0 : tree;
 	kho_ns_attr(m->options, &attr);
 	attr.propagation = m->shared ? MS_SHARED : 0;
 	if (m->idmapped) {
@@ -269,7 +272,7 @@ static int add_mount(const struct build *b, size_t i, struct kho_err *err)
 	if (!rc && !m->shared &&
 	    syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)))
 		return kho_fail_errno(err, "mount %s: propagation", m->target);
-	return rc && kind >= 0 && kinds[kind].optional ? 0 : rc;
+	return rc && kind >= 0 && kinds[kind].missing != NEEDED ? 0 : rc;
 }
 
 /* The first mount is the root: at the stage, where everything else is put on top. */

@@ -201,9 +201,15 @@ static void twice(void **state)
 	kho_proc__namespace__free_unpacked(ns, NULL);
 }
 
-/* In a process of its own, which leaves the new namespace with its end. 0: an overlay that is not there is not made of what is. */
+/*
+ * In a process of its own, which leaves the new namespace with its end. 0: an overlay that is not there is not made of what is, and not made
+ * a second time of its directories.
+ */
 static int build_without(const char *at, const char *stage)
 {
+	_cleanup_free_ char *lower = kho_sysroot_path(dir, "/lower"), *upper = kho_sysroot_path(dir, "/upper"), *work = kho_sysroot_path(dir, "/work");
+	char super[3 * PATH_MAX];
+
 	KhoProc__Mount root = KHO_PROC__MOUNT__INIT, m = KHO_PROC__MOUNT__INIT, *mounts[] = { &root, &m };
 	KhoProc__Namespace ns = KHO_PROC__NAMESPACE__INIT;
 	struct kho_err err = KHO_ERR_INIT;
@@ -212,7 +218,11 @@ static int build_without(const char *at, const char *stage)
 	root.type = (char *)"ext4";
 	m.target = m.from = (char *)at;
 	m.type = (char *)"overlay";
-	root.options = m.options = root.super = m.super = (char *)"";
+	root.options = m.options = root.super = (char *)"";
+	snprintf(super, sizeof(super), "rw,lowerdir=%s,upperdir=%s,workdir=%s", lower, upper, work);
+	m.super = super;
+	if (mkdir(lower, 0755) || mkdir(upper, 0755) || mkdir(work, 0755))
+		return 4;
 	ns.mounts = mounts;
 	ns.n_mounts = 2;
 	if (kho_ns_build(&ns, "", stage, &err) < 0) {
@@ -224,7 +234,7 @@ static int build_without(const char *at, const char *stage)
 
 static void no_overlay(void **state)
 {
-	_cleanup_free_ char *at = kho_sysroot_path(dir, "/merged"), *stage = kho_sysroot_path(dir, "/stage");
+	_cleanup_free_ char *at = kho_sysroot_path(dir, "/merged"), *stage = kho_sysroot_path(dir, "/stage"), *used = kho_sysroot_path(dir, "/work/work");
 	int status;
 
 	(void)state;
@@ -235,6 +245,7 @@ static void no_overlay(void **state)
 		_exit(build_without(at, stage));
 	wait(&status);
 	assert_int_equal(status, 0);
+	assert_int_not_equal(access(used, F_OK), 0); /* what an overlay makes first */
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -245,7 +245,8 @@ runs_well() {
 	local s
 	s=$(vm timeout 300 systemctl is-system-running --wait 2> /dev/null | tr -d '\r\n') || true
 	[ "$s" != running ] || return 0
-	vm sh -c 'systemctl --failed --no-legend --no-pager; systemctl list-jobs --no-pager; journalctl -b -p warning --no-pager | tail -n 40' || true
+	vm sh -c 'systemctl --failed --no-legend --no-pager; systemctl list-jobs --no-pager
+		systemctl --failed --no-legend --no-pager --plain | while read -r u _; do journalctl -b -u "$u" --no-pager | tail -n 15; done; journalctl -b -p warning --no-pager | tail -n 40' || true
 	die "$1: systemctl is-system-running: $s"
 }
 
