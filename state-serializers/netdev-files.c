@@ -107,8 +107,7 @@ static int keep_ruleset(Kho__Netdev *cfg, const char *root)
 		return 0;
 	snprintf(text, sizeof(text),
 		 "# Made by khoctl: the rule set that was carried stays until this service is started again.\n"
-		 "[Service]\nExecStart=\nExecStart=/bin/sh -c 'if rm " CARRIED " 2> /dev/null && systemctl is-system-running | "
-		 "grep -qE \"^(initializing|starting)\"; then exit 0; fi; exec %s'\n",
+		 "[Service]\nExecStart=\nExecStart=/bin/sh -c 'if rm " CARRIED " 2> /dev/null && " KHO_NETDEV_COMES_UP "; then exit 0; fi; exec %s'\n",
 		 start);
 	ret = kho_netdev_add_file(cfg, "/run/systemd/system/nftables.service.d/khoctl.conf", text);
 	return ret ? ret : kho_netdev_add_file(cfg, CARRIED, "");

@@ -117,7 +117,7 @@ static int start(Kho__Netdev *cfg, const struct entry *e, char out[START_LEN])
 
 	snprintf(mark, sizeof(mark), "/run/khoctl/dhcp-client-%s", e->iface);
 	snprintf(out, START_LEN,
-		 "ExecStartPost=-/bin/sh -c 'rm %s 2> /dev/null && systemctl is-system-running | grep -qE \"^(initializing|starting)\" || "
+		 "ExecStartPost=-/bin/sh -c 'rm %s 2> /dev/null && " KHO_NETDEV_COMES_UP " || "
 		 "exit 0; ifup --no-act --force --no-scripts %s=%s 2>&1 | grep -E \"^(CLIENT=.*; *)?(dhclient|dhcpcd|udhcpc) \" | sh'\n",
 		 mark, e->iface, e->logical);
 	return kho_netdev_add_file(cfg, mark, "");

@@ -33,6 +33,8 @@ int kho_netdev_files_collect(Kho__Netdev *cfg, const char *root, struct kho_err 
 int kho_netdev_files_place(const Kho__Netdev *cfg, const char *root, struct kho_err *err);
 /* One more of them. 0 or -ENOMEM. */
 int kho_netdev_add_file(Kho__Netdev *cfg, const char *path, const char *text);
+/* For a unit's shell: the system still comes up. A manager that is too busy to answer (systemctl gives up after 25 s) does. */
+#define KHO_NETDEV_COMES_UP "! systemctl is-system-running | grep -qE \"^(running|degraded|maintenance|stopping)\""
 
 /* --- ifupdown (netdev-ifupdown.c), when the links are known --- */
 /* preserve: its state and the start of its DHCP clients into cfg's files. 0 or -ENOMEM. */
