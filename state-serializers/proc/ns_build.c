@@ -65,6 +65,12 @@ static int find_kind(const char *type)
 	return -1;
 }
 
+/* Nobody misses it when it is not there. */
+static bool may_miss(int kind)
+{
+	return kind >= 0 && kinds[kind].missing != NEEDED;
+}
+
 static int open_in(int root, const char *path)
 {
 	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
@@ -254,7 +260,7 @@ static int add_mount(const struct build *b, size_t i, struct kho_err *err)
 		return kho_fail(err, -EINVAL, "mount namespace: a path that cannot be");
 	tree = get_tree(b, i, err);
 	if (tree < 0)
-		return kind >= 0 && kinds[kind].missing != NEEDED && (*m->from || kinds[kind].missing == MADE) ? 0 : tree;
+		return may_miss(kind) && (*m->from || kinds[kind].missing == MADE) ? 0 : tree;
 	kho_ns_attr(m->options, &attr);
 	attr.propagation = m->shared ? MS_SHARED : 0;
 	if (m->idmapped) {
@@ -272,7 +278,7 @@ static int add_mount(const struct build *b, size_t i, struct kho_err *err)
 	if (!rc && !m->shared &&
 	    syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)))
 		return kho_fail_errno(err, "mount %s: propagation", m->target);
-	return rc && kind >= 0 && kinds[kind].missing != NEEDED ? 0 : rc;
+	return rc && may_miss(kind) ? 0 : rc;
 }
 
 /* The first mount is the root: at the stage, where everything else is put on top. */

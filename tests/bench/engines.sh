@@ -65,8 +65,7 @@ vm redis-cli save > /dev/null
 lab put "$kexec_tools/sbin/kexec" /sbin/kexec
 vm chmod 755 /sbin/kexec
 
-to=$(other_image)
-replaced beside khoctl upgrade --to "$to"
+replaced beside khoctl upgrade --to "$(other_image)"
 replaced kexec khoctl upgrade --to "$(other_image)" --engine kexec
 to=$(other_image)
 vm /sbin/kexec -s -l "$to" "--initrd=/boot/initrd.img-${to#/boot/vmlinuz-}" --reuse-cmdline

@@ -35,8 +35,7 @@ say "the client"
 sleep 2
 client_stop
 jq -c "{sent, acked, errors, resets, out_of_order, max_gap_us, why}" "$out/client.json"
-[ "$(jq '.errors + .resets + .out_of_order' "$out/client.json")" = 0 ] || die "the client saw errors"
-[ "$(jq '.sent == .acked' "$out/client.json")" = true ] || die "replies are missing"
+client_whole
 aof_complete "$(jq .acked "$out/client.json")"
 
 release=$(vm_release)

@@ -68,6 +68,18 @@ client_stop() {
 	wait "$client_pid" || true
 	jq -e . "$out/client.json" > /dev/null || die "client gave no result"
 }
+# Of a client that was stopped: it saw no error, and no reply is missing.
+client_whole() {
+	[ "$(jq '.errors + .resets + .out_of_order' "$out/client.json")" = 0 ] || die "the client saw errors: $(jq -c 'del(.gaps)' "$out/client.json")"
+	[ "$(jq '.sent == .acked' "$out/client.json")" = true ] || die "replies are missing: $(jq -c 'del(.gaps)' "$out/client.json")"
+}
+# What most tests begin with: a fresh VM, redis in it, the client on its connection
+redis_lab() {
+	lab down > /dev/null 2>&1 || true
+	lab up --cpus 4 --mem 4096
+	redis_start 16
+	client_start
+}
 
 # floor N: criu dump + criu restore of the same process on one kernel, nothing else; total microseconds into floor.N
 floor() {

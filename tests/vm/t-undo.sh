@@ -24,10 +24,7 @@ fails() {
 	passed=$((passed + 1))
 }
 
-lab down > /dev/null 2>&1 || true
-lab up --cpus 4 --mem 4096
-redis_start 16
-client_start
+redis_lab
 image=$(other_image)
 vm khoctl check --to "$image" > /dev/null || die "check"
 vm khoctl upgrade --to "$image" --dry-run > /dev/null || die "dry run"
@@ -85,8 +82,7 @@ peer_fails scribble-shift shift.after:peer-scribble '.'
 
 upgrade 1
 client_stop
-[ "$(jq '.errors + .resets + .out_of_order' "$out/client.json")" = 0 ] || die "the client saw errors"
-[ "$(jq '.sent == .acked' "$out/client.json")" = true ] || die "replies are missing"
+client_whole
 passed=$((passed + 1))
 echo "ok    after all that an upgrade, one connection, $(jq .acked "$out/client.json") replies in order"
 echo "$passed passed, 0 failed"
