@@ -9,13 +9,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "bpf/pinned.h"
 #include "lib/cleanup.h"
 
 #define PERIOD_NS 1000000ull
-#define STACK	  (256u << 10)
 #define END	  (1ull << 32) /* more than all rounds: the woken thread ends */
 
 struct shared;
@@ -36,19 +35,6 @@ struct shared {
 	struct place place[];
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
-static struct timespec at_ns(uint64_t ns)
-{
-	return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000ull), .tv_nsec = (long)(ns % 1000000000ull) };
-}
-
 static void put(struct shared *sh)
 {
 	if (atomic_fetch_sub(&sh->users, 1) != 1)
@@ -65,13 +51,13 @@ static void *sleeper(void *arg)
 	const uint64_t one = 1;
 
 	prctl(PR_SET_TIMERSLACK, 1ul); /* 50 us otherwise, which is not the kernel's being late */
-	for (unsigned i = 0; i < KHO_EXERCISE_ROUNDS && now_ns() < p->sh->end_ns; i++) {
-		uint64_t due = now_ns() + PERIOD_NS, now;
-		struct timespec ts = at_ns(due);
+	for (unsigned i = 0; i < KHO_EXERCISE_ROUNDS && kho_now_ns() < p->sh->end_ns; i++) {
+		uint64_t due = kho_now_ns() + PERIOD_NS, now;
+		struct timespec ts = kho_at_ns(due);
 
 		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
 			;
-		now = now_ns();
+		now = kho_now_ns();
 		kho_hist_add(&p->r.late, now > due ? now - due : 0);
 		(void)!write(p->next->event, &one, sizeof(one)); /* nobody there is seen by who counts */
 	}
@@ -92,18 +78,10 @@ static void *woken(void *arg)
 
 static int start(pthread_t *out, struct place *p, void *(*run)(void *), bool *made)
 {
-	cpu_set_t set;
-	pthread_attr_t attr;
 	int rc;
 
-	CPU_ZERO(&set);
-	CPU_SET((size_t)p->r.cpu, &set);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK);
-	pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
 	atomic_fetch_add(&p->sh->users, 1);
-	rc = -pthread_create(out, &attr, run, p);
-	pthread_attr_destroy(&attr);
+	rc = kho_pinned_start(out, p->r.cpu, run, p);
 	*made = !rc;
 	if (rc)
 		put(p->sh);
@@ -118,7 +96,7 @@ static int start_all(struct shared *sh, struct kho_err *err)
 		sh->place[i].event = eventfd(0, EFD_CLOEXEC);
 		rc = sh->place[i].event < 0 ? -errno : start(&sh->place[i].woken, &sh->place[i], woken, &sh->place[i].wakes);
 	}
-	sh->end_ns = now_ns() + KHO_EXERCISE_US * 1000ull;
+	sh->end_ns = kho_now_ns() + KHO_EXERCISE_US * 1000ull;
 	for (size_t i = 0; i < sh->n && !rc; i++)
 		rc = start(&sh->place[i].sleeper, &sh->place[i], sleeper, &sh->place[i].sleeps);
 	return rc ? kho_fail(err, rc, "start a thread on each of %zu CPUs: %s", sh->n, strerror(-rc)) : 0;
@@ -127,17 +105,12 @@ static int start_all(struct shared *sh, struct kho_err *err)
 /* Wait for a thread, if there is one; whether it has come back. */
 static bool join(pthread_t t, bool made, uint64_t until_ns)
 {
-	struct timespec ts = at_ns(until_ns);
-
-	if (!made || !pthread_clockjoin_np(t, NULL, CLOCK_MONOTONIC, &ts))
-		return true;
-	pthread_detach(t);
-	return false;
+	return !made || kho_pinned_join(t, until_ns);
 }
 
 static void join_all(struct shared *sh)
 {
-	uint64_t until = now_ns() + KHO_EXERCISE_LATE_US * 1000ull;
+	uint64_t until = kho_now_ns() + KHO_EXERCISE_LATE_US * 1000ull;
 	const uint64_t end = END;
 
 	for (size_t i = 0; i < sh->n; i++)

@@ -77,28 +77,56 @@ static struct kho_gate_result *place(struct kho_gate_list *l, const struct kho_g
 	return &l->r[i];
 }
 
+static void __attribute__((format(printf, 4, 0))) fill(struct kho_gate_result *r, int64_t value, enum kho_gate_verdict verdict, const char *fmt, va_list ap)
+{
+	r->value = value;
+	r->verdict = verdict;
+	vsnprintf(r->what, sizeof(r->what), fmt, ap);
+}
+
+static bool is_good(const struct kho_gate_policy *p, enum kho_gate_id id, int64_t value)
+{
+	int64_t limit = p->limit[id];
+
+	return limit == KHO_GATE_NO_LIMIT || (kho_gates[id].rule == KHO_GATE_MOST ? value <= limit : value >= limit);
+}
+
 void kho_gate_measured(struct kho_gate_list *l, const struct kho_gate_policy *p, enum kho_gate_id id, int64_t value, const char *fmt, ...)
 {
-	struct kho_gate_result *r = place(l, p, id);
-	bool good = kho_gates[id].rule == KHO_GATE_MOST ? value <= r->limit : value >= r->limit;
 	va_list ap;
 
-	r->value = value;
-	r->verdict = good ? KHO_GATE_PASS : KHO_GATE_FAIL;
 	va_start(ap, fmt);
-	vsnprintf(r->what, sizeof(r->what), fmt, ap);
+	fill(place(l, p, id), value, is_good(p, id, value) ? KHO_GATE_PASS : KHO_GATE_FAIL, fmt, ap);
+	va_end(ap);
+}
+
+void kho_gate_judged(struct kho_gate_list *l, const struct kho_gate_policy *p, enum kho_gate_id id, int64_t value, enum kho_gate_verdict verdict,
+		     const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fill(place(l, p, id), value, verdict, fmt, ap);
 	va_end(ap);
 }
 
 void kho_gate_unknown(struct kho_gate_list *l, const struct kho_gate_policy *p, enum kho_gate_id id, const char *fmt, ...)
 {
-	struct kho_gate_result *r = place(l, p, id);
 	va_list ap;
 
-	r->verdict = KHO_GATE_UNKNOWN;
 	va_start(ap, fmt);
-	vsnprintf(r->what, sizeof(r->what), fmt, ap);
+	fill(place(l, p, id), 0, KHO_GATE_UNKNOWN, fmt, ap);
 	va_end(ap);
+}
+
+void kho_gate_told(struct kho_gate_list *l, const struct kho_gate_policy *p, const char *name, bool known, int64_t value, const char *what)
+{
+	int id = kho_gate_find(name);
+
+	if (id >= 0 && known)
+		kho_gate_measured(l, p, (enum kho_gate_id)id, value, "%s", what);
+	else if (id >= 0)
+		kho_gate_unknown(l, p, (enum kho_gate_id)id, "%s", what);
 }
 
 /* The first of the worst, or NULL. */
@@ -119,10 +147,23 @@ enum kho_gate_verdict kho_gates_worst(const struct kho_gate_list *l)
 	return w ? w->verdict : KHO_GATE_UNKNOWN;
 }
 
+/* " (also NAME, NAME)": who else has failed */
+static void others(const struct kho_gate_list *l, const struct kho_gate_result *w, char *out, size_t room)
+{
+	size_t len = 0;
+
+	*out = '\0';
+	for (size_t i = 0; i < l->n && len < room; i++)
+		if (&l->r[i] != w && l->r[i].verdict == KHO_GATE_FAIL)
+			len += (size_t)snprintf(out + len, room - len, "%s%s", len ? ", " : " (also ", kho_gates[l->r[i].gate].name);
+	if (len && len < room - 1)
+		strcat(out, ")");
+}
+
 int kho_gates_decide(const struct kho_gate_list *l, const struct kho_gate_policy *p, struct kho_err *err)
 {
 	const struct kho_gate_result *w = worst(l);
-	char value[KHO_GATE_TEXT], limit[KHO_GATE_TEXT];
+	char value[KHO_GATE_TEXT], limit[KHO_GATE_TEXT], also[120];
 
 	if (!w)
 		return p->allow_unknown ? 0 : kho_fail(err, -EOPNOTSUPP, "no gate was measured");
@@ -130,7 +171,8 @@ int kho_gates_decide(const struct kho_gate_list *l, const struct kho_gate_policy
 		return 0;
 	if (w->verdict == KHO_GATE_UNKNOWN)
 		return kho_fail(err, -EOPNOTSUPP, "gate %s: not known: %s; --allow-unknown goes on without it", kho_gates[w->gate].name, w->what);
-	return kho_fail(err, -EOPNOTSUPP, "gate %s: %s: %s, and %s is allowed%s%s", kho_gates[w->gate].name, kho_gates[w->gate].metric,
+	others(l, w, also, sizeof(also));
+	return kho_fail(err, -EOPNOTSUPP, "gate %s%s: %s: %s, and %s is allowed%s%s", kho_gates[w->gate].name, also, kho_gates[w->gate].metric,
 			kho_gate_value_text(w, value), kho_gate_limit_text(w, limit), *w->what ? ": " : "", w->what);
 }
 
@@ -157,6 +199,10 @@ const char *kho_gate_value_text(const struct kho_gate_result *r, char out[KHO_GA
 
 const char *kho_gate_limit_text(const struct kho_gate_result *r, char out[KHO_GATE_TEXT])
 {
+	if (r->limit == KHO_GATE_NO_LIMIT) {
+		snprintf(out, KHO_GATE_TEXT, "none");
+		return out;
+	}
 	return with_unit(r, kho_gates[r->gate].rule == KHO_GATE_MOST ? "at most " : "at least ", r->limit, out);
 }
 

@@ -20,15 +20,25 @@ enum kho_gate_id {
 	KHO_NGATES,
 };
 
+#define KHO_GATE_NO_LIMIT (-1)
+
 enum kho_gate_rule { KHO_GATE_MOST, KHO_GATE_LEAST };
 
 struct kho_gate {
 	const char *gate, *name, *where, *when, *metric, *unit;
 	enum kho_gate_rule rule;
-	int64_t limit; /* unless the policy says another */
+	int64_t limit; /* unless the policy says another; KHO_GATE_NO_LIMIT: every value is passed */
 	const char *proves;
 };
 extern const struct kho_gate kho_gates[KHO_NGATES];
+
+/* When the incoming kernel is asked. */
+enum kho_gate_moment {
+	KHO_GATES_READY,    /* before anything is copied: the gates "ready" */
+	KHO_GATES_RESTORED, /* the workloads are there: what the gates "dark" look at begins; no result */
+	KHO_GATES_DARK,	    /* and has been: their results */
+	KHO_GATES_OVER,	    /* nobody will ask any more: what is in the kernel for them goes; no result */
+};
 
 enum kho_gate_verdict { KHO_GATE_PASS, KHO_GATE_UNKNOWN, KHO_GATE_FAIL }; /* from good to bad */
 
@@ -61,13 +71,21 @@ int kho_gate_policy_set(struct kho_gate_policy *p, const char *text, struct kho_
 /* It was measured: pass or fail, by the policy's limit. The text may be "". */
 void kho_gate_measured(struct kho_gate_list *l, const struct kho_gate_policy *p, enum kho_gate_id id, int64_t value, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
+/* The same, where more than the limit decides (a test of two samples, whose ratio the value is): pass or fail is the caller's. */
+void kho_gate_judged(struct kho_gate_list *l, const struct kho_gate_policy *p, enum kho_gate_id id, int64_t value, enum kho_gate_verdict verdict,
+		     const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* It could not be measured, and why. */
 void kho_gate_unknown(struct kho_gate_list *l, const struct kho_gate_policy *p, enum kho_gate_id id, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* One of both, by the gate's name, as somebody else has told it. A name that is none is left out. */
+void kho_gate_told(struct kho_gate_list *l, const struct kho_gate_policy *p, const char *name, bool known, int64_t value, const char *what);
 
 /* The worst; of an empty list: unknown, because nothing was measured. */
 enum kho_gate_verdict kho_gates_worst(const struct kho_gate_list *l);
-/* May it go on? -EOPNOTSUPP names the first gate that fails (or, unless allowed, is unknown), its value and limit. */
+/*
+ * May it go on? -EOPNOTSUPP names the first gate that fails (or, unless allowed, is unknown), its value and limit, and the others that
+ * fail.
+ */
 int kho_gates_decide(const struct kho_gate_list *l, const struct kho_gate_policy *p, struct kho_err *err) __must_check;
 
 /* "pass", "fail", "unknown" */
@@ -75,7 +93,7 @@ const char *kho_gate_verdict_name(enum kho_gate_verdict v);
 /* "87 us", "0", and of an unknown value "-". Gives out back. */
 #define KHO_GATE_TEXT 40
 const char *kho_gate_value_text(const struct kho_gate_result *r, char out[KHO_GATE_TEXT]);
-/* The same of its limit, with the rule: "at most 100000 us". */
+/* The same of its limit, with the rule: "at most 100000 us", "none". */
 const char *kho_gate_limit_text(const struct kho_gate_result *r, char out[KHO_GATE_TEXT]);
 
 /* [{"gate","name","where","when","metric","unit","value","limit","rule","verdict","what"}]; an unknown value is null. */

@@ -105,6 +105,8 @@ bool kho_hist_compare(const struct kho_hist *a, const struct kho_hist *b, struct
 	out->delta = more;
 	out->median_ratio = ratio(a, b, 0.5);
 	out->p99_ratio = ratio(a, b, 0.99);
+	for (unsigned i = kho_hist_slot(kho_hist_quantile(a, 0.99)) + 1; i < KHO_HIST_SLOTS; i++)
+		out->tail += (double)b->slot[i] / nb;
 	return true;
 }
 
@@ -112,5 +114,7 @@ int kho_hist_is_worse(const struct kho_difference *d, const struct kho_differenc
 {
 	if (d->na < l->least || d->nb < l->least)
 		return -1;
-	return d->p <= l->p && d->delta >= l->delta && (d->median_ratio >= l->ratio || d->p99_ratio >= l->ratio);
+	if (d->p > l->p)
+		return 0;
+	return (d->delta >= l->delta && d->median_ratio >= l->ratio) || (d->tail >= l->tail && d->p99_ratio >= l->ratio);
 }

@@ -71,20 +71,36 @@ void kho_program_reason(const char *log, char *out, size_t len)
 	}
 }
 
-int kho_program_start(struct bpf_object_skeleton *s, struct kho_err *err)
+/* One half of the work; what libbpf says of it is the reason. */
+static int heard(int (*half)(struct bpf_object_skeleton *), struct bpf_object_skeleton *s, struct kho_err *err)
 {
 	struct said said = { 0 };
 	int rc;
 
 	libbpf_set_print(listen_to); /* of the process: libraries do not print */
 	listener = &said;
-	rc = bpf_object__load_skeleton(s);
-	if (!rc)
-		rc = bpf_object__attach_skeleton(s);
+	rc = half(s);
 	listener = NULL;
 	if (!rc)
 		return 0;
 	if (*said.reason)
 		return kho_fail(err, rc, "the kernel refuses program %s: %s", said.program, said.reason);
 	return kho_fail(err, rc, "programs of %s cannot be loaded: %s", s->name, *said.first ? said.first : strerror(-rc));
+}
+
+int kho_program_load(struct bpf_object_skeleton *s, struct kho_err *err)
+{
+	return heard(bpf_object__load_skeleton, s, err);
+}
+
+int kho_program_attach(struct bpf_object_skeleton *s, struct kho_err *err)
+{
+	return heard(bpf_object__attach_skeleton, s, err);
+}
+
+int kho_program_start(struct bpf_object_skeleton *s, struct kho_err *err)
+{
+	int rc = kho_program_load(s, err);
+
+	return rc < 0 ? rc : kho_program_attach(s, err);
 }

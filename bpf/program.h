@@ -12,7 +12,11 @@
 
 struct bpf_object_skeleton;
 
-/* Load and attach all of a skeleton that was opened. The error says which program was refused and the verifier's reason. */
+/* All of a skeleton that was opened into the kernel. The error says which program was refused and the verifier's reason. */
+int kho_program_load(struct bpf_object_skeleton *s, struct kho_err *err) __must_check;
+/* And to work. */
+int kho_program_attach(struct bpf_object_skeleton *s, struct kho_err *err) __must_check;
+/* Both. */
 int kho_program_start(struct bpf_object_skeleton *s, struct kho_err *err) __must_check;
 
 /*

@@ -9,9 +9,11 @@
 #include "bpf/trouble.h"
 #include "bpf/wakeup.h"
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
 
-#define TRIES 5 /* of half a second */
+#define TRIES	 5 /* of half a second */
+#define DRIFT_US 200000 /* in which a microsecond, which a reading may be off by, is 5 ppm */
 
 /* The number behind a word in a file of /proc; false: there is none. */
 static bool word(const char *sysroot, const char *name, const char *before, double *out)
@@ -36,6 +38,18 @@ static void memory(const char *sysroot, const struct kho_gate_policy *p, struct 
 	/* without PSI the line above is all there is */
 	if (word(sysroot, "/proc/pressure/memory", "some avg10=", &waited))
 		kho_gate_measured(out, p, KHO_GATE_PRESSURE, (int64_t)(waited + 0.5), "%s", "");
+}
+
+/* Only who has the frequency of another kernel can be compared with it. */
+static void drift(const struct kho_gate_policy *p, struct kho_gate_list *out)
+{
+	int64_t ppm;
+	int rc = kho_clock_drift(DRIFT_US, &ppm);
+
+	if (!rc)
+		kho_gate_measured(out, p, KHO_GATE_DRIFT, ppm < 0 ? -ppm : ppm, "%+lld ppm, the TSC has %u kHz", (long long)ppm, kho_clock_tsc_khz());
+	else if (rc != -ENOENT)
+		kho_gate_unknown(out, p, KHO_GATE_DRIFT, "the clock does not go on");
 }
 
 struct worst {
@@ -149,6 +163,7 @@ void kho_ready(const char *sysroot, const struct kho_gate_policy *p, struct kho_
 	kho_trouble_gates(sysroot, p, out);
 	memory(sysroot, p, out);
 	if (!*sysroot) {
+		drift(p, out);
 		latency(p, out);
 		return;
 	}

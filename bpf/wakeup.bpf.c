@@ -7,7 +7,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#include "bpf/hist_slot.h"
+#include "bpf/hist_count.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -25,12 +25,7 @@ struct {
 	__type(value, __u64);
 } woken SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct kho_hist);
-} waited SEC(".maps");
+KHO_HIST_MAP(waited, 1);
 
 SEC("tp_btf/sched_waking")
 int BPF_PROG(kho_waking, struct task_struct *p)
@@ -47,8 +42,6 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(kho_switch, _Bool preempt, struct task_struct *prev, struct task_struct *next)
 {
 	int pid = prev->pid;
-	struct kho_hist *h;
-	__u32 zero = 0, slot;
 	__u64 *at;
 
 	/* woken while it still ran: that was no waiting */
@@ -58,12 +51,9 @@ int BPF_PROG(kho_switch, _Bool preempt, struct task_struct *prev, struct task_st
 		return 0;
 	pid = next->pid;
 	at = bpf_map_lookup_elem(&woken, &pid);
-	h = bpf_map_lookup_elem(&waited, &zero);
-	if (!at || !h)
+	if (!at)
 		return 0;
-	slot = kho_hist_slot(bpf_ktime_get_ns() - *at);
-	barrier_var(slot); /* the compiler knows the bound and would leave the mask out, by which the verifier knows it */
-	h->slot[slot & (KHO_HIST_SLOTS - 1)]++; /* interrupts are off here, and the histogram is this CPU's */
+	kho_hist_count_in(&waited, 0, bpf_ktime_get_ns() - *at);
 	bpf_map_delete_elem(&woken, &pid);
 	return 0;
 }

@@ -85,6 +85,7 @@ int kho_dev_load(struct kho_err *err)
 
 	if (!ctx)
 		return kho_fail(err, -ENOMEM, "libkmod");
+	kmod_set_log_priority(ctx, 0); /* it would print */
 	uname(&u);
 	ret = insert(ctx, NULL);
 	for (size_t i = 0; ret == -ENOENT && i < 16; i++) {

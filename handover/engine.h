@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "bpf/gate.h"
+#include "bpf/load.h"
 #include "lib/err.h"
 #include "lib/fault.h"
 #include "lib/report.h"
@@ -34,6 +35,7 @@ struct kho_engine_request {
 	const char *after_commit;	/* command the incoming init runs after retirement (host's services), or NULL */
 	const char *watch;		/* another one, which looks after the workloads from then on, or NULL */
 	const struct kho_workload_list *workloads;	/* resolved */
+	const char *program;		/* one that is to run there (an absolute path), or NULL: it is put into the initramfs with its libraries */
 	unsigned cpus_before_freeze;	/* 0: engine chooses */
 	uint64_t memory_bytes;		/* 0: engine chooses */
 	const char *sysroot;		/* "" or a recorded tree (probe only) */
@@ -86,11 +88,23 @@ struct kho_engine_ops {
 	int (*peer_op)(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in,
 		       struct kho_report *r, uint64_t deadline_us, struct kho_err *err);
 	/*
+	 * peer_op "retrieve" for those who may be told to stop meanwhile: stop is asked every 20 ms, and when it says yes the caller goes on without an answer
+	 * (-EINTR). The peer may still work on it; its "discard" ends that. May be NULL: peer_op does not take long. [any]
+	 */
+	int (*peer_retrieve)(struct kho_engine *e, const char *serializer, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
+			     uint64_t deadline_us, struct kho_err *err);
+	/*
 	 * The incoming kernel measures whether it is fit to be given work (bpf/gates.def); verdicts by the policy's limits. May be NULL: it
 	 * does not run yet when it could be asked.
 	 */
-	int (*gates)(struct kho_engine *e, const struct kho_gate_policy *policy, struct kho_gate_list *out, uint64_t deadline_us,
-		     struct kho_err *err);
+	int (*gates)(struct kho_engine *e, enum kho_gate_moment moment, const struct kho_gate_policy *policy, struct kho_gate_list *out,
+		     uint64_t deadline_us, struct kho_err *err);
+	/*
+	 * Load on the incoming kernel, and what it says of it (kho_load_run). stop is asked every 20 ms; -EINTR when it says yes. May be
+	 * NULL, as gates.
+	 */
+	int (*load)(struct kho_engine *e, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,
+		    uint64_t deadline_us, struct kho_err *err);
 	/*
 	 * Before the freeze: what the incoming side needs to complete the upgrade alone, should this kernel end with the state
 	 * across (complete: and that it may). names: of the serializers, NULL-terminated, in order; record: the journal so far.

@@ -34,8 +34,10 @@ enum kho_verb_id {
 /* The options of all verbs, with their values; each verb may set those its row in options.def
  * allows. */
 struct kho_cli {
-	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec, *outgoing_panic, *rollback_on_failure, *watch_for, *gate_limits;
-	uint64_t memory;
+	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec, *outgoing_panic, *rollback_on_failure, *watch_for, *gate_limits, *max_blackout;
+	const char *workload, *svg, *regression, *before;
+	const char *kernel, *load, *slower, *junit; /* of a canary: kernel is never NULL */
+	uint64_t memory, cpus;
 	bool dry_run, yes, follow, after_boot, json, help;
 	bool all, rollback, allow_unknown, gates;
 	char **args; /* positional */
@@ -91,6 +93,12 @@ const struct kho_world *kho_cli_world(void);
 
 /* The plan's request out of the options. */
 struct kho_plan_request kho_cli_request(const struct kho_cli *c);
+
+/* The gates' limits out of the options, over the table's. -EINVAL: --gate-limits is wrong. */
+int kho_cli_gate_policy(const struct kho_cli *c, struct kho_gate_policy *p, struct kho_err *err) __must_check;
+
+/* What the worst gate comes to, where it is not allowed. */
+enum kho_exit kho_cli_gate_exit(enum kho_gate_verdict v);
 
 /* Faults and the longest deadline (0: as in steps.def) that a test has put into the environment. */
 int kho_cli_faults(const struct kho_engine *e, struct kho_faults *out, uint64_t *out_cap_us,

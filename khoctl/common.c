@@ -65,16 +65,35 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 {
 	return (struct kho_plan_request){
 		.sysroot = c->sysroot ? c->sysroot : "",
-		.to = c->to,
+		.to = c->kernel ? c->kernel : c->to,
+		.canary = c->kernel,
+		.cpus = c->cpus,
+		.load = c->load,
+		.load_for = c->watch_for,
+		.slower = c->slower,
 		.engine = c->engine,
 		.cmdline = c->cmdline,
 		.memory = c->memory,
 		.outgoing_panic = c->outgoing_panic,
 		.gates = c->gates,
 		.gate_limits = c->gate_limits,
+		.max_blackout = c->max_blackout,
 		.allow_unknown = c->allow_unknown,
+		.regression = c->regression,
 		.rollback_on_failure = c->rollback_on_failure,
 	};
+}
+
+int kho_cli_gate_policy(const struct kho_cli *c, struct kho_gate_policy *p, struct kho_err *err)
+{
+	kho_gate_policy_init(p);
+	p->allow_unknown = c->allow_unknown;
+	return c->gate_limits ? kho_gate_policy_set(p, c->gate_limits, err) : 0;
+}
+
+enum kho_exit kho_cli_gate_exit(enum kho_gate_verdict v)
+{
+	return v == KHO_GATE_PASS ? KHO_EXIT_OK : v == KHO_GATE_FAIL ? KHO_EXIT_FAILED : KHO_EXIT_UNDECIDED;
 }
 
 enum kho_exit kho_cli_refusal(int rc)
@@ -89,6 +108,8 @@ enum kho_exit kho_cli_exit(enum kho_outcome o)
 		[KHO_OUT_ROLLED_BACK] = KHO_EXIT_ROLLED, [KHO_OUT_PERSON] = KHO_EXIT_PERSON,
 		[KHO_OUT_INTERNAL] = KHO_EXIT_INTERNAL,	 [KHO_OUT_BUSY] = KHO_EXIT_BUSY,
 		[KHO_OUT_DECLINED] = KHO_EXIT_DECLINED,
+		[KHO_OUT_PASSED] = KHO_EXIT_OK,		 [KHO_OUT_FAILED] = KHO_EXIT_FAILED,
+		[KHO_OUT_UNDECIDED] = KHO_EXIT_UNDECIDED,
 	};
 
 	_Static_assert(sizeof(map) / sizeof(*map) == KHO_NOUTCOMES, "an exit code for each "

@@ -4,11 +4,11 @@ _khoctl()
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} opts=
 
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W "check gates upgrade status list console rollback resume watch image report history log unlock version help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "check gates record compare canary upgrade status list console rollback resume watch image report history log unlock version help" -- "$cur")
 		return
 	fi
 	case $prev in
-	--to)
+	--to | --kernel)
 		mapfile -t COMPREPLY < <(cd /boot && compgen -W "latest previous $(compgen -G 'vmlinuz-*' | sed s/vmlinuz-//)" -- "$cur"; compgen -f -- "$cur")
 		return ;;
 	--sysroot)
@@ -25,15 +25,18 @@ _khoctl()
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	check) opts=" --to --engine --memory --cmdline --all --sysroot --json --help" ;;
+	check) opts=" --to --engine --memory --cmdline --all --max-blackout --allow-unknown --sysroot --json --help" ;;
 	gates) opts=" --gate-limits --allow-unknown --sysroot --json --help" ;;
-	upgrade) opts=" --to --engine --memory --cmdline --outgoing-panic --rollback-on-failure --dry-run --yes --hold-before --exec --gates --gate-limits --allow-unknown --sysroot --json --help" ;;
+	record) opts=" --for --workload --json --help" ;;
+	compare) opts=" --gate-limits --allow-unknown --svg --json --help" ;;
+	canary) opts=" --memory --cmdline --for --kernel --cpus --load --slower --junit --gate-limits --allow-unknown --json --help" ;;
+	upgrade) opts=" --to --engine --memory --cmdline --outgoing-panic --rollback-on-failure --regression --dry-run --yes --hold-before --exec --gates --max-blackout --gate-limits --allow-unknown --sysroot --json --help" ;;
 	status) opts=" --follow --after-boot --json --help" ;;
 	list) opts=" --sysroot --json --help" ;;
 	console) opts=" --json --help" ;;
 	rollback) opts=" --yes --json --help" ;;
 	resume) opts=" --json --help" ;;
-	watch) opts=" --for --rollback --json --help" ;;
+	watch) opts=" --for --before --rollback --gate-limits --allow-unknown --json --help" ;;
 	image) opts="show --json --help" ;;
 	report) opts=" --json --help" ;;
 	history) opts=" --sysroot --json --help" ;;

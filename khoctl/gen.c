@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bpf/gate.h"
+#include "bpf/load.h"
 #include "khoctl/usage.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -63,6 +64,11 @@ void kho_usage_man(FILE *f)
 		fprintf(f, "*%s*%s\n\t%s (deadline %llu s)\n\n", kho_steps[i].name,
 			kho_steps[i].flags & KHO_STEP_BLACKOUT ? " (blackout)" : "",
 			kho_steps[i].what, (unsigned long long)kho_steps[i].deadline_us / 1000000);
+	for (size_t i = 0; i < kho_ncanary_steps; i++)
+		if (kho_step_find(kho_canary_steps[i].name) < 0)
+			fprintf(f, "*%s* (of a canary, after *%s*; then everything is undone)\n\t%s (deadline: %llu s, and four times *--for*)\n\n",
+				kho_canary_steps[i].name, kho_canary_steps[i - 1].name, kho_canary_steps[i].what,
+				(unsigned long long)kho_canary_steps[i].deadline_us / 1000000);
 	fputs("# EXIT STATUS\n\n", f);
 	for (size_t i = 0; i < kho_nexits; i++)
 		fprintf(f, "*%d*\n\t%s\n\n", kho_exits[i].number, kho_exits[i].meaning);
@@ -77,6 +83,8 @@ void kho_usage_man(FILE *f)
 	      "/var/lib/khoctl/journal, events.jsonl, report.json\n\tthe last upgrade; formats in "
 	      "docs/formats.md\n\n"
 	      "/var/lib/khoctl/history.jsonl\n\tthe upgrades before it\n\n"
+	      "/var/lib/khoctl/regression-before.json, regression-after.json\n\trecordings of the last "
+	      "upgrade with *--regression*\n\n"
 	      "/var/lib/khoctl/dmesg-GENERATION-RELEASE.txt\n\tkernel logs that *khoctl log* "
 	      "prints\n\n"
 	      "/run/khoctl\n\tthe running upgrade\n\n# SEE ALSO\n\n*criu*(8)\n",
@@ -92,7 +100,7 @@ void kho_usage_completion(FILE *f)
 	      f);
 	for (int v = 0; v < KHO_NVERBS; v++)
 		fprintf(f, "%s ", kho_verbs[v].name);
-	fputs("help\" -- \"$cur\")\n\t\treturn\n\tfi\n\tcase $prev in\n\t--to)\n"
+	fputs("help\" -- \"$cur\")\n\t\treturn\n\tfi\n\tcase $prev in\n\t--to | --kernel)\n"
 	      "\t\tmapfile -t COMPREPLY < <(cd /boot && compgen -W \"latest previous "
 	      "$(compgen -G 'vmlinuz-*' | sed s/vmlinuz-//)\" -- \"$cur\"; compgen -f -- "
 	      "\"$cur\")\n\t\treturn ;;\n"
@@ -140,6 +148,11 @@ void kho_usage_docs(FILE *f)
 			: kho_steps[i].flags & KHO_STEP_NO_RETURN ? "none: committed"
 								  : "nothing to undo",
 			kho_steps[i].flags & KHO_STEP_BLACKOUT ? "yes" : "");
+	for (size_t i = 0; i < kho_ncanary_steps; i++)
+		if (kho_step_find(kho_canary_steps[i].name) < 0)
+			fprintf(f, "| %s (of a canary, after %s; then everything is undone) | %s | %llu s, and four times `--for` | yes | |\n",
+				kho_canary_steps[i].name, kho_canary_steps[i - 1].name, kho_canary_steps[i].what,
+				(unsigned long long)kho_canary_steps[i].deadline_us / 1000000);
 	fputs("\n| exit code | meaning |\n|---|---|\n", f);
 	for (size_t i = 0; i < kho_nexits; i++)
 		fprintf(f, "| %d | %s |\n", kho_exits[i].number, kho_exits[i].meaning);
@@ -158,27 +171,43 @@ static void gates_table(FILE *f)
 	}
 }
 
+static void loads_table(FILE *f)
+{
+	fputs("| load | one operation |\n|---|---|\n", f);
+	for (int i = 0; i < KHO_NMIXES; i++)
+		fprintf(f, "| %s | %s |\n", i == KHO_MIX_COMMAND ? "`/path/to/program ARGUMENTS`" : kho_mixes[i].name, kho_mixes[i].what);
+}
+
 /* The guide as it is, with what lies between two marks made anew. */
 void kho_usage_guide(FILE *f)
 {
-	static const char begin[] = "<!-- gates: made by make tables -->\n", end[] = "<!-- end of gates -->\n";
+	static const struct {
+		const char *begin, *end;
+		void (*print)(FILE *f);
+	} parts[] = {
+		{ "<!-- gates: made by make tables -->\n", "<!-- end of gates -->\n", gates_table },
+		{ "<!-- loads: made by make tables -->\n", "<!-- end of loads -->\n", loads_table },
+	};
 	_cleanup_free_ char *text = NULL;
 	struct kho_err err = KHO_ERR_INIT;
-	const char *from, *to;
+	const char *at, *from, *to;
 
 	if (kho_read_file("docs/upgrade-guide.md", 1u << 20, &text, NULL, &err)) {
 		fprintf(stderr, "%s\n", err.msg);
 		exit(1);
 	}
-	from = strstr(text, begin);
-	to = from ? strstr(from, end) : NULL;
-	if (!to) {
-		fputs("docs/upgrade-guide.md: the marks of the gates are missing\n", stderr);
-		exit(1);
+	at = text;
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++, at = to) {
+		from = strstr(at, parts[i].begin);
+		to = from ? strstr(from, parts[i].end) : NULL;
+		if (!to) {
+			fprintf(stderr, "docs/upgrade-guide.md: missing, or not in this order: %s", parts[i].begin);
+			exit(1);
+		}
+		fprintf(f, "%.*s", (int)(from + strlen(parts[i].begin) - at), at);
+		parts[i].print(f);
 	}
-	fprintf(f, "%.*s", (int)(from + strlen(begin) - text), text);
-	gates_table(f);
-	fputs(to, f);
+	fputs(at, f);
 }
 
 int main(int argc, char **argv)

@@ -61,6 +61,29 @@ static void on_progress(struct kho_progress *p, const struct json_object *o)
 		 round ? "s" : "", a);
 }
 
+/* One line when it is new, the live line in between: it comes once a second while it is waited. */
+static void on_converging(struct kho_progress *p, const struct json_object *o)
+{
+	char now[KHO_FORMAT_MAX], max[KHO_FORMAT_MAX], bytes[KHO_FORMAT_MAX], rate[KHO_FORMAT_MAX], text[sizeof(p->detail)];
+	int64_t us = kho_json_get_int(o, "predicted_us"), limit = kho_json_get_int(o, "limit_us"), rounds = kho_json_get_int(o, "rounds");
+	bool first = !p->told || rounds != p->rounds || (limit && us <= limit);
+
+	if (!*kho_json_get_str(o, "how"))
+		return;
+	kho_format_bytes((uint64_t)kho_json_get_int(o, "dirty_bytes"), bytes);
+	kho_format_bytes((uint64_t)kho_json_get_int(o, "bytes_per_s"), rate);
+	snprintf(text, sizeof(text), "blackout would be about %s now%s%s: %s to copy, %s/s written (by %s)", us ? kho_format_us((uint64_t)us, now) : "(not known)",
+		 limit ? ", allowed " : "", limit ? kho_format_us((uint64_t)limit, max) : "", bytes, rate, kho_json_get_str(o, "how"));
+	if (first) {
+		kho_progress_clear(p);
+		fprintf(p->f, "      %s\n", text);
+	}
+	p->told = true;
+	p->rounds = rounds;
+	if (p->live)
+		snprintf(p->detail, sizeof(p->detail), "%s", text);
+}
+
 static void show(struct kho_progress *p, const struct json_object *o)
 {
 	const char *kind = kho_json_get_str(o, "event");
@@ -70,6 +93,8 @@ static void show(struct kho_progress *p, const struct json_object *o)
 		on_step(p, o);
 	else if (!strcmp(kind, "progress"))
 		on_progress(p, o);
+	else if (!strcmp(kind, "converging"))
+		on_converging(p, o);
 	else if (!strcmp(kind, "begin"))
 		fprintf(p->f, "%s -> %s, generation %lld, engine %s\n", kho_json_get_str(o, "from"),
 			kho_json_get_str(o, "to"), (long long)kho_json_get_int(o, "generation"),

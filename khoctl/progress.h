@@ -15,9 +15,11 @@ struct kho_progress {
 	FILE *f;
 	bool live;    /* f is a terminal */
 	bool verbose; /* phases too */
-	char step[32], detail[128], act[8];
+	char step[32], detail[200], act[8];
 	uint64_t step_begin_us;
 	uint64_t now_us; /* of the last event */
+	bool told;	/* how long the blackout would be */
+	int64_t rounds; /* more rounds of pre-copy, when it was last told how long the blackout would be */
 };
 
 /* Show one event line. */

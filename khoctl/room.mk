@@ -1,7 +1,7 @@
 # The face; and gen-tables, which prints what its tables say.
 PKGS += smartcols
 PROGS += khoctl gen-tables
-KHOCTL_VERBS := $(addprefix khoctl/,tables.c usage.c common.c faults.c text.c progress.c worker.c past.c recover.c guard.c watch.c blob.c verb_check.c verb_gates.c verb_upgrade.c verb_status.c \
+KHOCTL_VERBS := $(addprefix khoctl/,tables.c usage.c common.c faults.c text.c progress.c worker.c past.c recover.c guard.c watch.c text_canary.c junit.c blob.c verb_check.c verb_gates.c verb_canary.c verb_record.c verb_compare.c verb_upgrade.c verb_status.c \
 	verb_list.c verb_console.c verb_rollback.c verb_resume.c verb_image.c verb_report.c verb_history.c verb_log.c verb_unlock.c verb_watch.c verb_version.c after_boot.c)
 khoctl_SRCS := khoctl/main.c $(KHOCTL_VERBS)
 gen-tables_SRCS := khoctl/gen.c $(KHOCTL_VERBS)

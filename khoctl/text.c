@@ -248,6 +248,36 @@ static void workload_times(const struct json_object *r, FILE *f)
 	kho_text_table_end(t, f);
 }
 
+/* What was predicted just before the freeze. */
+static void converging_line(const struct json_object *c, FILE *f)
+{
+	char us[KHO_FORMAT_MAX], bytes[KHO_FORMAT_MAX], rate[KHO_FORMAT_MAX], copy[KHO_FORMAT_MAX];
+
+	if (c && *kho_json_get_str(c, "how"))
+		fprintf(f, "just before the freeze: %s to copy (%s), %s/s written (by %s); predicted then: %s\n",
+			kho_format_bytes((uint64_t)kho_json_get_int(c, "dirty_bytes"), bytes), us_or_dash(c, "copy_us", copy),
+			kho_format_bytes((uint64_t)kho_json_get_int(c, "bytes_per_s"), rate), kho_json_get_str(c, "how"), us_or_dash(c, "predicted_us", us));
+}
+
+/* "gates: 17 of 18 passed; not: errors (fail)" */
+static void gates_line(const struct json_object *gates, FILE *f)
+{
+	size_t n = length(gates), passed = 0, told = 0;
+
+	for (size_t i = 0; i < n; i++)
+		passed += !strcmp(kho_json_get_str(json_object_array_get_idx(gates, i), "verdict"), "pass");
+	if (n)
+		fprintf(f, "gates: %zu of %zu passed", passed, n);
+	for (size_t i = 0; i < n; i++) {
+		const struct json_object *g = json_object_array_get_idx(gates, i);
+
+		if (strcmp(kho_json_get_str(g, "verdict"), "pass"))
+			fprintf(f, "%s%s (%s)", told++ ? ", " : "; not: ", kho_json_get_str(g, "name"), kho_json_get_str(g, "verdict"));
+	}
+	if (n)
+		fputc('\n', f);
+}
+
 void kho_text_report(const struct json_object *r, FILE *f)
 {
 	static const char *const heads[] = { "PHASE", "FROM", "TIME", "MICROSECONDS", NULL };
@@ -275,9 +305,14 @@ void kho_text_report(const struct json_object *r, FILE *f)
 		msg);
 	if (*kho_json_get_str(r, "back"))
 		fprintf(f, "%s was given up: %s\n", kho_json_get_str(r, "to"), kho_json_get_str(r, "back"));
+	gates_line(kho_json_get(r, "gates"), f);
+	if (kho_json_get(r, "regression"))
+		fprintf(f, "against the kernel before: %s%s%s\n", kho_json_get_str(kho_json_get(r, "regression"), "verdict"),
+			*kho_json_get_str(kho_json_get(r, "regression"), "msg") ? ": " : "", kho_json_get_str(kho_json_get(r, "regression"), "msg"));
 	fprintf(f, "pre-copy: %lld rounds, %s\n", (long long)kho_json_get_int(pre, "rounds"),
 		kho_format_bytes((uint64_t)kho_json_get_int(pre, "bytes"), a));
 	workload_times(r, f);
+	converging_line(kho_json_get(r, "converging"), f);
 	if (kho_json_get(r, "blackout_us"))
 		fprintf(f, "blackout: %s (%lld us); predicted: %s (%s)\n",
 			kho_format_us((uint64_t)kho_json_get_int(r, "blackout_us"), a),

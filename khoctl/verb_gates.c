@@ -24,11 +24,6 @@ static void print_table(const struct kho_gate_list *l, FILE *f)
 	kho_text_table_end(t, f);
 }
 
-static enum kho_exit code_of(enum kho_gate_verdict v)
-{
-	return v == KHO_GATE_PASS ? KHO_EXIT_OK : v == KHO_GATE_FAIL ? KHO_EXIT_FAILED : KHO_EXIT_UNDECIDED;
-}
-
 static void print_json(const struct kho_gate_list *l, enum kho_exit code, const char *msg)
 {
 	struct json_object *o = json_object_new_object();
@@ -47,15 +42,13 @@ int kho_verb_gates(const struct kho_cli *c)
 	struct kho_err err = KHO_ERR_INIT;
 	enum kho_exit code = KHO_EXIT_OK;
 
-	kho_gate_policy_init(&p);
-	p.allow_unknown = c->allow_unknown;
-	if (c->gate_limits && kho_gate_policy_set(&p, c->gate_limits, &err))
+	if (kho_cli_gate_policy(c, &p, &err))
 		return kho_cli_error(c, KHO_EXIT_USAGE, &err);
 	if (!c->sysroot && kho_cli_need_root(c, "gates"))
 		return KHO_EXIT_REFUSED;
 	kho_ready(c->sysroot ? c->sysroot : "", &p, &l);
 	if (kho_gates_decide(&l, &p, &err))
-		code = code_of(kho_gates_worst(&l));
+		code = kho_cli_gate_exit(kho_gates_worst(&l));
 	if (c->json) {
 		print_json(&l, code, err.msg);
 		return code;

@@ -4,7 +4,7 @@
  */
 #include <stdio.h>
 
-#include "khoctl/cli.h"
+#include "khoctl/canary.h"
 #include "khoctl/text.h"
 #include "lib/json.h"
 #include "orchestrator/journal.h"
@@ -20,6 +20,8 @@ int kho_verb_report(const struct kho_cli *c)
 	report = kho_report_of_journal(records);
 	if (c->json)
 		kho_cli_json(json_object_get(report));
+	else if (kho_json_get(kho_json_get(report, "canary"), "load"))
+		kho_text_canary(kho_json_get(report, "canary"), stdout);
 	else
 		kho_text_report(report, stdout);
 	return KHO_EXIT_OK;

@@ -39,8 +39,7 @@ static int tell_end(const struct kho_cli *c, pid_t pid)
 		return as_before(c, "it had not begun; nothing was touched");
 	if (!strcmp(outcome, kho_outcome_name(KHO_OUT_UPGRADED)) || p.is_signed)
 		return kho_cli_tell(c, KHO_EXIT_REFUSED, "too late", "it was committed");
-	if (!strcmp(outcome, kho_outcome_name(KHO_OUT_ROLLED_BACK)) ||
-	    !strcmp(outcome, kho_outcome_name(KHO_OUT_REFUSED)))
+	if (kho_outcome_is_as_before(outcome))
 		return as_before(c, "the machine is as before");
 	return kho_cli_tell(c, KHO_EXIT_PERSON, outcome, kho_json_get_str(p.report, "msg"));
 }

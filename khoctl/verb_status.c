@@ -76,6 +76,7 @@ static struct json_object *gather(const struct kho_past *p)
 	if (known) {
 		kho_json_str(o, "from", kho_json_get_str(p->report, "from"));
 		kho_json_str(o, "to", kho_json_get_str(p->report, "to"));
+		kho_json_bool(o, "canary", kho_json_get(p->report, "canary"));
 	}
 	if (running)
 		kho_json_int(o, "pid", p->pid);
@@ -124,7 +125,7 @@ static void print(const struct kho_past *p)
 		return;
 	}
 	if (p->report && !p->planning)
-		printf("%s -> %s: ", kho_json_get_str(p->report, "from"),
+		printf(kho_json_get(p->report, "canary") ? "canary beside %s: %s: " : "%s -> %s: ", kho_json_get_str(p->report, "from"),
 		       kho_json_get_str(p->report, "to"));
 	print_state(p);
 	printf("%s%s\n", *next ? "; next: " : "", next);

@@ -107,7 +107,7 @@ static int watch_worker(const struct kho_cli *c, int fd)
 	free(s.buf);
 	if (s.w.code >= 0)
 		return s.w.code;
-	fprintf(stderr, "khoctl: the upgrade's process ended without a result; see khoctl status, "
+	fprintf(stderr, "khoctl: its process ended without a result; see khoctl status, "
 			"then khoctl rollback\n");
 	return KHO_EXIT_PERSON;
 }
@@ -134,7 +134,7 @@ int kho_worker_watch(const struct kho_cli *c, kho_worker_fn *child)
 			.events = events[1],
 			.stop_read = stop[0],
 			.stop_write = stop[1],
-			.confirm = !c->yes && !c->json && isatty(0) && isatty(1),
+			.confirm = !c->yes && !c->json && !c->kernel && isatty(0) && isatty(1), /* a canary takes nothing */
 		};
 
 		close(events[0]);

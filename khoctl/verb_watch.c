@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * khoctl watch: looks after the workloads on this kernel for a while, by their own health checks. With --rollback it goes back to the
- * kernel that this one came from when one of them is not well: that is an upgrade, with the state of now. khoctl upgrade
- * --rollback-on-failure has the new kernel start it when that has become the only one.
+ * khoctl watch: looks after the workloads on this kernel for a while, by their own health checks, and with --before by a comparison with how they ran on
+ * another one. With --rollback it goes back to the kernel that this one came from when one of them is not well: that is an upgrade, with the
+ * state of now. khoctl upgrade --rollback-on-failure and --regression have the new kernel start it when that has become the only one.
  */
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "bpf/regress.h"
 #include "khoctl/cli.h"
 #include "khoctl/past.h"
 #include "lib/cleanup.h"
@@ -16,10 +19,13 @@
 #include "lib/io.h"
 #include "lib/json.h"
 #include "orchestrator/health.h"
+#include "orchestrator/journal.h"
+#include "orchestrator/record.h"
 
 #define FOR_US	  60000000ull
 #define EVERY_US  1000000u
 #define IN_A_ROW  3 /* a service may be busy for a moment */
+#define SETTLE_US 3000000u
 #define TRIES	  60
 #define BETWEEN_S 5 /* while the new init system still starts, an upgrade may be refused */
 
@@ -36,27 +42,92 @@ static void say(const struct kho_cli *c, const char *text)
 		printf("%s\n", text);
 }
 
-/* Watches until the time is up (0), or something has not been well three times in a row (1, why); negative: nothing is known. */
-static int look(uint64_t for_us, char why[600], struct kho_err *err)
+/* How the workloads have been, look by look. */
+struct looks {
+	int bad;	 /* in a row */
+	int rc;		 /* negative: nothing is known, and err says why */
+	char why[600];	 /* of the last one that was bad */
+	struct kho_err err;
+};
+
+/* One look; false: that was enough. */
+static bool look_once(void *arg)
+{
+	struct looks *l = arg;
+	struct kho_report r = { 0 };
+	const char *no;
+
+	l->rc = kho_health_now(kho_cli_world(), &r, &l->err);
+	no = l->rc ? NULL : kho_report_first_no(&r);
+	l->bad = no ? l->bad + 1 : 0;
+	if (no)
+		snprintf(l->why, sizeof(l->why), "%s", no);
+	kho_report_done(&r);
+	return !l->rc && l->bad < IN_A_ROW;
+}
+
+/* Watches until the time is up (0), or something has not been well three times in a row (1); negative: nothing is known. */
+static int look(struct looks *l, uint64_t for_us)
 {
 	uint64_t end = kho_clock_us() + for_us;
-	int bad = 0, rc = 0;
 
-	while (!rc && bad < IN_A_ROW) {
-		struct kho_report r = { 0 };
-		const char *no;
-
-		rc = kho_health_now(kho_cli_world(), &r, err);
-		no = rc ? NULL : kho_report_first_no(&r);
-		bad = no ? bad + 1 : 0;
-		if (no)
-			snprintf(why, 600, "%s", no);
-		kho_report_done(&r);
-		if (!no && kho_clock_us() >= end)
-			break;
+	while (look_once(l) && (l->bad || kho_clock_us() < end))
 		usleep(EVERY_US);
+	return l->rc < 0 ? l->rc : l->bad >= IN_A_ROW;
+}
+
+/* --- is it as before? --- */
+
+static int save_after(const struct kho_recording *r, struct kho_err *err)
+{
+	int rc = kho_mkdir(KHO_STATE_DIR, err);
+
+	return rc ? rc : kho_recording_save(r, KHO_STATE_DIR "/" KHO_RECORD_AFTER, err);
+}
+
+/* Into the last upgrade's journal, for its report. */
+static void note(const struct kho_gate_list *gates, const char *why)
+{
+	struct json_object *rec = json_object_new_object();
+
+	kho_json_str(rec, "rec", "regression");
+	kho_json_str(rec, "verdict", kho_gate_verdict_name(kho_gates_worst(gates)));
+	kho_json_str(rec, "msg", why);
+	kho_json_int(rec, "time", (int64_t)time(NULL));
+	json_object_object_add(rec, "gates", kho_gates_json(gates));
+	(void)!kho_journal_note(KHO_STATE_DIR, rec, NULL); /* watched by hand: there may be no upgrade */
+}
+
+/*
+ * Record for as long as before, with the workloads' health looked at meanwhile, and compare. A kernel that has just become the only one is busy with
+ * itself for a while; one that is worse is so each time. As look(); why: of a regression, or why nothing is known.
+ */
+static int compare(const struct kho_recording *before, const struct kho_gate_policy *p, struct looks *l)
+{
+	_cleanup_free_ struct kho_regress *g = malloc(sizeof(*g));
+	struct kho_err why = KHO_ERR_INIT;
+	int rc = g ? look(l, SETTLE_US) : kho_fail(&l->err, -ENOMEM, "compare: out of memory");
+
+	for (int i = 0; !rc && i < IN_A_ROW; i++) {
+		_cleanup_recording_ struct kho_recording after = { 0 };
+
+		rc = kho_record_declared(NULL, before->us, look_once, l, &after, &l->err);
+		if (rc == -ECANCELED)
+			return l->rc < 0 ? l->rc : 1;
+		if (!rc)
+			rc = save_after(&after, &l->err);
+		if (rc)
+			break;
+		kho_regress(before, &after, p, g);
+		why = (struct kho_err)KHO_ERR_INIT;
+		if (!kho_gates_decide(&g->gates, p, &why) || kho_gates_worst(&g->gates) != KHO_GATE_FAIL)
+			break;
 	}
-	return rc < 0 ? rc : bad >= IN_A_ROW;
+	if (rc)
+		return rc;
+	note(&g->gates, why.msg);
+	snprintf(l->why, sizeof(l->why), "%s", why.msg);
+	return why.code && kho_gates_worst(&g->gates) == KHO_GATE_FAIL;
 }
 
 static int go_back(const struct kho_cli *c)
@@ -67,6 +138,7 @@ static int go_back(const struct kho_cli *c)
 	again.to = "previous";
 	again.yes = true;
 	again.rollback_on_failure = "0s"; /* once */
+	again.regression = "0s";
 	for (int i = 0; i < TRIES; i++) {
 		code = kho_verb_upgrade(&again);
 		if (code != KHO_EXIT_REFUSED && code != KHO_EXIT_BUSY)
@@ -76,25 +148,41 @@ static int go_back(const struct kho_cli *c)
 	return code;
 }
 
+/* All that was asked for. As look(). */
+static int watch(const struct kho_cli *c, const struct kho_gate_policy *p, uint64_t for_us, struct looks *l)
+{
+	_cleanup_recording_ struct kho_recording before = { 0 };
+	int rc = c->before ? kho_recording_load(c->before, &before, &l->err) : 0;
+
+	if (!rc && c->before)
+		rc = compare(&before, p, l);
+	if (!rc && c->before)
+		say(c, *l->why ? l->why : "the workloads run no worse than before");
+	return rc ? rc : look(l, for_us);
+}
+
 int kho_verb_watch(const struct kho_cli *c)
 {
-	struct kho_err err = KHO_ERR_INIT;
-	char why[600] = "", text[700];
+	struct looks l = { 0 };
+	struct kho_gate_policy p;
+	char text[700];
 	uint64_t for_us = FOR_US;
 	int rc;
 
 	if (kho_cli_need_root(c, "watch"))
 		return KHO_EXIT_REFUSED;
 	if (c->watch_for && !kho_parse_duration(c->watch_for, &for_us)) {
-		kho_fail(&err, -EINVAL, "--for %s: want a time like 60s", c->watch_for);
-		return kho_cli_error(c, KHO_EXIT_USAGE, &err);
+		kho_fail(&l.err, -EINVAL, "--for %s: want a time like 60s", c->watch_for);
+		return kho_cli_error(c, KHO_EXIT_USAGE, &l.err);
 	}
-	rc = look(for_us, why, &err);
+	if (kho_cli_gate_policy(c, &p, &l.err))
+		return kho_cli_error(c, KHO_EXIT_USAGE, &l.err);
+	rc = watch(c, &p, for_us, &l);
 	if (rc < 0)
-		return kho_cli_error(c, kho_cli_refusal(rc), &err);
+		return kho_cli_error(c, kho_cli_refusal(rc), &l.err);
 	if (!rc)
 		return kho_cli_tell(c, KHO_EXIT_OK, "well", "all workloads, for as long as was asked");
-	snprintf(text, sizeof(text), "%s%s", why, c->rollback ? "; going back to the kernel before" : "");
+	snprintf(text, sizeof(text), "%s%s", l.why, c->rollback ? "; going back to the kernel before" : "");
 	say(c, text);
 	if (!c->rollback)
 		return kho_cli_tell(c, KHO_EXIT_PERSON, "not well", "khoctl rollback --yes goes back to the kernel before");

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "khoctl/canary.h"
 #include "khoctl/text.h"
 #include "lib/json.h"
 
@@ -26,6 +27,11 @@ static void on_result(struct kho_watch *w, const struct json_object *o)
 	if (w->code >= 0)
 		return;
 	w->code = kho_cli_exit((enum kho_outcome)out);
+	if (w->c->kernel || (!w->c->json && kho_json_get(report, "canary"))) {
+		kho_progress_clear(&w->progress);
+		w->code = kho_canary_tell(w->c, o, w->code);
+		return;
+	}
 	if (w->c->json)
 		return;
 	if (w->ask)
@@ -47,7 +53,8 @@ static void on_plan(struct kho_watch *w, const struct json_object *o)
 	const struct json_object *plan = kho_json_get(o, "plan");
 
 	kho_text_verdicts(plan, 1, stdout);
-	kho_text_workloads(plan, false, stdout);
+	if (!w->c->kernel)
+		kho_text_workloads(plan, false, stdout);
 	w->ask = json_object_get_boolean(kho_json_get(o, "confirm"));
 	if (w->ask)
 		printf("\n%s -> %s. Go on? [y/N] ", kho_json_get_str(plan, "from"),
@@ -63,7 +70,8 @@ void kho_watch_line(struct kho_watch *w, const char *line, size_t len)
 	if (kho_json_parse(line, len, &o, NULL) < 0)
 		return;
 	kind = kho_json_get_str(o, "event");
-	if (w->c->json && (strcmp(kind, "result") || w->code < 0)) {
+	/* of a canary only the verdict is wanted */
+	if (w->c->json && !w->c->kernel && (strcmp(kind, "result") || w->code < 0)) {
 		printf("%.*s\n", (int)len, line);
 		fflush(stdout);
 	}

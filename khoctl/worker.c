@@ -17,11 +17,11 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/spawn.h"
 #include "orchestrator/lock.h"
 
 #define RETIRE_DELAY_US 1500000
 #define STACK_BYTES	(1u << 20)
-#define WORDS_MAX	64
 
 static int stop_write_fd = -1;
 
@@ -119,20 +119,6 @@ static int settle_down(const struct kho_cli *c, struct kho_err *err)
 						      : 0;
 }
 
-static int split_words(const char *text, char **words)
-{
-	char *copy = text ? strdup(text) : NULL, *save, *w;
-	int n = 0;
-
-	if (!copy)
-		return 0;
-	for (w = strtok_r(copy, " \t", &save); w && n < WORDS_MAX - 1;
-	     w = strtok_r(NULL, " \t", &save))
-		words[n++] = w;
-	words[n] = NULL;
-	return n;
-}
-
 /*
  * The person at the terminal agrees to it; a signal that came while the plan was made is a no, and
  * so is a terminal that is gone.
@@ -155,7 +141,8 @@ static enum kho_outcome run_plan(const struct kho_cli *c, const struct kho_worke
 				 int lock, const struct kho_plan *p, struct kho_engine *e,
 				 struct kho_err *err)
 {
-	char *words[WORDS_MAX];
+	_cleanup_free_ char *text = c->exec ? strdup(c->exec) : NULL;
+	_cleanup_free_ char **words = text ? kho_split_words(text) : NULL;
 	int events = pipes->events;
 	struct kho_upgrade_options o = {
 		.plan = p,
@@ -174,7 +161,7 @@ static enum kho_outcome run_plan(const struct kho_cli *c, const struct kho_worke
 			       : KHO_OUT_INTERNAL;
 	if (kho_cli_faults(e, &o.faults, &o.deadline_cap_us, err) < 0)
 		return KHO_OUT_REFUSED;
-	if (c->exec && split_words(c->exec, words))
+	if (words && words[0])
 		o.hold_exec = words;
 	return kho_upgrade_run(&o, err);
 }

@@ -2,6 +2,7 @@
 /* One clock for both kernels.  See lib/clock.h. */
 #include "lib/clock.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <time.h>
@@ -52,6 +53,24 @@ void kho_clock_measure_tsc(void)
 	both(&tsc[1], &ns[1]);
 	if (ns[1] > ns[0] && tsc[1] > tsc[0])
 		kho_clock_set_tsc_khz((uint32_t)((tsc[1] - tsc[0]) * 1000000 / (ns[1] - ns[0])));
+}
+
+int kho_clock_drift(uint64_t us, int64_t *out_ppm)
+{
+	const struct timespec wait = { .tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000 * 1000) };
+	uint64_t tsc[2] = { 0 }, ns[2] = { 0 }, khz = kho_clock_tsc_khz();
+	double want;
+
+	if (!khz)
+		return -ENOENT;
+	both(&tsc[0], &ns[0]);
+	nanosleep(&wait, NULL);
+	both(&tsc[1], &ns[1]);
+	if (ns[1] <= ns[0] || tsc[1] <= tsc[0])
+		return -EIO;
+	want = (double)(tsc[1] - tsc[0]) * 1e6 / (double)khz;
+	*out_ppm = (int64_t)(((double)(ns[1] - ns[0]) / want - 1) * 1e6);
+	return 0;
 }
 
 uint64_t kho_clock_us(void)

@@ -22,6 +22,12 @@ uint32_t kho_clock_tsc_khz(void);
  */
 void kho_clock_measure_tsc(void);
 
+/*
+ * How far this kernel's CLOCK_MONOTONIC_RAW is from the frequency in use, measured for so long, in millionths: 0 where both are the same. -ENOENT: there is
+ * none in use; -EIO: a clock does not go on.
+ */
+int kho_clock_drift(uint64_t us, int64_t *out_ppm);
+
 /* Microseconds since the TSC was zero (or CLOCK_MONOTONIC, see above). Monotonic on one kernel. */
 uint64_t kho_clock_us(void);
 

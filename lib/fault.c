@@ -18,7 +18,7 @@ const struct kho_fault_word kho_fault_kinds[KHO_FAULT_NKINDS] = {
 	[KHO_FAULT_NONE] = { .name = "none" },
 #define HERE(id, text, at, does) [KHO_FAULT_##id] = { .name = text, .where = at, .what = does },
 #define PEER(id, does) \
-	[KHO_FAULT_PEER_##id] = { .name = PEER_PREFIX #id, .where = KHO_AT_STEP | KHO_AT_UNDO | KHO_AT_LANE, .what = does },
+	[KHO_FAULT_PEER_##id] = { .name = PEER_PREFIX #id, .where = KHO_AT_STEP | KHO_AT_UNDO | KHO_AT_LANE | KHO_AT_END, .what = does },
 #define LINK(id, text, does) [KHO_FAULT_##id] = { .name = text, .where = KHO_AT_LINK, .what = does },
 #include "lib/faults.def"
 };
@@ -78,7 +78,7 @@ static int parse_place(char *word, const struct kho_fault_names *known, struct k
 		*dot = '\0';
 		place = kho_fault_place_find(dot + 1);
 	}
-	where = listed(known->steps, word) ? KHO_AT_STEP | KHO_AT_UNDO : listed(known->lanes, word) ? KHO_AT_LANE : 0;
+	where = listed(known->steps, word) ? KHO_AT_STEP | KHO_AT_UNDO : listed(known->lanes, word) ? KHO_AT_LANE | KHO_AT_END : 0;
 	if (!where)
 		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: no step or serializer '%s'", word);
 	if (place < 0 || !(kho_fault_places[place].where & where)) {

@@ -4,6 +4,7 @@
  *
  *   STEP[.before|.after|.undo]:KIND	when the runner is there; before is the default
  *   SERIALIZER.freeze|drain|retrieve:KIND	in its lane, before that operation
+ *   SERIALIZER.finish|tidy:KIND		after the commit, before that operation
  *   link.MESSAGE[.reply][@STEP]:KIND	the next such message (or the reply to one), from the begin of STEP on, or from the first
  *
  * Places and kinds are lib/faults.def. Each fault strikes once, and is told when it does.
@@ -22,6 +23,7 @@ enum kho_fault_where {
 	KHO_AT_UNDO = 1 << 1, /* its undo */
 	KHO_AT_LANE = 1 << 2, /* a serializer's lane in the blackout */
 	KHO_AT_LINK = 1 << 3, /* a message between the kernels */
+	KHO_AT_END = 1 << 4,  /* what a serializer does after the commit */
 };
 
 enum kho_fault_place {

@@ -257,6 +257,7 @@ bool kho_parse_duration(const char *text, uint64_t *out_us)
 		{ "ms", 1000 },
 		{ "s", 1000000 },
 		{ "min", 60000000 },
+		{ "m", 60000000 },
 	};
 	const char *unit;
 	uint64_t n;

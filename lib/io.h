@@ -64,7 +64,7 @@ bool kho_path_is_plain(const char *path);
 /* "12", "64K", "512M", "2G" -> bytes; false when it is none of these or too large. */
 bool kho_parse_size(const char *text, uint64_t *out_bytes);
 
-/* "2s", "250ms", "100us" -> microseconds; a bare number is refused. */
+/* "2s", "250ms", "100us", "10min" or "10m" -> microseconds; a bare number is refused. */
 bool kho_parse_duration(const char *text, uint64_t *out_us);
 
 #endif

@@ -2,13 +2,16 @@
 #include "lib/pid.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
 
 pid_t kho_pid_next(DIR *d)
@@ -79,6 +82,22 @@ pid_t kho_pid_tracer(const char *sysroot, pid_t pid)
 	return p ? (pid_t)atoi(p + strlen("\nTracerPid:")) : 0;
 }
 
+bool kho_pidfd_wait(int pidfd, uint64_t timeout_us)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	uint64_t end = kho_clock_us() + timeout_us;
+
+	for (;;) {
+		uint64_t now = kho_clock_us();
+		int n = poll(&p, 1, now >= end ? 0 : (int)((end - now + 999) / 1000));
+
+		if (n > 0)
+			return true;
+		if (n == 0 || errno != EINTR)
+			return false;
+	}
+}
+
 bool kho_pid_is(const char *sysroot, pid_t pid, const char *name)
 {
 	_cleanup_free_ char *text = of_pid(sysroot, pid, "comm");
@@ -95,4 +114,25 @@ bool kho_pid_is_criu(pid_t pid)
 		return true;
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
 	return readlink(path, exe, sizeof(exe)) == (ssize_t)sizeof(exe) && !strncmp(exe, loader, strlen(loader));
+}
+
+size_t kho_pid_threads(pid_t pid, pid_t **out)
+{
+	char path[64];
+	size_t n = 0;
+	pid_t tid;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	_cleanup_closedir_ DIR *d = opendir(path);
+
+	*out = NULL;
+	while ((tid = kho_pid_next(d))) {
+		pid_t *bigger = realloc(*out, (n + 1) * sizeof(**out));
+
+		if (!bigger)
+			break;
+		*out = bigger;
+		(*out)[n++] = tid;
+	}
+	return n;
 }

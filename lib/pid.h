@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "lib/err.h"
@@ -23,6 +24,12 @@ pid_t kho_pid_parent(const char *sysroot, pid_t pid);
 
 /* Who traces it; 0: nobody, or it does not exist. */
 pid_t kho_pid_tracer(const char *sysroot, pid_t pid);
+
+/* Its threads, malloc'd; 0 when it is gone. */
+size_t kho_pid_threads(pid_t pid, pid_t **out);
+
+/* Wait until the process behind pidfd ends. False: it still runs after timeout_us. */
+bool kho_pidfd_wait(int pidfd, uint64_t timeout_us);
 
 /* Is it called that (its comm, which has 15 characters at most)? */
 bool kho_pid_is(const char *sysroot, pid_t pid, const char *name);

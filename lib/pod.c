@@ -214,3 +214,10 @@ int kho_workloads_add_pods(const char *sysroot, struct kho_workload_list *l, str
 	}
 	return rc;
 }
+
+int kho_workloads_declared(const char *sysroot, struct kho_workload_list *out, struct kho_err *err)
+{
+	int rc = kho_workloads_load(sysroot, NULL, out, err);
+
+	return rc < 0 ? rc : kho_workloads_add_pods(sysroot, out, err);
+}

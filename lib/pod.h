@@ -39,4 +39,7 @@ int kho_pod_members(const char *sysroot, const char *ns, pid_t shim, char (*out)
  */
 int kho_workloads_add_pods(const char *sysroot, struct kho_workload_list *l, struct kho_err *err) __must_check;
 
+/* All that are declared in workloads.d, with the containers of pods; not resolved yet. Free with kho_workloads_done(), also on failure. */
+int kho_workloads_declared(const char *sysroot, struct kho_workload_list *out, struct kho_err *err) __must_check;
+
 #endif

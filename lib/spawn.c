@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -86,4 +87,14 @@ int kho_spawn(const char *path, char *const argv[], char *const envp[], int fd3,
 	      struct kho_err *err)
 {
 	return kho_spawn_fds(path, argv, envp, &fd3, fd3 >= 0, out, err);
+}
+
+char **kho_split_words(char *text)
+{
+	size_t n = 0, room = strlen(text) / 2 + 2;
+	char **argv = calloc(room, sizeof(*argv)), *save = NULL;
+
+	for (char *w = argv ? strtok_r(text, " \t\n", &save) : NULL; w; w = strtok_r(NULL, " \t\n", &save))
+		argv[n++] = w;
+	return argv;
 }

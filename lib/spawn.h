@@ -33,4 +33,7 @@ int kho_spawn(const char *path, char *const argv[], char *const envp[], int fd3,
 int kho_spawn_fds(const char *path, char *const argv[], char *const envp[], const int *fds,
 		  size_t n, pid_t *out, struct kho_err *err) __must_check;
 
+/* Words of text, split at blanks: malloc'd, NULL at the end; they lie in text, which is changed. NULL: out of memory. */
+char **kho_split_words(char *text);
+
 #endif

@@ -2,6 +2,7 @@
 /* What runner, steps and lanes share.  See orchestrator/context.h. */
 #include "orchestrator/context.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -9,6 +10,8 @@
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "orchestrator/fire.h"
+
+#define AGENTS 16 /* that may end one after the other while one thing is asked */
 
 /* env is a member of the engine; event_arg is ours */
 static struct kho_upgrade *upgrade_of(struct kho_env *env)
@@ -143,11 +146,9 @@ int kho_context_check(struct kho_upgrade *u, struct kho_err *err)
 	return kho_fail(err, u->stop_why.code, "%s", u->stop_why.msg);
 }
 
-static int peer_until(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
-		      const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us, struct kho_err *err)
+/* What the peer has done is a phase; what it has not, says which operation it was. */
+static int ended(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, uint64_t begin, int rc, struct kho_err *err)
 {
-	uint64_t begin = kho_clock_us();
-	int rc = u->engine->ops->peer_op(u->engine, s->name, op, in, r, deadline_us, err);
 	char name[64];
 
 	snprintf(name, sizeof(name), "%s %s", op, s->name);
@@ -157,20 +158,48 @@ static int peer_until(struct kho_upgrade *u, const struct kho_serializer *s, con
 	return 0;
 }
 
+static int peer_until(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+		      const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+
+	return ended(u, s, op, begin, u->engine->ops->peer_op(u->engine, s->name, op, in, r, deadline_us, err), err);
+}
+
+int kho_context_retrieve(struct kho_upgrade *u, const struct kho_serializer *s, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
+			 struct kho_err *err)
+{
+	const struct kho_engine_ops *ops = u->engine->ops;
+	uint64_t begin = kho_clock_us();
+
+	if (!ops->peer_retrieve)
+		return kho_context_peer(u, s, "retrieve", in, NULL, err);
+	return ended(u, s, "retrieve", begin, ops->peer_retrieve(u->engine, s->name, in, stop, arg, atomic_load(&u->deadline_us), err), err);
+}
+
 int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
 		     const struct kho_blob *in, struct kho_report *r, struct kho_err *err)
 {
 	return peer_until(u, s, op, in, r, atomic_load(&u->deadline_us), err);
 }
 
-int kho_context_peer_twice(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+int kho_context_peer_twice(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, enum kho_fault_place place,
 			   struct kho_err *err)
 {
-	uint64_t now = kho_clock_us(), deadline = atomic_load(&u->deadline_us);
-	uint64_t first = deadline > now ? now + (deadline - now) / 3 : deadline;
-	int rc = peer_until(u, s, op, NULL, NULL, first, err);
+	uint64_t now, first, deadline = atomic_load(&u->deadline_us);
+	int rc = kho_fault_fire(u, s->name, place, err);
 
-	return rc < 0 ? peer_until(u, s, op, NULL, NULL, deadline, err) : 0;
+	if (rc < 0)
+		return rc;
+	now = kho_clock_us();
+	first = deadline > now ? now + (deadline - now) / 3 : deadline;
+	rc = peer_until(u, s, op, NULL, NULL, first, err);
+	if (rc < 0)
+		rc = peer_until(u, s, op, NULL, NULL, deadline, err);
+	/* its agent has ended, and perhaps the next one, too */
+	for (unsigned i = 0; rc == -ECONNRESET && i < AGENTS; i++)
+		rc = peer_until(u, s, op, NULL, NULL, deadline, err);
+	return rc;
 }
 
 int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,

@@ -15,12 +15,16 @@
 #include "orchestrator/upgrade.h"
 
 struct kho_lanes;
+struct kho_canary;
 
 struct kho_upgrade {
 	const struct kho_upgrade_options *opt;
 	const struct kho_plan *plan;
 	struct kho_engine *engine;
 	const struct kho_serializer *const *serializers;
+	const struct kho_step *steps; /* of an upgrade, or of a canary */
+	size_t nsteps;
+	struct kho_canary *canary; /* what it has found so far; NULL: it is none, or is only undone */
 	struct kho_journal *journal;
 	struct kho_events *events;
 	struct kho_lanes *lanes;
@@ -40,6 +44,7 @@ struct kho_upgrade {
 	pthread_t criu_fault_thread;
 	atomic_bool criu_fault_over;
 	struct json_object *sysctls; /* what reserve has changed: path -> old text */
+	struct json_object *modules; /* those that were loaded before a canary's load; NULL: it has not begun */
 };
 
 /* Replace the engine's phase and note sinks with ours; count what put_file carries. */
@@ -57,6 +62,9 @@ void kho_context_note(struct kho_upgrade *u, const char *fmt, ...)
 /* Fails with stop_why when the step shall end. */
 int kho_context_check(struct kho_upgrade *u, struct kho_err *err) __must_check;
 
+/* The peer's "retrieve", which is left when stop says so (-EINTR) and may then go on there until it is discarded. */
+int kho_context_retrieve(struct kho_upgrade *u, const struct kho_serializer *s, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
+			 struct kho_err *err) __must_check;
 /* Peer operation with the step's deadline, stamped as phase "OP NAME". */
 int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
 		     const struct kho_blob *in, struct kho_report *r,
@@ -64,9 +72,9 @@ int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, cons
 
 /*
  * One after the commit, where there is nothing better to do than to try once more: an answer that does not come must
- * leave time for that.
+ * leave time for that. place: where a fault can strike before it.
  */
-int kho_context_peer_twice(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+int kho_context_peer_twice(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, enum kho_fault_place place,
 			   struct kho_err *err) __must_check;
 
 /* An inverse on the peer ("discard", "unprepare"): a dead peer has nothing left to undo, so that is

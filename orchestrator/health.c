@@ -27,10 +27,8 @@ static int look_at(const struct kho_world *world, struct kho_workload *w, struct
 int kho_health_now(const struct kho_world *world, struct kho_report *r, struct kho_err *err)
 {
 	struct kho_workload_list all = { 0 };
-	int rc = kho_workloads_load("", NULL, &all, err);
+	int rc = kho_workloads_declared("", &all, err);
 
-	if (!rc)
-		rc = kho_workloads_add_pods("", &all, err);
 	for (size_t i = 0; !rc && i < all.n; i++)
 		rc = look_at(world, &all.w[i], r, err);
 	r->workload = NULL;

@@ -46,7 +46,8 @@ struct json_object *kho_history_entry(const struct json_object *report)
 	struct json_object *o;
 	struct kho_sample s;
 
-	if (!is_entry(report))
+	/* nothing of the machine changed hands */
+	if (!is_entry(report) || kho_json_get(report, "canary"))
 		return NULL;
 	o = json_object_new_object();
 	for (size_t i = 0; i < sizeof(keep) / sizeof(*keep); i++)

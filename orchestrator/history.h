@@ -18,7 +18,7 @@
 #define KHO_HISTORY_NAME "history.jsonl"
 #define KHO_HISTORY_MAX	 64
 
-/* A report (kho_report_of_journal) as line of the history; NULL: it does not say which kernels it was about. */
+/* A report (kho_report_of_journal) as line of the history; NULL: it does not say which kernels it was about, or is a canary's. */
 struct json_object *kho_history_entry(const struct json_object *report);
 
 /* One line (need not end with NUL) -> object, the caller's. -EINVAL: it tells of no upgrade. */

@@ -31,13 +31,17 @@ struct kho_lanes {
 	struct kho_upgrade *u;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool started, stop, quit;
+	bool started, quit;
+	_Atomic bool stop;
+	const struct lane *failed; /* the first one: others end because it has */
 	struct lane *lane;
 	size_t n;
 };
 
-static bool stopped(const struct kho_lanes *l)
+static bool stopped(void *lanes)
 {
+	const struct kho_lanes *l = lanes;
+
 	return l->stop || atomic_load(&l->u->stop);
 }
 
@@ -114,10 +118,12 @@ static void leave(struct lane *me, int rc, enum lane_state state)
 
 	pthread_mutex_lock(&l->lock);
 	me->busy = false;
-	if (rc == 0)
+	if (rc == 0) {
 		me->state = state;
-	else
+	} else {
 		l->stop = true;
+		l->failed = l->failed ? l->failed : me;
+	}
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
 }
@@ -160,7 +166,7 @@ static void run_lane(struct lane *me)
 		return;
 	rc = kho_fault_fire(u, s->name, KHO_FAULT_RETRIEVE, &me->err);
 	if (rc == 0 && s->retrieve)
-		rc = kho_context_peer(u, s, "retrieve", &me->blob, NULL, &me->err);
+		rc = kho_context_retrieve(u, s, &me->blob, stopped, me->all, &me->err);
 	leave(me, rc, LANE_RETRIEVED);
 }
 
@@ -241,9 +247,8 @@ static int wait_all(struct kho_lanes *l, enum lane_state state, unsigned without
 	pthread_mutex_lock(&l->lock);
 	while (!stopped(l) && !all_in(l, state, without))
 		wait_changed(l);
-	for (size_t i = 0; i < l->n && rc == 0; i++)
-		if (l->lane[i].err.code < 0 && l->stop)
-			rc = kho_fail(err, l->lane[i].err.code, "%s", l->lane[i].err.msg);
+	if (l->failed)
+		rc = kho_fail(err, l->failed->err.code, "%s", l->failed->err.msg);
 	if (rc == 0 && stopped(l))
 		rc = kho_context_check(l->u, err);
 	pthread_mutex_unlock(&l->lock);

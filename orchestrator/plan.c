@@ -13,7 +13,9 @@
 #include "lib/io.h"
 #include "lib/json.h"
 #include "lib/pod.h"
+#include "orchestrator/converge.h"
 #include "orchestrator/plan_parts.h"
+#include "orchestrator/record.h"
 
 #define K(name, type, field)                                   \
 	{                                                      \
@@ -34,6 +36,9 @@ static const struct kho_conf_key config_keys[] = {
 	K("gates", KHO_CONF_BOOL, gates),
 	K("gate-limits", KHO_CONF_STRING, gate_limits),
 	K("allow-unknown", KHO_CONF_BOOL, allow_unknown),
+	K("max-blackout", KHO_CONF_DURATION, max_blackout_us),
+	K("max-blackout-wait", KHO_CONF_DURATION, max_blackout_wait_us),
+	K("regression", KHO_CONF_DURATION, regression_us),
 	K("rollback-on-failure", KHO_CONF_DURATION, rollback_us),
 	K("boot-default", KHO_CONF_BOOL, boot_default),
 	K("upgrade-on-install", KHO_CONF_BOOL, upgrade_on_install),
@@ -64,6 +69,10 @@ static int check_config(const struct kho_config *c, const char *path, struct kho
 		return kho_fail(err, -EINVAL, "%s: disk-store: want 16M to 64G", path);
 	if (i && !kho_initramfs_mode_is_known(i))
 		return kho_fail(err, -EINVAL, "%s: initramfs = %s: want auto, khoctl or host", path, i);
+	if (c->max_blackout_us > INT64_MAX)
+		return kho_fail(err, -EINVAL, "%s: max-blackout: want less", path);
+	if (c->max_blackout_wait_us > KHO_CONVERGE_WAIT_MAX_US)
+		return kho_fail(err, -EINVAL, "%s: max-blackout-wait: want at most 600s", path);
 	if (!kho_outgoing_panic_is_known(c->outgoing_panic))
 		return kho_fail(err, -EINVAL, "%s: outgoing-panic = %s: want complete or wait", path, c->outgoing_panic);
 	if (i && c->initrd && strcmp(i, "auto"))
@@ -78,6 +87,7 @@ static int load_config(struct kho_plan *p, struct kho_err *err)
 
 	p->config.precopy_rounds = 30;
 	p->config.disk_store = KHO_DISK_STORE_DEFAULT;
+	p->config.max_blackout_wait_us = KHO_CONVERGE_WAIT_US;
 	if (!path)
 		return kho_fail(err, -ENOMEM, "read khoctl.conf: out of memory");
 	if (!kho_exists(path))
@@ -167,13 +177,21 @@ static int find_old_image(struct kho_plan *p)
 /* Limits of gates: of the table, of the configuration, of argv. */
 static int apply_gates(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err)
 {
+	uint64_t max = 0;
+
 	kho_gate_policy_init(&p->gates);
-	p->gates.ask = p->config.gates || rq->gates || rq->gate_limits;
+	if (p->config.max_blackout_us)
+		p->gates.limit[KHO_GATE_BLACKOUT] = (int64_t)p->config.max_blackout_us;
+	p->gates.ask = p->config.gates || rq->gates || rq->gate_limits || p->canary.on;
 	p->gates.allow_unknown = p->config.allow_unknown || rq->allow_unknown;
 	if (p->config.gate_limits && kho_gate_policy_set(&p->gates, p->config.gate_limits, err))
 		return kho_wrap(err, "gate-limits in khoctl.conf");
 	if (rq->gate_limits && kho_gate_policy_set(&p->gates, rq->gate_limits, err))
 		return kho_wrap(err, "--gate-limits");
+	if (rq->max_blackout && (!kho_parse_duration(rq->max_blackout, &max) || !max || max > INT64_MAX))
+		return kho_fail(err, -EINVAL, "--max-blackout %s: want a time like 50ms", rq->max_blackout);
+	if (max)
+		p->gates.limit[KHO_GATE_BLACKOUT] = (int64_t)max;
 	return 0;
 }
 
@@ -192,6 +210,8 @@ static int apply_argv(struct kho_plan *p, const struct kho_plan_request *rq, str
 	}
 	if (rq->rollback_on_failure && !kho_parse_duration(rq->rollback_on_failure, &p->config.rollback_us))
 		return kho_fail(err, -EINVAL, "--rollback-on-failure %s: want a time like 60s", rq->rollback_on_failure);
+	if (rq->regression && !kho_parse_duration(rq->regression, &p->config.regression_us))
+		return kho_fail(err, -EINVAL, "--regression %s: want a time like 10s", rq->regression);
 	if (!rq->cmdline)
 		return 0;
 	if (asprintf(&both, "%s%s%s", p->config.cmdline ? p->config.cmdline : "",
@@ -202,18 +222,33 @@ static int apply_argv(struct kho_plan *p, const struct kho_plan_request *rq, str
 	return 0;
 }
 
-/* This program, on the kernel to come. */
-static int plan_watch(struct kho_plan *p, struct kho_err *err)
+/* The limits that it is to compare by, as they are here; its words are split at blanks, and none of these has one. */
+static int plan_compare(const struct kho_plan *p, const struct kho_plan_request *rq, char **out)
 {
+	const char *conf = p->config.gate_limits, *argv = rq->gate_limits;
+
+	return asprintf(out, " --before %s/" KHO_RECORD_BEFORE "%s%s%s%s%s", p->world.state_dir, conf || argv ? " --gate-limits " : "", conf ? conf : "",
+			conf && argv ? "," : "", argv ? argv : "", p->gates.allow_unknown ? " --allow-unknown" : "");
+}
+
+/* This program, on the kernel to come. */
+static int plan_watch(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err)
+{
+	_cleanup_free_ char *compare = NULL;
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
-	if (!p->config.rollback_us)
+	if (p->config.regression_us && (p->config.regression_us < KHO_RECORD_LEAST_US || p->config.regression_us > KHO_RECORD_MOST_US))
+		return kho_fail(err, -EINVAL, "regression: want a time from 1s to 30s");
+	if (!p->config.rollback_us && !p->config.regression_us)
 		return 0;
 	if (n <= 0)
 		return kho_fail_errno(err, "read /proc/self/exe");
 	self[n] = '\0';
-	return asprintf(&p->watch, "%s watch --rollback --for %llums", self, (unsigned long long)p->config.rollback_us / 1000) < 0
+	if (p->config.regression_us && plan_compare(p, rq, &compare) < 0)
+		return kho_fail(err, -ENOMEM, "plan: out of memory");
+	return asprintf(&p->watch, "%s watch%s --for %llums%s", self, p->config.rollback_us ? " --rollback" : "",
+			(unsigned long long)p->config.rollback_us / 1000, compare ? compare : "") < 0
 		       ? kho_fail(err, -ENOMEM, "plan: out of memory")
 		       : 0;
 }
@@ -228,6 +263,7 @@ static void fill_request(struct kho_plan *p)
 		.modules_dir = p->modules_dir,
 		.extra_cmdline = p->config.cmdline ? p->config.cmdline : "",
 		.extra_files = (const char *const *)p->config.extra_files,
+		.program = p->canary.program,
 		.after_commit = p->config.after_commit,
 		.watch = p->watch,
 		.workloads = &p->workloads,
@@ -245,17 +281,19 @@ static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct 
 
 	if (rc == 0)
 		rc = apply_argv(p, rq, err);
+	if (rc == 0 && rq->canary)
+		rc = kho_plan_canary(p, rq, err);
 	if (rc == 0)
 		rc = apply_gates(p, rq, err);
 	if (rc == 0)
-		rc = plan_watch(p, err);
+		rc = plan_watch(p, rq, err);
 	if (rc == 0)
 		rc = kho_plan_running(p->sysroot, &p->from, err);
 	if (rc == 0)
 		rc = find_image(p, rq->to, err);
 	if (rc == 0)
 		rc = find_modules(p) < 0 ? kho_fail(err, -ENOMEM, "plan: out of memory") : 0;
-	if (rc == 0)
+	if (rc == 0 && !p->canary.on)
 		rc = find_workloads(p, err);
 	if (rc == 0)
 		rc = find_generation(p, err);
@@ -281,15 +319,17 @@ int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *
 	rc = p->sysroot ? gather(p, rq, err) : kho_fail(err, -ENOMEM, "plan: out of memory");
 	if (rc == 0) {
 		fill_request(p);
-		engine = rq->engine ? rq->engine : p->config.engine ? p->config.engine : "auto";
+		engine = rq->engine ? rq->engine : p->config.engine && !p->canary.on ? p->config.engine : "auto";
 		rc = kho_plan_choose_engine(p, engine, out_engine, err);
 	}
 	if (rc == 0)
 		rc = kho_plan_probe_host(p, err);
 	if (rc == 0 && *out_engine)
 		rc = kho_plan_probe_state(p, *out_engine, err);
-	if (rc == 0)
+	if (rc == 0 && !p->canary.on)
 		rc = kho_plan_predict(p, *out_engine, err);
+	if (rc == 0 && !p->canary.on)
+		rc = kho_converge_check(p, err);
 	if (rc < 0) {
 		if (*out_engine)
 			(*out_engine)->ops->free(*out_engine);
@@ -316,7 +356,10 @@ static int recall(struct kho_plan *p, const struct json_object *begin, struct kh
 	    !p->engine_reason)
 		return kho_fail(err, -ENOMEM, "recall the plan: out of memory");
 	(void)!load_config(p, NULL);
-	if (!kho_workloads_load(p->sysroot, NULL, &p->workloads, NULL) && !kho_workloads_add_pods(p->sysroot, &p->workloads, NULL))
+	p->canary.on = json_object_get_boolean(kho_json_get(begin, "canary"));
+	if (p->canary.on)
+		p->world.serializers = kho_no_serializers;
+	else if (!kho_workloads_declared(p->sysroot, &p->workloads, NULL))
 		(void)!kho_workloads_resolve(p->sysroot, &p->workloads, NULL);
 	fill_request(p);
 	return 0;
@@ -388,6 +431,8 @@ void kho_plan_free(struct kho_plan *p)
 	free(p->from);
 	free(p->old_image);
 	free(p->watch);
+	free(p->canary.command);
+	free(p->canary.program);
 	free(p->previous_image);
 	free(p->engine_name);
 	free(p->engine_reason);

@@ -34,7 +34,15 @@ struct kho_plan_request {
 	const char *outgoing_panic; /* "complete" or "wait", instead of the configuration's, or NULL */
 	bool gates;		 /* measure the incoming kernel; also when limits are given; as configured otherwise */
 	const char *gate_limits; /* over the configuration's; kho_gate_policy_set(), or NULL */
+	const char *max_blackout; /* "50ms": the limit of gate blackout, over all others; NULL: as configured */
 	bool allow_unknown;	 /* a gate that could not be measured does not hold; as configured otherwise */
+	const char *regression; /* "10s": as regression_us, instead of the configuration's; "0s": not at all; NULL: as configured */
+	/* of a canary: nothing of the host's is given to the kernel, which is only tried (khoctl canary) */
+	bool canary;
+	uint64_t cpus;	      /* for it; 0: one */
+	const char *load;     /* kho_mixes_parse(); NULL: all that are built in */
+	const char *load_for; /* "60s": so long each kernel is under load; NULL: a minute */
+	const char *slower;   /* percent, over which its operations are worse than this kernel's; NULL: KHO_CANARY_SLOWER */
 	const char *rollback_on_failure; /* "60s": as rollback_us, instead of the configuration's; "0s": not at all; NULL: as configured */
 };
 
@@ -46,16 +54,36 @@ struct kho_config {
 	bool gates, allow_unknown;
 	char **extra_files;
 	uint64_t cpus_before_freeze, memory, precopy_rounds, disk_store;
+	uint64_t max_blackout_us;      /* the limit of gate blackout; 0: none */
+	uint64_t max_blackout_wait_us; /* so long precopy goes on for it */
 	uint64_t rollback_us; /* so long the new kernel looks after the workloads, and goes back when one is not well; 0: it does not */
+	uint64_t regression_us; /* so long the workloads are recorded, before and after, and compared; 0: they are not */
 	bool boot_default, upgrade_on_install; /* for integration/, which reads them itself */
 };
+
+/* How a kernel is tried. */
+struct kho_canary_plan {
+	bool on;	 /* else the plan is one of an upgrade */
+	unsigned mixes;	 /* bits of enum kho_mix */
+	char *command;	 /* of KHO_MIX_COMMAND, or NULL */
+	char *program;	 /* its first word */
+	uint64_t us;	 /* each kernel is under load for so long, all mixes together */
+	unsigned rounds; /* both kernels in turn, so often each mix */
+	unsigned slower; /* percent */
+	unsigned busy_most; /* percent: a CPU of this kernel that has more to do besides is no measure */
+};
+
+#define KHO_CANARY_SLOWER 100
+
+/* The serializers of a canary: none. */
+extern const struct kho_serializer *const kho_no_serializers[];
 
 struct kho_plan {
 	struct kho_world world;
 	struct kho_config config;
 	struct kho_bzimage image;
 	char *sysroot, *image_path, *modules_dir, *from, *old_image;
-	char *watch; /* what the new kernel is to run for that, or NULL */
+	char *watch; /* what the new kernel is to run for these two, or NULL */
 	char *previous_image; /* what the running kernel came from; NULL: not known */
 	uint32_t generation; /* of the incoming kernel */
 	struct kho_workload_list workloads;
@@ -63,6 +91,7 @@ struct kho_plan {
 	struct kho_engine_request request;
 	struct kho_engine_plan engine_plan;
 	struct kho_gate_policy gates;
+	struct kho_canary_plan canary;
 	struct kho_report report;
 	struct kho_facts facts;
 	struct kho_prediction prediction;

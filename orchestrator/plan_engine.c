@@ -61,6 +61,8 @@ static int try_engine(const struct kho_plan *p, const struct kho_engine_entry *e
 	if (rc < 0 &&
 	    kho_report_add(&c->report, KHO_V_NO, "engine", entry->name, NULL, "%s", why.msg) < 0)
 		return -ENOMEM;
+	if (rc == 0 && p->canary.on && kho_plan_canary_engine(p, c->e, &c->plan, &c->report) < 0)
+		return -ENOMEM;
 	c->can = rc == 0 && kho_report_worst(&c->report) != KHO_V_NO;
 	return 0;
 }

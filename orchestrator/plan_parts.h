@@ -18,6 +18,11 @@ int kho_plan_choose_engine(struct kho_plan *p, const char *name, struct kho_engi
 /* What is true of the host whatever the engine: lockdown, IOMMU. Adds to the report. */
 int kho_plan_probe_host(struct kho_plan *p, struct kho_err *err) __must_check;
 
+/* A canary's part of the request; no serializer and no workload takes part, and nothing follows it. */
+int kho_plan_canary(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err) __must_check;
+/* What an engine must be able to do for a canary, and leave to this kernel. Adds to the report of a candidate. */
+int kho_plan_canary_engine(const struct kho_plan *p, const struct kho_engine *e, const struct kho_engine_plan *ep, struct kho_report *r);
+
 /* Every serializer's probe. Adds to the report. */
 int kho_plan_probe_state(struct kho_plan *p, struct kho_engine *e,
 			 struct kho_err *err) __must_check;

@@ -16,6 +16,9 @@
 /* Nothing that is counted is so much: what is read from a file may be anything, and costs are added up. */
 #define FACT_MAX (1ll << 50)
 
+/* The part in which the memory that was written last is copied: it ends when all is across, or in the hands of the next kernel. */
+#define COPY_IN KHO_PART_SHIFT
+
 /* Newer upgrades say more: kernels, programs and load change. */
 #define NEWEST 4
 
@@ -77,15 +80,38 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static double median(double *k, size_t n)
+{
+	qsort(k, n, sizeof(*k), by_value);
+	return n % 2 ? k[n / 2] : (k[n / 2 - 1] + k[n / 2]) / 2;
+}
+
+/* Without copying. Half of a part is none of it: what else is in it was counted as one process's was, and copying is an estimate, too. */
+static double part_us(const struct kho_sample *s, enum kho_part part)
+{
+	uint64_t us = s->us[part], copy = part == COPY_IN ? s->facts.copy_us : 0;
+
+	return (double)(copy < us / 2 ? us - copy : us - us / 2);
+}
+
 /* Microseconds for one unit of cost, as the upgrades have shown it: the median. */
 static double unit_us(bool jumps, enum kho_part part, const struct kho_sample *past, size_t n)
 {
 	double k[NEWEST];
 
 	for (size_t i = 0; i < n; i++)
-		k[i] = (double)past[i].us[part] / (double)cost_of(jumps, part, &past[i].facts);
-	qsort(k, n, sizeof(*k), by_value);
-	return n % 2 ? k[n / 2] : (k[n / 2 - 1] + k[n / 2]) / 2;
+		k[i] = part_us(&past[i], part) / (double)cost_of(jumps, part, &past[i].facts);
+	return median(k, n);
+}
+
+/* What they had to copy. */
+static uint64_t past_copy_us(const struct kho_sample *past, size_t n)
+{
+	double k[NEWEST];
+
+	for (size_t i = 0; i < n; i++)
+		k[i] = (double)past[i].facts.copy_us;
+	return n ? (uint64_t)median(k, n) : 0;
 }
 
 void kho_predict(const struct kho_facts *now, bool jumps, const struct kho_sample *past, size_t n,
@@ -104,6 +130,11 @@ void kho_predict(const struct kho_facts *now, bool jumps, const struct kho_sampl
 		out->part_us[i] = (uint64_t)((use ? unit_us(jumps, i, past + n - use, use) : (double)now->n[KHO_FACT_SELFTEST_US] / 1000) * (double)cost);
 		out->us += out->part_us[i];
 	}
+	if (!out->us)
+		return;
+	out->copy_us = now->copy_known ? now->copy_us : past_copy_us(past + n - use, use);
+	out->part_us[COPY_IN] += out->copy_us;
+	out->us += out->copy_us;
 }
 
 const char *kho_prediction_basis(const struct kho_prediction *p, const struct kho_facts *f,
@@ -140,15 +171,23 @@ struct json_object *kho_facts_json(const struct kho_facts *f)
 	for (int i = 0; i < KHO_NFACTS; i++)
 		kho_json_int(o, kho_fact_name(i), (int64_t)f->n[i]);
 	kho_json_bool(o, "root_in_ram", f->root_in_ram);
+	if (f->copy_known)
+		kho_json_int(o, "copy_us", (int64_t)f->copy_us);
 	return o;
+}
+
+static uint64_t fact(const struct json_object *o, const char *name)
+{
+	int64_t n = kho_json_get_int(o, name);
+
+	return n < 0 ? 0 : n > FACT_MAX ? FACT_MAX : (uint64_t)n;
 }
 
 void kho_facts_read(const struct json_object *o, struct kho_facts *out)
 {
-	for (int i = 0; i < KHO_NFACTS; i++) {
-		int64_t n = kho_json_get_int(o, kho_fact_name(i));
-
-		out->n[i] = n < 0 ? 0 : n > FACT_MAX ? FACT_MAX : (uint64_t)n;
-	}
+	for (int i = 0; i < KHO_NFACTS; i++)
+		out->n[i] = fact(o, kho_fact_name(i));
+	out->copy_known = kho_json_get(o, "copy_us");
+	out->copy_us = fact(o, "copy_us");
 	out->root_in_ram = json_object_get_boolean(kho_json_get(o, "root_in_ram"));
 }

@@ -3,7 +3,8 @@
  * How long will the blackout be?  One model: each part of a blackout costs something for itself and
  * something for each thing that is counted (processes, memory, PCI functions, mounts).  What a unit
  * of cost takes on this machine is taken from the upgrades that it has seen, else from the self-test
- * of CRIU.  Numbers of the model: orchestrator/predict.c.
+ * of CRIU.  Copying what was written since the last round of precopy is apart from that: it is measured.  Numbers of
+ * the model: orchestrator/predict.c.
  */
 #ifndef KHO_PREDICT_H
 #define KHO_PREDICT_H
@@ -26,6 +27,8 @@ enum kho_part { KHO_PART_FREEZE, KHO_PART_SHIFT, KHO_PART_JUMP, KHO_PART_RESTORE
 struct kho_facts {
 	uint64_t n[KHO_NFACTS];
 	bool root_in_ram;
+	bool copy_known;  /* measured, just before the freeze; not when the plan was made */
+	uint64_t copy_us; /* what copying the memory that was written since the last round takes */
 };
 
 /* One upgrade that this machine has seen. */
@@ -40,6 +43,7 @@ struct kho_sample {
 struct kho_prediction {
 	uint64_t us; /* 0: nothing to predict from */
 	uint64_t part_us[KHO_NPARTS];
+	uint64_t copy_us; /* of it: for memory that was written since the last round, as measured, or else as it was before */
 	unsigned upgrades; /* that it is taken from; 0: estimated by the self-test */
 	bool jumps;
 };

@@ -11,7 +11,7 @@
 #include "lib/err.h"
 
 /* Records (kho_journal_parse) ->
- * {"from","to","generation","engine","blackout_us","floor_us","ratio","phases","precopy",...}. */
+ * {"from","to","generation","engine","blackout_us","floor_us","ratio","phases","precopy",...}; of a canary also "canary": what it found. */
 struct json_object *kho_report_of_journal(struct json_object *records);
 
 /* It says "interrupted", and the kernel that it led to runs: then that is how it came out. */

@@ -16,7 +16,7 @@
 
 #define TICK_US		 50000ull
 #define PEER_TICK_US	 100000ull
-#define UNDO_DEADLINE_US 120000000ull
+#define UNDO_DEADLINE_US 300000000ull
 
 struct job {
 	struct kho_upgrade *u;
@@ -172,7 +172,7 @@ static int run_watched(struct kho_runner *r, const struct kho_step *s, struct kh
 		return kho_fail(err, -ENOMEM, "out of memory");
 	*j = (struct job){ .u = r->u, .step = s };
 	r->watch_peer = s->flags & KHO_STEP_PEER;
-	rc = do_job(r, j, s->deadline_us, err);
+	rc = do_job(r, j, s->deadline_us + (s->flags & KHO_STEP_LOAD ? 4 * r->u->plan->canary.us : 0), err);
 	/* a step may fail of the peer's death before the watch sees it */
 	if (rc < 0)
 		look_at_peer(r, &now);
@@ -190,7 +190,7 @@ static int run_watched(struct kho_runner *r, const struct kho_step *s, struct kh
 
 int kho_runner_step(struct kho_runner *r, size_t i, struct kho_err *err)
 {
-	const struct kho_step *s = &kho_steps[i];
+	const struct kho_step *s = &r->u->steps[i];
 	struct kho_upgrade *u = r->u;
 	uint64_t begin = kho_clock_us();
 	struct kho_err late = KHO_ERR_INIT;
@@ -229,7 +229,7 @@ int kho_runner_unwind(struct kho_runner *r, size_t i, struct kho_err *err)
 
 	atomic_store(&u->undoing, true);
 	for (size_t k = i + 1; k-- > 0;) {
-		const struct kho_step *s = &kho_steps[k];
+		const struct kho_step *s = &u->steps[k];
 		struct kho_err one = KHO_ERR_INIT;
 		uint64_t begin = kho_clock_us();
 		int rc;
@@ -247,4 +247,24 @@ int kho_runner_unwind(struct kho_runner *r, size_t i, struct kho_err *err)
 				  err);
 	}
 	return first;
+}
+
+enum kho_outcome kho_runner_undo(struct kho_runner *r, size_t i, struct kho_err *err)
+{
+	struct kho_err undo_err = KHO_ERR_INIT;
+	int rc = kho_runner_unwind(r, i, &undo_err);
+
+	if (kho_context_disk_back(r->u, rc < 0 ? NULL : &undo_err) < 0 && rc == 0)
+		rc = undo_err.code;
+	if (rc < 0) {
+		char was[sizeof(err->msg)];
+
+		memcpy(was, err->msg, sizeof(was));
+		kho_fail(err, err->code, "%.250s; and undoing it: %.250s", was, undo_err.msg);
+		return KHO_OUT_PERSON;
+	}
+	/* a thread that hangs in the kernel: all is undone, but somebody should look */
+	if (r->stuck)
+		return KHO_OUT_PERSON;
+	return i == 0 ? KHO_OUT_REFUSED : KHO_OUT_ROLLED_BACK;
 }

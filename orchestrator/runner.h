@@ -23,4 +23,10 @@ int kho_runner_step(struct kho_runner *r, size_t i, struct kho_err *err) __must_
 /* Undo steps i, i - 1 ... 0. Never stops; the first failure. */
 int kho_runner_unwind(struct kho_runner *r, size_t i, struct kho_err *err) __must_check;
 
+/*
+ * The same as an outcome: refused (i is 0: nothing had been done), rolled back, or a person is needed. err: why it is undone; what could
+ * not be is added.
+ */
+enum kho_outcome kho_runner_undo(struct kho_runner *r, size_t i, struct kho_err *err);
+
 #endif

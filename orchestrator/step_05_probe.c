@@ -3,41 +3,23 @@
  * probe: between plan and now a workload may have opened what cannot be carried; ask again, with
  * both kernels up. And is the incoming one fit to be given anything (bpf/gates.def)?
  */
-#include "lib/clock.h"
-#include "lib/json.h"
+#include "orchestrator/canary.h"
 #include "orchestrator/context.h"
+#include "orchestrator/gates.h"
 #include "orchestrator/step_list.h"
-
-static int note_gates(struct kho_upgrade *u, const struct kho_gate_list *l, struct kho_err *err)
-{
-	struct json_object *rec = kho_record_new("gates");
-	size_t passed = 0, unknown = 0;
-
-	for (size_t i = 0; i < l->n; i++) {
-		passed += l->r[i].verdict == KHO_GATE_PASS;
-		unknown += l->r[i].verdict == KHO_GATE_UNKNOWN;
-	}
-	kho_context_note(u, "gates: of %zu, %zu passed, %zu failed, %zu not known", l->n, passed, l->n - passed - unknown, unknown);
-	json_object_object_add(rec, "gates", kho_gates_json(l));
-	return kho_journal_add(u->journal, rec, err);
-}
 
 static int gates(struct kho_upgrade *u, struct kho_err *err)
 {
 	const struct kho_gate_policy *policy = &u->plan->gates;
-	uint64_t begin = kho_clock_us();
-	struct kho_gate_list l = { 0 };
+	struct kho_gate_list own = { 0 }, *l = u->canary ? &u->canary->before : &own;
 	int rc;
 
 	if (!policy->ask)
 		return 0;
 	if (!u->engine->ops->gates)
 		return kho_fail(err, -EOPNOTSUPP, "gates: engine %s has no incoming kernel that could be measured now; leave --gates out", u->engine->ops->name);
-	if (u->engine->ops->gates(u->engine, policy, &l, atomic_load(&u->deadline_us), err) < 0)
-		return kho_wrap(err, "gates");
-	kho_context_phase(u, "gates", begin, kho_clock_us());
-	rc = note_gates(u, &l, err);
-	return rc < 0 ? rc : kho_gates_decide(&l, policy, err);
+	rc = kho_gates_incoming(u, KHO_GATES_READY, "gates", l, err);
+	return rc < 0 ? rc : kho_gates_decide(l, policy, err);
 }
 
 int kho_step_probe(struct kho_upgrade *u, struct kho_err *err)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * precopy: every serializer preserves what it can while everything runs, in rounds until none gains
- * by another; the first round's blob lets the peer warm up.  Also makes the threads of the
- * blackout.
+ * by another (and, with a limit of the blackout, until it can be kept: converge.h); the first round's
+ * blob lets the peer warm up.  Also makes the threads of the blackout.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,14 +13,16 @@
 #include "lib/io.h"
 #include "lib/json.h"
 #include "orchestrator/context.h"
+#include "orchestrator/converge.h"
 #include "orchestrator/lanes.h"
 #include "orchestrator/step_list.h"
 
 #define BLOBS "blobs" /* below run_dir */
-#define MANY  64      /* more serializers than there are */
+#define MANY  64u     /* more serializers than there are */
 
 struct rounds {
 	struct kho_upgrade *u;
+	bool more[MANY]; /* by serializer: wants to be called in this round */
 	unsigned round;
 	bool again;	/* somebody gains by another round */
 	uint64_t bytes; /* of blobs, this round */
@@ -73,21 +75,21 @@ static int preserve_one(struct rounds *r, const struct kho_serializer *s, bool *
 	return rc;
 }
 
-static int tell_round(struct rounds *r, uint64_t bytes, uint64_t us, struct kho_err *err)
+static int tell_round(struct rounds *r, unsigned round, uint64_t bytes, uint64_t us, struct kho_err *err)
 {
 	struct json_object *ev = kho_event_new("progress"), *rec = kho_record_new("precopy");
 
-	kho_json_int(ev, "round", r->round);
+	kho_json_int(ev, "round", round);
 	kho_json_int(ev, "bytes", (int64_t)bytes);
 	kho_json_int(ev, "us", (int64_t)us);
 	kho_events_emit(r->u->events, ev);
-	kho_json_int(rec, "round", r->round);
+	kho_json_int(rec, "round", round);
 	kho_json_int(rec, "bytes", (int64_t)bytes);
 	kho_json_int(rec, "us", (int64_t)us);
 	return kho_journal_add(r->u->journal, rec, err);
 }
 
-static int one_round(struct rounds *r, bool *more, struct kho_err *err)
+static int one_round(struct rounds *r, struct kho_err *err)
 {
 	struct kho_upgrade *u = r->u;
 	uint64_t put = atomic_load(&u->put_bytes), begin = kho_clock_us();
@@ -95,16 +97,32 @@ static int one_round(struct rounds *r, bool *more, struct kho_err *err)
 
 	r->again = false;
 	r->bytes = 0;
+	u->engine->env.last_round = r->round + 1 >= u->plan->config.precopy_rounds;
 	for (size_t i = 0; u->serializers[i] && rc == 0; i++) {
-		if (r->round && !more[i])
+		if (r->round && !r->more[i])
 			continue;
 		rc = kho_context_check(u, err);
 		if (rc == 0)
-			rc = preserve_one(r, u->serializers[i], &more[i], err);
+			rc = preserve_one(r, u->serializers[i], &r->more[i], err);
 	}
+	r->round++;
 	return rc < 0 ? rc
-		      : tell_round(r, r->bytes + atomic_load(&u->put_bytes) - put,
+		      : tell_round(r, r->round - 1, r->bytes + atomic_load(&u->put_bytes) - put,
 				   kho_clock_us() - begin, err);
+}
+
+/* Once more, for those whose workloads have written since; until no further round pays them, so that all is ready for the freeze again. */
+static int again(void *arg, struct kho_err *err)
+{
+	struct rounds *r = arg;
+	int rc;
+
+	for (size_t i = 0; r->u->serializers[i]; i++)
+		r->more[i] = r->u->serializers[i]->dirty;
+	do {
+		rc = one_round(r, err);
+	} while (rc == 0 && r->again);
+	return rc;
 }
 
 /* Should this kernel end while the state is across: the other one can go on alone. */
@@ -127,18 +145,18 @@ static int entrust(struct kho_upgrade *u, struct kho_err *err)
 int kho_step_precopy(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct rounds r = { .u = u };
-	bool more[MANY] = { false };
 	size_t n = 0;
 	int rc;
 
 	while (u->serializers[n])
 		n++;
-	if (n > sizeof(more))
-		return kho_fail(err, -E2BIG, "more than %zu serializers", sizeof(more));
+	if (n > MANY)
+		return kho_fail(err, -E2BIG, "more than %u serializers", MANY);
 	do {
-		rc = one_round(&r, more, err);
-		r.round++;
+		rc = one_round(&r, err);
 	} while (rc == 0 && r.again && r.round < u->plan->config.precopy_rounds);
+	if (rc == 0)
+		rc = kho_converge(u, again, &r, err);
 	if (rc == 0)
 		rc = kho_context_check(u, err);
 	if (rc == 0)

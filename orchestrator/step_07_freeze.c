@@ -8,6 +8,7 @@
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "orchestrator/context.h"
+#include "orchestrator/gates.h"
 #include "orchestrator/lanes.h"
 #include "orchestrator/step_list.h"
 
@@ -23,7 +24,10 @@ int kho_step_freeze(struct kho_upgrade *u, struct kho_err *err)
 		kho_lanes_start(u->lanes);
 	/* the lanes run while this is written */
 	(void)!kho_journal_add(u->journal, rec, NULL);
-	return rc < 0 ? rc : kho_lanes_wait_frozen(u->lanes, err);
+	if (rc == 0)
+		rc = kho_lanes_wait_frozen(u->lanes, err);
+	/* beside the lanes, too */
+	return rc < 0 ? rc : kho_gates_quiescent(u, false, err);
 }
 
 static int unfreeze_by_table(struct kho_upgrade *u, struct kho_err *err)

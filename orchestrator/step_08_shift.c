@@ -4,12 +4,15 @@
  * are with the incoming kernel, each checked by its own lane.
  */
 #include "orchestrator/context.h"
+#include "orchestrator/gates.h"
 #include "orchestrator/lanes.h"
 #include "orchestrator/step_list.h"
 
 int kho_step_shift(struct kho_upgrade *u, struct kho_err *err)
 {
-	return kho_lanes_wait_shifted(u->lanes, err);
+	int rc = kho_lanes_wait_shifted(u->lanes, err);
+
+	return rc < 0 ? rc : kho_gates_quiescent(u, true, err);
 }
 
 int kho_undo_shift(struct kho_upgrade *u, struct kho_err *err)

@@ -45,7 +45,7 @@ static void finish_all(struct kho_upgrade *u, bool gate, int *first, struct kho_
 		const struct kho_serializer *s = u->serializers[i];
 
 		if (s->finish && gate == !!(s->flags & KHO_SER_GATE))
-			kho_first_failure(kho_context_peer_twice(u, s, "finish", &one), &one, first, err);
+			kho_first_failure(kho_context_peer_twice(u, s, "finish", KHO_FAULT_FINISH, &one), &one, first, err);
 	}
 }
 

@@ -21,8 +21,7 @@ int kho_step_settle(struct kho_upgrade *u, struct kho_err *err)
 	}
 	for (size_t i = 0; u->serializers[i]; i++)
 		if (u->serializers[i]->tidy)
-			kho_first_failure(kho_context_peer_twice(u, u->serializers[i], "tidy", &one), &one, &first,
-					  err);
+			kho_first_failure(kho_context_peer_twice(u, u->serializers[i], "tidy", KHO_FAULT_TIDY, &one), &one, &first, err);
 	kho_first_failure(u->engine->ops->set_state(u->engine, KHO_STATE_RETIRING, &one), &one,
 			  &first, err);
 	kho_first_failure(u->engine->ops->shift_rest(u->engine, &one), &one, &first, err);

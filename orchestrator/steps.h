@@ -14,6 +14,7 @@
 	(1u << 0) /* workloads do not answer while it runs: nothing may touch a disk */
 #define KHO_STEP_NO_RETURN (1u << 1) /* no undo from here on, once the commit is signed */
 #define KHO_STEP_PEER	   (1u << 2) /* needs a living peer: its loss fails the step */
+#define KHO_STEP_LOAD	   (1u << 3) /* puts load on two kernels: its deadline is longer by what that was asked to take, twice */
 
 struct kho_upgrade;
 
@@ -34,10 +35,15 @@ struct kho_step {
 extern const struct kho_step kho_steps[];
 extern const size_t kho_nsteps;
 
-/* NULL-terminated names, for the fault parser. */
+/* Those of a canary: the first ones of an upgrade, and its own. */
+extern const struct kho_step kho_canary_steps[];
+extern const size_t kho_ncanary_steps;
+
+/* NULL-terminated names of both, for the fault parser. */
 extern const char *const kho_step_names[];
 
-/* Index of a step, or -1. */
+/* Index of a step, or -1: of those of an upgrade; of these. */
 int kho_step_find(const char *name);
+int kho_step_find_in(const struct kho_step *list, size_t n, const char *name);
 
 #endif

@@ -14,6 +14,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/json.h"
+#include "orchestrator/canary.h"
 #include "orchestrator/context.h"
 #include "orchestrator/fire.h"
 #include "orchestrator/history.h"
@@ -31,11 +32,22 @@ const char *kho_outcome_name(enum kho_outcome o)
 		[KHO_OUT_UPGRADED] = "upgraded",       [KHO_OUT_REFUSED] = "refused",
 		[KHO_OUT_ROLLED_BACK] = "rolled back", [KHO_OUT_PERSON] = "needs a person",
 		[KHO_OUT_INTERNAL] = "internal error", [KHO_OUT_BUSY] = "busy",
-		[KHO_OUT_DECLINED] = "declined",
+		[KHO_OUT_DECLINED] = "declined",       [KHO_OUT_PASSED] = "passed",
+		[KHO_OUT_FAILED] = "failed",	       [KHO_OUT_UNDECIDED] = "undecided",
 	};
 
 	_Static_assert(sizeof(names) / sizeof(*names) == KHO_NOUTCOMES, "a name for each outcome");
 	return (unsigned)o < KHO_NOUTCOMES ? names[o] : "?";
+}
+
+bool kho_outcome_is_as_before(const char *name)
+{
+	static const enum kho_outcome all[] = { KHO_OUT_REFUSED, KHO_OUT_ROLLED_BACK, KHO_OUT_PASSED, KHO_OUT_FAILED, KHO_OUT_UNDECIDED };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (!strcmp(name, kho_outcome_name(all[i])))
+			return true;
+	return false;
 }
 
 static int open_logs(struct kho_upgrade *u, struct kho_err *err)
@@ -59,6 +71,8 @@ static void context_done(struct kho_upgrade *u)
 	kho_journal_free(u->journal);
 	kho_events_free(u->events);
 	json_object_put(u->sysctls);
+	json_object_put(u->modules);
+	free(u->canary);
 	kho_closep(&u->lock_fd);
 	free(u);
 }
@@ -76,6 +90,8 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 	kho_json_int(rec, "generation", p->generation);
 	kho_json_str(rec, "engine", p->engine_name);
 	kho_json_bool(rec, "jumps", u->engine->ops->jumps);
+	if (p->canary.on)
+		kho_json_bool(rec, "canary", true);
 	kho_json_str(rec, "image", p->image_path);
 	kho_json_str(rec, "old_image", p->old_image);
 	if (p->previous_image)
@@ -149,26 +165,6 @@ static void finish_result(struct kho_upgrade *u, enum kho_outcome out, const str
 	kho_events_emit(u->events, ev);
 }
 
-static enum kho_outcome unwind(struct kho_runner *r, size_t i, struct kho_err *err)
-{
-	struct kho_err undo_err = KHO_ERR_INIT;
-	int rc = kho_runner_unwind(r, i, &undo_err);
-
-	if (kho_context_disk_back(r->u, rc < 0 ? NULL : &undo_err) < 0 && rc == 0)
-		rc = undo_err.code;
-	if (rc < 0) {
-		char was[sizeof(err->msg)];
-
-		memcpy(was, err->msg, sizeof(was));
-		kho_fail(err, err->code, "%.250s; and undoing it: %.250s", was, undo_err.msg);
-		return KHO_OUT_PERSON;
-	}
-	/* a thread that hangs in the kernel: all is undone, but somebody should look */
-	if (r->stuck)
-		return KHO_OUT_PERSON;
-	return i == 0 ? KHO_OUT_REFUSED : KHO_OUT_ROLLED_BACK;
-}
-
 static enum kho_outcome go(struct kho_runner *r, size_t first, struct kho_err *err)
 {
 	struct kho_upgrade *u = r->u;
@@ -185,14 +181,14 @@ static enum kho_outcome go(struct kho_runner *r, size_t first, struct kho_err *e
 		if (u->opt->hold_before && !strcmp(u->opt->hold_before, kho_steps[i].name)) {
 			rc = hold(u, kho_steps[i].name, err);
 			if (rc < 0 && i > 0)
-				return unwind(r, i - 1, err);
+				return kho_runner_undo(r, i - 1, err);
 		}
 		if (rc == 0)
 			rc = kho_runner_step(r, i, err);
 		if (rc == 0)
 			continue;
 		if (!atomic_load(&u->committed))
-			return unwind(r, i, err);
+			return kho_runner_undo(r, i, err);
 		if (!disk_is_gone(u))
 			(void)!kho_context_disk_back(u, NULL);
 		if (!disk_is_gone(u) || i == last)
@@ -212,12 +208,14 @@ struct progress {
 	int last;	       /* index of the last step begun, -1: none */
 	bool committed, ended; /* ended: and nothing is left that was not undone */
 	uint64_t begin_us, blackout_begin_us, blackout_end_us;
-	struct json_object *sysctls; /* borrowed */
+	struct json_object *sysctls, *modules; /* borrowed */
 };
 
 static struct progress how_far(struct json_object *records)
 {
 	struct progress p = { .last = -1 };
+	const struct kho_step *list = kho_steps;
+	size_t n = kho_nsteps;
 
 	for (size_t i = 0; i < json_object_array_length(records); i++) {
 		struct json_object *o = json_object_array_get_idx(records, i);
@@ -226,8 +224,13 @@ static struct progress how_far(struct json_object *records)
 		if (!strcmp(kind, "end"))
 			p.ended = strcmp(kho_json_get_str(o, "outcome"),
 					 kho_outcome_name(KHO_OUT_PERSON));
-		else if (!strcmp(kind, "begin"))
+		else if (!strcmp(kind, "begin")) {
 			p.begin_us = (uint64_t)kho_json_get_int(o, "at_us");
+			if (json_object_get_boolean(kho_json_get(o, "canary"))) {
+				list = kho_canary_steps;
+				n = kho_ncanary_steps;
+			}
+		}
 		else if (!strcmp(kind, "signed"))
 			p.committed = true;
 		else if (!strcmp(kind, "blackout")) {
@@ -236,8 +239,10 @@ static struct progress how_far(struct json_object *records)
 		}
 		else if (!strcmp(kind, "sysctls"))
 			p.sysctls = kho_json_get(o, "old");
+		else if (!strcmp(kind, "modules"))
+			p.modules = kho_json_get(o, "old");
 		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "act"), "run"))
-			p.last = kho_step_find(kho_json_get_str(o, "step"));
+			p.last = kho_step_find_in(list, n, kho_json_get_str(o, "step"));
 	}
 	return p;
 }
@@ -269,6 +274,8 @@ static int prepare(struct kho_upgrade *u, const struct kho_upgrade_options *o, s
 		.plan = o->plan,
 		.engine = o->engine,
 		.serializers = o->plan->world.serializers,
+		.steps = o->plan->canary.on ? kho_canary_steps : kho_steps,
+		.nsteps = o->plan->canary.on ? kho_ncanary_steps : kho_nsteps,
 		.lock_fd = o->lock_fd,
 	};
 	if (u->lock_fd < 0)
@@ -306,7 +313,7 @@ enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho
 		return rc == -EBUSY ? KHO_OUT_BUSY : KHO_OUT_INTERNAL;
 	}
 	kho_context_wire(u);
-	out = kho_fault_arm(u, "", err) < 0 ? KHO_OUT_REFUSED : go(&r, 0, err);
+	out = kho_fault_arm(u, "", err) < 0 ? KHO_OUT_REFUSED : u->plan->canary.on ? kho_canary_go(&r, err) : go(&r, 0, err);
 	/* an error of retire itself was preceded by the result; it is told all the same: this
 	 * kernel still lives */
 	if (out != KHO_OUT_UPGRADED)
@@ -372,9 +379,10 @@ int kho_upgrade_recover(const struct kho_upgrade_options *o, struct kho_err *err
 		enum kho_outcome out;
 
 		u->sysctls = json_object_get(p.sysctls);
+		u->modules = json_object_get(p.modules);
 		kho_context_wire(u);
-		kho_fail(err, -EINTR, "khoctl died in step %s", kho_steps[p.last].name);
-		out = unwind(&r, (size_t)p.last, err);
+		kho_fail(err, -EINTR, "khoctl died in step %s", u->steps[p.last].name);
+		out = kho_runner_undo(&r, (size_t)p.last, err);
 		out = out == KHO_OUT_REFUSED ? KHO_OUT_ROLLED_BACK : out;
 		finish_result(u, out, err);
 		rc = out == KHO_OUT_ROLLED_BACK ? 0 : err->code;

@@ -17,11 +17,18 @@ enum kho_outcome {
 	KHO_OUT_INTERNAL,    /* khoctl itself failed before anything was touched */
 	KHO_OUT_BUSY,	     /* another upgrade runs, or a dead one must be undone first */
 	KHO_OUT_DECLINED,    /* the person at the terminal said no */
+	/* of a canary, and the machine is as before: */
+	KHO_OUT_PASSED,
+	KHO_OUT_FAILED,
+	KHO_OUT_UNDECIDED, /* something could not be measured, or somebody stopped it */
 	KHO_NOUTCOMES,
 };
 
-/* "upgraded", "refused", "rolled back", "needs a person", "internal error", "busy", "declined" */
+/* "upgraded", "refused", "rolled back", "needs a person", "internal error", "busy", "declined", "passed", "failed", "undecided" */
 const char *kho_outcome_name(enum kho_outcome o);
+
+/* Is it the name of one after which the machine is as it was before? */
+bool kho_outcome_is_as_before(const char *name);
 
 struct kho_upgrade_options {
 	const struct kho_plan *plan;
@@ -47,7 +54,7 @@ struct kho_upgrade_options {
 int kho_upgrade_may_begin(const struct kho_world *w, struct kho_err *err) __must_check;
 
 /*
- * Run it. The last event is "result" (docs/formats.md). Returns the outcome; err is filled unless
+ * Run it, or (the plan is one of a canary) try the kernel and take everything back. The last event is "result" (docs/formats.md). Returns the outcome; err is filled unless
  * upgraded. When it works and the engine is a real one, it does not return: this kernel ends in it.
  */
 enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho_err *err);

@@ -331,6 +331,12 @@ int kho_block_discard(struct kho_env *env, struct kho_err *err)
 	return first;
 }
 
+int kho_block_inherit(struct kho_env *env, struct kho_err *err)
+{
+	(void)env;
+	return in.b && in.b->n_source ? kho_merge_watch(err) : 0;
+}
+
 int kho_block_finish(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_err e = KHO_ERR_INIT;

@@ -39,8 +39,13 @@ static int replace_one(const char *name, const char *type, uint64_t sectors, con
 
 int kho_merge_begin(const char *name, dev_t origin, dev_t cow, uint64_t sectors, struct kho_err *err)
 {
-	char params[128];
+	char params[256], type[32];
+	uint64_t now;
+	int ret = kho_dm_status(name, true, type, params, &now, err);
 
+	/* once more could be over what has been written since */
+	if (ret < 0 || strcmp(type, "snapshot"))
+		return ret;
 	snprintf(params, sizeof(params), "%u:%u %u:%u P %u", major(origin), minor(origin), major(cow), minor(cow), CHUNK);
 	return replace_one(name, "snapshot-merge", sectors, params, err);
 }

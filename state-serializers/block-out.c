@@ -241,6 +241,17 @@ int kho_block_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *e
 	return pack(true, out, err);
 }
 
+/* With a root on a disk, disks are read until the processes are dumped, and stand still only then. */
+void kho_block_quiet(struct kho_env *env, bool shifted, struct kho_quiet_list *out)
+{
+	if (!o.b)
+		return;
+	if (shifted != env->root_in_ram)
+		kho_block_quiet_disks("", o.b, out);
+	if (!shifted)
+		kho_block_quiet_files("", o.b, out);
+}
+
 int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_err e = KHO_ERR_INIT;

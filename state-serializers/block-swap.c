@@ -77,12 +77,9 @@ static int read_all(const char *sysroot, struct swap **out, size_t *n)
 
 static uint64_t available_kib(const char *sysroot)
 {
-	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/meminfo"), *text = NULL;
-	const char *at;
+	int64_t kib = kho_meminfo_kib(sysroot, "MemAvailable");
 
-	if (!path || kho_read_file(path, 1 << 20, &text, NULL, NULL) < 0 || !(at = strstr(text, "MemAvailable:")))
-		return 0;
-	return strtoull(at + strlen("MemAvailable:"), NULL, 10);
+	return kib > 0 ? (uint64_t)kib : 0;
 }
 
 int kho_swap_probe(const struct kho_env *env, struct kho_report *r, struct kho_err *err)

@@ -82,6 +82,7 @@ const struct kho_serializer kho_ser_block = {
 	.unpreserve = kho_block_unpreserve,
 	.freeze = kho_block_freeze,
 	.drain = kho_block_drain,
+	.quiet = kho_block_quiet,
 	.unfreeze = kho_block_unfreeze,
 	.forget = kho_block_forget,
 	.prepare = kho_block_prepare,
@@ -90,4 +91,5 @@ const struct kho_serializer kho_ser_block = {
 	.verify = kho_block_verify,
 	.discard = kho_block_discard,
 	.finish = kho_block_finish,
+	.inherit = kho_block_inherit,
 };

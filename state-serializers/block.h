@@ -15,7 +15,7 @@
 /* Below a mapping of the host's while that shows what was written before commit: holds its table until it gets that back. */
 #define KHO_DM_UNDER KHO_DM_PREFIX "under-"
 #define KHO_DM_NAME 128
-#define KHO_BLOCK_FREE_US 5000000u /* how long a device of an undone upgrade may be held by who is already dead */
+#define KHO_BLOCK_FREE_US 30000000u /* how long a device of an undone upgrade may be held by who is already dead */
 
 /* --- what there is (block-find.c); sysroot "" or a recorded tree; r may be NULL: nothing is said --- */
 int kho_block_find(const char *sysroot, Kho__Block **out, struct kho_report *r, struct kho_err *err);
@@ -106,7 +106,7 @@ int kho_map_undo(struct kho_map *m, struct kho_env *env, struct kho_err *err);
 int kho_map_merge(struct kho_map *m, struct kho_err *err);
 
 /* --- after commit (block-merge.c) --- */
-/* Begin to merge the snapshot of origin into it; cow is its store. */
+/* Begin to merge the snapshot of origin into it; cow is its store. What merges already, or has merged, is left as it is. */
 int kho_merge_begin(const char *name, dev_t origin, dev_t cow, uint64_t sectors, struct kho_err *err);
 /* One look: 1 = merged and now linear, 0 = still at it (or other target), negative = failed. */
 int kho_merge_poll(const char *name, struct kho_err *err);
@@ -117,11 +117,17 @@ int kho_merge_watch(struct kho_err *err);
 
 /* --- operations --- */
 int kho_block_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+/* Parts of quiet: requests that the kernel has given to a disk and has no answer for, -1: it does not say; of all disks; what of files is not on them. */
+int64_t kho_block_in_flight(const char *sysroot, const char *disk);
+void kho_block_quiet_disks(const char *sysroot, const Kho__Block *b, struct kho_quiet_list *out);
+void kho_block_quiet_files(const char *sysroot, const Kho__Block *b, struct kho_quiet_list *out);
+
 int kho_block_unlock(struct kho_env *env, kho_ask_fn *ask, void *arg, struct kho_err *err);
 int kho_block_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err);
 int kho_block_unpreserve(struct kho_env *env, struct kho_err *err);
 int kho_block_freeze(struct kho_env *env, struct kho_err *err);
 int kho_block_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err);
+void kho_block_quiet(struct kho_env *env, bool shifted, struct kho_quiet_list *out);
 int kho_block_unfreeze(struct kho_env *env, struct kho_err *err);
 int kho_block_forget(struct kho_env *env, struct kho_err *err);
 int kho_block_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_err *err);
@@ -130,5 +136,6 @@ int kho_block_retrieve(struct kho_env *env, const struct kho_blob *in, struct kh
 int kho_block_verify(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 int kho_block_discard(struct kho_env *env, struct kho_err *err);
 int kho_block_finish(struct kho_env *env, struct kho_err *err);
+int kho_block_inherit(struct kho_env *env, struct kho_err *err);
 
 #endif

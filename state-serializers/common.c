@@ -2,12 +2,10 @@
 #include "state-serializers/common.h"
 
 #include <fcntl.h>
-#include <libkmod.h>
 #include <libgen.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
@@ -155,62 +153,6 @@ int kho_state_load(struct kho_env *env, const char *name, struct kho_blob *out, 
 	kho_blob_done(out);
 	*out = (struct kho_blob){ .data = data, .len = len };
 	return 0;
-}
-
-static void kmod_unrefp(struct kmod_ctx **c)
-{
-	if (*c)
-		kmod_unref(*c);
-}
-
-/* text: "ifb numifbs=0" */
-static int load_one(struct kmod_ctx *ctx, const char *text, struct kho_err *err)
-{
-	struct kmod_list *list = NULL, *l;
-	const char *options = strchr(text, ' ');
-	/* "install" lines of modprobe.d want a shell; options count in any case */
-	unsigned flags = access("/bin/sh", X_OK) < 0 ? KMOD_PROBE_IGNORE_COMMAND : 0;
-	char name[64];
-
-	snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, " "), text);
-	int ret = kmod_module_new_from_lookup(ctx, name, &list);
-
-	if (ret < 0 || !list)
-		return kho_fail(err, ret < 0 ? ret : -ENOENT,
-				"module %s: not found for this kernel", name);
-	ret = 0;
-	kmod_list_foreach (l, list) {
-		struct kmod_module *m = kmod_module_get_module(l);
-
-		ret = kmod_module_probe_insert_module(m, flags, options, NULL, NULL, NULL);
-		kmod_module_unref(m);
-		if (ret < 0)
-			break;
-	}
-	kmod_module_unref_list(list);
-	return ret < 0 ? kho_fail(err, ret, "module %s: %s", name, strerror(-ret)) : 0;
-}
-
-int kho_modules_load(const char *const *names, size_t n, struct kho_err *err)
-{
-	_cleanup_(kmod_unrefp) struct kmod_ctx *ctx = kmod_new(NULL, NULL);
-	int first = 0;
-
-	if (!ctx)
-		return kho_fail(err, -ENOMEM, "libkmod: cannot start");
-	kmod_set_log_priority(ctx, 0);
-	for (size_t i = 0; i < n; i++) {
-		struct kho_err e = KHO_ERR_INIT;
-		int ret = load_one(ctx, names[i], &e);
-
-		kho_first_failure(ret, &e, &first, err);
-	}
-	return first;
-}
-
-void kho_module_unload(const char *name)
-{
-	(void)!syscall(SYS_delete_module, name, O_NONBLOCK);
 }
 
 bool kho_pci_parse(const char *text, struct kho_pci_addr *out)
@@ -364,4 +306,19 @@ int kho_put_files(struct kho_env *env, const char *dir, const char *prefix, char
 		ret = env->ops->put_file(env, local, remote, err);
 	}
 	return ret;
+}
+
+int64_t kho_meminfo_kib(const char *sysroot, const char *name)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/meminfo"), *text = NULL;
+	size_t len = strlen(name);
+
+	if (!path || kho_read_file(path, 1 << 20, &text, NULL, NULL) < 0)
+		return -1;
+	for (const char *at = text, *end; at && *at; at = end ? end + 1 : NULL) {
+		if (!strncmp(at, name, len) && at[len] == ':')
+			return strtoll(at + len + 1, NULL, 10);
+		end = strchr(at, '\n');
+	}
+	return -1;
 }

@@ -8,6 +8,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 
+#include "lib/modload.h"
 #include "state-serializers/serializer.h"
 
 #define KHO_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -35,11 +36,8 @@ int kho_state_save(struct kho_env *env, const char *name, const struct kho_blob 
 void kho_state_drop(struct kho_env *env, const char *name);
 int kho_state_load(struct kho_env *env, const char *name, struct kho_blob *out, struct kho_err *err);
 
-/* Load modules ("name" or "name option=value"; built-in ones are fine). The first that cannot be loaded is reported, the others are tried. */
-int kho_modules_load(const char *const *names, size_t n, struct kho_err *err);
-
-/* Remove a module if nothing uses it; failure is no error. */
-void kho_module_unload(const char *name);
+/* A row of SYSROOT/proc/meminfo ("Dirty"), KiB; -1: it is not there. */
+int64_t kho_meminfo_kib(const char *sysroot, const char *name);
 
 /* "0000:00:04.0" -> address; false when it is none. */
 bool kho_pci_parse(const char *text, struct kho_pci_addr *out);

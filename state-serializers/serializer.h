@@ -92,6 +92,7 @@ struct kho_env {
 	const char *images_dir;		/* "/run/khoctl/images": 0700, tmpfs */
 	const char *sysroot;		/* "" or a recorded tree, for probe only */
 	bool in_place;			/* outgoing: what put_file is told of is not copied, it must stay as it is */
+	bool last_round;		/* outgoing: preserve is not called again, whatever out_more says */
 	bool hurry;			/* incoming: prepare runs in the blackout: nothing that only finds out early what would fail later */
 	uint64_t disk_store_bytes;	/* outgoing: room for what is written to each file system until the commit; 0: the default */
 	bool root_in_ram;		/* the root file system is rootfs/tmpfs and is carried as a copy */
@@ -107,6 +108,44 @@ static inline const char *kho_new_root(const struct kho_env *env)
 {
 	return env->new_root ? env->new_root : "";
 }
+
+/* What one workload has written since the last round of preserve. */
+struct kho_dirty_workload {
+	const char *name; /* borrowed, until the next operation */
+	uint64_t bytes;
+	uint64_t bytes_per_s; /* not yet written before: memory that is written over and over counts once */
+};
+
+/* What the blackout would have to copy if it began now. */
+struct kho_dirty {
+	struct kho_dirty_workload *w; /* malloc'd */
+	size_t n;
+	uint64_t bytes;	  /* of all of them */
+	uint64_t copy_us; /* how long that takes, as the rounds of preserve have shown */
+	unsigned again;	  /* so many more rounds that copy as much would be taken: the peer keeps them all; 0: none would pay */
+	const char *how;  /* what the kernel was asked by ("PAGEMAP_SCAN"); static */
+};
+
+/* Free the list and make it empty. */
+void kho_dirty_done(struct kho_dirty *d);
+
+/* What must not be under way any more, by the names of the gates called "quiescent". */
+struct kho_quiet {
+	const char *gate; /* static */
+	bool known;
+	int64_t value;
+	char what[120]; /* the first of them, or why it is not known; "" */
+};
+
+#define KHO_QUIET_MAX 8
+
+struct kho_quiet_list {
+	struct kho_quiet q[KHO_QUIET_MAX];
+	size_t n;
+};
+
+/* Append; one too many is left out. value < 0: not known. */
+void kho_quiet_add(struct kho_quiet_list *l, const char *gate, int64_t value, const char *what);
 
 /* What env's disk_store_bytes may be. Memory is taken only for what is written. */
 #define KHO_DISK_STORE_DEFAULT	(256ull << 20)
@@ -134,9 +173,19 @@ struct kho_serializer {
 	int (*probe)(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 	/* round = 0, 1, 2 ...; out_more: another round would pay; blob of round 0 goes to prepare */
 	int (*preserve)(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more, struct kho_err *err);
+	/*
+	 * Outgoing, after preserve has said that no further round would pay: reads only, everything runs. preserve may be called again (the next round) when
+	 * `again` is not 0. -EOPNOTSUPP: the kernel cannot tell.
+	 */
+	int (*dirty)(struct kho_env *env, struct kho_dirty *out, struct kho_err *err);
 	int (*unpreserve)(struct kho_env *env, struct kho_err *err);
 	int (*freeze)(struct kho_env *env, struct kho_err *err);
 	int (*drain)(struct kho_env *env, struct kho_blob *out, struct kho_err *err);
+	/*
+	 * Outgoing, in the BLACKOUT, beside the lanes: is anything of ours still under way? Called when all is frozen, and again when all but those with KHO_SER_LAST
+	 * is across (shifted). Reads a few files, and changes nothing.
+	 */
+	void (*quiet)(struct kho_env *env, bool shifted, struct kho_quiet_list *out);
 	int (*unfreeze)(struct kho_env *env, struct kho_err *err);
 	int (*forget)(struct kho_env *env, struct kho_err *err);
 
@@ -144,9 +193,18 @@ struct kho_serializer {
 	int (*unprepare)(struct kho_env *env, struct kho_err *err);
 	int (*retrieve)(struct kho_env *env, const struct kho_blob *in, struct kho_err *err);
 	int (*verify)(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+	/* Incoming, between retrieve and finish: the processes that are back (malloc'd) and what they have started; how many. They run. */
+	size_t (*restored)(struct kho_env *env, pid_t **out);
+	/* Incoming, by any thread: whoever is in retrieve need not go on, discard comes next. Returns at once. */
+	void (*cancel)(struct kho_env *env);
 	int (*discard)(struct kho_env *env, struct kho_err *err);
 	int (*finish)(struct kho_env *env, struct kho_err *err);
 	int (*tidy)(struct kho_env *env, struct kho_err *err);
+	/*
+	 * The process in which finish succeeded has ended, and this is a copy of it from before that: what went on there in the background
+	 * begins anew. finish and tidy may have been broken off there as well, and are called here again.
+	 */
+	int (*inherit)(struct kho_env *env, struct kho_err *err);
 
 	/* At any time, on any kernel: are env's workloads (resolved) well? A KHO_V_NO item for each that is not. env has no ops. */
 	int (*health)(struct kho_env *env, struct kho_report *r, struct kho_err *err);

@@ -25,14 +25,13 @@
 #define SENT_DIR  "Journal" /* no workload has a name with a capital letter */
 #define FILES_MAX 16
 #define BYTES_MAX (128ll << 20)
-#define ANSWER_US 5000000
 
 /* One answer of Varlink: JSON up to a NUL. */
-static int hear(int fd, const char *method, struct kho_err *err)
+static int hear(int fd, const char *method, uint64_t timeout_us, struct kho_err *err)
 {
 	_cleanup_json_ struct json_object *o = NULL;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	uint64_t end = kho_clock_us() + ANSWER_US;
+	uint64_t end = kho_clock_us() + timeout_us;
 	char buf[4096];
 	size_t len = 0;
 
@@ -56,7 +55,7 @@ static int hear(int fd, const char *method, struct kho_err *err)
 	return 0;
 }
 
-int kho_units_journald(const char *method, struct kho_err *err)
+int kho_units_journald(const char *method, uint64_t timeout_us, struct kho_err *err)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX, .sun_path = JOURNALD };
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -67,7 +66,7 @@ int kho_units_journald(const char *method, struct kho_err *err)
 		return kho_fail(err, -ENOENT, "journald does not listen at %s", JOURNALD);
 	if (send(fd, ask, (size_t)n + 1, MSG_NOSIGNAL) != n + 1)
 		return kho_fail_errno(err, "ask journald");
-	return hear(fd, method, err);
+	return hear(fd, method, timeout_us, err);
 }
 
 static bool is_machine_id(const char *s)

@@ -14,7 +14,10 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/patience.h"
 #include "state-serializers/units.h"
+
+#define SYNC_US	 5000000  /* in the blackout: rather a gap in the journal */
 
 static struct {
 	bool let_go;	    /* outgoing: journald was asked to */
@@ -44,7 +47,7 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *out, b
 	if (rc || !u->systemd || env->root_in_ram)
 		return rc;
 	now.let_go = true;
-	if (kho_units_journald("RelinquishVar", &why) < 0)
+	if (kho_units_journald("RelinquishVar", KHO_PATIENCE_US, &why) < 0)
 		kho_note(env, "the journal of the time of the upgrade may have gaps: %s", why.msg);
 	return 0;
 }
@@ -56,7 +59,7 @@ static int unpreserve(struct kho_env *env, struct kho_err *err)
 	(void)env;
 	/* by another process than the one that did it, too: to ask once more does no harm */
 	if (now.let_go || kho_units_systemd(""))
-		rc = kho_units_journald("FlushToVar", err);
+		rc = kho_units_journald("FlushToVar", KHO_PATIENCE_US, err);
 	now.let_go = false;
 	return rc == -ENOENT ? 0 : rc;
 }
@@ -71,7 +74,7 @@ static int drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
 
 	if (!now.let_go)
 		return 0;
-	rc = kho_units_journald("Synchronize", &why);
+	rc = kho_units_journald("Synchronize", SYNC_US, &why);
 	if (!rc)
 		rc = kho_units_journal_send(env, &u, &why);
 	if (rc)

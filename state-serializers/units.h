@@ -126,8 +126,8 @@ int kho_units_probe(struct kho_env *env, struct kho_report *r, struct kho_err *e
 int kho_units_write(const char *root, const char *carried, const char *run_dir, const Kho__Units *u, const char *release,
 		    struct kho_err *err) __must_check;
 
-/* Ask journald for one of its methods (io.systemd.Journal.NAME), and wait for the answer. -ENOENT: no journald. */
-int kho_units_journald(const char *method, struct kho_err *err) __must_check;
+/* Ask journald for one of its methods (io.systemd.Journal.NAME), and wait so long for the answer. -ENOENT: no journald. */
+int kho_units_journald(const char *method, uint64_t timeout_us, struct kho_err *err) __must_check;
 
 /* Send the files of the runtime journal into the peer's images_dir; described in out->journal. */
 int kho_units_journal_send(struct kho_env *env, Kho__Units *out, struct kho_err *err) __must_check;

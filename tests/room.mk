@@ -2,12 +2,14 @@
 .PHONY: demo test bench test-vm test-undo test-faults test-host soak
 demo:
 	@$(MAKE) --no-print-directory deps
-	@$(MAKE) --no-print-directory all modules vm-cache
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(MAKE) --no-print-directory modules vm-cache
 	tests/vm/demo$(if $(DEMO),_$(DEMO)).sh
 
 test:
 	@$(MAKE) --no-print-directory deps
-	@$(MAKE) --no-print-directory all modules vm-cache
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(MAKE) --no-print-directory modules vm-cache
 	@tests/run-all
 
 test-vm: all modules vm-cache
@@ -23,7 +25,8 @@ test-faults: all modules vm-cache
 
 # all of a host: every way to fail, every kind of disk, network, unit and platform thing
 test-host: all modules vm-cache
-	HOST=all UNITS=all TAKEOVER=all CONTAINERS=all PODS=all tests/run-all host containers pods net disks root platform units dhcp initramfs takeover takeover-host
+	$(Q)$(MAKE) --no-print-directory check-units UNIT=canary_test
+	HOST=all UNITS=all TAKEOVER=all CONTAINERS=all PODS=all tests/run-all host containers pods net disks root platform units dhcp initramfs takeover takeover-host converge compare canary
 
 # SOAK (50) upgrades back and forth in one VM, what could pile up compared
 soak: all modules vm-cache
@@ -32,3 +35,4 @@ soak: all modules vm-cache
 bench: all modules vm-cache
 	tests/bench/bench.sh
 	tests/bench/engines.sh
+	tests/bench/recorder.sh

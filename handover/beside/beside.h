@@ -99,8 +99,10 @@ int kho_beside_stop(struct kho_engine *e, struct kho_err *err);
 int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
 int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err);
 int kho_beside_reconnect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
-int kho_beside_gates(struct kho_engine *e, const struct kho_gate_policy *policy, struct kho_gate_list *out, uint64_t deadline_us,
-		     struct kho_err *err);
+int kho_beside_gates(struct kho_engine *e, enum kho_gate_moment moment, const struct kho_gate_policy *policy, struct kho_gate_list *out,
+		     uint64_t deadline_us, struct kho_err *err);
+int kho_beside_load(struct kho_engine *e, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,
+		    uint64_t deadline_us, struct kho_err *err);
 int kho_beside_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
 		       struct kho_err *err);
 int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err);

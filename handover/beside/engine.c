@@ -72,6 +72,7 @@ struct kho_initramfs_in kho_beside_initramfs_in(const struct kho_beside *b)
 		.machine = &b->m,
 		.workloads = req->workloads,
 		.extra_files = req->extra_files,
+		.program = req->program,
 		.run_dir = req->run_dir,
 	};
 }
@@ -163,6 +164,16 @@ static int peer_op(struct kho_engine *e, const char *serializer, const char *op,
 	return kho_peer_op(b->peer, serializer, op, in, r, deadline_us, err);
 }
 
+static int peer_retrieve(struct kho_engine *e, const char *serializer, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
+			 uint64_t deadline_us, struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+
+	if (!b->peer)
+		return kho_fail(err, -ENOTCONN, "retrieve %s: not connected to the incoming kernel", serializer);
+	return kho_peer_retrieve(b->peer, serializer, in, stop, arg, deadline_us, err);
+}
+
 static int set_state(struct kho_engine *e, unsigned state, struct kho_err *err)
 {
 	struct kho_beside *b = kho_beside_of(e);
@@ -212,7 +223,9 @@ static const struct kho_engine_ops beside_ops = {
 	.disconnect = kho_beside_disconnect,
 	.reconnect = kho_beside_reconnect,
 	.peer_op = peer_op,
+	.peer_retrieve = peer_retrieve,
 	.gates = kho_beside_gates,
+	.load = kho_beside_load,
 	.entrust = kho_beside_entrust,
 	.commit = kho_beside_commit,
 	.shift_rest = kho_beside_shift_rest,

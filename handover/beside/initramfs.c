@@ -266,6 +266,8 @@ int kho_initramfs_list(const struct kho_initramfs_in *in, struct kho_files *out,
 	if (!ret)
 		ret = in->machine->root_in_ram ? add_root_copy(in, out, err)
 					       : add_selection(in, out, err);
+	if (!ret && in->program && !in->machine->root_in_ram)
+		ret = kho_elf_add(out, (const char *const[]){ in->program, NULL }, err);
 	for (extra = in->extra_files; !ret && extra && *extra; extra++)
 		ret = kho_files_add(out, *extra, err);
 	if (!ret)

@@ -17,6 +17,7 @@ struct kho_initramfs_in {
 	const struct kho_machine *machine;
 	const struct kho_workload_list *workloads; /* resolved; may be NULL */
 	const char *const *extra_files;		   /* NULL-terminated; may be NULL */
+	const char *program;			   /* comes with its libraries; may be NULL */
 	const struct kho_target *also;		   /* another kernel that starts from the same root: its modules; may be NULL */
 	const char *run_dir;			   /* never copied */
 };

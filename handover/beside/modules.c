@@ -62,6 +62,7 @@ static const char *const wanted[] = {
 	"nf_conntrack",
 	"nf_conntrack_netlink",
 	"x_tables",
+	"algif_hash",
 	"tcp_diag",
 	"udp_diag",
 	"inet_diag",
@@ -97,10 +98,12 @@ static struct kmod_ctx *context(const struct kho_target *t, struct kho_err *err)
 	static const char *const no_config[] = { "/dev/null", NULL };
 	struct kmod_ctx *ctx = kmod_new(t->modules_dir, no_config);
 
-	if (!ctx)
+	if (!ctx) {
 		kho_fail(err, -ENOMEM, "%s: libkmod: out of memory", t->modules_dir);
-	else
-		kmod_set_userdata(ctx, t->release);
+		return NULL;
+	}
+	kmod_set_log_priority(ctx, 0);
+	kmod_set_userdata(ctx, t->release);
 	return ctx;
 }
 

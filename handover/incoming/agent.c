@@ -14,6 +14,7 @@
 #include "handover/incoming/agent_impl.h"
 #include "lib/clock.h"
 
+#define BYE_US	 1000000
 #define REPLY_US 10000000 /* a ring that stays full so long belongs to a dead reader */
 
 static const struct handler {
@@ -34,6 +35,7 @@ static const struct handler {
 	{ KHO_LINK__MSG__BODY_CPU, kho_agent_cpu, false, false },
 	{ KHO_LINK__MSG__BODY_MEM, kho_agent_mem, false, false },
 	{ KHO_LINK__MSG__BODY_READY, kho_agent_ready, false, false },
+	{ KHO_LINK__MSG__BODY_LOAD, kho_agent_load, false, false },
 	{ KHO_LINK__MSG__BODY_ENTRUST, kho_agent_entrust, true, false },
 	{ KHO_LINK__MSG__BODY_COMMIT, kho_agent_commit, false, false },
 	{ KHO_LINK__MSG__BODY_RETIRING, kho_agent_retiring, true, false },
@@ -63,10 +65,11 @@ int kho_agent_send(struct kho_agent *a, const KhoLink__Msg *m)
 	return sent(a, m, kho_stream_send(&a->s, m, 0, kho_clock_us() + REPLY_US, &err), &err);
 }
 
-static int send_hello(struct kho_agent *a)
+int kho_agent_hello(struct kho_agent *a)
 {
 	KhoLink__Hello h = KHO_LINK__HELLO__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+	struct kho_err err = KHO_ERR_INIT;
 
 	h.revision_min = KHO_LINK_REVISION_MIN;
 	h.revision_max = KHO_LINK_REVISION;
@@ -76,19 +79,7 @@ static int send_hello(struct kho_agent *a)
 	h.generation = a->conf->generation;
 	m.body_case = KHO_LINK__MSG__BODY_HELLO;
 	m.hello = &h;
-	return kho_agent_send(a, &m);
-}
-
-static void send_bye(struct kho_agent *a, const struct kho_err *why)
-{
-	KhoLink__Bye b = KHO_LINK__BYE__INIT;
-	KhoLink__Msg m = KHO_LINK__MSG__INIT;
-
-	b.error = why->code;
-	b.text = (char *)why->msg;
-	m.body_case = KHO_LINK__MSG__BODY_BYE;
-	m.bye = &b;
-	(void)!kho_stream_send(&a->s, &m, 0, kho_clock_us() + 1000000, NULL);
+	return sent(a, &m, kho_stream_send(&a->s, &m, 0, kho_clock_us() + REPLY_US, &err), &err);
 }
 
 static void answer(struct kho_agent *a, struct kho_request *rq, int ret, const struct kho_err *err)
@@ -139,6 +130,7 @@ int kho_agent_serve(struct kho_agent *a, struct kho_request *rq)
 		answer(a, rq, ret, &err);
 	free(rq->reply.items);
 	free(rq->reply.gates);
+	free(rq->reply.loaded);
 	kho_report_done(&rq->report);
 	kho_msg_free(rq->m);
 	free(rq);
@@ -179,8 +171,11 @@ static void knocked(struct kho_agent *a, const KhoLink__Knock *k)
 	pthread_mutex_lock(&a->lock);
 	a->session = true;
 	a->set_up = false;
+	/* its requests are numbered from the beginning */
+	for (struct kho_ser_slot *s = a->sers; s; s = s->next)
+		s->discarded = 0;
 	pthread_mutex_unlock(&a->lock);
-	send_hello(a);
+	kho_agent_hello(a);
 	if (kho_link_agree(KHO_LINK_REVISION_MIN, KHO_LINK_REVISION, k->revision_min,
 			   k->revision_max, &err) < 0)
 		a->conf->say("%s", err.msg);
@@ -253,7 +248,7 @@ static int serve(struct kho_agent *a, struct kho_err *err)
 			struct kho_err why = *err;
 
 			if (a->session)
-				send_bye(a, &why);
+				kho_stream_bye(&a->s, why.code, why.msg, BYE_US);
 			end_session(a, why.msg);
 			if (a->s.over)
 				return ret;
@@ -327,6 +322,25 @@ static void settle(struct kho_agent *a)
 		pthread_join(a->retire_thread, NULL);
 	else
 		a->conf->say("the outgoing kernel is gone, and nothing was committed");
+	kho_agent_deputy_end(a);
+}
+
+/* What an agent does, and its deputy after it (alone: nobody is left on the link): 0, or why the link broke. */
+static int to_the_end(struct kho_agent *a, struct kho_err *err)
+{
+	int ret = a->alone ? 0 : serve(a, err);
+
+	settle(a);
+	return ret;
+}
+
+static void carry_on(struct kho_agent *a)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	if (to_the_end(a, &err) < 0)
+		a->conf->say("%s", err.msg);
+	kho_stream_done(&a->s);
 }
 
 int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err)
@@ -341,6 +355,7 @@ int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err)
 		return ret;
 	}
 	a.s.faults = &a.faults;
+	a.carry_on = carry_on;
 	ret = kho_pool_init(&a.pool, err);
 	if (!ret) {
 		struct kho_err state = KHO_ERR_INIT;
@@ -348,9 +363,8 @@ int kho_agent_run(const struct kho_agent_conf *conf, struct kho_err *err)
 		if (conf->machine->state(conf->machine->arg, KHO_STATE_READY, &state) < 0)
 			conf->say("cannot say in the ledger that we are ready: %s", state.msg);
 		a.ledger = conf->machine->ledger(conf->machine->arg, &state);
-		send_hello(&a);
-		ret = serve(&a, err);
-		settle(&a);
+		kho_agent_hello(&a);
+		ret = to_the_end(&a, err);
 	}
 	kho_stream_done(&a.s);
 	kho_agent_done(&a);

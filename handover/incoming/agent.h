@@ -10,8 +10,10 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "bpf/gate.h"
+#include "bpf/load.h"
 #include "handover/link/wire.h"
 #include "handover/uapi/khoctl_region.h"
 #include "lib/err.h"
@@ -52,20 +54,32 @@ struct kho_machine {
 /* The agent to PID 1: enter it now (SIGRTMIN + this). */
 #define KHO_SIG_ENTER 6
 
+#define KHO_AGENT_SERIALIZERS 64 /* more than there are */
+
 /* Shared with PID 1 (MAP_SHARED): what it must know when the agent is gone. */
 struct kho_agent_shared {
 	_Atomic bool committed, settled;
 	_Atomic bool root_on_disk; /* committed: the carried root, mounted at KHO_NEW_ROOT, is the root from now on */
+	/* and its deputy, when it is gone (agent_deputy.c) */
+	_Atomic bool commands; /* that were asked for have been started */
+	_Atomic pid_t agent;   /* the deputy that is the agent now; 0: the first one is */
+	_Atomic bool told_end; /* the outgoing side has the result, and this one its journal with it */
+	struct kho_ser_done {
+		_Atomic bool retrieved, finished, tidied; /* and succeeded */
+	} done[KHO_AGENT_SERIALIZERS];			  /* in the order of their first use */
 };
 
 struct kho_agent_conf {
 	struct kho_transport transport; /* taken over */
 	const struct kho_machine *machine;
 	const struct kho_serializer *(*find)(const char *name);
-	void (*ready)(struct kho_gate_list *out); /* measure this kernel; NULL: nobody will ask */
+	/* measure this kernel, or what was restored on it: these processes; NULL: nobody will ask */
+	void (*measure)(enum kho_gate_moment moment, const pid_t *pids, size_t n, struct kho_gate_list *out);
+	int (*load)(const struct kho_load *l, struct kho_load_result *out, struct kho_err *err); /* put load on it; NULL: likewise */
 	const char *release;
 	uint32_t instance_id, generation;
 	bool faults;		 /* tests may ask this kernel to fail */
+	bool deputy;		 /* a second process stands by from the commit on (agent_deputy.c) */
 	const char *journal_dir; /* "/var/lib/khoctl" */
 	struct kho_agent_shared *shared;
 	void (*enter_root)(void); /* tell PID 1 that the carried root is the root now; NULL: nobody to tell */

@@ -141,7 +141,7 @@ static int is_all_here(struct kho_agent *a, struct kho_err *err)
 
 		pthread_mutex_lock(&a->lock);
 		for (struct kho_ser_slot *o = a->sers; o; o = o->next)
-			here |= o->ser == s && o->retrieved;
+			here |= o->ser == s && o->done->retrieved;
 		pthread_mutex_unlock(&a->lock);
 		if (!here)
 			return kho_fail(err, -ENODATA, "not everything has come across: %s has not", s->name);
@@ -165,7 +165,6 @@ static int may_complete(struct kho_agent *a, struct kho_err *err)
 
 int kho_agent_sign_alone(struct kho_agent *a, struct kho_err *err)
 {
-	const struct kho_machine *m = a->conf->machine;
 	struct json_object *rec = kho_record_new("signed");
 	int ret;
 
@@ -173,14 +172,7 @@ int kho_agent_sign_alone(struct kho_agent *a, struct kho_err *err)
 	kho_json_bool(rec, "alone", true);
 	kho_agent_note(a, rec);
 	ret = kho_agent_save(a, err);
-	if (!ret)
-		ret = m->state(m->arg, KHO_STATE_COMMITTED, err);
-	if (ret < 0)
-		return ret;
-	a->commit_us = kho_clock_us();
-	a->committed = true;
-	a->conf->shared->committed = true;
-	return 0;
+	return ret < 0 ? ret : kho_agent_sign(a, err);
 }
 
 static int sign(struct kho_agent *a, uint64_t begin_us, struct kho_err *err)
@@ -245,9 +237,9 @@ void kho_agent_rest(struct kho_agent *a, const char *why)
 
 	pthread_mutex_lock(&a->lock);
 	for (struct kho_ser_slot *s = a->sers; s; s = s->next)
-		left |= s->retrieved && ((s->ser->finish && !s->finished) || (s->ser->tidy && !s->tidied));
+		left |= s->done->retrieved && ((s->ser->finish && !s->done->finished) || (s->ser->tidy && !s->done->tidied));
 	pthread_mutex_unlock(&a->lock);
-	if (!left && a->trust.told_end)
+	if (!left && a->conf->shared->told_end)
 		return;
 	a->alone = true;
 	kho_agent_note_takeover(a, why);
@@ -257,7 +249,7 @@ void kho_agent_rest(struct kho_agent *a, const char *why)
 	if (left && kho_agent_frozen_us(a->ledger))
 		kho_agent_note_blackout(a, kho_agent_frozen_us(a->ledger), gate_us);
 	kho_agent_note_end(a, KHO_OUTCOME(ret), ret < 0 ? err.msg : why);
-	a->trust.told_end = true;
+	a->conf->shared->told_end = true;
 	if (kho_agent_save(a, &err) < 0)
 		a->conf->say("journal: %s", err.msg);
 }

@@ -60,6 +60,11 @@ static int do_scribble(struct kho_agent *a, struct kho_err *err)
 	return load(a, "khoctl-scribble", "", err);
 }
 
+static int do_warn(struct kho_agent *a, struct kho_err *err)
+{
+	return load(a, "khoctl-warn", "", err);
+}
+
 static int do_stop(struct kho_agent *a, struct kho_err *err)
 {
 	(void)a;

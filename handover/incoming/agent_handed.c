@@ -308,9 +308,9 @@ static void let_go(struct kho_handed *h)
 	kho_remove_tree(KHO_HANDED_DIR);
 }
 
-static void finish(struct kho_handed *h)
+static void finish(struct kho_agent *a)
 {
-	struct kho_agent *a = &h->a;
+	struct kho_handed *h = (struct kho_handed *)((char *)a - offsetof(struct kho_handed, a));
 	struct kho_err err = KHO_ERR_INIT, late = KHO_ERR_INIT;
 	uint64_t gate_us = 0;
 	char msg[600];
@@ -328,6 +328,7 @@ static void finish(struct kho_handed *h)
 	let_go(h);
 	a->conf->say("everything is here, %llu ms after the freeze%s%s", (unsigned long long)((gate_us - h->s->frozen_us) / 1000), *msg ? "; " : "", msg);
 	kho_agent_go_on(a, h->s->from, h->s->attempt ? "failed" : "replaced");
+	kho_agent_deputy_end(a);
 }
 
 static int run(struct kho_handed *h, uint64_t started_us, struct kho_err *err)
@@ -354,6 +355,7 @@ int kho_agent_run_handed(const struct kho_agent_conf *conf, bool luo, struct kho
 	h->session = -1;
 	kho_agent_init(&h->a, conf);
 	h->a.alone = h->a.handed = h->a.env.hurry = true;
+	h->a.carry_on = finish;
 	ret = read_state(h, err);
 	if (ret < 0)
 		return ret;
@@ -361,6 +363,6 @@ int kho_agent_run_handed(const struct kho_agent_conf *conf, bool luo, struct kho
 	ret = run(h, kho_clock_us(), &why);
 	if (ret < 0)
 		return kho_handed_back(h, &why, err);
-	finish(h);
+	finish(&h->a);
 	return 0;
 }

@@ -21,7 +21,7 @@ struct kho_agent;
 struct kho_request {
 	struct kho_request *next;
 	KhoLink__Msg *m;
-	KhoLink__Reply reply; /* fn may set items, gates and data; error, text, duration are set for it */
+	KhoLink__Reply reply; /* fn may set items, gates, loaded and data; error, text, duration are set for it */
 	struct kho_report report; /* of verify */
 	uint64_t begin_us;
 };
@@ -42,7 +42,9 @@ struct kho_ser_slot { /* one serializer's operations, one at a time */
 	const struct kho_serializer *ser;
 	pthread_mutex_t busy;
 	bool dark; /* retrieve has run, discard not yet */
-	bool retrieved, finished, tidied; /* and succeeded */
+	struct kho_ser_done *done;
+	struct kho_err tidy; /* why it failed in this process */
+	_Atomic uint64_t discarded; /* number of the last request for that; who asked for a retrieve before it does not want it any more */
 };
 
 struct kho_agent_file;
@@ -69,7 +71,6 @@ struct kho_entrusted {
 	bool complete; /* and we may */
 	char *journal; /* the other side's, then ours behind it */
 	size_t len;
-	bool told_end; /* it has the result */
 };
 
 struct kho_agent {
@@ -101,6 +102,8 @@ struct kho_agent {
 	bool handed;			/* it came by kexec: phases go into the journal, nobody else has it */
 	pthread_mutex_t journal_lock;
 	pthread_mutex_t machine_lock; /* CPU and memory hot-plug: one act at a time */
+	pid_t deputy;			/* of this process, from the commit on; 0: none */
+	void (*carry_on)(struct kho_agent *a); /* what is left to do after the commit, to its end */
 };
 
 /* agent.c */
@@ -108,6 +111,14 @@ void kho_agent_init(struct kho_agent *a, const struct kho_agent_conf *conf);
 void kho_agent_done(struct kho_agent *a);
 int kho_agent_serve(struct kho_agent *a, struct kho_request *rq); /* run and answer; frees rq */
 int kho_agent_send(struct kho_agent *a, const KhoLink__Msg *m);
+/* To whoever listens: this process is the agent. */
+int kho_agent_hello(struct kho_agent *a);
+
+/* agent_deputy.c */
+/* Sign: the deputy stands by, the ledger and PID 1 know it. On failure nothing is signed. */
+int kho_agent_sign(struct kho_agent *a, struct kho_err *err) __must_check;
+/* All is done: the deputy goes. */
+void kho_agent_deputy_end(struct kho_agent *a);
 
 /* agent_pool.c */
 int kho_pool_init(struct kho_pool *p, struct kho_err *err) __must_check;
@@ -123,8 +134,10 @@ kho_request_fn kho_agent_setup;
 void kho_agent_told_free(struct kho_agent_told *t);
 
 /* agent_ops.c */
+/* The slot of a serializer, made at its first use; NULL: out of memory, or too many. */
+struct kho_ser_slot *kho_agent_slot(struct kho_agent *a, const struct kho_serializer *ser);
 kho_request_fn kho_agent_op, kho_agent_cpu, kho_agent_mem, kho_agent_commit, kho_agent_abandon,
-	kho_agent_echo, kho_agent_ready;
+	kho_agent_echo, kho_agent_ready, kho_agent_load;
 
 /* Where the journal goes, made if missing: of the carried root where there is one. malloc'd. */
 int kho_agent_state_dir(const struct kho_agent *a, char **out, struct kho_err *err) __must_check;

@@ -14,16 +14,17 @@
 #include "lib/clock.h"
 #include "lib/io.h"
 
-/* The slot of a serializer; made at its first use. */
-static struct kho_ser_slot *ser_slot(struct kho_agent *a, const struct kho_serializer *ser)
+struct kho_ser_slot *kho_agent_slot(struct kho_agent *a, const struct kho_serializer *ser)
 {
 	struct kho_ser_slot *s;
+	size_t n = 0;
 
 	pthread_mutex_lock(&a->lock);
 	for (s = a->sers; s && s->ser != ser; s = s->next)
-		;
-	if (!s && (s = calloc(1, sizeof(*s)))) {
+		n++;
+	if (!s && n < KHO_AGENT_SERIALIZERS && (s = calloc(1, sizeof(*s)))) {
 		s->ser = ser;
+		s->done = &a->conf->shared->done[n];
 		pthread_mutex_init(&s->busy, NULL);
 		s->next = a->sers;
 		a->sers = s;
@@ -98,6 +99,17 @@ static int reply_report(struct kho_request *rq, struct kho_err *err)
 	return 0;
 }
 
+/* Who asks again because it took too long hears how it ended: there is nothing left then that could be done once more. */
+static int tidy(struct kho_agent *a, struct kho_ser_slot *s, struct kho_err *err)
+{
+	if (s->tidy.code)
+		return kho_fail(err, s->tidy.code, "%s", s->tidy.msg);
+	if (s->ser->tidy && !s->done->tidied && s->ser->tidy(&a->env, &s->tidy) < 0)
+		return kho_fail(err, s->tidy.code, "%s", s->tidy.msg);
+	s->done->tidied = true;
+	return 0;
+}
+
 static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_request *rq,
 		  struct kho_err *err)
 {
@@ -113,7 +125,7 @@ static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_reques
 	if (!strcmp(op, "retrieve")) {
 		mark(a, s, true);
 		ret = ser->retrieve ? ser->retrieve(&a->env, &in, err) : 0;
-		s->retrieved = !ret;
+		s->done->retrieved = !ret;
 		/* there may be a key in it */
 		if (in.data)
 			explicit_bzero(in.data, in.len);
@@ -124,24 +136,29 @@ static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_reques
 		return ret < 0 ? ret : reply_report(rq, err);
 	}
 	if (!strcmp(op, "discard")) {
-		s->retrieved = false;
+		s->done->retrieved = false;
 		ret = ser->discard ? ser->discard(&a->env, err) : 0;
 		mark(a, s, false);
 		return ret;
 	}
 	/* once: a khoctl that takes up the work of another asks again, and so do we (agent_alone.c) */
 	if (!strcmp(op, "finish")) {
-		ret = ser->finish && !s->finished ? ser->finish(&a->env, err) : 0;
-		s->finished = !ret;
+		ret = ser->finish && !s->done->finished ? ser->finish(&a->env, err) : 0;
+		s->done->finished = !ret;
 		return ret;
 	}
-	if (!strcmp(op, "tidy")) {
-		ret = ser->tidy && !s->tidied ? ser->tidy(&a->env, err) : 0;
-		s->tidied = !ret;
-		return ret;
-	}
+	if (!strcmp(op, "tidy"))
+		return tidy(a, s, err);
 	return kho_fail(err, -ENOSYS, "serializers have no operation '%s' on the incoming side",
 			op);
+}
+
+/* Nobody waits any more for what a retrieve does; one that has not begun must not take what the other side has back. */
+static void cancel(struct kho_agent *a, struct kho_ser_slot *s, uint64_t seq)
+{
+	s->discarded = seq;
+	if (s->ser->cancel)
+		s->ser->cancel(&a->env);
 }
 
 int kho_agent_op(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
@@ -156,14 +173,19 @@ int kho_agent_op(struct kho_agent *a, struct kho_request *rq, struct kho_err *er
 				"the incoming side has no serializer '%s'; use the same khoctl for "
 				"both",
 				o->serializer);
-	s = ser_slot(a, ser);
+	s = kho_agent_slot(a, ser);
 	if (!s)
 		return kho_fail(err, -ENOMEM, "serializer '%s'", o->serializer);
+	if (!strcmp(o->op, "discard"))
+		cancel(a, s, rq->m->seq);
 	if (lock_ser(s, rq->m->deadline_us))
 		return kho_fail(err, -EBUSY,
 				"%s: an earlier operation of it is still running there",
 				o->serializer);
-	ret = run_op(a, s, rq, err);
+	if (!strcmp(o->op, "retrieve") && rq->m->seq < s->discarded)
+		ret = kho_fail(err, -ECANCELED, "%s: it was discarded before it began", o->serializer);
+	else
+		ret = run_op(a, s, rq, err);
 	pthread_mutex_unlock(&s->busy);
 	return ret;
 }
@@ -205,9 +227,9 @@ int kho_agent_state_dir(const struct kho_agent *a, char **out, struct kho_err *e
 
 int kho_agent_commit(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
 {
-	const struct kho_machine *m = a->conf->machine;
 	const KhoLink__Commit *c = rq->m->commit;
 	_cleanup_free_ char *dir = NULL, *path = NULL;
+	bool again = a->committed;
 	int ret;
 
 	ret = kho_agent_state_dir(a, &dir, err);
@@ -222,17 +244,10 @@ int kho_agent_commit(struct kho_agent *a, struct kho_request *rq, struct kho_err
 	ret = kho_write_file(path, c->record.data, c->record.len, err);
 	if (!ret)
 		ret = kho_agent_keep_journal(a, c->record.data, c->record.len, err);
-	if (!ret && !a->committed)
-		ret = m->state(m->arg, KHO_STATE_COMMITTED, err);
-	if (ret < 0)
-		return ret;
-	if (!a->committed)
-		a->commit_us = kho_clock_us();
 	/* what comes again has the result */
-	a->trust.told_end = a->committed;
-	a->committed = true;
-	a->conf->shared->committed = true;
-	return 0;
+	if (!ret && again)
+		a->conf->shared->told_end = true;
+	return ret < 0 || again ? ret : kho_agent_sign(a, err);
 }
 
 int kho_agent_abandon(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
@@ -244,32 +259,6 @@ int kho_agent_abandon(struct kho_agent *a, struct kho_request *rq, struct kho_er
 	a->conf->say("the outgoing side has abandoned the upgrade");
 	kho_entrusted_done(&a->trust);
 	kho_agent_files_drop(a);
-	return 0;
-}
-
-int kho_agent_ready(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
-{
-	struct answer {
-		KhoLink__Gate *at[KHO_NGATES]; /* first: it is freed by this address, with the request */
-		KhoLink__Gate gates[KHO_NGATES];
-		struct kho_gate_list list;
-	} *w = a->conf->ready ? calloc(1, sizeof(*w)) : NULL;
-
-	if (!w)
-		return a->conf->ready ? kho_fail(err, -ENOMEM, "gates") : kho_fail(err, -ENOSYS, "this kernel cannot be measured");
-	a->conf->ready(&w->list);
-	for (size_t i = 0; i < w->list.n; i++) {
-		struct kho_gate_result *r = &w->list.r[i];
-		KhoLink__Gate *g = w->at[i] = &w->gates[i];
-
-		kho_link__gate__init(g);
-		g->name = (char *)(uintptr_t)kho_gates[r->gate].name;
-		g->known = r->verdict != KHO_GATE_UNKNOWN;
-		g->value = r->value;
-		g->what = r->what;
-	}
-	rq->reply.gates = w->at;
-	rq->reply.n_gates = w->list.n;
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/spawn.h"
 
 #define POLL_US	    1000
 #define SILENT_S    10	    /* no heartbeat for so long: it hangs */
@@ -280,18 +282,6 @@ static void write_status(struct kho_agent *a, const struct result *r)
 		a->conf->say("status file: %s", err.msg);
 }
 
-/* argv of the command, split at blanks; the words lie in text. */
-static char **split(char *text)
-{
-	size_t n = 0, room = strlen(text) / 2 + 2;
-	char **argv = calloc(room, sizeof(*argv)), *save = NULL;
-
-	for (char *w = argv ? strtok_r(text, " \t\n", &save) : NULL; w;
-	     w = strtok_r(NULL, " \t\n", &save))
-		argv[n++] = w;
-	return argv;
-}
-
 /*
  * Twice forked: the command becomes a child of PID 1, which reaps it, and lives whatever becomes of
  * us.
@@ -299,7 +289,7 @@ static char **split(char *text)
 static void run_command(struct kho_agent *a, const char *command)
 {
 	_cleanup_free_ char *text = command ? strdup(command) : NULL;
-	_cleanup_free_ char **argv = text ? split(text) : NULL;
+	_cleanup_free_ char **argv = text ? kho_split_words(text) : NULL;
 	pid_t pid;
 
 	if (!argv || !argv[0])
@@ -378,15 +368,20 @@ static bool is_over(struct kho_agent *a, const volatile struct kho_ledger *l, st
 
 static void go_on(struct kho_agent *a, const struct result *r)
 {
+	struct kho_agent_shared *shared = a->conf->shared;
+
 	write_status(a, r);
-	run_command(a, a->told->after_commit);
-	run_command(a, a->told->watch);
-	a->conf->shared->settled = true;
+	/* a deputy that has taken over in the middle of this does it once more, but these */
+	if (!atomic_exchange(&shared->commands, true)) {
+		run_command(a, a->told->after_commit);
+		run_command(a, a->told->watch);
+	}
 	if (*kho_new_root(&a->env)) {
-		a->conf->shared->root_on_disk = true;
+		shared->root_on_disk = true;
 		if (a->conf->enter_root)
 			a->conf->enter_root();
 	}
+	shared->settled = true;
 }
 
 void kho_agent_go_on(struct kho_agent *a, const char *outgoing, const char *how)

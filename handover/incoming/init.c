@@ -18,7 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bpf/ready.h"
 #include "handover/dev.h"
 #include "handover/incoming/agent.h"
 #include "handover/incoming/init.h"
@@ -99,12 +98,10 @@ static int linked_agent(struct kho_agent_conf *conf, struct kho_machine *machine
 	return kho_agent_run(conf, err);
 }
 
-static void ready(struct kho_gate_list *out)
+/* Nobody stops it: who wants to stops this kernel. */
+static int load(const struct kho_load *l, struct kho_load_result *out, struct kho_err *err)
 {
-	struct kho_gate_policy p;
-
-	kho_gate_policy_init(&p); /* the other side has its own */
-	kho_ready("", &p, out);
+	return kho_load_run(l, NULL, NULL, NULL, out, err);
 }
 
 static int agent(struct kho_agent_shared *shared, struct kho_err *err)
@@ -114,7 +111,8 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 	struct kho_agent_conf conf = {
 		.machine = &machine,
 		.find = kho_serializer_find,
-		.ready = ready,
+		.measure = kho_init_measure,
+		.load = load,
 		.release = u.release,
 		.journal_dir = JOURNAL_DIR,
 		.shared = shared,
@@ -125,6 +123,7 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 	char word[8];
 
 	uname(&u);
+	conf.deputy = true;
 	conf.faults = kho_init_word("khoctl.fault", word, sizeof(word)) && !strcmp(word, "1");
 	if (!handed_by())
 		return linked_agent(&conf, &machine, err);
@@ -177,7 +176,7 @@ static void reap(pid_t agent_pid, const struct kho_agent_shared *shared)
 	int status;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid != agent_pid)
+		if (pid != agent_pid && pid != shared->agent)
 			continue;
 		if (WIFSIGNALED(status))
 			kho_init_say("the agent was killed by signal %d (%s)", WTERMSIG(status),

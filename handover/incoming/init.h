@@ -9,7 +9,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
+#include "bpf/gate.h"
 #include "lib/err.h"
 
 /* One line into the kernel's log; before /dev is there it goes nowhere. */
@@ -40,6 +42,11 @@ int kho_init_module(struct kho_err *err) __must_check;
 
 /* The modules that the host's initramfs lists, if one lies below; what fails is told, and no reason to stop. */
 void kho_init_host_modules(void);
+
+/* --- init_measure.c --- */
+
+/* struct kho_agent_conf's measure. */
+void kho_init_measure(enum kho_gate_moment moment, const pid_t *pids, size_t n, struct kho_gate_list *out);
 
 /* --- init_stop.c --- */
 

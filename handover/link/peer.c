@@ -108,28 +108,17 @@ static int send_knock(struct kho_peer *p, struct kho_err *err)
 	return kho_stream_send(&p->s, &m, KHO_FRAME_RESET, kho_clock_us() + KNOCK_US, err);
 }
 
-static void bye(struct kho_peer *p, int code, const char *text)
-{
-	KhoLink__Bye b = KHO_LINK__BYE__INIT;
-	KhoLink__Msg m = KHO_LINK__MSG__INIT;
-
-	b.error = code;
-	b.text = (char *)text;
-	m.body_case = KHO_LINK__MSG__BODY_BYE;
-	m.bye = &b;
-	(void)!kho_stream_send(&p->s, &m, 0, kho_clock_us() + 100000, NULL);
-}
-
 static int hello(struct kho_peer *p, const KhoLink__Hello *h, struct kho_err *err)
 {
 	int rev = kho_link_agree(KHO_LINK_REVISION_MIN, KHO_LINK_REVISION, h->revision_min,
 				 h->revision_max, err);
 
 	if (rev < 0) {
-		bye(p, rev, err ? err->msg : "no common revision");
+		kho_stream_bye(&p->s, rev, err ? err->msg : "no common revision", KHO_PEER_BYE_US);
 		return rev;
 	}
 	p->revision = rev;
+	p->agent_pid = h->pid;
 	snprintf(p->release, sizeof(p->release), "%s", h->release);
 	return 0;
 }
@@ -170,7 +159,7 @@ static int wait_hello(struct kho_peer *p, uint64_t deadline_us, struct kho_err *
 		if (ret == -EAGAIN)
 			continue;
 		if (ret < 0) {
-			bye(p, ret, err ? err->msg : "bad message");
+			kho_stream_bye(&p->s, ret, err ? err->msg : "bad message", KHO_PEER_BYE_US);
 			return ret;
 		}
 		if (m->body_case == KHO_LINK__MSG__BODY_HELLO)
@@ -256,7 +245,7 @@ void kho_peer_close(struct kho_peer *p)
 		return;
 	if (p->rx_runs) {
 		if (!p->dead)
-			bye(p, 0, "closed");
+			kho_stream_bye(&p->s, 0, "closed", KHO_PEER_BYE_US);
 		(void)!write(p->wake, &one, sizeof(one));
 		pthread_join(p->rx, NULL);
 	}
@@ -296,9 +285,8 @@ static int add_items(struct kho_report *r, const KhoLink__Reply *reply, struct k
 	return 0;
 }
 
-int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
-		const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us,
-		struct kho_err *err)
+static int ask_op(struct kho_peer *p, const char *serializer, const char *op, const struct kho_blob *in, struct kho_report *r,
+		  const struct kho_until *until, uint64_t deadline_us, struct kho_err *err)
 {
 	KhoLink__Op o = KHO_LINK__OP__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;
@@ -310,35 +298,26 @@ int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
 		set_bytes(&o.in, in->data, in->len);
 	m.body_case = KHO_LINK__MSG__BODY_OP;
 	m.op = &o;
-	ret = kho_peer_call(p, &m, deadline_us, &reply, err);
+	ret = kho_peer_call_with(p, &m, -1, until, deadline_us, &reply, err);
 	if (!ret && r)
 		ret = add_items(r, reply->reply, err);
 	kho_msg_free(reply);
 	return ret;
 }
 
-int kho_peer_gates(struct kho_peer *p, const struct kho_gate_policy *policy, struct kho_gate_list *out, uint64_t deadline_us,
-		   struct kho_err *err)
+int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
+		const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us,
+		struct kho_err *err)
 {
-	KhoLink__Ready r = KHO_LINK__READY__INIT;
-	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;
-	int ret;
+	return ask_op(p, serializer, op, in, r, NULL, deadline_us, err);
+}
 
-	*out = (struct kho_gate_list){ 0 };
-	m.body_case = KHO_LINK__MSG__BODY_READY;
-	m.ready = &r;
-	ret = kho_peer_call(p, &m, deadline_us, &reply, err);
-	for (size_t i = 0; !ret && i < reply->reply->n_gates; i++) {
-		const KhoLink__Gate *g = reply->reply->gates[i];
-		int id = kho_gate_find(g->name);
+int kho_peer_retrieve(struct kho_peer *p, const char *serializer, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
+		      uint64_t deadline_us, struct kho_err *err)
+{
+	const struct kho_until until = { stop, arg };
 
-		if (id >= 0 && g->known)
-			kho_gate_measured(out, policy, (enum kho_gate_id)id, g->value, "%s", g->what);
-		else if (id >= 0)
-			kho_gate_unknown(out, policy, (enum kho_gate_id)id, "%s", g->what);
-	}
-	kho_msg_free(reply);
-	return ret;
+	return ask_op(p, serializer, "retrieve", in, NULL, &until, deadline_us, err);
 }
 
 int kho_peer_cpu(struct kho_peer *p, uint32_t apicid, bool take, uint64_t deadline_us,

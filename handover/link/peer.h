@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "bpf/gate.h"
+#include "bpf/load.h"
 #include "lib/err.h"
 #include "lib/report.h"
 #include "state-serializers/serializer.h"
@@ -54,9 +55,18 @@ const char *kho_peer_release(const struct kho_peer *p);
 int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
 		const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us,
 		struct kho_err *err);
-/* The peer measures whether its kernel is fit to be given work; verdicts by our limits. */
-int kho_peer_gates(struct kho_peer *p, const struct kho_gate_policy *policy, struct kho_gate_list *out, uint64_t deadline_us,
-		   struct kho_err *err);
+/* The same for "retrieve"; see struct kho_engine_ops.peer_retrieve. stop may be NULL. */
+int kho_peer_retrieve(struct kho_peer *p, const char *serializer, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
+		      uint64_t deadline_us, struct kho_err *err);
+/* The peer measures whether its kernel is fit to be given work, or looks at what was restored there; verdicts by our limits. */
+int kho_peer_gates(struct kho_peer *p, enum kho_gate_moment moment, const struct kho_gate_policy *policy, struct kho_gate_list *out,
+		   uint64_t deadline_us, struct kho_err *err);
+/*
+ * The peer puts load on its kernel (kho_load_run there). stop, which may be NULL, is asked every 20 ms: -EINTR when it says
+ * yes; the peer goes on with it then, and nobody listens.
+ */
+int kho_peer_load(struct kho_peer *p, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,
+		  uint64_t deadline_us, struct kho_err *err);
 /* Stream a file through the bulk area into the peer's images_dir/name; see kho_env_ops.put_file. */
 int kho_peer_put_file(struct kho_peer *p, const char *local, const char *name, uint64_t deadline_us,
 		      struct kho_err *err);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Calls of the agent: sequence numbers, waiting, the receiver thread, slots of the bulk area.
+ * Calls of the agent: sequence numbers, waiting, slots of the bulk area.
  * Everything here runs inside the blackout too: no allocation beyond the message itself.
  */
 #include "handover/link/peer_impl.h"
@@ -12,6 +12,8 @@
 #include <time.h>
 
 #include "lib/clock.h"
+
+#define STOP_LOOK_US 20000 /* a blackout may wait for it */
 
 /* Wait on the peer's condition (lock held) until the deadline; false when it has passed. */
 static bool wait_until(struct kho_peer *p, uint64_t deadline_us)
@@ -83,9 +85,7 @@ static void ask(struct kho_peer *p, uint64_t seq)
 static void die_silent(struct kho_peer *p)
 {
 	p->dead = true;
-	kho_fail(&p->why, -EPIPE,
-		 "the incoming kernel's agent has been silent for %" PRIu64 " ms",
-		 (kho_clock_us() - p->heard_us) / 1000);
+	kho_fail(&p->why, -EPIPE, "the incoming kernel's agent has been silent for %" PRIu64 " ms", (kho_clock_us() - p->heard_us) / 1000);
 	pthread_cond_broadcast(&p->cond);
 }
 
@@ -120,7 +120,7 @@ static bool wait_agent(struct kho_peer *p, uint64_t deadline_us)
 
 /* --- slots (lock held) --- */
 
-static void slot_free(struct kho_peer *p, int64_t slot)
+void kho_peer_slot_free(struct kho_peer *p, int64_t slot)
 {
 	if (slot >= 0)
 		p->free_slots[p->nfree++] = slot;
@@ -129,7 +129,7 @@ static void slot_free(struct kho_peer *p, int64_t slot)
 void kho_peer_slot_put(struct kho_peer *p, int64_t slot)
 {
 	pthread_mutex_lock(&p->lock);
-	slot_free(p, slot);
+	kho_peer_slot_free(p, slot);
 	pthread_cond_broadcast(&p->cond);
 	pthread_mutex_unlock(&p->lock);
 }
@@ -155,8 +155,7 @@ int64_t kho_peer_slot_get(struct kho_peer *p, uint64_t deadline_us, struct kho_e
 
 /* --- sending --- */
 
-/* false: it was not there any more. */
-static bool unlink_pending(struct kho_peer *p, struct kho_pending *w)
+bool kho_peer_unlink(struct kho_peer *p, struct kho_pending *w)
 {
 	struct kho_pending **at = &p->pending;
 
@@ -168,7 +167,7 @@ static bool unlink_pending(struct kho_peer *p, struct kho_pending *w)
 	return true;
 }
 
-static void free_pending(struct kho_pending *w)
+void kho_peer_pending_free(struct kho_pending *w)
 {
 	kho_msg_free(w->reply);
 	free(w);
@@ -215,13 +214,13 @@ static void unpost(struct kho_peer *p, struct kho_pending *w, bool orphan, int c
 	struct kho_err why = KHO_ERR_INIT;
 
 	pthread_mutex_lock(&p->lock);
-	if (unlink_pending(p, w)) {
-		slot_free(p, w->slot);
+	if (kho_peer_unlink(p, w)) {
+		kho_peer_slot_free(p, w->slot);
 		if (w->transfer)
 			w->transfer->flying--;
-		free_pending(w);
+		kho_peer_pending_free(w);
 	} else if (!orphan) {
-		free_pending(w);
+		kho_peer_pending_free(w);
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (p->s.torn || code == -EPIPE) {
@@ -233,8 +232,7 @@ static void unpost(struct kho_peer *p, struct kho_pending *w, bool orphan, int c
 /*
  * Number the message, enter it into the list, send it. On failure w is freed and its slot is free.
  */
-static int post(struct kho_peer *p, KhoLink__Msg *m, struct kho_pending *w, uint64_t deadline_us,
-		struct kho_err *err)
+static int post(struct kho_peer *p, KhoLink__Msg *m, struct kho_pending *w, uint64_t deadline_us, struct kho_err *err)
 {
 	bool orphan = w->orphan;
 	int ret;
@@ -251,11 +249,11 @@ static int post(struct kho_peer *p, KhoLink__Msg *m, struct kho_pending *w, uint
 		if (w->transfer)
 			w->transfer->flying++;
 	} else {
-		slot_free(p, w->slot);
+		kho_peer_slot_free(p, w->slot);
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (ret) {
-		free_pending(w);
+		kho_peer_pending_free(w);
 		return ret;
 	}
 	ret = kho_stream_send(&p->s, m, 0, deadline_us, err);
@@ -264,8 +262,7 @@ static int post(struct kho_peer *p, KhoLink__Msg *m, struct kho_pending *w, uint
 	return ret;
 }
 
-static struct kho_pending *new_pending(struct kho_peer *p, const KhoLink__Msg *m, int64_t slot,
-				       struct kho_err *err)
+static struct kho_pending *new_pending(struct kho_peer *p, const KhoLink__Msg *m, int64_t slot, struct kho_err *err)
 {
 	struct kho_pending *w = calloc(1, sizeof(*w));
 
@@ -280,8 +277,7 @@ static struct kho_pending *new_pending(struct kho_peer *p, const KhoLink__Msg *m
 	return NULL;
 }
 
-int kho_peer_post(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, struct kho_transfer *tr,
-		  uint64_t deadline_us, struct kho_err *err)
+int kho_peer_post(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, struct kho_transfer *tr, uint64_t deadline_us, struct kho_err *err)
 {
 	struct kho_pending *w = new_pending(p, m, slot, err);
 
@@ -292,8 +288,7 @@ int kho_peer_post(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, struct kho_
 	return post(p, m, w, deadline_us, err);
 }
 
-int kho_peer_wait_posts(struct kho_peer *p, struct kho_transfer *tr, unsigned left,
-			uint64_t deadline_us, struct kho_err *err)
+int kho_peer_wait_posts(struct kho_peer *p, struct kho_transfer *tr, unsigned left, uint64_t deadline_us, struct kho_err *err)
 {
 	int ret = 0;
 
@@ -321,8 +316,7 @@ void kho_peer_drop_posts(struct kho_peer *p, struct kho_transfer *tr)
 	pthread_mutex_unlock(&p->lock);
 }
 
-/* The agent's answer as our result. */
-static int result(const KhoLink__Msg *m, struct kho_err *err)
+int kho_peer_result(const KhoLink__Msg *m, struct kho_err *err)
 {
 	const KhoLink__Reply *r = m->reply;
 
@@ -332,9 +326,30 @@ static int result(const KhoLink__Msg *m, struct kho_err *err)
 			r->text[0] ? r->text : strerror(r->error < 0 ? -r->error : EIO));
 }
 
-static int call(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t deadline_us,
-		KhoLink__Msg **out_reply, struct kho_err *err)
+/* Why a call has no answer. */
+static int no_answer(const struct kho_peer *p, const struct kho_pending *w, bool stopped, uint64_t begin_us, struct kho_err *err)
 {
+	if (p->dead)
+		return dead_error(p, err);
+	if (w->seq < p->deaf_seq)
+		return kho_fail(err, -ECONNRESET, "the agent has ended without an answer to '%s'; another process took its place", w->what);
+	if (stopped)
+		return kho_fail(err, -EINTR, "stopped while the agent works on '%s'", w->what);
+	return kho_fail(err, -ETIMEDOUT, "the agent has not answered '%s' within %" PRIu64 " ms", w->what, (kho_clock_us() - begin_us) / 1000);
+}
+
+/* Who may be told to stop looks now and then; everybody else waits for an answer. */
+static uint64_t next_look(const struct kho_until *until, uint64_t deadline_us)
+{
+	uint64_t soon = kho_clock_us() + STOP_LOOK_US;
+
+	return until && until->stop && (!deadline_us || soon < deadline_us) ? soon : deadline_us;
+}
+
+int kho_peer_call_with(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, const struct kho_until *until, uint64_t deadline_us,
+		       KhoLink__Msg **out_reply, struct kho_err *err)
+{
+	bool stopped = false;
 	struct kho_pending *w = new_pending(p, m, slot, err);
 	uint64_t begin = kho_clock_us();
 	int ret;
@@ -345,146 +360,24 @@ static int call(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t dead
 	if (ret < 0)
 		return ret;
 	pthread_mutex_lock(&p->lock);
-	while (!w->reply && !p->dead)
-		if (!wait_agent(p, deadline_us))
+	while (!w->reply && !p->dead && !stopped && w->seq >= p->deaf_seq) {
+		if (!wait_agent(p, next_look(until, deadline_us)) && deadline_us && kho_clock_us() >= deadline_us)
 			break;
+		stopped = until && until->stop && until->stop(until->arg);
+	}
 	if (w->reply) {
-		ret = result(w->reply, err);
+		ret = kho_peer_result(w->reply, err);
 		if (!ret && out_reply) {
 			*out_reply = w->reply;
 			w->reply = NULL;
 		}
-		free_pending(w);
+		kho_peer_pending_free(w);
 	} else {
-		ret = p->dead ? dead_error(p, err)
-			      : kho_fail(err, -ETIMEDOUT,
-					 "the agent has not answered '%s' within %" PRIu64 " ms",
-					 w->what, (kho_clock_us() - begin) / 1000);
+		ret = no_answer(p, w, stopped, begin, err);
 		w->orphan = true;
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (ret == -ETIMEDOUT)
 		doubt(p);
 	return ret;
-}
-
-int kho_peer_call(struct kho_peer *p, KhoLink__Msg *m, uint64_t deadline_us,
-		  KhoLink__Msg **out_reply, struct kho_err *err)
-{
-	return call(p, m, -1, deadline_us, out_reply, err);
-}
-
-int kho_peer_call_slot(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t deadline_us,
-		       struct kho_err *err)
-{
-	return call(p, m, slot, deadline_us, NULL, err);
-}
-
-/* --- the receiver --- */
-
-/* Takes the message over when somebody waits for it. */
-static bool take_reply(struct kho_peer *p, KhoLink__Msg *m)
-{
-	struct kho_pending *w;
-	bool kept = false;
-
-	for (w = p->pending; w && w->seq != m->seq; w = w->next)
-		;
-	if (!w)
-		return false;
-	unlink_pending(p, w);
-	slot_free(p, w->slot);
-	w->slot = -1;
-	if (w->transfer) {
-		w->transfer->flying--;
-		if (m->reply->error && !w->transfer->err.code)
-			result(m, &w->transfer->err);
-	}
-	if (w->orphan) {
-		free_pending(w);
-	} else {
-		w->reply = m;
-		kept = true;
-	}
-	return kept;
-}
-
-/* The agent asks us for something: no revision so far has such a message. */
-static void refuse(struct kho_peer *p, const KhoLink__Msg *asked)
-{
-	KhoLink__Reply r = KHO_LINK__REPLY__INIT;
-	KhoLink__Msg m = KHO_LINK__MSG__INIT;
-
-	r.error = -ENOSYS;
-	r.text = (char *)"the outgoing side knows no such request";
-	m.seq = asked->seq;
-	m.body_case = KHO_LINK__MSG__BODY_REPLY;
-	m.reply = &r;
-	(void)!kho_stream_send(&p->s, &m, 0, kho_clock_us() + 100000, NULL);
-}
-
-/* 0, or why the session is over. Frees m or hands it on. */
-static int handle(struct kho_peer *p, KhoLink__Msg *m, struct kho_err *err)
-{
-	bool kept = false;
-	int ret = 0;
-
-	pthread_mutex_lock(&p->lock);
-	p->doubt_us = 0;
-	p->heard_us = kho_clock_us();
-	if (m->body_case == KHO_LINK__MSG__BODY_REPLY)
-		kept = take_reply(p, m);
-	pthread_cond_broadcast(&p->cond);
-	pthread_mutex_unlock(&p->lock);
-	if (kept)
-		return 0;
-	if (m->body_case == KHO_LINK__MSG__BODY_BYE)
-		ret = kho_fail(err, m->bye->error < 0 ? m->bye->error : -EPIPE,
-			       "the agent ended the link: %s", m->bye->text);
-	else if (m->body_case == KHO_LINK__MSG__BODY_PHASE && p->phase)
-		p->phase(p->event_arg, m->phase->name, m->phase->begin_us, m->phase->end_us);
-	else if (m->body_case == KHO_LINK__MSG__BODY_NOTE && p->note)
-		p->note(p->event_arg, m->note->text);
-	else if (m->seq && m->body_case != KHO_LINK__MSG__BODY_REPLY)
-		refuse(p, m);
-	kho_msg_free(m);
-	return ret;
-}
-
-/* The peer broke the rules: tell it why, if it still listens. */
-static void say_bye(struct kho_peer *p, const struct kho_err *why)
-{
-	KhoLink__Bye bye = KHO_LINK__BYE__INIT;
-	KhoLink__Msg m = KHO_LINK__MSG__INIT;
-
-	bye.error = why->code;
-	bye.text = (char *)why->msg;
-	m.body_case = KHO_LINK__MSG__BODY_BYE;
-	m.bye = &bye;
-	(void)!kho_stream_send(&p->s, &m, 0, kho_clock_us() + 100000, NULL);
-}
-
-void *kho_peer_receive(void *arg)
-{
-	struct kho_peer *p = arg;
-	struct kho_err why = KHO_ERR_INIT;
-
-	for (;;) {
-		KhoLink__Msg *m = NULL;
-		unsigned flags;
-		int ret = kho_stream_recv(&p->s, p->wake, 0, &m, &flags, &why);
-
-		if (ret == 1)
-			ret = handle(p, m, &why);
-		else if (!ret)
-			ret = kho_fail(&why, -EPIPE, "the incoming kernel is gone");
-		else if (ret == -EAGAIN)
-			return NULL;
-		else
-			say_bye(p, &why);
-		if (ret < 0)
-			break;
-	}
-	kho_peer_give_up(p, &why);
-	return NULL;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Inside of struct kho_peer, shared by peer.c, peer_call.c and peer_file.c, and the way for tests
+ * Inside of struct kho_peer, shared by peer*.c, and the way for tests
  * to connect over a transport of their own.
  *
  * One receiver thread; a caller sends, then waits for its struct kho_pending.  A slot of the bulk
@@ -20,6 +20,7 @@
 #define KHO_FLIGHT_MAX 8	   /* slots one transfer may fill ahead */
 #define KHO_ALIVE_US \
 	1500000 /* after a timeout: at least so long for the answer to an echo */
+#define KHO_PEER_BYE_US 100000 /* for a last word: the peer may not listen any more */
 #define KHO_QUIET_US  2000000  /* nothing came for so long while a call waits: ask */
 #define KHO_SILENT_US 10000000 /* nothing came since for so long: the link is over */
 
@@ -52,6 +53,8 @@ struct kho_peer {
 	struct kho_err why; /* with dead */
 	uint64_t doubt_us;  /* a call has timed out then and nothing came since; 0: no doubt */
 	uint64_t heard_us, asked_us; /* last message; last echo sent because of silence */
+	uint64_t deaf_seq; /* calls below it are not answered: their agent has ended, and another process is the agent */
+	int64_t agent_pid;
 	uint64_t quiet_us, silent_us; /* KHO_QUIET_US, KHO_SILENT_US, or a test's */
 
 	uint8_t *bulk;
@@ -71,18 +74,31 @@ int kho_peer_connect_on(struct kho_peer **out, const struct kho_transport *t, vo
 			uint64_t bulk_bytes, const struct kho_peer_setup *setup,
 			uint64_t deadline_us, struct kho_err *err) __must_check;
 
+struct kho_until { /* the caller wants to wait no longer */
+	bool (*stop)(void *arg); /* asked after each message, and every KHO_QUIET_US */
+	void *arg;
+};
+
 /*
  * Send m as a request (seq and deadline are set here) and wait for the reply; the agent's error
- * becomes ours. out_reply (may be NULL) only on success: free with kho_msg_free.
+ * becomes ours. out_reply (may be NULL) only on success: free with kho_msg_free. slot (-1: none) is free again when the agent has
+ * answered, whatever we return. until may be NULL; -EINTR when it says stop.
  */
-int kho_peer_call(struct kho_peer *p, KhoLink__Msg *m, uint64_t deadline_us,
-		  KhoLink__Msg **out_reply, struct kho_err *err) __must_check;
-/*
- * The same with a slot (-1: none) that is free again when the agent has answered, whatever we
- * return.
- */
-int kho_peer_call_slot(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t deadline_us,
-		       struct kho_err *err) __must_check;
+int kho_peer_call_with(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, const struct kho_until *until, uint64_t deadline_us,
+		       KhoLink__Msg **out_reply, struct kho_err *err) __must_check;
+
+static inline __must_check int kho_peer_call(struct kho_peer *p, KhoLink__Msg *m, uint64_t deadline_us, KhoLink__Msg **out_reply,
+					     struct kho_err *err)
+{
+	return kho_peer_call_with(p, m, -1, NULL, deadline_us, out_reply, err);
+}
+
+static inline __must_check int kho_peer_call_slot(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, uint64_t deadline_us,
+						  struct kho_err *err)
+{
+	return kho_peer_call_with(p, m, slot, NULL, deadline_us, NULL, err);
+}
+
 /* Send and do not wait: the reply frees the slot and is counted in tr. */
 int kho_peer_post(struct kho_peer *p, KhoLink__Msg *m, int64_t slot, struct kho_transfer *tr,
 		  uint64_t deadline_us, struct kho_err *err) __must_check;
@@ -107,5 +123,15 @@ static inline uint8_t *kho_peer_slot_data(struct kho_peer *p, int64_t slot)
 
 /* The receiver thread; arg is the peer. */
 void *kho_peer_receive(void *arg);
+
+/* --- of calls, lock held --- */
+
+/* The slot (negative: none) is free again. */
+void kho_peer_slot_free(struct kho_peer *p, int64_t slot);
+/* false: it was not there any more. */
+bool kho_peer_unlink(struct kho_peer *p, struct kho_pending *w);
+void kho_peer_pending_free(struct kho_pending *w);
+/* The agent's answer as our result. */
+int kho_peer_result(const KhoLink__Msg *m, struct kho_err *err);
 
 #endif

@@ -66,6 +66,7 @@ struct kho_stream {
 	bool synced;	  /* false: skip frames until one with FIRST comes */
 	bool over;	  /* the transport has given the link up: nothing comes any more */
 	bool torn;	  /* a message was sent in part: nothing more can be sent */
+	bool anew;	  /* the next message is this process's first: it has KHO_FRAME_RESET */
 	struct kho_link_faults *faults; /* of a test; NULL: none */
 };
 
@@ -89,6 +90,9 @@ int kho_stream_send(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags,
 int kho_stream_answer(struct kho_stream *s, const KhoLink__Msg *m, KhoLink__Msg__BodyCase answers,
 		      uint64_t deadline_us, struct kho_err *err) __must_check;
 
+/* A last word: why this side ends the session (code: negative errno, 0: it is done). Waits so long for room; one that does not get through is no error. */
+void kho_stream_bye(struct kho_stream *s, int code, const char *text, uint64_t patience_us);
+
 /*
  * Receive one message, from one thread. 1: *out is set (free with kho_msg_free), *out_flags has
  * KHO_FRAME_RESET when the sender is a new process; 0: the peer is gone and nothing is left;
@@ -97,6 +101,8 @@ int kho_stream_answer(struct kho_stream *s, const KhoLink__Msg *m, KhoLink__Msg_
  */
 int kho_stream_recv(struct kho_stream *s, int wake_fd, uint64_t deadline_us, KhoLink__Msg **out,
 		    unsigned *out_flags, struct kho_err *err) __must_check;
+/* In a copy of the process whose stream it was, when that has ended: begin anew where it may have been in the middle of something. */
+void kho_stream_inherit(struct kho_stream *s);
 /* Forget an unfinished message; frames are skipped until the next FIRST one. */
 void kho_stream_resync(struct kho_stream *s);
 

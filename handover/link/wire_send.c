@@ -73,6 +73,14 @@ int kho_stream_init(struct kho_stream *s, const struct kho_transport *t, bool re
 	return 0;
 }
 
+void kho_stream_inherit(struct kho_stream *s)
+{
+	pthread_mutex_init(&s->wlock, NULL);
+	s->torn = false;
+	s->anew = true;
+	kho_stream_resync(s);
+}
+
 void kho_stream_done(struct kho_stream *s)
 {
 	if (s->t.fd >= 0)
@@ -175,7 +183,8 @@ static int send_once(struct kho_stream *s, const KhoLink__Msg *m, unsigned flags
 	} else {
 		if (!big)
 			kho_link__msg__pack(m, s->out + sizeof(struct kho_frame_head));
-		ret = send_cut(s, big, total, flags, deadline_us, err);
+		ret = send_cut(s, big, total, flags | (s->anew ? KHO_FRAME_RESET : 0), deadline_us, err);
+		s->anew &= ret < 0;
 	}
 	pthread_mutex_unlock(&s->wlock);
 	/* there may be a key in it */
@@ -214,4 +223,16 @@ int kho_stream_answer(struct kho_stream *s, const KhoLink__Msg *m, KhoLink__Msg_
 	if (!s->faults)
 		return send_once(s, m, 0, deadline_us, err);
 	return send_faulty(s, m, kho_link_fault_take(s->faults, m->body_case, answers), 0, deadline_us, err);
+}
+
+void kho_stream_bye(struct kho_stream *s, int code, const char *text, uint64_t patience_us)
+{
+	KhoLink__Bye bye = KHO_LINK__BYE__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+
+	bye.error = code;
+	bye.text = (char *)text;
+	m.body_case = KHO_LINK__MSG__BODY_BYE;
+	m.bye = &bye;
+	(void)!kho_stream_send(s, &m, 0, kho_clock_us() + patience_us, NULL);
 }

@@ -14,11 +14,12 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/patience.h"
+#include "lib/pid.h"
 #include "lib/spawn.h"
 #include "state-serializers/proc/criu.h"
 
 #define VERSION_MIN 40201 /* older ones dump no TCP socket on Linux 7.x */
-#define QUICK_US    60000000
 #define DIE_US	    5000000
 #define CHECK_LOG   "criu-check.log"
 
@@ -108,22 +109,6 @@ int kho_criu_spawn(struct kho_criu *c, const char *run_dir, struct kho_err *err)
 	return kho_criu_start(c, path, argv, envp, NULL, 0, err);
 }
 
-bool kho_pidfd_wait(int pidfd, uint64_t timeout_us)
-{
-	struct pollfd p = { .fd = pidfd, .events = POLLIN };
-	uint64_t end = kho_clock_us() + timeout_us;
-
-	for (;;) {
-		uint64_t now = kho_clock_us();
-		int n = poll(&p, 1, now >= end ? 0 : (int)((end - now + 999) / 1000));
-
-		if (n > 0)
-			return true;
-		if (n == 0 || errno != EINTR)
-			return false;
-	}
-}
-
 static void forget(struct kho_criu *c)
 {
 	if (c->sk >= 0)
@@ -211,9 +196,15 @@ int kho_criu_answer(struct kho_criu *c, bool go_on, struct kho_err *err)
 	return kho_criu_send(c, &req, err);
 }
 
+/* CRIU's own limits; and a process that is new since the last round, which it says and goes on. */
+static bool harmless(const char *line, size_t len)
+{
+	return memmem(line, len, "rlimit:", 7) || memmem(line, len, "No parent image found", 21);
+}
+
 /*
- * "Error (criu/files.c:12): text" -> "text". Of a piece of work it is the first line that is not about
- * criu's own limits, what follows is a consequence; of its look at the kernel the last one: what it
+ * "Error (criu/files.c:12): text" -> "text". Of a piece of work it is the first line that is not
+ * harmless, what follows is a consequence; of its look at the kernel the last one: what it
  * tries and does without comes before.
  */
 static bool complaint_of(const char *log, bool last, char out[256])
@@ -228,7 +219,7 @@ static bool complaint_of(const char *log, bool last, char out[256])
 		size_t len = strcspn(p, "\n");
 		const char *colon = memmem(p, len, "): ", 3);
 
-		if (!colon || memmem(p, len, "rlimit:", 7))
+		if (!colon || harmless(p, len))
 			continue;
 		colon += 3;
 		snprintf(out, 256, "%.*s", (int)(len - (size_t)(colon - p)), colon);
@@ -265,7 +256,7 @@ static int ask(struct kho_criu *c, CriuRpc__Req *req, CriuRpc__Resp **out, struc
 	req->has_keep_open = req->keep_open = 1;
 	rc = kho_criu_send(c, req, err);
 	if (!rc)
-		rc = kho_criu_recv(c, QUICK_US, out, err);
+		rc = kho_criu_recv(c, KHO_PATIENCE_US, out, err);
 	return rc ? rc : !(*out)->success;
 }
 
@@ -292,7 +283,7 @@ static int why_not(struct kho_criu *c, const char *run_dir, struct kho_err *err)
 	req.opts = &opts;
 	rc = kho_criu_send(c, &req, err);
 	if (!rc)
-		rc = kho_criu_recv(c, QUICK_US, &resp, err);
+		rc = kho_criu_recv(c, KHO_PATIENCE_US, &resp, err);
 	if (!rc && resp->success)
 		rc = kho_fail(err, -EIO, "criu features: it failed once, and found nothing wrong when it looked again");
 	else if (!rc)

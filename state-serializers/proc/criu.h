@@ -79,7 +79,4 @@ struct kho_criu_facts {
 int kho_criu_check(const char *run_dir, struct kho_criu_facts *out,
 		   struct kho_err *err) __must_check;
 
-/* Wait until the process behind pidfd ends. False: it still runs after timeout_us. */
-bool kho_pidfd_wait(int pidfd, uint64_t timeout_us);
-
 #endif

@@ -14,13 +14,13 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/patience.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/place.h"
 #include "state-serializers/proc/tree.h"
 
-#define GONE_US 5000000u
 
 #define IS_KTHREAD 0x00200000u /* PF_KTHREAD, include/linux/sched.h */
 
@@ -75,7 +75,7 @@ static size_t kill_away(pid_t *out_one)
 
 static int sweep(struct kho_err *err)
 {
-	uint64_t end = kho_clock_us() + GONE_US;
+	uint64_t end = kho_clock_us() + KHO_PATIENCE_US;
 	pid_t one = 0;
 
 	while (kill_away(&one)) {
@@ -110,6 +110,12 @@ static void kill_tasks(const KhoProc__StateWorkload *s)
 			return;
 		usleep(10000);
 	}
+}
+
+void kho_proc_cancel(struct kho_env *env)
+{
+	(void)env;
+	kho_proc_in.cancelled = true;
 }
 
 /* Their numbers were free before retrieve and no other process got one: whoever has them came from

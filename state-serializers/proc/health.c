@@ -18,6 +18,7 @@
 #include "lib/io.h"
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/role.h"
+#include "state-serializers/proc/thaw.h"
 #include "state-serializers/proc/tree.h"
 
 /* Wait for events on fd until end_us: 1, or 0 when time is up. */
@@ -276,4 +277,25 @@ int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *e
 			       "%zu processes are back", w->state->n_tasks);
 	}
 	return 0;
+}
+
+size_t kho_proc_restored(struct kho_env *env, pid_t **out)
+{
+	struct kho_proc_in *p = &kho_proc_in;
+	size_t n = 0;
+
+	(void)env;
+	*out = NULL;
+	for (size_t i = 0; i < p->n; i++) {
+		_cleanup_free_ pid_t *tree = NULL;
+		size_t more = p->w[i].state ? kho_proc_tree_live(p->w[i].state->root, &tree) : 0;
+		pid_t *bigger = more ? realloc(*out, (n + more) * sizeof(**out)) : NULL;
+
+		if (!bigger)
+			continue;
+		*out = bigger;
+		memcpy(bigger + n, tree, more * sizeof(*tree));
+		n += more;
+	}
+	return n;
 }

@@ -37,6 +37,7 @@ struct kho_proc_in {
 	struct kho_proc_in_wl *w;
 	size_t n;
 	uint64_t begin_us; /* of the restore */
+	_Atomic bool cancelled;
 	pid_t names; /* relay of datagram sockets, 0: none */
 };
 
@@ -46,9 +47,11 @@ int kho_proc_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_
 int kho_proc_unprepare(struct kho_env *env, struct kho_err *err);
 int kho_proc_retrieve(struct kho_env *env, const struct kho_blob *in, struct kho_err *err);
 int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+size_t kho_proc_restored(struct kho_env *env, pid_t **out);
 
 /* Not of an upgrade: of env's workloads, as they are now. */
 int kho_proc_health_now(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+void kho_proc_cancel(struct kho_env *env);
 int kho_proc_discard(struct kho_env *env, struct kho_err *err);
 int kho_proc_finish(struct kho_env *env, struct kho_err *err);
 int kho_proc_tidy(struct kho_env *env, struct kho_err *err);

@@ -21,6 +21,7 @@
 #include "lib/cleanup.h"
 #include "lib/fdpass.h"
 #include "lib/io.h"
+#include "lib/patience.h"
 #include "lib/pod.h"
 #include "lib/spawn.h"
 #include "state-serializers/common.h"
@@ -30,7 +31,6 @@
 
 #define CONTROL	   KHO_SPAWN_FD
 #define PLACE	   (KHO_SPAWN_FD + 1)
-#define START_MS   10000
 #define NO_RUNTIME "/usr/bin/true" /* what conmon is told to make the container with: it is there already */
 
 enum word {
@@ -271,7 +271,7 @@ static int wait_worker(struct kho_monitor *m, int control, pid_t *out, struct kh
 	struct pollfd p = { .fd = control, .events = POLLIN };
 	struct hello hello;
 
-	if (poll(&p, 1, START_MS) != 1 ||
+	if (poll(&p, 1, KHO_PATIENCE_MS) != 1 ||
 	    recv(control, &hello, sizeof(hello), MSG_DONTWAIT) != sizeof(hello))
 		return kho_fail(err, -EPIPE, "it does not answer");
 	if (hello.worker <= 0)

@@ -19,9 +19,9 @@
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/patience.h"
 #include "state-serializers/proc/monitor.h"
 
-#define TRACE_US    20000000ull
 #define SYSCALL_LEN 2
 #define STOP	    (SIGTRAP | 0x80)
 
@@ -175,7 +175,7 @@ static int on_stop(struct trace *t, int status, int *sig, struct kho_err *err)
 int kho_monitor_trace(pid_t pid, int go, const uint32_t *numbers, size_t n, struct kho_err *err)
 {
 	struct trace t = { .pid = pid,
-			   .end_us = kho_clock_us() + TRACE_US,
+			   .end_us = kho_clock_us() + KHO_PATIENCE_US,
 			   .numbers = numbers,
 			   .n = n };
 	const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC;
@@ -194,7 +194,7 @@ int kho_monitor_trace(pid_t pid, int go, const uint32_t *numbers, size_t n, stru
 			rc = go_on(&t, sig, err);
 	}
 	if (rc && !ptrace(PTRACE_INTERRUPT, pid, NULL, NULL))
-		t.end_us = kho_clock_us() + TRACE_US, (void)!next_stop(&t, &status, NULL);
+		t.end_us = kho_clock_us() + KHO_PATIENCE_US, (void)!next_stop(&t, &status, NULL);
 	let_go(&t);
 	return rc;
 }
@@ -227,7 +227,7 @@ static int reach_call(struct trace *t, struct user_regs_struct *at, struct kho_e
 
 int kho_monitor_move_fds(pid_t pid, const struct kho_monitor_move *moves, size_t n, struct kho_err *err)
 {
-	struct trace t = { .pid = pid, .end_us = kho_clock_us() + TRACE_US };
+	struct trace t = { .pid = pid, .end_us = kho_clock_us() + KHO_PATIENCE_US };
 	struct user_regs_struct at, again;
 	int rc;
 

@@ -16,7 +16,9 @@
 #include "state-serializers/proc/place.h"
 #include "state-serializers/serializer.h"
 
+#define KHO_PROC_SEIZE_S    10
 #define KHO_PROC_ROUNDS_MAX 8
+#define KHO_PROC_AGAIN_MAX  16 /* with those that are asked for when memory has been written again */
 #define KHO_PROC_CONVERGED  (1u << 20) /* bytes: another round does not pay */
 #define KHO_PROC_EAGER_PAGES \
 	(8u << 8) /* 8 MiB of pages changed since the last round are restored at once */
@@ -34,9 +36,14 @@ struct kho_proc_out_wl {
 	size_t nmount;
 	int work_fd;
 	unsigned rounds;
+	uint64_t cleared_us; /* when the last round began: what was written since then is not copied */
+	uint64_t dirty_bytes, dirty_us; /* what kho_proc_dirty() has found since then, and when; dirty_us 0: it was not asked */
 	bool armed; /* the dump waits one step before seizing */
+	pid_t *tree; /* who was there then */
+	size_t ntree;
 	/* under kho_proc_out.lock from freeze on: */
 	bool released, seized, dumped, ended;
+	bool left; /* by us: its CRIU ends because it finds itself alone, and undoes what it did */
 	int result;
 	struct kho_err why;
 	uint64_t released_us, seized_us, dumped_us;
@@ -65,7 +72,10 @@ struct kho_proc_stream {
 struct kho_proc_out {
 	struct kho_proc_out_wl *w;
 	size_t n;
-	uint64_t last_bytes; /* of the former round */
+	uint64_t last_bytes, last_us;	/* of the former round: copied, and how long that took */
+	uint64_t first_bytes, first_us; /* of the first one */
+	uint64_t all_bytes;		/* of all: the peer keeps them */
+	uint64_t paid_bytes;		/* of those that were made because they paid; 0: others were not asked for yet */
 	bool mem_track;
 	bool dumping; /* dump_thread was started and not joined */
 	pthread_t dump_thread;
@@ -79,11 +89,28 @@ extern struct kho_proc_out kho_proc_out;
 /* Operations, see serializer.h */
 int kho_proc_preserve(struct kho_env *env, unsigned round, struct kho_blob *out, bool *out_more,
 		      struct kho_err *err);
+int kho_proc_dirty(struct kho_env *env, struct kho_dirty *out, struct kho_err *err);
 int kho_proc_unpreserve(struct kho_env *env, struct kho_err *err);
 int kho_proc_freeze(struct kho_env *env, struct kho_err *err);
 int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err);
+void kho_proc_quiet(struct kho_env *env, bool shifted, struct kho_quiet_list *out);
 int kho_proc_unfreeze(struct kho_env *env, struct kho_err *err);
 int kho_proc_forget(struct kho_env *env, struct kho_err *err);
+
+/* Threads of root's tree that run or could run: neither traced (CRIU makes them work for it), stopped nor dead. what: the first of them, "PID (STATE)". */
+size_t kho_proc_running(pid_t root, char *what, size_t len);
+
+/* A round is over: so much was copied, in that time. */
+void kho_proc_copied(struct kho_proc_out *o, uint64_t bytes, uint64_t us);
+
+/* What copying so much in the blackout will take, by the rounds that were made. 0: none was. */
+uint64_t kho_proc_copy_us(const struct kho_proc_out *o, uint64_t bytes);
+
+/* So many more rounds that copy as much there is room for: those that are asked for may together copy as much as the first one did. */
+unsigned kho_proc_rounds_left(const struct kho_proc_out *o, uint64_t bytes);
+
+/* Why CRIU has refused ("dump", "pre-dump"), by its log; always negative. */
+int kho_proc_refused(const struct kho_proc_out_wl *w, const CriuRpc__Resp *resp, const char *what, struct kho_err *err);
 
 /* End the threads and CRIU's workers, and give the memory back; lets CRIU finish what it does. */
 void kho_proc_out_reset(void);

@@ -20,13 +20,13 @@
 #include "lib/cleanup.h"
 #include "lib/fdpass.h"
 #include "lib/io.h"
+#include "lib/patience.h"
 #include "state-serializers/proc/outside.h"
 #include "state-serializers/proc/place.h"
 #include "state-serializers/proc/relay.h"
 #include "state-serializers/proc/role.h"
 
 #define SEND_BYTES (8 << 20) /* as systemd gives to a service's output */
-#define READY_MS   10000
 
 static void *reap(void *arg)
 {
@@ -70,7 +70,7 @@ static int tell_relay(int control, char kind, const char *target, const char *gr
 	rc = kho_fd_send(control, text, (size_t)len, fd, 0);
 	if (rc)
 		return kho_fail(err, rc, "journal relay: %s", strerror(-rc));
-	if (poll(&p, 1, READY_MS) != 1 || recv(control, &ready, 1, 0) != 1)
+	if (poll(&p, 1, KHO_PATIENCE_MS) != 1 || recv(control, &ready, 1, 0) != 1)
 		return kho_fail(err, -EPIPE, "journal relay: it does not answer");
 	return 0;
 }

@@ -24,6 +24,7 @@
 #include "state-serializers/proc/tree.h"
 
 #define RESTORE_US 60000000ull
+#define CANCEL_US  50000ull /* to look whether it is still wanted */
 #define GATE	   "post-restore" /* the notice before the sockets leave repair mode */
 #define PID_GAP	   1000 /* numbers that the incoming kernel's own processes leave free above ours */
 
@@ -261,6 +262,17 @@ static int ask_restore(const struct kho_env *env, struct kho_proc_in_wl *w, stru
 	return kho_criu_send(&w->criu, &req, err);
 }
 
+/* A CRIU may work for long; whoever waits for it is told when nobody needs it any more. */
+static int next_word(struct kho_proc_in_wl *w, CriuRpc__Resp **out, struct kho_err *err)
+{
+	uint64_t until = kho_clock_us() + RESTORE_US;
+	int rc = -ETIMEDOUT;
+
+	while (rc == -ETIMEDOUT && !kho_proc_in.cancelled && kho_clock_us() < until)
+		rc = kho_criu_recv(&w->criu, CANCEL_US, out, err);
+	return rc && kho_proc_in.cancelled ? kho_fail(err, -ECANCELED, "restore: not needed any more") : rc;
+}
+
 /* Hear until CRIU has come to that notice (*pid: what it says with it, or NULL), or to its end (NULL). */
 static int hear(struct kho_proc_in_wl *w, const char *notice, pid_t *pid, struct kho_err *err)
 {
@@ -272,7 +284,7 @@ static int hear(struct kho_proc_in_wl *w, const char *notice, pid_t *pid, struct
 	while (!rc && !there) {
 		CriuRpc__Resp *resp = NULL;
 
-		rc = kho_criu_recv(&w->criu, RESTORE_US, &resp, err);
+		rc = next_word(w, &resp, err);
 		if (rc)
 			break;
 		if (resp->type == CRIU_RPC__TYPE__NOTIFY) {

@@ -13,12 +13,12 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/patience.h"
 #include "state-serializers/proc/criu.h"
 #include "state-serializers/proc/role.h"
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/tree.h"
 
-#define STEP_US 60000000ull
 #define BROKEN	(~0ull)
 
 static const char fix[] = "install criu 4.2.1 or newer; if it is, look at the kernel's "
@@ -48,7 +48,7 @@ static uint64_t progress(const struct test *t)
 /* Wait until the number has passed `after`. */
 static int flows(const struct test *t, uint64_t after, struct kho_err *err)
 {
-	uint64_t end = kho_clock_us() + STEP_US;
+	uint64_t end = kho_clock_us() + KHO_PATIENCE_US;
 
 	for (;;) {
 		uint64_t seq = progress(t);
@@ -90,7 +90,7 @@ static int ask(struct test *t, CriuRpc__Type type, const char *log, pid_t pid, s
 	req.opts = &o;
 	rc = kho_criu_send(&c, &req, err);
 	if (!rc)
-		rc = kho_criu_recv(&c, STEP_US, &resp, err);
+		rc = kho_criu_recv(&c, KHO_PATIENCE_US, &resp, err);
 	if (!rc && !resp->success)
 		rc = kho_criu_refused(err, resp, t->step, log_path);
 	if (resp)

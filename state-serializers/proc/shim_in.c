@@ -17,9 +17,9 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/patience.h"
 #include "state-serializers/proc/ttrpc.h"
 
-#define READY_US 20000000ull
 #define RUNTIME	 "runc" /* what the shim executes when it was told of no other (go-runc) */
 #define SOCKET	 KHO_SHIM_DIR "/ask"
 #define ARGS_MAX 65536
@@ -364,7 +364,7 @@ static int start(struct shim *s, struct kho_err *err)
 
 int kho_shim_become(const struct kho_shim_task *tasks, size_t n, struct kho_err *err)
 {
-	struct shim s = { .c = tasks->c, .m = tasks->m, .t = KHO_TTRPC_INIT, .listener = -1, .log = -1, .end_us = kho_clock_us() + READY_US };
+	struct shim s = { .c = tasks->c, .m = tasks->m, .t = KHO_TTRPC_INIT, .listener = -1, .log = -1, .end_us = kho_clock_us() + KHO_PATIENCE_US };
 	int rc;
 
 	s.t.service = s.c->shim->service;

@@ -7,13 +7,13 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/patience.h"
 #include "lib/pod.h"
 #include "state-serializers/proc/shim.h"
 #include "state-serializers/proc/ttrpc.h"
 
 #define RUNC_ROOT "/run/containerd/runc" /* containerd: process.RuncRoot */
 #define RUNNING	  2			 /* containerd: types/task.Status */
-#define ANSWER_US 5000000ull
 #define FILE_MAX  (1u << 20)
 
 /* A file of a bundle; "" when there is none. */
@@ -114,7 +114,7 @@ static int ask_state(const char *id, const KhoProc__Container *c, KhoProc__Shim 
 	q.id = (char *)id;
 	rc = kho_ttrpc_connect(&t, s->address, err);
 	if (!rc)
-		rc = kho_ttrpc_call(&t, "State", &q.base, &kho_ctd__state_response__descriptor, ANSWER_US, &r, err);
+		rc = kho_ttrpc_call(&t, "State", &q.base, &kho_ctd__state_response__descriptor, KHO_PATIENCE_US, &r, err);
 	kho_ttrpc_close(&t);
 	if (!rc)
 		rc = take_state(r, c, s, err);

@@ -19,10 +19,10 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/patience.h"
 #include "state-serializers/proc/tree.h"
 
 #define STATE_ALIVE 1u
-#define UNTRACED_US 20000000ull
 #define TICK_US	    10000
 #define TREE_MAX    65536 /* a tree that grows while it is read must end somewhere */
 
@@ -73,10 +73,9 @@ size_t kho_proc_tree_live(pid_t root, pid_t **out)
 	return l.n;
 }
 
-int kho_proc_mark_write(const char *path, pid_t root, pid_t monitor, struct kho_err *err)
+int kho_proc_mark_write(const char *path, pid_t root, pid_t monitor, const pid_t *pids, size_t n, struct kho_err *err)
 {
-	_cleanup_free_ pid_t *pids = NULL;
-	size_t n = kho_proc_tree_live(root, &pids), len = 0;
+	size_t len = 0;
 	_cleanup_free_ char *text = NULL;
 	_cleanup_fclose_ FILE *f = open_memstream(&text, &len);
 
@@ -120,11 +119,23 @@ void kho_proc_mark_done(struct kho_proc_mark *m)
 	*m = (struct kho_proc_mark){ 0 };
 }
 
+void kho_proc_stop(pid_t root, const pid_t *known, size_t n_known)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t n;
+
+	for (size_t i = 0; i < n_known; i++)
+		kill(known[i], SIGSTOP);
+	n = kho_proc_tree_live(root, &pids);
+	for (size_t i = 0; i < n; i++)
+		kill(pids[i], SIGSTOP);
+}
+
 void kho_proc_wait_untraced(pid_t root)
 {
 	_cleanup_free_ pid_t *pids = NULL;
 	size_t n = kho_proc_tree_live(root, &pids);
-	uint64_t end = kho_clock_us() + UNTRACED_US;
+	uint64_t end = kho_clock_us() + KHO_PATIENCE_US;
 
 	for (size_t i = 0; i < n; i++) {
 		pid_t tracer;

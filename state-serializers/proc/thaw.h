@@ -22,14 +22,20 @@ struct kho_proc_mark {
 
 #define KHO_PROC_MARK "frozen"
 
-/* Write it for the tree of root as it is now. */
-int kho_proc_mark_write(const char *path, pid_t root, pid_t monitor, struct kho_err *err) __must_check;
+/* Write it for the tree of root; pids: n of kho_proc_tree_live(). */
+int kho_proc_mark_write(const char *path, pid_t root, pid_t monitor, const pid_t *pids, size_t n, struct kho_err *err) __must_check;
 /* One that cannot be read has root 0. Free with kho_proc_mark_done(). */
 void kho_proc_mark_read(const char *path, struct kho_proc_mark *m);
 void kho_proc_mark_done(struct kho_proc_mark *m);
 
 /* root and all its descendants, as /proc shows them, parents first; malloc'd. Number; 0: it is gone. */
 size_t kho_proc_tree_live(pid_t root, pid_t **out);
+
+/*
+ * Its CRIU has died in the middle of a dump, and the kernel lets its tracees run: with connections in repair mode, where a read fails and a server hangs up.
+ * They stand still until one of the two below; known: who was there before, malloc'd or NULL, is stopped first, then whoever is there now.
+ */
+void kho_proc_stop(pid_t root, const pid_t *known, size_t n_known);
 
 /*
  * Nobody may still be dumping it: wait until the CRIU of a khoctl that died lets the tree go, which it does when it

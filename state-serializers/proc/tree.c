@@ -85,24 +85,3 @@ uint64_t kho_kernel_number(const char *name)
 	snprintf(path, sizeof(path), "/proc/sys/kernel/%s", name);
 	return kho_read_line(path, &text, NULL) ? 0 : strtoull(text, NULL, 10);
 }
-
-size_t kho_pid_threads(pid_t pid, pid_t **out)
-{
-	char path[64];
-	size_t n = 0;
-	pid_t tid;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	_cleanup_closedir_ DIR *d = opendir(path);
-
-	*out = NULL;
-	while ((tid = kho_pid_next(d))) {
-		pid_t *bigger = realloc(*out, (n + 1) * sizeof(**out));
-
-		if (!bigger)
-			break;
-		*out = bigger;
-		(*out)[n++] = tid;
-	}
-	return n;
-}

@@ -30,7 +30,4 @@ bool kho_image_is_carried(const char *name);
 /* Number in /proc/sys/kernel/NAME; 0 when it cannot be read. */
 uint64_t kho_kernel_number(const char *name);
 
-/* Threads of pid, malloc'd; 0 when it is gone. */
-size_t kho_pid_threads(pid_t pid, pid_t **out);
-
 #endif

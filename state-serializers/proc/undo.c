@@ -11,13 +11,12 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/patience.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/thaw.h"
 #include "state-serializers/proc/tree.h"
-
-#define END_US 20000000ull
 
 void kho_proc_out_reset(void)
 {
@@ -28,6 +27,9 @@ void kho_proc_out_reset(void)
 
 		/* Without its client CRIU gives up at the next notice and undoes what it did;
 		 * killing it in the middle of a dump would leave its code in the processes. */
+		pthread_mutex_lock(&o->lock);
+		w->left = true;
+		pthread_mutex_unlock(&o->lock);
 		if (w->criu.sk >= 0)
 			shutdown(w->criu.sk, SHUT_RDWR);
 	}
@@ -36,15 +38,17 @@ void kho_proc_out_reset(void)
 	o->dumping = false;
 	kho_proc_stream_stop(&o->stream);
 	for (size_t i = 0; i < o->n; i++) {
-		kho_criu_finish(&o->w[i].criu, END_US);
+		kho_criu_finish(&o->w[i].criu, KHO_PATIENCE_US);
 		if (o->w[i].work_fd >= 0)
 			close(o->w[i].work_fd);
 		kho_proc_place_out_done(&o->w[i]);
 		free(o->w[i].name);
 		free(o->w[i].dir);
+		free(o->w[i].tree);
 	}
 	free(o->w);
 	o->w = NULL;
+	o->first_bytes = o->first_us = o->last_bytes = o->last_us = o->all_bytes = o->paid_bytes = 0;
 	o->n = 0;
 }
 
@@ -54,7 +58,7 @@ int kho_proc_mark_frozen(const struct kho_proc_out_wl *w, struct kho_err *err)
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), "%s/" KHO_PROC_MARK, w->dir);
-	return kho_proc_mark_write(path, w->root, monitor, err);
+	return kho_proc_mark_write(path, w->root, monitor, w->tree, w->ntree, err);
 }
 
 /* Wait for CRIU's last word of each dump that had been let go: then the trees are stopped or run
@@ -68,7 +72,7 @@ static void let_dumps_end(void)
 	if (!o->dumping)
 		return;
 	clock_gettime(CLOCK_REALTIME, &end);
-	end.tv_sec += (time_t)(END_US / 1000000);
+	end.tv_sec += (time_t)(KHO_PATIENCE_US / 1000000);
 	pthread_mutex_lock(&o->lock);
 	while (live) {
 		live = 0;

@@ -135,6 +135,13 @@ rm "$root/etc/khoctl/workloads.d/web.conf"
 # whose initramfs, what was predicted, what is started anew
 exits 2 "check" "$khoctl" check --sysroot "$root" --to 7.3.4 --all
 says '^predicted blackout: - \(not known: ' "check: nothing to predict from"
+exits 2 "a limit of what is not known" "$khoctl" check --sysroot "$root" --to 7.3.4 --max-blackout 50ms
+says '^no +blackout +max-blackout +50\.0 ms is allowed, and the blackout is not known: .*; fix: --allow-unknown' "a limit of what is not known: refused, and what to do"
+exits 2 "unknown allowed" "$khoctl" check --sysroot "$root" --to 7.3.4 --max-blackout 50ms --allow-unknown
+says '^unknown +blackout +max-blackout +not known; 50\.0 ms is allowed' "unknown allowed: no refusal"
+exits 2 "a limit that is no time" "$khoctl" check --sysroot "$root" --to 7.3.4 --max-blackout 50
+says 'max-blackout 50: want a time like 50ms' "a limit that is no time: said"
+exits 2 "no time at all" "$khoctl" upgrade --dry-run --sysroot "$root" --to 7.3.4 --max-blackout 0ms
 exits 2 "check by kexec" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine kexec
 says '^predicted blackout: - \(not known until one like it was seen here' "check by kexec: nothing to predict from"
 mkdir -p "$root/var/lib/khoctl"
@@ -143,6 +150,10 @@ echo "{\"from\":\"6.1.9\",\"to\":\"6.12.1\",\"engine\":\"kexec\",\"jumps\":true,
 	part "step freeze" 0 200000),$(part "shutdown and jump" 500000 500000),$(part boot 1000000 4000000),$(part "verify proc" 8000000 500000)]}" > "$root/var/lib/khoctl/history.jsonl"
 exits 2 "check after one by kexec" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine kexec
 says '^predicted blackout: [0-9.]+ s \(from the last upgrade of this kind\)' "check after one by kexec: predicted from it"
+exits 2 "a limit that it cannot keep" "$khoctl" upgrade --dry-run --sysroot "$root" --to 7.3.4 --engine kexec --max-blackout 50ms
+says '^no +blackout +max-blackout +the blackout would be about [0-9.]+ s at the least, and 50\.0 ms is allowed \(from the last upgrade of this kind\)' "a limit that it cannot keep: predicted, refused"
+exits 2 "a limit that it keeps" "$khoctl" upgrade --dry-run --sysroot "$root" --to 7.3.4 --engine kexec --max-blackout 10min
+says '^ok +blackout +max-blackout +[0-9.]+ s at the least' "a limit that it keeps: no refusal"
 exits 2 "dry run after one by kexec" "$khoctl" upgrade --dry-run --sysroot "$root" --to 7.3.4 --engine kexec --json
 says '"jump":[0-9]{7}' "dry run after one by kexec: the jump is a part"
 exits 2 "check beside after one by kexec" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine beside

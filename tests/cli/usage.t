@@ -6,7 +6,7 @@
 
 exits 0 "help" "$khoctl" --help
 same "$top/tests/cli/expected/help.txt" "help as recorded"
-for verb in check upgrade status list console rollback resume watch image report history unlock version; do
+for verb in check gates record compare canary upgrade status list console rollback resume watch image report history unlock version; do
 	exits 0 "$verb --help" "$khoctl" "$verb" --help
 	says "^Usage: khoctl $verb" "$verb --help names the verb"
 	exits 1 "$verb refuses an unknown option" "$khoctl" "$verb" --nonsense
@@ -28,6 +28,20 @@ exits 1 "exec without hold" "$khoctl" upgrade --to latest --exec true
 exits 1 "sysroot without dry run" "$khoctl" upgrade --to latest --sysroot /
 exits 1 "watch for no time" "$khoctl" watch --for soon
 says "--for soon: want a time like 60s" "it says what is wanted"
+exits 1 "canary without a kernel" "$khoctl" canary --load all
+says "^khoctl: canary: --kernel KERNEL" "canary: says what is missing"
+exits 1 "canary: no such load" "$khoctl" canary --kernel latest --load sched,shced
+says "load 'shced': want all, some of sched,memory,vfs,net,crypto, or a command" "canary: the load that is none is named"
+exits 1 "canary for no time" "$khoctl" canary --kernel latest --for soon --json
+says '"exit":1' "canary for no time: in JSON"
+exits 1 "canary: no such gate" "$khoctl" canary --kernel latest --gate-limits wakup=1
+if [ "$(id -u)" = 0 ]; then
+	exits 1 "canary: a file that cannot be written" "$khoctl" canary --kernel latest --junit /nowhere/at/all.xml
+	says "junit /nowhere/at/all.xml" "canary: the file is named"
+	exits 2 "canary: a kernel that is not there" "$khoctl" canary --kernel 0.0.1-none --json --junit "$tmp/junit.xml"
+	says '"verdict":"none"' "canary refused: no verdict"
+	exits 0 "canary refused: an error for who reads JUnit" grep -q '<testcase classname="canary" name="verdict"><error message=".*0.0.1-none' "$tmp/junit.xml"
+fi
 exits 1 "image without show" "$khoctl" image list x
 exits 0 "version" "$khoctl" version --json
 says '"region_revision"' "version tells the revision"

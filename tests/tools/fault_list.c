@@ -35,17 +35,22 @@ static const struct rule without[] = {
 	{ "*:panic", "this kernel ends for good, with a machine for each: tests/vm/t-takeover.sh" },
 	{ "@(preflight|reserve|spawn).*:peer-*", "nobody is there who could be asked" },
 	{ "handshake.@(before|undo):peer-*", "nobody is there who could be asked" },
+	{ "*:peer-warn", "an upgrade goes on; who looks for it: tests/vm/t-canary.sh" },
+	{ "link.load*", "is sent by khoctl canary alone" },
 	{ "*.after:!(kill)", "the same moment as the next step's .before; for a killed khoctl it differs by a record in the journal" },
 	{ "retire.after:kill", "this kernel has ended" },
 	{ "@(settle|retire).before:@(fail|hang|kill)", "after the commit: the workload runs on the other kernel, this one has to be ended by a person" },
 	{ "@(commit|settle).after:kill", "after the commit: the workload runs on the other kernel, this one has to be ended by a person" },
-	{ "@(settle|retire).*:peer-*", "after the commit: nobody is left who could go on" },
+	{ "@(settle|retire).before:peer-!(kill|stop)", "after the commit: how the other kernel ends is how a kernel ends" },
 	{ "*.undo:!(fail|hang|kill|int|term|peer-panic|peer-stop)", "how the other kernel ends makes no difference to an undo" },
 	{ "!(precopy|freeze|shift).before:criu", "no CRIU of this kernel works then" },
 	{ "!(proc).@(freeze|drain|retrieve):criu", "no CRIU of this kernel works for that" },
 	{ "proc.retrieve:criu", "no CRIU of this kernel works for that" },
 	{ "!(shift|restore).before:peer-criu", "it waits for a restore, which is in shift and restore" },
 	{ "*.@(freeze|drain|retrieve):!(fail|kill|criu|peer-panic)", "what stops an upgrade between its steps does so in them; those differ the most" },
+	{ "*.@(finish|tidy):!(peer-kill|peer-stop)", "after the commit: how the other kernel ends is how a kernel ends; a killed khoctl: tests/vm/t-takeover.sh" },
+	{ "!(netdev|proc|units).@(finish|tidy):*", "these differ the most" },
+	{ "units.finish:*", "nothing is done then" },
 	{ "link.@(hello|setup.reply)*", "said before anybody can be asked for a fault of it" },
 	{ "link.fault*", "asks for faults itself" },
 	{ "link.reply*", "replies go by the name of what they answer" },
@@ -63,7 +68,8 @@ static const struct rule wanted[] = {
 	{ "*.undo:@(fail|hang)", "again" },
 	{ "*:kill", "killed" },
 	{ "preflight.before:*", "refused" },
-	{ "@(settle|retire).before:@(int|term)", "upgraded" },
+	{ "@(settle|retire).before:@(int|term|peer-kill|peer-stop)", "upgraded" },
+	{ "*.@(finish|tidy):*", "upgraded" },
 	/* sent in an undo, or by one that does not listen for answers, or asked twice, or seen in the ledger */
 	{ "link.@(bye|abandon|file_abort)*", "undone" },
 	{ "link.@(knock|note|phase|echo|retiring)*:drop", "upgraded" },
@@ -188,7 +194,7 @@ static void make_list(void)
 		}
 	for (const struct kho_serializer *const *s = kho_serializers; *s; s++)
 		for (unsigned p = 0; p < KHO_FAULT_NPLACES; p++)
-			if (kho_fault_places[p].where & KHO_AT_LANE)
+			if (kho_fault_places[p].where & (KHO_AT_LANE | KHO_AT_END))
 				kinds((*s)->name, p, true, "");
 	messages();
 }

@@ -8,6 +8,7 @@
 #define FAKE_WORLD_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,207 +17,7 @@
 #include "handover/uapi/khoctl_region.h"
 #include "lib/clock.h"
 #include "orchestrator/plan.h"
-
-#define NSER 3
-
-struct fake {
-	/* the machine, as left behind */
-	atomic_int reserved, spawned, connected, retired, commits, shifted, state;
-	atomic_int preserved[NSER], frozen[NSER], prepared[NSER], retrieved[NSER], finished[NSER],
-		forgotten[NSER];
-	/* what shall go wrong */
-	const char *fail_op; /* "freeze beta" */
-	const char *lost_op; /* the peer's answer does not come, once */
-	atomic_bool peer_dead;
-	const char *die_in; /* the peer dies in this operation */
-	bool stuck_freeze;
-	unsigned rounds;
-	bool entrusted; /* names and a journal, and the word to complete */
-	bool first_is_signed; /* the record that the peer was given with the first commit */
-	bool probe_no, engine_no;
-	bool late, no_btf; /* what the gates find */
-	bool judge; /* the first one says something of the first workload, and counts */
-	/* the order in which things began */
-	pthread_mutex_t lock;
-	char log[4096];
-	char record[65536];
-	size_t record_len;
-	char blob[NSER][16];
-};
-
-static struct fake fake;
-
-static inline void fake_judge(struct kho_env *e, struct kho_report *r)
-{
-	r->workload = e->workloads->w[0].name;
-	for (int i = 0; i < 2; i++)
-		(void)!kho_report_add(r, KHO_V_LOSS, "unit", "one", NULL, "moves; its socket does not");
-	(void)!kho_report_add(r, KHO_V_OK, "process", "one", NULL, "moves");
-	r->workload = NULL;
-	(void)!kho_report_restarted(r, "cron.service");
-	r->facts[KHO_FACT_SELFTEST_US] = 100000;
-	r->facts[KHO_FACT_MOUNTS] = 2;
-}
-
-/* A workload's own phase, 1 ms long. */
-static inline void fake_workload(struct kho_env *e, const char *what)
-{
-	uint64_t begin = kho_clock_us();
-	char name[64];
-
-	if (!e->workloads || !e->workloads->n)
-		return;
-	usleep(1000);
-	snprintf(name, sizeof(name), "%s %s", what, e->workloads->w[0].name);
-	e->ops->phase(e, name, begin, kho_clock_us());
-}
-
-static int act(const char *op, const char *name, struct kho_err *err)
-{
-	char what[64];
-
-	snprintf(what, sizeof(what), "%s %s", op, name);
-	pthread_mutex_lock(&fake.lock);
-	strcat(fake.log, what);
-	strcat(fake.log, ";");
-	pthread_mutex_unlock(&fake.lock);
-	if (fake.die_in && !strcmp(fake.die_in, what)) {
-		fake.peer_dead = true;
-		usleep(400000);
-		return kho_fail(err, -EPIPE, "peer gone");
-	}
-	if (fake.fail_op && !strcmp(fake.fail_op, what))
-		return kho_fail(err, -EIO, "%s went wrong", what);
-	return 0;
-}
-
-#define SERIALIZER(N, id, ord, fl, needs_)                                                         \
-	static int id##_probe(struct kho_env *e, struct kho_report *r, struct kho_err *err)        \
-	{                                                                                          \
-		(void)err;                                                                         \
-		if (N == 0 && fake.judge)                                                          \
-			fake_judge(e, r);                                                          \
-		return kho_report_add(r, fake.probe_no ? KHO_V_NO : KHO_V_OK, "process", #id,      \
-				      "close it",                                                  \
-				      fake.probe_no ? "io_uring cannot be carried" : "moves");     \
-	}                                                                                          \
-	static int id##_preserve(struct kho_env *e, unsigned round, struct kho_blob *b,            \
-				 bool *more, struct kho_err *err)                                  \
-	{                                                                                          \
-		fake.preserved[N] = 1;                                                             \
-		*more = round + 1 < fake.rounds;                                                   \
-		b->data = strdup(#id "-warm");                                                     \
-		b->len = strlen(#id "-warm");                                                      \
-		e->ops->note(e, "round %u", round);                                                \
-		return act("preserve", #id, err);                                                  \
-	}                                                                                          \
-	static int id##_unpreserve(struct kho_env *e, struct kho_err *err)                         \
-	{                                                                                          \
-		(void)e;                                                                           \
-		fake.preserved[N] = 0;                                                             \
-		return act("unpreserve", #id, err);                                                \
-	}                                                                                          \
-	static int id##_freeze(struct kho_env *e, struct kho_err *err)                             \
-	{                                                                                          \
-		(void)e;                                                                           \
-		fake.frozen[N] = 1;                                                                \
-		if (N == 0)                                                                        \
-			fake_workload(e, "stop");                                                  \
-		if (N == 1 && fake.stuck_freeze)                                                   \
-			sleep(3600);                                                               \
-		usleep(2000);                                                                      \
-		return act("freeze", #id, err);                                                    \
-	}                                                                                          \
-	static int id##_drain(struct kho_env *e, struct kho_blob *b, struct kho_err *err)          \
-	{                                                                                          \
-		(void)e;                                                                           \
-		b->data = strdup(#id "-data");                                                     \
-		b->len = strlen(#id "-data");                                                      \
-		return act("drain", #id, err);                                                     \
-	}                                                                                          \
-	static int id##_unfreeze(struct kho_env *e, struct kho_err *err)                           \
-	{                                                                                          \
-		(void)e;                                                                           \
-		fake.frozen[N] = 0;                                                                \
-		return act("unfreeze", #id, err);                                                  \
-	}                                                                                          \
-	static int id##_forget(struct kho_env *e, struct kho_err *err)                             \
-	{                                                                                          \
-		(void)e;                                                                           \
-		fake.forgotten[N] = 1;                                                             \
-		return act("forget", #id, err);                                                    \
-	}                                                                                          \
-	static int id##_prepare(struct kho_env *e, const struct kho_blob *b, struct kho_err *err)  \
-	{                                                                                          \
-		(void)e;                                                                           \
-		fake.prepared[N] = b->len == strlen(#id "-warm");                                  \
-		return act("prepare", #id, err);                                                   \
-	}                                                                                          \
-	static int id##_unprepare(struct kho_env *e, struct kho_err *err)                          \
-	{                                                                                          \
-		(void)e;                                                                           \
-		fake.prepared[N] = 0;                                                              \
-		return act("unprepare", #id, err);                                                 \
-	}                                                                                          \
-	static int id##_retrieve(struct kho_env *e, const struct kho_blob *b, struct kho_err *err) \
-	{                                                                                          \
-		(void)e;                                                                           \
-		fake.retrieved[N] = 1;                                                             \
-		memcpy(fake.blob[N], b->data, b->len);                                             \
-		return act("retrieve", #id, err);                                                  \
-	}                                                                                          \
-	static int id##_verify(struct kho_env *e, struct kho_report *r, struct kho_err *err)       \
-	{                                                                                          \
-		bool bad = act("verdict", #id, NULL) < 0;                                          \
-		(void)e;                                                                           \
-		kho_report_add(r, bad ? KHO_V_NO : KHO_V_OK, "health", #id, NULL, "no answer");    \
-		return act("verify", #id, err);                                                    \
-	}                                                                                          \
-	static int id##_discard(struct kho_env *e, struct kho_err *err)                            \
-	{                                                                                          \
-		(void)e;                                                                           \
-		fake.retrieved[N] = 0;                                                             \
-		return act("discard", #id, err);                                                   \
-	}                                                                                          \
-	static int id##_finish(struct kho_env *e, struct kho_err *err)                             \
-	{                                                                                          \
-		(void)e;                                                                           \
-		fake.finished[N] = 1;                                                              \
-		return act("finish", #id, err);                                                    \
-	}                                                                                          \
-	static const struct kho_serializer ser_##id = { #id,                                       \
-							ord,                                       \
-							fl,                                        \
-							needs_,                                    \
-							NULL,                                      \
-							NULL,                                      \
-							id##_probe,                                \
-							id##_preserve,                             \
-							id##_unpreserve,                           \
-							id##_freeze,                               \
-							id##_drain,                                \
-							id##_unfreeze,                             \
-							id##_forget,                               \
-							id##_prepare,                              \
-							id##_unprepare,                            \
-							id##_retrieve,                             \
-							id##_verify,                               \
-							id##_discard,                              \
-							id##_finish,                               \
-							NULL,                                      \
-							NULL,                                      \
-							NULL };
-
-static const char *const beta_needs[] = { "omega", NULL };
-SERIALIZER(0, alpha, 10, KHO_SER_GATE, NULL)
-SERIALIZER(1, beta, 20, 0, beta_needs)
-SERIALIZER(2, omega, 30, KHO_SER_LAST, NULL)
-
-static const struct kho_serializer *const fake_serializers[] = { &ser_alpha, &ser_beta, &ser_omega,
-								 NULL };
-
-/* their names, for the parser of faults */
-static const char *const fake_names[] = { "alpha", "beta", "omega", NULL };
+#include "tests/unit/fake_serializers.h"
 
 static int e_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r,
 		   struct kho_err *err)
@@ -286,17 +87,47 @@ static int e_set_state(struct kho_engine *e, unsigned s, struct kho_err *err)
 	return 0;
 }
 
-static int e_gates(struct kho_engine *e, const struct kho_gate_policy *p, struct kho_gate_list *out, uint64_t deadline_us, struct kho_err *err)
+static int e_gates(struct kho_engine *e, enum kho_gate_moment moment, const struct kho_gate_policy *p, struct kho_gate_list *out, uint64_t deadline_us,
+		   struct kho_err *err)
 {
 	(void)e;
 	*out = (struct kho_gate_list){ 0 };
+	if (moment == KHO_GATES_DARK)
+		kho_gate_measured(out, p, KHO_GATE_ERRORS, fake.storm ? 97 : 0, "process 400: 970 calls of 1000, at last: Function not implemented");
+	if (moment != KHO_GATES_READY)
+		return act("engine", moment == KHO_GATES_DARK ? "dark" : "restored", err);
 	kho_gate_measured(out, p, KHO_GATE_OOPS, 0, "%s", "");
+	kho_gate_measured(out, p, KHO_GATE_WARN, fake.warn_later && fake.measured++, "%s", fake.warn_later ? "first: WARNING: at x.c:1" : "");
 	kho_gate_measured(out, p, KHO_GATE_TIMER, fake.late ? 250000 : 90, "CPU 1 of 2");
 	if (fake.no_btf)
 		kho_gate_unknown(out, p, KHO_GATE_WAKEUP, "no BTF");
 	else
 		kho_gate_measured(out, p, KHO_GATE_WAKEUP, 40, "%s", "");
 	return deadline_us ? act("engine", "gates", err) : -EINVAL;
+}
+
+/* The "incoming kernel" is this process: the load really runs, and then looks as the test wants it. */
+static int e_load(struct kho_engine *e, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out, uint64_t deadline_us,
+		  struct kho_err *err)
+{
+	int rc = deadline_us ? act("engine", "load", err) : -EINVAL;
+
+	(void)e;
+	fake.loads++;
+	if (rc == 0)
+		rc = kho_load_run(l, NULL, stop, arg, out, err);
+	out->errors += fake.wrong;
+	if (fake.wrong)
+		strcpy(out->what, "SHA-256 is wrong");
+	if (fake.no_load) {
+		*out = (struct kho_load_result){ 0 };
+		strcpy(out->what, "no such module");
+	}
+	if (fake.slow) { /* by powers of two: that many times four slots */
+		memmove(out->ns.slot + 4 * fake.slow, out->ns.slot, (KHO_HIST_SLOTS - 4 * fake.slow) * sizeof(out->ns.slot[0]));
+		memset(out->ns.slot, 0, 4 * fake.slow * sizeof(out->ns.slot[0]));
+	}
+	return rc;
 }
 
 static int e_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
@@ -367,6 +198,17 @@ static int e_peer_op(struct kho_engine *e, const char *name, const char *op,
 	return s->finish(&e->env, err);
 }
 
+static int e_peer_retrieve(struct kho_engine *e, const char *name, const struct kho_blob *in, bool (*stop)(void *arg), void *arg, uint64_t deadline,
+			   struct kho_err *err)
+{
+	while (fake.hangs && kho_clock_us() < deadline) {
+		if (stop(arg))
+			return kho_fail(err, -EINTR, "stopped while the agent works on it");
+		usleep(1000);
+	}
+	return e_peer_op(e, name, "retrieve", in, NULL, deadline, err);
+}
+
 static void e_free(struct kho_engine *e)
 {
 	free(e);
@@ -374,7 +216,7 @@ static void e_free(struct kho_engine *e)
 
 static const struct kho_engine_ops fake_ops = {
 	"fake",	      e_probe,	 e_reserve,    e_unreserve,  e_spawn,
-	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_gates,      e_entrust,    e_commit,
+	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_peer_retrieve, e_gates,      e_load,	 e_entrust,    e_commit,
 	e_shift_rest, e_retire,	 e_set_state,  e_peer_alive, NULL,
 	NULL,	      NULL,	 e_free, false,
 };

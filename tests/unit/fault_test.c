@@ -68,7 +68,7 @@ static void test_fault_table(void **state)
 	(void)state;
 	for (int p = 0; p < KHO_FAULT_NPLACES; p++) {
 		unsigned where = kho_fault_places[p].where;
-		const char *at = where & KHO_AT_LANE ? "disk" : where & KHO_AT_LINK ? "link.op" : "freeze";
+		const char *at = where & (KHO_AT_LANE | KHO_AT_END) ? "disk" : where & KHO_AT_LINK ? "link.op" : "freeze";
 
 		assert_int_equal(kho_fault_place_find(kho_fault_places[p].name), p);
 		for (int k = 1; k < KHO_FAULT_NKINDS; k++) {

@@ -154,6 +154,8 @@ static void verdicts(void **state)
 	kho_gate_measured(&l, &p, KHO_GATE_MEMORY, kho_gates[KHO_GATE_MEMORY].limit - 1, "%s", "");
 	assert_int_equal(l.r[1].verdict, KHO_GATE_FAIL);
 	assert_string_equal(kho_gate_limit_text(&l.r[1], text), "at least 5 %");
+	assert_int_equal(kho_gates_decide(&l, &p, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.msg, "gate timer (also memory): "));
 }
 
 static void policies(void **state)

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Gates on the kernel that runs here: real programs, real latencies. Skips what this kernel or user may not do, and says why. */
-#include <bpf/bpf.h>
-#include <linux/bpf.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,66 +11,9 @@
 #include "bpf/program.h"
 #include "bpf/ready.h"
 #include "bpf/wakeup.h"
-#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "tests/unit/bpf_left.h"
 #include "tests/unit/refused.skel.h"
-
-/* Programs of a name in the kernel; negative: it does not say. */
-static int in_kernel(const char *name)
-{
-	struct bpf_prog_info info;
-	__u32 id = 0, len = sizeof(info);
-	int n = 0, fd;
-
-	while (!bpf_prog_get_next_id(id, &id)) {
-		fd = bpf_prog_get_fd_by_id(id);
-		if (fd < 0)
-			continue;
-		memset(&info, 0, sizeof(info));
-		if (!bpf_obj_get_info_by_fd(fd, &info, &len) && !strcmp(info.name, name))
-			n++;
-		close(fd);
-	}
-	return errno == ENOENT ? n : -errno;
-}
-
-static void need_bpf(void)
-{
-	if (in_kernel("x") >= 0 && !access("/sys/kernel/btf/vmlinux", R_OK))
-		return;
-	print_message("skipped: programs cannot be loaded here: not root, no bpf(2), or a kernel without BTF\n");
-	skip();
-}
-
-/* Numbers of the programs that this process has descriptors of; how many. */
-static size_t own_programs(__u32 ids[8])
-{
-	char path[64], line[128];
-	size_t n = 0;
-
-	for (int fd = 0; fd < 256; fd++) {
-		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-		_cleanup_fclose_ FILE *f = fopen(path, "r");
-
-		while (f && n < 8 && fgets(line, sizeof(line), f))
-			if (sscanf(line, "prog_id: %u", &ids[n]) == 1)
-				n++;
-	}
-	return n;
-}
-
-/* The kernel frees a program a moment after its last descriptor is closed. */
-static void expect_gone(const __u32 *ids, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		int fd = 0;
-
-		for (int t = 0; t < 300 && (fd = bpf_prog_get_fd_by_id(ids[i])) >= 0; t++) {
-			close(fd);
-			usleep(10000);
-		}
-		assert_true(fd < 0);
-	}
-}
 
 static void exercise(void **state)
 {
@@ -98,7 +39,7 @@ static void wakeup(void **state)
 	struct kho_hist *h = NULL;
 	struct kho_err err = KHO_ERR_INIT;
 	size_t n, ncpus, nids;
-	__u32 ids[8];
+	__u32 ids[OWN_PROGRAMS];
 
 	(void)state;
 	need_bpf();
@@ -131,7 +72,7 @@ static void refused(void **state)
 {
 	struct refused_bpf *skel;
 	struct kho_err err = KHO_ERR_INIT;
-	__u32 ids[8];
+	__u32 ids[OWN_PROGRAMS];
 
 	(void)state;
 	need_bpf();
@@ -150,7 +91,7 @@ static void ready(void **state)
 	struct kho_gate_list l;
 	struct kho_gate_result r[KHO_NGATES] = { 0 };
 	bool there[KHO_NGATES] = { false };
-	__u32 ids[8];
+	__u32 ids[OWN_PROGRAMS];
 
 	(void)state;
 	kho_gate_policy_init(&p);
@@ -162,7 +103,7 @@ static void ready(void **state)
 			      (long long)l.r[i].value, l.r[i].what);
 	}
 	for (int i = 0; i < KHO_NGATES; i++)
-		assert_true(there[i] || i == KHO_GATE_PRESSURE);
+		assert_true(i == KHO_GATE_PRESSURE || i == KHO_GATE_DRIFT || there[i] == !strcmp(kho_gates[i].gate, "ready"));
 	assert_int_not_equal(r[KHO_GATE_TIMER].verdict, KHO_GATE_UNKNOWN);
 	assert_true(r[KHO_GATE_TIMER].value > 0);
 	assert_int_not_equal(r[KHO_GATE_MEMORY].verdict, KHO_GATE_UNKNOWN);
@@ -178,6 +119,36 @@ static void ready(void **state)
 			assert_int_equal(l.r[i].verdict, KHO_GATE_FAIL);
 }
 
+/* Against what this kernel says itself, and against a frequency that is a tenth off. */
+static void drift(void **state)
+{
+	struct kho_gate_policy p;
+	struct kho_gate_list l;
+	uint32_t khz;
+
+	(void)state;
+	kho_gate_policy_init(&p);
+	kho_clock_measure_tsc();
+	khz = kho_clock_tsc_khz();
+	for (unsigned off = 0; off < 2; off++) {
+		size_t seen = 0;
+
+		kho_clock_set_tsc_khz(khz - off * (khz / 10));
+		kho_ready("", &p, &l);
+		for (size_t i = 0; i < l.n; i++) {
+			if (l.r[i].gate != KHO_GATE_DRIFT)
+				continue;
+			seen++;
+			print_message("%s: %s\n", kho_gate_verdict_name(l.r[i].verdict), l.r[i].what);
+			/* 30 ms of measuring are good to some hundred, and the second one is 90 % of the first */
+			assert_in_range(l.r[i].value, off ? 95000 : 0, off ? 105000 : 5000);
+			assert_true(!off || l.r[i].verdict == KHO_GATE_FAIL);
+		}
+		assert_int_equal(seen, 1);
+	}
+	kho_clock_set_tsc_khz(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,6 +156,7 @@ int main(void)
 		cmocka_unit_test(wakeup),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(ready),
+		cmocka_unit_test(drift),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

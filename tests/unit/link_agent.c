@@ -1,15 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The agent at work, asked over a real link by a real peer: operations, commit, take-over. */
 #include "tests/unit/link_fixture.h"
-#include "handover/link/fault.h"
-
-static int op(const char *ser, const char *name, const void *data, size_t len, unsigned ms,
-	      struct kho_err *err)
-{
-	struct kho_blob in = { (void *)data, len };
-
-	return kho_peer_op(fx.peer, ser, name, &in, NULL, in_ms(ms), err);
-}
 
 static void echo(void **state)
 {
@@ -36,11 +27,11 @@ static void operations(void **state)
 	struct kho_report r = KHO_REPORT_INIT;
 
 	(void)state;
-	assert_int_equal(op("s0", "prepare", "hello", 5, 1000, &err), 0);
-	assert_int_equal(op("s0", "unprepare", NULL, 0, 1000, &err), 0);
-	assert_int_equal(op("s0", "retrieve", "abc", 3, 1000, &err), -ENOTUNIQ);
+	assert_int_equal(f_op("s0", "prepare", "hello", 5, 1000, &err), 0);
+	assert_int_equal(f_op("s0", "unprepare", NULL, 0, 1000, &err), 0);
+	assert_int_equal(f_op("s0", "retrieve", "abc", 3, 1000, &err), -ENOTUNIQ);
 	assert_string_equal(err.msg, "retrieve: there are two of it");
-	assert_int_equal(op("s0", "retrieve", NULL, 0, 1000, &err), 0);
+	assert_int_equal(f_op("s0", "retrieve", NULL, 0, 1000, &err), 0);
 	assert_int_equal(kho_peer_op(fx.peer, "s0", "verify", NULL, &r, in_ms(1000), &err), 0);
 	assert_int_equal(r.n, 2);
 	assert_int_equal(r.items[1].verdict, KHO_V_LOSS);
@@ -48,9 +39,9 @@ static void operations(void **state)
 	assert_string_equal(r.items[1].what, "loses 5");
 	assert_string_equal(r.items[1].fix, "close it");
 	kho_report_done(&r);
-	assert_int_equal(op("s0", "discard", NULL, 0, 1000, &err), 0);
-	assert_int_equal(op("s0", "dance", NULL, 0, 1000, &err), -ENOSYS);
-	assert_int_equal(op("nope", "prepare", NULL, 0, 1000, &err), -ENOENT);
+	assert_int_equal(f_op("s0", "discard", NULL, 0, 1000, &err), 0);
+	assert_int_equal(f_op("s0", "dance", NULL, 0, 1000, &err), -ENOSYS);
+	assert_int_equal(f_op("nope", "prepare", NULL, 0, 1000, &err), -ENOENT);
 	assert_non_null(strstr(err.msg, "no serializer 'nope'"));
 	expect_log("note(prepare got 5 bytes, 0 workloads) phase(warm up 10-20)");
 	expect_log("state4 floor5000");
@@ -68,10 +59,10 @@ static void gates(void **state)
 	kho_gate_policy_init(&p);
 	start_agent();
 	assert_int_equal(connect_peer(&err), 0);
-	assert_int_equal(kho_peer_gates(fx.peer, &p, &l, in_ms(1000), &err), -ENOSYS);
+	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_READY, &p, &l, in_ms(1000), &err), -ENOSYS);
 	assert_int_equal(kho_gates_worst(&l), KHO_GATE_UNKNOWN);
-	fx.conf.ready = f_ready;
-	assert_int_equal(kho_peer_gates(fx.peer, &p, &l, in_ms(1000), &err), 0);
+	fx.conf.measure = f_measure;
+	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_READY, &p, &l, in_ms(1000), &err), 0);
 	assert_int_equal(l.n, 2);
 	assert_int_equal(l.r[0].gate, KHO_GATE_TIMER);
 	assert_int_equal(l.r[0].verdict, KHO_GATE_PASS);
@@ -80,8 +71,89 @@ static void gates(void **state)
 	assert_int_equal(l.r[1].verdict, KHO_GATE_UNKNOWN);
 	assert_string_equal(l.r[1].what, "no BTF");
 	p.limit[KHO_GATE_TIMER] = 89;
-	assert_int_equal(kho_peer_gates(fx.peer, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_READY, &p, &l, in_ms(1000), &err), 0);
 	assert_int_equal(l.r[0].verdict, KHO_GATE_FAIL);
+	/* by the processes of those serializers that have restored some */
+	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_DARK, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(l.r[0].value, 0);
+	assert_int_equal(kho_peer_op(fx.peer, "s1", "retrieve", NULL, NULL, in_ms(1000), &err), 0);
+	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_RESTORED, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(l.n, 0);
+	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_DARK, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(l.r[0].value, 1);
+	assert_string_equal(l.r[0].what, "first: 4711");
+	assert_int_equal(kho_peer_gates(fx.peer, (enum kho_gate_moment)99, &p, &l, in_ms(1000), &err), -EINVAL);
+}
+
+static bool at_once(void *arg)
+{
+	return ++*(unsigned *)arg > 1;
+}
+
+/* Load runs there; its histogram comes whole, its words printable; who wants to wait no longer does not. */
+static void load(void **state)
+{
+	struct kho_load l = { .mix = KHO_MIX_SCHED, .cpus = 1, .us = 4711 };
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_load_result r;
+	unsigned asked = 0;
+
+	(void)state;
+	start_agent();
+	assert_int_equal(connect_peer(&err), 0);
+	assert_int_equal(kho_peer_load(fx.peer, &l, NULL, NULL, &r, in_ms(1000), &err), -ENOSYS);
+	fx.conf.load = f_load;
+	assert_int_equal(kho_peer_load(fx.peer, &l, NULL, NULL, &r, in_ms(1000), &err), 0);
+	assert_true(r.known && !r.errors);
+	assert_int_equal(r.ns.slot[17], 4711);
+	assert_int_equal(kho_hist_count(&r.ns), 4711);
+	l = (struct kho_load){ .mix = KHO_MIX_COMMAND, .command = "/bin/true", .cpus = 3, .us = 1 };
+	assert_int_equal(kho_peer_load(fx.peer, &l, NULL, NULL, &r, in_ms(1000), &err), 0);
+	assert_int_equal(r.ns.slot[KHO_HIST_SLOTS - 1], 9);
+	assert_int_equal(r.errors, 1);
+	assert_string_equal(r.what, "why?\n");
+	l.cpus = 2;
+	assert_int_equal(kho_peer_load(fx.peer, &l, NULL, NULL, &r, in_ms(1000), &err), 0);
+	assert_false(r.known);
+	l.cpus = 4;
+	assert_int_equal(kho_peer_load(fx.peer, &l, NULL, NULL, &r, in_ms(1000), &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.msg, "load command: its threads have not come back"));
+	l.cpus = 5;
+	assert_int_equal(kho_peer_load(fx.peer, &l, at_once, &asked, &r, in_ms(10000), &err), -EINTR);
+	assert_false(kho_peer_lost(fx.peer, NULL));
+}
+
+static bool when_it_works(void *arg)
+{
+	(void)arg;
+	return atomic_load(&fx.waiting) > 0;
+}
+
+/* Who does not wait any more goes on at once; what works there ends for the discard, and not before. */
+static void cancelled(void **state)
+{
+	const struct kho_blob waits = { (void *)(uintptr_t)"12345", 5 };
+	struct kho_err err = KHO_ERR_INIT;
+	uint64_t begin;
+
+	(void)state;
+	start_agent();
+	assert_int_equal(connect_peer(&err), 0);
+	atomic_store(&fx.go_on, false);
+	begin = kho_clock_us();
+	assert_int_equal(kho_peer_retrieve(fx.peer, "s1", &waits, when_it_works, NULL, in_ms(20000), &err), -EINTR);
+	assert_true(kho_clock_us() - begin < 10000000);
+	assert_int_equal(atomic_load(&fx.waiting), 1);
+	assert_null(strstr(fx.log.text, "retrieved"));
+	/* a further one cannot begin yet, and then must not any more */
+	assert_int_equal(kho_peer_retrieve(fx.peer, "s1", &waits, when_it_works, NULL, in_ms(20000), &err), -EINTR);
+	begin = kho_clock_us();
+	assert_int_equal(kho_peer_op(fx.peer, "s1", "discard", NULL, NULL, in_ms(19000), &err), 0);
+	assert_true(kho_clock_us() - begin < 10000000);
+	/* whoever had its turn last has ended, too */
+	assert_int_equal(kho_peer_op(fx.peer, "s1", "verify", NULL, NULL, in_ms(19000), &err), 0);
+	assert_true(strstr(fx.log.text, "retrieved") && strstr(fx.log.text, "retrieved") < strstr(fx.log.text, "discarded"));
+	assert_null(strstr(strstr(fx.log.text, "retrieved") + 1, "retrieved"));
 }
 
 static void workloads(void **state)
@@ -101,7 +173,7 @@ static void workloads(void **state)
 	fx.setup.workloads = &l;
 	start_agent();
 	assert_int_equal(connect_peer(&err), 0);
-	assert_int_equal(op("s0", "prepare", NULL, 0, 1000, &err), 0);
+	assert_int_equal(f_op("s0", "prepare", NULL, 0, 1000, &err), 0);
 	expect_log("prepare got 0 bytes, 1 workloads");
 	expect_log("place(- - /system.slice/redis.service)");
 	(void)state;
@@ -130,129 +202,8 @@ static void long_operation(void **state)
 	(void)state;
 	fx.peer->quiet_us = 100000;
 	fx.peer->silent_us = 300000;
-	assert_int_equal(op("s0", "retrieve", &ms, sizeof(ms), 5000, &err), 0);
+	assert_int_equal(f_op("s0", "retrieve", &ms, sizeof(ms), 5000, &err), 0);
 	assert_true(fx.peer->asked_us > 0);
-	assert_false(kho_peer_lost(fx.peer, NULL));
-}
-
-/* Only a kernel that was started for it fails on request; the kinds that end it are for a VM. */
-static void faults(void **state)
-{
-	struct kho_err err = KHO_ERR_INIT;
-
-	(void)state;
-	assert_int_equal(kho_peer_fault(fx.peer, "panic", in_ms(1000), &err), -EPERM);
-	assert_non_null(strstr(err.msg, "khoctl.fault=1"));
-	fx.conf.faults = true;
-	assert_int_equal(kho_peer_fault(fx.peer, "sneeze", in_ms(1000), &err), -EINVAL);
-	assert_non_null(strstr(err.msg, "no fault 'sneeze'"));
-}
-
-static unsigned times(const char *text)
-{
-	unsigned n = 0;
-
-	pthread_mutex_lock(&fx.log.lock);
-	for (const char *p = fx.log.text; (p = strstr(p, text)); p++)
-		n++;
-	pthread_mutex_unlock(&fx.log.lock);
-	return n;
-}
-
-static void on_struck(void *arg, const char *name)
-{
-	(void)arg;
-	logf_("struck(%s) ", name);
-}
-
-/* What this side sends: parsed from its name, and armed. */
-static void arm(struct kho_link_faults *l, const char *text)
-{
-	const struct kho_fault_names known = { .messages = kho_msg_names() };
-	struct kho_err err = KHO_ERR_INIT;
-	struct kho_faults f;
-
-	if (kho_faults_parse(text, &known, &f, &err))
-		fail_msg("%s", err.msg);
-	for (size_t i = 0; i < f.n; i++) {
-		assert_false(kho_link_fault_is_agents(&f.f[i]));
-		assert_int_equal(kho_link_fault_arm(l, &f.f[i], &err), 0);
-	}
-}
-
-/* A lost request runs into its deadline and is not carried out; one that comes twice is, once. */
-static void request_faults(void **state)
-{
-	struct kho_link_faults l;
-	struct kho_err err = KHO_ERR_INIT;
-	uint64_t begin;
-
-	(void)state;
-	kho_link_faults_init(&l, on_struck, NULL);
-	fx.peer->s.faults = &l;
-	arm(&l, "link.cpu:drop,link.op:dup,link.mem:late");
-	assert_int_equal(kho_peer_cpu(fx.peer, 7, true, in_ms(300), &err), -ETIMEDOUT);
-	expect_log("struck(link.cpu:drop)");
-	assert_int_equal(times("cpu7+"), 0);
-	assert_int_equal(kho_peer_cpu(fx.peer, 7, true, in_ms(5000), &err), 0);
-	assert_int_equal(times("cpu7+"), 1);
-	assert_int_equal(op("s0", "retrieve", "", 0, 5000, &err), 0);
-	expect_log("[request 'op' came twice]");
-	assert_int_equal(times("retrieved"), 1);
-	begin = kho_clock_us();
-	assert_int_equal(kho_peer_mem(fx.peer, 0x80000000, 0x10000000, true, in_ms(20000), &err), 0);
-	assert_true(kho_clock_us() - begin >= KHO_LINK_LATE_US);
-	assert_int_equal(times("struck"), 3);
-	/* each once */
-	assert_int_equal(op("s1", "retrieve", "", 0, 5000, &err), 0);
-	assert_int_equal(times("came twice"), 1);
-	kho_peer_close(fx.peer);
-	fx.peer = NULL;
-	kho_link_faults_done(&l);
-}
-
-/* The agent says hello at its start, whether a knock has come or not; a knock that is lost must not leave it deaf. */
-static void first_faults(void **state)
-{
-	struct kho_link_faults l;
-	struct kho_err err = KHO_ERR_INIT;
-
-	(void)state;
-	kho_link_faults_init(&l, on_struck, NULL);
-	fx.setup.faults = &l;
-	arm(&l, "link.knock:drop,link.setup:dup");
-	start_agent();
-	if (connect_peer(&err))
-		fail_msg("%s", err.msg);
-	assert_int_equal(times("struck"), 2);
-	expect_log("[request 'setup' came twice]");
-	assert_int_equal(kho_peer_cpu(fx.peer, 7, true, in_ms(5000), &err), 0);
-	kho_peer_close(fx.peer);
-	fx.peer = NULL;
-	kho_link_faults_done(&l);
-}
-
-/* What the agent sends: a lost reply is a deadline, but all was done; one that comes twice harms nobody; it tells. */
-static void reply_faults(void **state)
-{
-	struct kho_err err = KHO_ERR_INIT;
-
-	(void)state;
-	assert_int_equal(kho_peer_fault(fx.peer, "link.cpu.reply:drop", in_ms(1000), &err), -EPERM);
-	fx.conf.faults = true;
-	assert_int_equal(kho_peer_fault(fx.peer, "link.melt.reply:drop", in_ms(1000), &err), -EINVAL);
-	assert_int_equal(kho_peer_fault(fx.peer, "link.cpu.reply:drop", in_ms(1000), &err), 0);
-	assert_int_equal(kho_peer_fault(fx.peer, "link.op.reply:dup", in_ms(1000), &err), 0);
-	assert_int_equal(kho_peer_fault(fx.peer, "link.note:drop", in_ms(1000), &err), 0);
-	assert_int_equal(kho_peer_cpu(fx.peer, 7, true, in_ms(500), &err), -ETIMEDOUT);
-	assert_int_equal(times("cpu7+"), 1);
-	expect_log("note(fault struck: link.cpu.reply:drop)");
-	assert_int_equal(op("s0", "retrieve", "", 0, 5000, &err), 0);
-	assert_int_equal(op("s1", "retrieve", "", 0, 5000, &err), 0);
-	expect_log("note(fault struck: link.op.reply:dup)");
-	assert_int_equal(op("s0", "prepare", "abc", 3, 5000, &err), 0);
-	expect_log("note(fault struck: link.note:drop)");
-	assert_int_equal(times("note(prepare got"), 0);
 	assert_false(kho_peer_lost(fx.peer, NULL));
 }
 
@@ -267,7 +218,7 @@ static void *waiter(void *arg)
 	struct job *j = arg;
 	struct kho_err err = KHO_ERR_INIT;
 
-	j->ret = op(j->ser, "retrieve", "wait!", 5, 60000, &err);
+	j->ret = f_op(j->ser, "retrieve", "wait!", 5, 60000, &err);
 	return NULL;
 }
 
@@ -303,12 +254,12 @@ static void one_at_a_time(void **state)
 	int ret;
 
 	(void)state;
-	assert_int_equal(op("s1", "retrieve", &ms, 4, 100, &err), -ETIMEDOUT);
+	assert_int_equal(f_op("s1", "retrieve", &ms, 4, 100, &err), -ETIMEDOUT);
 	assert_true(kho_clock_us() - begin >= 99000);
 	assert_non_null(strstr(err.msg, "has not answered 'op'"));
-	ret = op("s1", "discard", NULL, 0, 100, &err);
+	ret = f_op("s1", "discard", NULL, 0, 100, &err);
 	assert_true(ret == -ETIMEDOUT || ret == -EBUSY);
-	assert_int_equal(op("s1", "discard", NULL, 0, 5000, &err), 0);
+	assert_int_equal(f_op("s1", "discard", NULL, 0, 5000, &err), 0);
 	assert_true(kho_clock_us() - begin > 590000);
 	expect_log("retrieved pci01:02+ discarded");
 }
@@ -475,12 +426,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(echo, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(operations, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(long_operation, setup_both, teardown),
-		cmocka_unit_test_setup_teardown(faults, setup_both, teardown),
-		cmocka_unit_test_setup_teardown(request_faults, setup_both, teardown),
-		cmocka_unit_test_setup_teardown(first_faults, setup_bare, teardown),
-		cmocka_unit_test_setup_teardown(reply_faults, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(workloads, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(gates, setup_bare, teardown),
+		cmocka_unit_test_setup_teardown(cancelled, setup_bare, teardown),
+		cmocka_unit_test_setup_teardown(load, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(bad_place, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(parallel, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(one_at_a_time, setup_both, teardown),

@@ -25,7 +25,15 @@ static int m_fence(void *arg, struct kho_err *err)
 SIMPLE(gate, finish)
 SIMPLE(gate, tidy)
 SIMPLE(rest, finish)
-SIMPLE(rest, tidy)
+
+static bool cannot_tidy;
+
+static int rest_tidy(struct kho_env *env, struct kho_err *err)
+{
+	(void)env;
+	logf_("tidy-rest ");
+	return cannot_tidy ? kho_fail(err, -ETIMEDOUT, "the shim does not answer") : 0;
+}
 
 static int verify(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
@@ -255,6 +263,26 @@ static void khoctl_dies_after_commit(void **state)
 	assert_null(strstr(fx.log.text, "fence"));
 }
 
+/* Who asks for a tidy a second time, because the first answer took too long, is told how that ended. */
+static void tidy_fails(void **state)
+{
+	struct kho_blob record = { (void *)"KHOJRNL1", 8 };
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(entrust(true), 0);
+	all_across();
+	assert_int_equal(kho_peer_commit(fx.peer, &record, in_ms(1000), NULL), 0);
+	cannot_tidy = true;
+	assert_int_equal(op("rest", "tidy"), -ETIMEDOUT);
+	cannot_tidy = false;
+	assert_int_equal(kho_peer_op(fx.peer, "rest", "tidy", NULL, NULL, in_ms(2000), &err), -ETIMEDOUT);
+	assert_string_equal(err.msg, "the shim does not answer");
+	assert_ptr_equal(strstr(strstr(fx.log.text, "tidy-rest") + 1, "tidy-rest"), NULL);
+	assert_int_equal(op("gate", "tidy"), 0);
+	ends(KHO_STATE_RETIRED);
+}
+
 static struct kho_dmesg dmesg;
 
 static const volatile struct kho_dmesg *m_dmesg(void *arg, struct kho_err *err)
@@ -302,7 +330,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(completes),	     T(something_is_missing), T(was_being_undone),	  T(a_person_decides),
 		T(is_not_well),	     T(cannot_be_stopped),    T(nothing_entrusted), T(rest_after_commit),
-		T(khoctl_dies_after_commit), T(logs_are_kept),
+		T(khoctl_dies_after_commit), T(tidy_fails), T(logs_are_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -207,6 +207,21 @@ static int s_verify(struct kho_env *env, struct kho_report *r, struct kho_err *e
 	return 0;
 }
 
+static void s_cancel(struct kho_env *env)
+{
+	(void)env;
+	atomic_store(&fx.go_on, true);
+}
+
+static size_t s_restored(struct kho_env *env, pid_t **out)
+{
+	(void)env;
+	*out = malloc(sizeof(**out));
+	if (*out)
+		**out = 4711;
+	return *out ? 1 : 0;
+}
+
 static int s_discard(struct kho_env *env, struct kho_err *err)
 {
 	(void)env;
@@ -218,7 +233,7 @@ static int s_discard(struct kho_env *env, struct kho_err *err)
 #define SER(n)                                                                               \
 	{                                                                                    \
 		.name = n, .prepare = s_prepare, .retrieve = s_retrieve, .verify = s_verify, \
-		.discard = s_discard                                                         \
+		.restored = s_restored, .cancel = s_cancel, .discard = s_discard                                \
 	}
 static const struct kho_serializer sers[] = {
 	SER("s0"), SER("s1"), SER("s2"), SER("s3"), SER("s4"),
@@ -328,14 +343,32 @@ static int setup_bare(void **state)
 	return 0;
 }
 
-static __attribute__((unused)) void f_ready(struct kho_gate_list *out)
+static __attribute__((unused)) void f_measure(enum kho_gate_moment moment, const pid_t *pids, size_t n, struct kho_gate_list *out)
 {
 	struct kho_gate_policy p;
 
 	kho_gate_policy_init(&p);
 	*out = (struct kho_gate_list){ 0 };
+	if (moment == KHO_GATES_DARK)
+		kho_gate_measured(out, &p, KHO_GATE_THREADS, (int64_t)n, "first: %d", n ? pids[0] : 0);
+	if (moment != KHO_GATES_READY)
+		return;
 	kho_gate_measured(out, &p, KHO_GATE_TIMER, 90, "CPU %d", 1);
 	kho_gate_unknown(out, &p, KHO_GATE_WAKEUP, "no BTF");
+}
+
+/* What the test wants of a load: by the number of CPUs. */
+static __attribute__((unused)) int f_load(const struct kho_load *l, struct kho_load_result *out, struct kho_err *err)
+{
+	*out = (struct kho_load_result){ .known = l->cpus != 2, .errors = l->cpus == 3 };
+	if (l->cpus == 4)
+		return kho_fail(err, -ETIMEDOUT, "load %s: its threads have not come back", kho_mixes[l->mix].name);
+	if (l->cpus == 5)
+		usleep(3000000);
+	out->ns.slot[17] = l->us;
+	out->ns.slot[KHO_HIST_SLOTS - 1] = l->command ? strlen(l->command) : 0;
+	snprintf(out->what, sizeof(out->what), "%s\x01\n", l->cpus == 1 ? "" : "why");
+	return 0;
 }
 
 static __attribute__((unused)) int setup_both(void **state)
@@ -347,6 +380,14 @@ static __attribute__((unused)) int setup_both(void **state)
 	if (connect_peer(&err))
 		fail_msg("%s", err.msg);
 	return 0;
+}
+
+/* One operation of a serializer, asked over the link. */
+static __attribute__((unused)) int f_op(const char *ser, const char *name, const void *data, size_t len, unsigned ms, struct kho_err *err)
+{
+	struct kho_blob in = { (void *)data, len };
+
+	return kho_peer_op(fx.peer, ser, name, &in, NULL, in_ms(ms), err);
 }
 
 static int rm(const char *path, const struct stat *st, int flag, struct FTW *f)

@@ -175,6 +175,24 @@ static void reset_drops_the_rest(void **state)
 	expect_echo(&p->b, 9);
 }
 
+/* A copy of the sender's process goes on where that may have been in the middle of a message: only its first one says so. */
+static void inherited(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct pair *p = *state;
+	KhoLink__Msg *m = NULL;
+	unsigned flags;
+
+	raw(p, KHO_FRAME_MAGIC, KHO_FRAME_FIRST, 0, 3000, 1000);
+	kho_stream_inherit(&p->a);
+	for (int first = 1; first >= 0; first--) {
+		assert_int_equal(send_echo(&p->a, 10, 0), 0);
+		assert_int_equal(kho_stream_recv(&p->b, -1, kho_clock_us() + 1000000, &m, &flags, &err), 1);
+		assert_int_equal(!!(flags & KHO_FRAME_RESET), first);
+		kho_msg_free(m);
+	}
+}
+
 static void full_ring(void **state)
 {
 	struct pair *p = *state;
@@ -338,6 +356,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(broken_frames, setup, teardown),
 		cmocka_unit_test_setup_teardown(stops_in_the_middle, setup, teardown),
 		cmocka_unit_test_setup_teardown(reset_drops_the_rest, setup, teardown),
+		cmocka_unit_test_setup_teardown(inherited, setup, teardown),
 		cmocka_unit_test_setup_teardown(full_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(peer_gone, setup, teardown),
 		cmocka_unit_test(names),

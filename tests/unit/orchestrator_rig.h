@@ -121,6 +121,25 @@ static inline void assert_quiet_again(void)
 	assert_int_equal(kho_lock_holder(run_dir, step), 0);
 }
 
+/* An upgrade in a child, which is killed by this fault; its world is lost with it, so only the files tell of it. */
+static inline void run_killed(const char *fault)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_upgrade_options o;
+	pid_t pid;
+	int st;
+
+	fake_reset();
+	o = options(fault);
+	pid = fork();
+	if (pid == 0) {
+		(void)kho_upgrade_run(&o, &err);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &st, 0), pid);
+	assert_true(WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL);
+}
+
 /* What was in RAM has ended with the outgoing kernel. */
 static inline void unlink_journal(void)
 {

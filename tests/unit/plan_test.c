@@ -110,7 +110,9 @@ static void test_latest(void **state)
 	(void)state;
 	put_text("/etc/khoctl/khoctl.conf", "cmdline = quiet\nmemory = 2G\nextra-file = "
 					    "/a\nextra-file = /b\ndisk-store = 512M\n"
-					    "gates = yes\ngate-limits = wakeup=5000,memory=1\nallow-unknown = yes\n");
+					    "gates = yes\ngate-limits = wakeup=5000,memory=1\nallow-unknown = yes\n"
+					    "max-blackout = 50ms\nmax-blackout-wait = 5s\n"
+					    "regression = 10s\nrollback-on-failure = 60s\n");
 	assert_int_equal(make("latest", NULL, &p, &e, &err), 0);
 	assert_true(p->can);
 	assert_string_equal(p->image.release, "7.10.1");
@@ -122,12 +124,101 @@ static void test_latest(void **state)
 	assert_true(p->gates.ask && p->gates.allow_unknown);
 	assert_int_equal(p->gates.limit[KHO_GATE_WAKEUP], 5000);
 	assert_int_equal(p->gates.limit[KHO_GATE_MEMORY], 1);
+	assert_int_equal(p->gates.limit[KHO_GATE_BLACKOUT], 50000);
+	assert_int_equal(p->config.max_blackout_wait_us, 5000000);
 	assert_int_equal(p->gates.limit[KHO_GATE_TIMER], kho_gates[KHO_GATE_TIMER].limit);
+	/* what the new kernel does: compare with what is recorded here, by the limits as they are here */
+	assert_int_equal(p->config.regression_us, 10000000);
+	assert_non_null(strstr(p->request.watch, " watch --rollback --for 60000ms --before /nonexistent/regression-before.json"
+						 " --gate-limits wakeup=5000,memory=1 --allow-unknown"));
 	assert_int_equal(p->workloads.w[0].rss_bytes, 1 << 20);
 	assert_int_equal(p->generation, 2);
 	j = kho_plan_json(p);
 	assert_string_equal(kho_json_get_str(j, "to"), "7.10.1");
 	assert_int_equal(json_object_array_length(kho_json_get(j, "steps")), 12);
+	done(p, e);
+}
+
+static int make_canary(struct kho_plan_request rq, const char *conf, struct kho_plan **p, struct kho_engine **e, struct kho_err *err)
+{
+	struct kho_world w = { fake_serializers, engines, "/nonexistent", "/nonexistent" };
+
+	put_text("/etc/khoctl/khoctl.conf", conf);
+	rq.sysroot = dir;
+	rq.to = "latest";
+	rq.canary = true;
+	*p = NULL;
+	*e = NULL;
+	*err = (struct kho_err)KHO_ERR_INIT;
+	return kho_plan_make(&w, &rq, p, e, err);
+}
+
+/* A canary: no workload, no serializer, and nothing that khoctl.conf says of what follows an upgrade. */
+static void test_canary(void **state)
+{
+	struct kho_plan *p;
+	struct kho_engine *e;
+	struct kho_err err;
+
+	(void)state;
+	assert_int_equal(make_canary((struct kho_plan_request){ .cpus = 2, .memory = 1ull << 30 }, "after-commit = /bin/x\nrollback-on-failure = 60s\n"
+				     "cpus-before-freeze = 7\nengine = broken\ncmdline = quiet\n", &p, &e, &err), 0);
+	assert_true(p->can && p->canary.on && p->gates.ask);
+	assert_string_equal(p->engine_name, "fake");
+	assert_int_equal(p->workloads.n, 0);
+	assert_null(p->world.serializers[0]);
+	assert_null(p->request.after_commit);
+	assert_null(p->request.watch);
+	assert_int_equal(p->request.cpus_before_freeze, 2);
+	assert_int_equal(p->request.memory_bytes, 1 << 30);
+	assert_string_equal(p->request.extra_cmdline, "quiet");
+	assert_int_equal(p->canary.mixes, KHO_MIX_BUILT_IN);
+	assert_int_equal(p->canary.us, 60000000);
+	assert_int_equal(p->canary.rounds, 3); /* of 4 s */
+	assert_int_equal(p->canary.slower, KHO_CANARY_SLOWER);
+	done(p, e);
+	assert_int_equal(make_canary((struct kho_plan_request){ .load = "net", .load_for = "10m", .slower = "20" }, "", &p, &e, &err), 0);
+	assert_int_equal(p->canary.rounds, 120); /* of 5 s: Ctrl-C is heard in between */
+	assert_int_equal(p->canary.slower, 20);
+	assert_int_equal(p->request.cpus_before_freeze, 1);
+	done(p, e);
+	assert_int_equal(make_canary((struct kho_plan_request){ .load = "/bin/true 1 2", .load_for = "30s" }, "", &p, &e, &err), 0);
+	assert_int_equal(p->canary.rounds, 3);
+	assert_string_equal(p->canary.command, "/bin/true 1 2");
+	assert_string_equal(p->request.program, "/bin/true");
+	assert_true(p->can);
+	done(p, e);
+	assert_int_equal(make_canary((struct kho_plan_request){ .load = "/nowhere/at-all", .engine = "fake" }, "", &p, &e, &err), 0);
+	assert_false(p->can);
+	assert_int_equal(kho_plan_refusal(p, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.msg, "/nowhere/at-all: there is no such program here"));
+	done(p, e);
+}
+
+static void test_canary_refused(void **state)
+{
+	static const struct {
+		struct kho_plan_request rq;
+		const char *says;
+	} bad[] = {
+		{ { .load = "shced" }, "load 'shced'" },       { { .load_for = "soon" }, "--for soon" },
+		{ { .load_for = "100ms" }, "at least 1500 ms" }, { { .load_for = "1441m" }, "at most a day" },
+		{ { .slower = "a lot" }, "--slower a lot" },   { { .slower = "-1" }, "--slower -1" },
+		{ { .slower = "10001" }, "0 to 10000" },       { { .cpus = 5000 }, "--cpus" },
+		{ { .load = "/bin/true", .load_for = "31m" }, "at most 30 minutes" },
+	};
+	struct kho_plan *p;
+	struct kho_engine *e;
+	struct kho_err err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		if (make_canary(bad[i].rq, "", &p, &e, &err) != -EINVAL || !strstr(err.msg, bad[i].says))
+			fail_msg("%s: %s", bad[i].says, err.msg);
+	}
+	/* by an engine that has no kernel beside this one there is none */
+	assert_int_equal(make_canary((struct kho_plan_request){ .engine = "broken" }, "", &p, &e, &err), 0);
+	assert_false(p->can);
 	done(p, e);
 }
 
@@ -168,6 +259,15 @@ static void test_bad_target(void **state)
 	put_text("/etc/khoctl/khoctl.conf", "gate-limits = wakeup=soon\n");
 	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "gate-limits in khoctl.conf: limit 'wakeup=soon': want a whole number"));
+	put_text("/etc/khoctl/khoctl.conf", "max-blackout = soon\n");
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "khoctl.conf:1: max-blackout"));
+	put_text("/etc/khoctl/khoctl.conf", "max-blackout = 50ms\nmax-blackout-wait = 601s\n");
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "max-blackout-wait: want at most 600s"));
+	put_text("/etc/khoctl/khoctl.conf", "regression = 31s\n");
+	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "regression: want a time from 1s to 30s"));
 	put_text("/etc/khoctl/khoctl.conf", "outgoing-panic = maybe\n");
 	assert_int_equal(make("/boot/vmlinuz-7.3.4", NULL, &p, &e, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "outgoing-panic = maybe: want complete or wait"));
@@ -253,6 +353,14 @@ static void test_refusals(void **state)
 	/* none can: the first one's report */
 	refused(NULL, "engine", "no second engine");
 	fake.engine_no = false;
+	/* a blackout that is too long however little is written, and one that nobody knows */
+	fake.judge = true;
+	put_text("/etc/khoctl/khoctl.conf", "max-blackout = 1ms\nallow-unknown = yes\n");
+	refused(NULL, "blackout", "at the least, and 1.0 ms is allowed (estimated");
+	put_text("/etc/khoctl/khoctl.conf", "max-blackout = 60s\n");
+	refused(NULL, "blackout", "60.00 s is allowed, and the blackout is not known");
+	put_text("/etc/khoctl/khoctl.conf", "");
+	fake.judge = false;
 	put_text("/run/redis.pid", "4711");
 	refused(NULL, "workload", "does not run");
 	snprintf(cmd, sizeof(cmd), "rm -r %s/lib/modules/7.3.4", dir);
@@ -288,13 +396,21 @@ static void test_for_undo(void **state)
 	kho_json_str(json_object_array_get_idx(records, 0), "rec", "step");
 	assert_int_equal(kho_plan_for_undo(&w, records, &p, &e, &err), -EBADMSG);
 	assert_null(p);
+	/* of a canary: its steps, no serializer, no workload */
+	kho_json_str(json_object_array_get_idx(records, 0), "rec", "begin");
+	kho_json_str(json_object_array_get_idx(records, 0), "engine", "fake");
+	kho_json_bool(json_object_array_get_idx(records, 0), "canary", true);
+	assert_int_equal(kho_plan_for_undo(&w, records, &p, &e, &err), 0);
+	assert_true(p->canary.on && !p->world.serializers[0]);
+	assert_int_equal(p->workloads.n, 0);
+	done(p, e);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { T(test_latest), T(test_workloads), T(test_no_other), T(test_bad_target),
-					    T(test_refusals), T(test_for_undo) };
+					    T(test_refusals), T(test_for_undo), T(test_canary), T(test_canary_refused) };
 
 	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
 }

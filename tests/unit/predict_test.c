@@ -262,6 +262,48 @@ static void test_model(void **state)
 	model_of(&s);
 }
 
+/* What is copied last is measured; before it is, it is taken to be what it was; and it is no part of what the machine's speed is told from. */
+static void test_copy(void **state)
+{
+	struct kho_sample busy = all[0].sample, calm = busy;
+	struct kho_facts now = calm.facts, read;
+	struct kho_prediction p, q;
+	struct json_object *o;
+
+	(void)state;
+	busy.facts.copy_us = busy.us[KHO_PART_SHIFT] / 2;
+	busy.facts.copy_known = true;
+	busy.us[KHO_PART_SHIFT] += busy.facts.copy_us;
+	kho_predict(&now, calm.jumps, &calm, 1, &p);
+	assert_int_equal(p.copy_us, 0);
+	kho_predict(&now, calm.jumps, &busy, 1, &q);
+	assert_int_equal(q.copy_us, busy.facts.copy_us);
+	assert_true(off(q.us, (int64_t)(p.us + busy.facts.copy_us)) < 1.001);
+	assert_true(off(q.part_us[KHO_PART_SHIFT], (int64_t)busy.us[KHO_PART_SHIFT]) < 1.001);
+	/* measured to be nothing, and to be a lot */
+	now.copy_known = true;
+	kho_predict(&now, calm.jumps, &busy, 1, &q);
+	assert_true(off(q.us, (int64_t)p.us) < 1.001);
+	now.copy_us = 5000000;
+	kho_predict(&now, calm.jumps, &busy, 1, &q);
+	assert_true(off(q.us, (int64_t)(p.us + 5000000)) < 1.001);
+	/* one that is said to have copied for longer than it took leaves half of it */
+	busy.facts.copy_us = busy.us[KHO_PART_SHIFT] * 10;
+	now.copy_us = 0;
+	kho_predict(&now, calm.jumps, &busy, 1, &q);
+	assert_true(off(q.part_us[KHO_PART_SHIFT], (int64_t)busy.us[KHO_PART_SHIFT] / 2) < 1.001);
+	/* as JSON and back; not known is not nothing */
+	now.copy_us = 4711;
+	o = kho_facts_json(&now);
+	kho_facts_read(o, &read);
+	assert_true(read.copy_known && read.copy_us == 4711);
+	json_object_put(o);
+	o = kho_facts_json(&calm.facts);
+	kho_facts_read(o, &read);
+	assert_false(read.copy_known);
+	json_object_put(o);
+}
+
 static void test_basis(void **state)
 {
 	struct kho_prediction p = { .us = 1, .upgrades = 1 };
@@ -329,7 +371,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_samples),
 		cmocka_unit_test(test_estimated), cmocka_unit_test(test_from_past), cmocka_unit_test(test_model),
-		cmocka_unit_test(test_jump), cmocka_unit_test(test_kinds), cmocka_unit_test(test_basis),	  cmocka_unit_test(test_history),
+		cmocka_unit_test(test_jump), cmocka_unit_test(test_kinds), cmocka_unit_test(test_copy), cmocka_unit_test(test_basis),	  cmocka_unit_test(test_history),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

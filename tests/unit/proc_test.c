@@ -21,6 +21,7 @@
 #include "lib/io.h"
 #include "state-serializers/proc.pb-c.h"
 #include "state-serializers/proc/blocks.h"
+#include "state-serializers/proc/criu.h"
 #include "state-serializers/proc/criu_img.pb-c.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/probe.h"
@@ -422,9 +423,32 @@ static void broken_images_are_refused(void **state)
 	assert_int_equal(kho_tree_remove(dir, &err), 0);
 }
 
+/* What CRIU says and then goes on is not why it failed. (Its own words, of a dump after pre-dumps.) */
+static void complaints(void **state)
+{
+	static const char log[] = "(00.000172) Error (criu/util.c:1425): rlimit: RLIMIT_NOFILE unlimited for self\n"
+				  "(00.104501) Error (criu/page-xfer.c:900): page-xfer: No parent image found, though parent directory is set: No such file or directory\n"
+				  "(00.231245) Error (criu/sk-unix.c:934): unix: Can't dump half of stream unix connection.\n"
+				  "(00.231300) Error (criu/cr-dump.c:2098): Dumping FAILED.\n";
+	CriuRpc__Resp resp = CRIU_RPC__RESP__INIT;
+	struct kho_err err = KHO_ERR_INIT;
+	char path[] = "/tmp/kho-criu-log.XXXXXX";
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_int_equal(write(fd, log, sizeof(log) - 1), sizeof(log) - 1);
+	close(fd);
+	assert_int_equal(kho_criu_refused(&err, &resp, "dump", path), -EIO);
+	assert_string_equal(err.msg, "criu dump: unix: Can't dump half of stream unix connection.");
+	unlink(path);
+	assert_int_equal(kho_criu_refused(&err, &resp, "dump", path), -EIO);
+	assert_string_equal(err.msg, "criu dump: it failed, and its log names no error");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(complaints),
 		cmocka_unit_test(redis_moves), cmocka_unit_test(connected_workloads),
 		cmocka_unit_test(io_uring_is_refused),
 		cmocka_unit_test(device_is_refused),

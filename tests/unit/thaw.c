@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -80,7 +81,7 @@ static void marks(void **state)
 	assert_int_equal(pids[1], child);
 	kill(child, SIGSTOP);
 	wait_state(child, 'T');
-	assert_int_equal(kho_proc_mark_write(path, root, 77, &err), 0);
+	assert_int_equal(kho_proc_mark_write(path, root, 77, pids, 2, &err), 0);
 	kho_proc_mark_read(path, &m);
 	assert_int_equal(m.root, root);
 	assert_int_equal(m.monitor, 77);
@@ -101,6 +102,31 @@ static void marks(void **state)
 	kho_proc_mark_read(path, &m);
 	assert_int_equal(m.root, 0);
 	assert_int_equal(kho_proc_thaw_live(&m, &err), 0);
+}
+
+/* Those who were there before, those who are there now, and one that is no more. */
+static void stops(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_proc_mark m = { 0 };
+	pid_t child, other_child, root = family(&child), other = family(&other_child), gone = fork();
+	pid_t known[] = { gone, other_child };
+
+	(void)state;
+	if (!gone)
+		_exit(0);
+	assert_int_equal(waitpid(gone, NULL, 0), gone);
+	kho_proc_stop(root, known, 2);
+	wait_state(root, 'T');
+	wait_state(child, 'T');
+	wait_state(other_child, 'T');
+	assert_int_equal(kho_pid_state("", other), 'S');
+	m.root = root;
+	assert_int_equal(kho_proc_thaw_live(&m, &err), 0);
+	wait_state(root, 'S');
+	wait_state(child, 'S');
+	end(root, child);
+	end(other, other_child);
 }
 
 /* A connection over the loopback, its one end in repair mode. false: this user may not. */
@@ -139,13 +165,19 @@ static void repair_ends(void **state)
 	if (m.root == 0)
 		for (;;)
 			pause();
-	kill(m.root, SIGSTOP);
+	/* why nobody may run meanwhile */
+	assert_int_equal(write(s[1], "y", 1), 1);
+	assert_int_equal(read(s[0], &c, 1), -1);
+	assert_int_equal(errno, EPERM);
+	kho_proc_stop(m.root, NULL, 0);
 	wait_state(m.root, 'T');
 	if (kho_proc_thaw_live(&m, &err) < 0)
 		fail_msg("%s", err.msg);
 	wait_state(m.root, 'S');
 	assert_int_equal(getsockopt(s[0], IPPROTO_TCP, TCP_REPAIR, &on, &len), 0);
 	assert_int_equal(on, 0);
+	assert_int_equal(read(s[0], &c, 1), 1);
+	assert_int_equal(c, 'y');
 	assert_int_equal(write(s[0], "x", 1), 1);
 	assert_int_equal(read(s[1], &c, 1), 1);
 	assert_int_equal(c, 'x');
@@ -192,6 +224,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(marks),
+		cmocka_unit_test(stops),
 		cmocka_unit_test(repair_ends),
 		cmocka_unit_test(criu_is_known),
 	};

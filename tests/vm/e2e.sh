@@ -73,6 +73,12 @@ client_whole() {
 	[ "$(jq '.errors + .resets + .out_of_order' "$out/client.json")" = 0 ] || die "the client saw errors: $(jq -c 'del(.gaps)' "$out/client.json")"
 	[ "$(jq '.sent == .acked' "$out/client.json")" = true ] || die "replies are missing: $(jq -c 'del(.gaps)' "$out/client.json")"
 }
+# It ends, and has had every reply, in order, on its one connection
+client_served() {
+	client_stop
+	client_whole
+	ok "one connection, $(jq .acked "$out/client.json") replies in order"
+}
 # What most tests begin with: a fresh VM, redis in it, the client on its connection
 redis_lab() {
 	lab down > /dev/null 2>&1 || true

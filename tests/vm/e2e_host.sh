@@ -160,6 +160,7 @@ host_machine() {
 # What upgrades could pile up, in a form that is the same whenever the same kernel runs: processes, what khoctl and systemd keep in
 # /run, mounts, devices, modules, sockets, control groups; of each unit descriptors, mounts (but credentials of services that start just
 # then, which come and go), System V objects, processes.
+# (Whether a unit sees a container's root depends on which of them was there first, as on any machine.)
 host_residue() {
 	# shellcheck disable=SC2016
 	vm sh -c 'exec 2>&1
@@ -173,7 +174,7 @@ host_residue() {
 		for u in '"$(for s in $SERVICES; do printf '%s ' "${UNIT[$s]}"; done)"'; do
 			p=$(systemctl show -P MainPID "$u"); echo "# $u"
 			cat "/sys/fs/cgroup$(systemctl show -P ControlGroup "$u")/cgroup.procs" | while read -r q; do cat "/proc/$q/comm"; done | sort | uniq -c | sed "s/^.* postgres\$/postgres/"
-			ls "/proc/$p/fd" | wc -l; awk "{ print \$5 }" "/proc/$p/mountinfo" | grep -v -e ^/run/credentials -e ^/run/user | sed -E "s/[0-9a-f]{32}/ID/g; s/-[A-Za-z0-9]{6}\$/-RANDOM/; s/-[A-Za-z0-9]{6}\//-RANDOM\//" | sort | uniq -c; nsenter -i -t "$p" sh -c "ipcs -m; ipcs -q; ipcs -s" | grep -c "^0x"
+			for i in 1 2 3 4 5; do ls "/proc/$p/fd" | wc -l; sleep 0.5; done | sort -n | head -n 1; awk "{ print \$5 }" "/proc/$p/mountinfo" | grep -v -e ^/run/credentials -e ^/run/user -e "/overlay/.*/merged\$" | sed -E "s/[0-9a-f]{32}/ID/g; s/-[A-Za-z0-9]{6}\$/-RANDOM/; s/-[A-Za-z0-9]{6}\//-RANDOM\//" | sort | uniq -c; nsenter -i -t "$p" sh -c "ipcs -m; ipcs -q; ipcs -s" | grep -c "^0x"
 			systemctl show -p NRestarts,DropInPaths,NFileDescriptorStore "$u"
 		done' | tr -d '\r'
 }
@@ -381,6 +382,8 @@ host_fails() {
 		! grep -q "rolled back: .*$why" "$out/$name.txt" || break
 		[ "$try" != 3 ] || die "$name: something else failed: $(tail -n 1 "$out/$name.txt")"
 		echo "      $name: undone, but because of $(tail -n 1 "$out/$name.txt" | tr -d '\r'); once more"
+		# what a kernel that ended has said, before the next one of its generation says something
+		vm khoctl log > "$out/$name.log.$try" 2>&1 || true
 	done
 	ok "$name: undone ($(tail -n 1 "$out/$name.txt" | tr -d '\r' | cut -c1-110))"
 }

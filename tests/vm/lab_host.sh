@@ -19,6 +19,8 @@ host_prepare() {
 		[ -f "$from/boot/initrd.img-$rel" ] || fail "up --host: $rel is not installed on that machine"
 	done
 	"$vmdir/image.sh" --tree "$dir/put" "$@"
+	# an emulated machine that shares two CPUs with another one may take longer than the 90 s of a real one
+	install -D -m 644 /dev/stdin "$dir/put/etc/systemd/system.conf.d/lab.conf" <<< $'[Manager]\nDefaultDeviceTimeoutSec=10min\nDefaultTimeoutStartSec=10min'
 	rm -f "$dir"/{data,extra}.img "$dir/initrd"
 	! has_hardware functions || fresh=1
 	if [ "$disk" ]; then fresh=1; return; fi

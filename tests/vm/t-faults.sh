@@ -109,6 +109,8 @@ one() {
 	else
 		failed=$((failed + 1))
 		cp "$out/told" "$out/failed.$failed.txt" 2> /dev/null || true
+		for place in outgoing incoming; do cp "$top/build/lab/$LAB_NAME/$place.log" "$out/failed.$failed.$place.log" 2> /dev/null || true; done
+		vm timeout 8 khoctl console > "$out/failed.$failed.khoctl.log" 2>&1 || true
 		fresh
 	fi
 }

@@ -89,10 +89,37 @@ killed() {
 	has status.txt "^${from//+/.} -> ${to//+/.}: upgraded"
 	ok "$1: khoctl resume, and $to is the machine; same connection"
 }
+killed netdev.finish:kill commit
 killed commit.after:kill commit
 killed settle:kill settle
 killed retire:kill retire
 killed settle.after:kill settle
+# there COMMAND: on the kernel that has the network now, by a shell that is a workload itself
+there() {
+	# shellcheck disable=SC2016
+	netns timeout 200 bash -c 'exec 3<> "/dev/tcp/$1/7777"; echo "$2; exit" >&3; cat <&3' bash "$(lab status --address)" "$1"
+}
+# the same, but it is resumed on the kernel that has the workloads
+resumed_there() {
+	local from image to
+	from=$(vm_release); image=$(other_image); to=${image#/boot/vmlinuz-}
+	say "khoctl is killed: settle:kill; khoctl resume on $to"
+	vm sh -c 'printf "pidfile = /run/shell.pid\n" > /etc/khoctl/workloads.d/shell.conf
+		setsid sh -c "echo \$\$ > /run/shell.pid; exec busybox nc -ll -p 7777 -e /bin/sh" > /dev/null 2>&1 < /dev/null &'
+	faulted settle:kill killed.txt
+	there 'uname -r; khoctl status; khoctl resume; echo "exit code $?"; khoctl status' > "$out/there.txt" 2>&1 || die "no shell on $to"
+	cat "$out/there.txt"
+	has there.txt "^${to//+/.}$"
+	has there.txt "^${from//+/.} -> ${to//+/.}: .*; next: wait; khoctl resume ends the outgoing kernel now"
+	has there.txt '^exit code 0$'
+	wait_alone "$to"
+	client_alive
+	vm khoctl status > "$out/status.txt" || die "khoctl status"
+	has status.txt "^${from//+/.} -> ${to//+/.}: upgraded"
+	vm sh -c 'rm /etc/khoctl/workloads.d/shell.conf; kill "$(cat /run/shell.pid)"'
+	ok "resumed on $to, which has ended $from; same connection"
+}
+resumed_there
 # nobody resumes: a minute later the incoming kernel ends the one that was left behind
 left_alone() {
 	local from image to

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Makes a recording.  See bpf/recorder.h.
+ *
+ * Programs at each system call cost, little but on every call, so they are there for windows of time only: as much of each second as a
+ * budget pays for, at the rate of calls just seen; where there is little to do all the time.
+ */
+#include "bpf/recorder.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bpf/pinned.h"
+#include "bpf/record_proc.h"
+#include "bpf/record_programs.h"
+#include "lib/cleanup.h"
+
+#define PERIOD_US 1000000u
+#define LEAST_US  50000u /* of each period, whatever it costs */
+#define ROUNDS	  8	  /* of looking for threads that were made while we looked */
+/*
+ * What the programs take of a CPU, in ns for each call: measured with write(2) to /dev/null in a loop on 6.18 (a guest of KVM), 127 ns without;
+ * for calls that are not counted, too, the way into the kernel is longer.
+ */
+#define HIT_NS	  150u
+#define MISS_NS	  70u
+#define OF_WORK	  0.005 /* the programs may take so much of the time that the workloads have a CPU for ... */
+#define OF_CPU	  0.001 /* ... or of one CPU, where that is more */
+
+struct recorder {
+	const struct kho_record_target *t;
+	size_t n;
+	struct kho_record_programs *programs;
+	int *roots; /* pidfds of main processes */
+	struct kho_recording *out;
+};
+
+static uint64_t now_us(void)
+{
+	return kho_now_ns() / 1000;
+}
+
+static void add_all(struct recorder *r)
+{
+	size_t added = 1;
+
+	for (int i = 0; added && i < ROUNDS; i++) {
+		added = 0;
+		r->out->lost = 0;
+		for (size_t t = 0; t < r->n; t++)
+			for (size_t p = 0; p < r->t[t].npids; p++)
+				added += kho_record_add(r->programs, r->t[t].pids[p], &r->out->lost);
+	}
+}
+
+/* The processes as the programs know them now; without programs, those that we were told. */
+static void procs_now(struct recorder *r, struct kho_record_proc *sum)
+{
+	const pid_t *pids;
+	size_t known = kho_record_procs(r->programs, &pids);
+
+	*sum = (struct kho_record_proc){ 0 };
+	for (size_t i = 0; i < known; i++)
+		kho_record_proc_add(pids[i], sum);
+	if (!*r->out->why[KHO_RECORD_TASKS])
+		return;
+	for (size_t i = 0; i < r->n; i++)
+		for (size_t p = 0; p < r->t[i].npids; p++)
+			kho_record_proc_add(r->t[i].pids[p], sum);
+}
+
+/* --- a slice --- */
+
+struct reading {
+	uint64_t at_us, replies;
+	struct kho_record_counts counts;
+	struct kho_record_proc proc;
+	struct kho_record_tcp tcp;
+	bool has_tcp;
+};
+
+static int read_all(struct recorder *r, struct reading *out, struct kho_err *err)
+{
+	int rc;
+
+	*out = (struct reading){ .at_us = now_us() };
+	rc = kho_record_read_counts(r->programs, &out->counts, &out->replies, err);
+	procs_now(r, &out->proc);
+	out->has_tcp = kho_record_tcp_of(r->t[0].pids[0], &out->tcp);
+	return rc;
+}
+
+/* Counters of processes that have ended are gone. */
+static uint64_t more(uint64_t before, uint64_t after)
+{
+	return after > before ? after - before : 0;
+}
+
+static struct kho_slice slice_of(const struct reading *a, const struct reading *b)
+{
+	bool tcp = a->has_tcp && b->has_tcp;
+
+	return (struct kho_slice){
+		.us = b->at_us - a->at_us,
+		.replies = more(a->replies, b->replies),
+		.switches = more(a->counts.switches, b->counts.switches),
+		.cpu_ns = more(a->proc.cpu_ns, b->proc.cpu_ns),
+		.faults = more(a->proc.faults, b->proc.faults),
+		.segments = tcp ? more(a->tcp.segments, b->tcp.segments) : 0,
+		.retrans = tcp ? more(a->tcp.retrans, b->tcp.retrans) : 0,
+	};
+}
+
+/* How much of the next period the programs may be there. */
+static uint64_t window_us(const struct reading *a, const struct reading *b)
+{
+	double us = (double)(b->at_us - a->at_us);
+	double cost_us = (double)(more(a->counts.hits, b->counts.hits) * HIT_NS + more(a->counts.misses, b->counts.misses) * MISS_NS) / 1000;
+	double work = OF_WORK * (double)more(a->proc.cpu_ns, b->proc.cpu_ns) / 1000, cpu = OF_CPU * us, may = work > cpu ? work : cpu;
+
+	if (cost_us <= may)
+		return PERIOD_US;
+	return cost_us * LEAST_US > may * PERIOD_US ? LEAST_US : (uint64_t)(PERIOD_US * may / cost_us);
+}
+
+static void wait_until(uint64_t at_us)
+{
+	uint64_t now = now_us();
+
+	if (now < at_us)
+		usleep((useconds_t)(at_us - now));
+}
+
+/* One period: a window, and what is left of it without programs. */
+static int period(struct recorder *r, uint64_t end, uint64_t *window, struct kho_err *err)
+{
+	uint64_t begin = now_us(), until = begin + PERIOD_US;
+	struct reading a, b;
+	int rc = read_all(r, &a, err);
+
+	until = until < end ? until : end;
+	wait_until(begin + *window < until ? begin + *window : until);
+	if (!rc)
+		rc = read_all(r, &b, err);
+	if (rc)
+		return rc;
+	r->out->slices[r->out->n++] = slice_of(&a, &b);
+	*window = window_us(&a, &b);
+	if (now_us() >= until)
+		return 0;
+	kho_record_off(r->programs, r->out);
+	wait_until(until);
+	return now_us() < end ? kho_record_on(r->programs, err) : 0;
+}
+
+static int periods(struct recorder *r, uint64_t for_us, bool (*go_on)(void *arg), void *arg, struct kho_err *err)
+{
+	uint64_t begin = now_us(), end = begin + for_us, window = LEAST_US;
+	size_t room = (size_t)(for_us / PERIOD_US) + 1;
+	int rc = 0;
+
+	r->out->slices = calloc(room, sizeof(*r->out->slices));
+	if (!r->out->slices)
+		return kho_fail(err, -ENOMEM, "recording");
+	while (!rc && now_us() < end && r->out->n < room && r->out->n < KHO_RECORDING_SLICES) {
+		rc = period(r, end, &window, err);
+		if (!rc && go_on && !go_on(arg))
+			rc = kho_fail(err, -ECANCELED, "the recording was stopped");
+	}
+	r->out->us = now_us() - begin;
+	return rc;
+}
+
+/* --- all of it --- */
+
+static int open_roots(struct recorder *r, struct kho_err *err)
+{
+	size_t there = 0;
+
+	r->roots = calloc(r->n, sizeof(*r->roots));
+	if (!r->roots)
+		return kho_fail(err, -ENOMEM, "recording");
+	for (size_t i = 0; i < r->n; i++) {
+		r->roots[i] = r->t[i].npids ? (int)syscall(SYS_pidfd_open, r->t[i].pids[0], 0) : -1;
+		there += r->roots[i] >= 0;
+	}
+	return there == r->n ? 0 : kho_fail(err, -ESRCH, "recording: a process that was to be looked at is not there");
+}
+
+static void count_restarts(struct recorder *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		struct pollfd p = { .fd = r->roots[i], .events = POLLIN };
+
+		r->out->restarts += poll(&p, 1, 0) == 1;
+	}
+}
+
+static int run(struct recorder *r, uint64_t for_us, bool (*go_on)(void *arg), void *arg, struct kho_err *err)
+{
+	struct kho_record_counts counts;
+	uint64_t replies;
+	int rc = open_roots(r, err);
+
+	if (!rc)
+		rc = kho_record_load(r->out, &r->programs, err);
+	if (rc)
+		return rc;
+	add_all(r);
+	rc = periods(r, for_us, go_on, arg, err);
+	if (rc)
+		return rc;
+	kho_record_off(r->programs, r->out);
+	rc = kho_record_read_times(r->programs, r->out, err);
+	if (!rc)
+		rc = kho_record_read_counts(r->programs, &counts, &replies, err);
+	r->out->lost += rc ? 0 : counts.lost;
+	count_restarts(r);
+	return rc;
+}
+
+static void head(const struct kho_record_target *t, size_t n, struct kho_recording *out)
+{
+	struct utsname u = { 0 };
+	size_t len = 0;
+
+	uname(&u);
+	snprintf(out->kernel, sizeof(out->kernel), "%s", u.release);
+	for (size_t i = 0; i < n && len < sizeof(out->workloads); i++)
+		len += (size_t)snprintf(out->workloads + len, sizeof(out->workloads) - len, "%s%s", i ? ", " : "", t[i].name);
+	out->time = (int64_t)time(NULL);
+}
+
+int kho_record(const struct kho_record_target *t, size_t n, uint64_t for_us, bool (*go_on)(void *arg), void *arg, struct kho_recording *out,
+	       struct kho_err *err)
+{
+	struct recorder r = { .t = t, .n = n, .out = out };
+	int rc;
+
+	*out = (struct kho_recording){ 0 };
+	if (for_us < KHO_RECORD_MIN_US || for_us > KHO_RECORD_MAX_US)
+		return kho_fail(err, -EINVAL, "a recording takes 1 s to %u s", KHO_RECORDING_SLICES);
+	if (!n)
+		return kho_fail(err, -ESRCH, "recording: there is nothing to look at");
+	head(t, n, out);
+	rc = run(&r, for_us, go_on, arg, err);
+	kho_record_unload(r.programs);
+	for (size_t i = 0; r.roots && i < n; i++)
+		if (r.roots[i] >= 0)
+			close(r.roots[i]);
+	free(r.roots);
+	if (rc)
+		kho_recording_done(out);
+	return rc;
+}

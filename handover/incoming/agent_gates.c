@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the agent is asked to find out about this kernel: gates, and loads.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "handover/incoming/agent_impl.h"
+#include "lib/cleanup.h"
+
+/* Of all serializers that have retrieved. */
+static size_t restored(struct kho_agent *a, pid_t **out)
+{
+	size_t n = 0;
+
+	*out = NULL;
+	pthread_mutex_lock(&a->lock);
+	for (struct kho_ser_slot *s = a->sers; s; s = s->next) {
+		_cleanup_free_ pid_t *pids = NULL;
+		size_t more = s->done->retrieved && s->ser->restored ? s->ser->restored(&a->env, &pids) : 0;
+		pid_t *bigger = more ? realloc(*out, (n + more) * sizeof(**out)) : NULL;
+
+		if (!bigger)
+			continue;
+		*out = bigger;
+		memcpy(bigger + n, pids, more * sizeof(*pids));
+		n += more;
+	}
+	pthread_mutex_unlock(&a->lock);
+	return n;
+}
+
+int kho_agent_ready(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
+{
+	struct answer {
+		KhoLink__Gate *at[KHO_NGATES]; /* first: it is freed by this address, with the request */
+		KhoLink__Gate gates[KHO_NGATES];
+		struct kho_gate_list list;
+	} *w;
+	uint32_t moment = rq->m->ready->moment;
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t n;
+
+	if (!a->conf->measure)
+		return kho_fail(err, -ENOSYS, "this kernel cannot be measured");
+	if (moment > KHO_GATES_OVER)
+		return kho_fail(err, -EINVAL, "this side knows no gates of moment %u; use the same khoctl for both", moment);
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return kho_fail(err, -ENOMEM, "gates");
+	n = moment == KHO_GATES_READY ? 0 : restored(a, &pids);
+	a->conf->measure((enum kho_gate_moment)moment, pids, n, &w->list);
+	for (size_t i = 0; i < w->list.n; i++) {
+		struct kho_gate_result *r = &w->list.r[i];
+		KhoLink__Gate *g = w->at[i] = &w->gates[i];
+
+		kho_link__gate__init(g);
+		g->name = (char *)(uintptr_t)kho_gates[r->gate].name;
+		g->known = r->verdict != KHO_GATE_UNKNOWN;
+		g->value = r->value;
+		g->what = r->what;
+	}
+	rq->reply.gates = w->at;
+	rq->reply.n_gates = w->list.n;
+	return 0;
+}
+
+int kho_agent_load(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
+{
+	const KhoLink__Load *in = rq->m->load;
+	struct kho_load l = { .command = *in->command ? in->command : NULL, .cpus = in->cpus, .us = in->us };
+	struct answer {
+		KhoLink__Loaded loaded; /* first: it is freed by this address, with the request */
+		struct kho_load_result r;
+		uint64_t slot[KHO_HIST_SLOTS];
+	} *w;
+	int ret, mix = kho_mix_find(in->mix);
+
+	if (mix < 0)
+		return kho_fail(err, -EINVAL, "this side knows no load '%s'; use the same khoctl for both", in->mix);
+	if (!a->conf->load)
+		return kho_fail(err, -ENOSYS, "no load can be put on this kernel");
+	l.mix = (enum kho_mix)mix;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return kho_fail(err, -ENOMEM, "load");
+	kho_link__loaded__init(&w->loaded);
+	rq->reply.loaded = &w->loaded;
+	ret = a->conf->load(&l, &w->r, err);
+	if (ret < 0)
+		return ret;
+	for (size_t i = 0; i < KHO_HIST_SLOTS; i++) {
+		w->slot[i] = w->r.ns.slot[i];
+		if (w->slot[i])
+			w->loaded.n_slot = i + 1;
+	}
+	w->loaded.slot = w->slot;
+	w->loaded.known = w->r.known;
+	w->loaded.errors = w->r.errors;
+	w->loaded.what = w->r.what;
+	return 0;
+}

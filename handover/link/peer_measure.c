@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the incoming kernel is asked to measure: gates, and load.  Its numbers are its own word.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "handover/link/peer_impl.h"
+#include "lib/format.h"
+
+int kho_peer_gates(struct kho_peer *p, enum kho_gate_moment moment, const struct kho_gate_policy *policy, struct kho_gate_list *out,
+		   uint64_t deadline_us, struct kho_err *err)
+{
+	KhoLink__Ready r = KHO_LINK__READY__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;
+	int ret;
+
+	*out = (struct kho_gate_list){ 0 };
+	r.moment = moment;
+	m.body_case = KHO_LINK__MSG__BODY_READY;
+	m.ready = &r;
+	ret = kho_peer_call(p, &m, deadline_us, &reply, err);
+	for (size_t i = 0; !ret && i < reply->reply->n_gates; i++) {
+		const KhoLink__Gate *g = reply->reply->gates[i];
+
+		kho_gate_told(out, policy, g->name, g->known, g->value, g->what);
+	}
+	kho_msg_free(reply);
+	return ret;
+}
+
+/* What the other kernel says it has counted: no more slots than there are. */
+static int take_loaded(const KhoLink__Loaded *r, struct kho_load_result *out, struct kho_err *err)
+{
+	if (!r || r->n_slot > KHO_HIST_SLOTS)
+		return kho_fail(err, -EPROTO, "the answer to 'load' has no histogram");
+	out->known = r->known;
+	out->errors = r->errors;
+	snprintf(out->what, sizeof(out->what), "%s", r->what);
+	kho_format_text(out->what, (const volatile uint8_t *)out->what, strlen(out->what));
+	for (size_t i = 0; i < r->n_slot; i++)
+		out->ns.slot[i] = r->slot[i] & UINT32_MAX; /* so that no sum of them overflows */
+	return 0;
+}
+
+int kho_peer_load(struct kho_peer *p, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,
+		  uint64_t deadline_us, struct kho_err *err)
+{
+	const struct kho_until until = { stop, arg };
+	KhoLink__Load load = KHO_LINK__LOAD__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;
+	int ret;
+
+	*out = (struct kho_load_result){ 0 };
+	load.mix = (char *)(uintptr_t)kho_mixes[l->mix].name;
+	if (l->command)
+		load.command = (char *)(uintptr_t)l->command;
+	load.cpus = l->cpus;
+	load.us = l->us;
+	m.body_case = KHO_LINK__MSG__BODY_LOAD;
+	m.load = &load;
+	ret = kho_peer_call_with(p, &m, -1, &until, deadline_us, &reply, err);
+	if (!ret)
+		ret = take_loaded(reply->reply->loaded, out, err);
+	kho_msg_free(reply);
+	return ret;
+}

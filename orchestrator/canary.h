@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A canary: the kernel runs beside this one, gets load and is measured, then everything is taken back.  What was found, and
+ * what it means.  The steps are those of an upgrade as far as probe, and `load` (steps.def); runner, journal and undo are an upgrade's.
+ */
+#ifndef KHO_CANARY_H
+#define KHO_CANARY_H
+
+#include "bpf/load.h"
+#include "orchestrator/context.h"
+#include "orchestrator/runner.h"
+
+#define KHO_CANARY_MSG	480
+
+struct kho_mix_trial {		 /* one load, on both kernels in turn */
+	struct kho_load_result there, here; /* all rounds: of the canary, of this kernel */
+	unsigned rounds, rounds_worse;	    /* those in which the canary was worse */
+	struct kho_difference d;	    /* na, nb 0: not compared */
+	enum kho_gate_verdict verdict;
+	char msg[KHO_CANARY_MSG];
+};
+
+struct kho_canary {
+	struct kho_gate_list before, after; /* n 0: not measured */
+	unsigned busy; /* percent, of the CPUs of this kernel that the load ran on, before it did */
+	unsigned cpus; /* on so many of each kernel */
+	bool ours;     /* what failed is this kernel's, or khoctl's: it says nothing of the canary */
+	struct kho_mix_trial mix[KHO_NMIXES];
+	enum kho_gate_verdict verdict;
+	char msg[KHO_CANARY_MSG]; /* why; "" when it has passed */
+};
+
+/*
+ * What counts as worse: a medium effect (Cliff's delta 0.33) and a median that is so many percent more; the rest is KHO_DIFFERENCE_LIMITS. The
+ * slowest hundredth is told and decides nothing: on a machine that is shared it is the neighbours' (seen: 4 times as much with the median as here).
+ */
+struct kho_difference_limits kho_canary_limits(unsigned slower);
+
+/* One round more. */
+void kho_mix_trial_add(struct kho_mix_trial *t, const struct kho_load_result *there, const struct kho_load_result *here,
+		       const struct kho_difference_limits *l);
+/* After the last one: verdict and msg. too_busy: percent, what this kernel's CPUs had to do besides, when that was too much; else 0. */
+void kho_mix_judge(struct kho_mix_trial *t, enum kho_mix mix, const struct kho_difference_limits *l, unsigned too_busy);
+
+/*
+ * verdict and msg of all. failed: the step that did, with why; NULL: none. The worst counts: what the kernel reports of itself, then its
+ * loads; unknown does not count when the plan allows it.
+ */
+void kho_canary_judge(struct kho_canary *c, const struct kho_plan *p, const char *failed, const struct kho_err *why);
+
+/* For journal, report and khoctl canary --json (docs/formats.md). log: where the canary's messages are kept, or NULL. */
+struct json_object *kho_canary_json(const struct kho_canary *c, const struct kho_plan *p, const char *log);
+
+/* Run the steps, judge, take everything back. err says why when it has not passed. */
+enum kho_outcome kho_canary_go(struct kho_runner *r, struct kho_err *err);
+
+#endif

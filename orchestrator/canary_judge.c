@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What a canary's numbers mean.  See orchestrator/canary.h. Pure arithmetic. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/json.h"
+#include "orchestrator/canary.h"
+
+struct kho_difference_limits kho_canary_limits(unsigned slower)
+{
+	struct kho_difference_limits l = KHO_DIFFERENCE_LIMITS;
+
+	/* two kernels are never alike: what is called small is no reason to refuse one */
+	l.delta = 0.33;
+	l.ratio = 1 + slower / 100.0;
+	return l;
+}
+
+static int is_worse(const struct kho_difference *d, const struct kho_difference_limits *l)
+{
+	int worse = kho_hist_is_worse(d, l);
+
+	return worse == 1 && d->median_ratio < l->ratio ? 0 : worse;
+}
+
+void kho_mix_trial_add(struct kho_mix_trial *t, const struct kho_load_result *there, const struct kho_load_result *here,
+		       const struct kho_difference_limits *l)
+{
+	/* whether it is chance is asked of all rounds together */
+	const struct kho_difference_limits one = { .least = 1, .p = 1, .delta = l->delta, .ratio = l->ratio };
+	struct kho_difference d;
+
+	if (!t->rounds++)
+		t->there.known = t->here.known = true;
+	kho_load_add(&t->there, there);
+	kho_load_add(&t->here, here);
+	if (kho_hist_compare(&here->ns, &there->ns, &d))
+		t->rounds_worse += is_worse(&d, &one) == 1;
+}
+
+static void __attribute__((format(printf, 3, 4))) say(struct kho_mix_trial *t, enum kho_gate_verdict v, const char *fmt, ...)
+{
+	va_list ap;
+
+	t->verdict = v;
+	va_start(ap, fmt);
+	vsnprintf(t->msg, sizeof(t->msg), fmt, ap);
+	va_end(ap);
+}
+
+/* Both have run without an error. */
+static void compare(struct kho_mix_trial *t, enum kho_mix mix, const struct kho_difference_limits *l, unsigned too_busy)
+{
+	int worse;
+
+	(void)kho_hist_compare(&t->here.ns, &t->there.ns, &t->d);
+	worse = is_worse(&t->d, l);
+	if (worse < 0)
+		say(t, mix == KHO_MIX_COMMAND ? KHO_GATE_PASS : KHO_GATE_UNKNOWN, "%" PRIu64 " and %" PRIu64 " operations: too few to compare", t->d.nb, t->d.na);
+	else if (too_busy)
+		say(t, KHO_GATE_UNKNOWN, "not compared: the CPU of this kernel was %u %% busy with something else", too_busy);
+	/* what slows one kernel down for a while (the machine is shared) does not do so each time */
+	else if (worse && t->rounds_worse * 2 > t->rounds)
+		say(t, KHO_GATE_FAIL, "slower than on this kernel: median %.2f times, 99th percentile %.2f times, in %u of %u rounds (delta %.2f)", t->d.median_ratio,
+		    t->d.p99_ratio, t->rounds_worse, t->rounds, t->d.delta);
+	else
+		say(t, KHO_GATE_PASS, "median %.2f times this kernel's, 99th percentile %.2f times", t->d.median_ratio, t->d.p99_ratio);
+}
+
+void kho_mix_judge(struct kho_mix_trial *t, enum kho_mix mix, const struct kho_difference_limits *l, unsigned too_busy)
+{
+	if (!t->rounds)
+		say(t, KHO_GATE_UNKNOWN, "not run");
+	else if (!t->there.known)
+		say(t, KHO_GATE_UNKNOWN, "cannot be run on the canary: %s", t->there.what);
+	else if (t->there.errors && t->here.known && t->here.errors)
+		say(t, KHO_GATE_UNKNOWN, "fails on both kernels: %s", t->there.what);
+	else if (t->there.errors)
+		say(t, KHO_GATE_FAIL, "%" PRIu64 " operations failed on the canary, first: %s", t->there.errors, t->there.what);
+	else if (!t->here.known || t->here.errors)
+		say(t, KHO_GATE_UNKNOWN, "nothing to compare it with, on this kernel: %s", t->here.what);
+	else
+		compare(t, mix, l, too_busy);
+}
+
+/* Is it worse than all so far? Then it is what is said. */
+static void worst(struct kho_canary *c, const struct kho_plan *p, enum kho_gate_verdict v, const char *what, const char *msg)
+{
+	if (v <= c->verdict || (v == KHO_GATE_UNKNOWN && p->gates.allow_unknown))
+		return;
+	c->verdict = v;
+	snprintf(c->msg, sizeof(c->msg), "%s%s%s", what, *what ? ": " : "", msg);
+}
+
+static void judge_gates(struct kho_canary *c, const struct kho_plan *p, const struct kho_gate_list *l, const char *when)
+{
+	struct kho_err why = KHO_ERR_INIT;
+
+	if (kho_gates_decide(l, &p->gates, &why) < 0)
+		worst(c, p, kho_gates_worst(l), when, why.msg);
+}
+
+/* A step that failed: of the kernel's making, unless it never ran, somebody stopped it, or it is ours. */
+static enum kho_gate_verdict of_failure(const struct kho_canary *c, const struct kho_plan *p, const char *failed, int code)
+{
+	static const char *const kernel[] = { "handshake", "probe", "load" };
+
+	if (code == -EINTR || c->ours)
+		return KHO_GATE_UNKNOWN;
+	if (c->before.n && !c->after.n && !strcmp(failed, "probe") && kho_gates_decide(&c->before, &p->gates, NULL) < 0)
+		return kho_gates_worst(&c->before);
+	for (size_t i = 0; i < sizeof(kernel) / sizeof(*kernel); i++)
+		if (!strcmp(failed, kernel[i]))
+			return KHO_GATE_FAIL;
+	return KHO_GATE_UNKNOWN;
+}
+
+void kho_canary_judge(struct kho_canary *c, const struct kho_plan *p, const char *failed, const struct kho_err *why)
+{
+	const struct kho_difference_limits l = kho_canary_limits(p->canary.slower);
+
+	c->verdict = KHO_GATE_PASS;
+	c->msg[0] = '\0';
+	for (int i = 0; i < KHO_NMIXES; i++)
+		if (p->canary.mixes >> i & 1)
+			kho_mix_judge(&c->mix[i], (enum kho_mix)i, &l, c->busy > p->canary.busy_most ? c->busy : 0);
+	if (failed) {
+		c->verdict = of_failure(c, p, failed, why->code);
+		snprintf(c->msg, sizeof(c->msg), "%s", why->msg);
+		return;
+	}
+	judge_gates(c, p, &c->before, "before the load");
+	judge_gates(c, p, &c->after, "after the load");
+	for (int i = 0; i < KHO_NMIXES; i++)
+		if (p->canary.mixes >> i & 1)
+			worst(c, p, c->mix[i].verdict, kho_mixes[i].name, c->mix[i].msg);
+}
+
+static const char *name_of(enum kho_gate_verdict v)
+{
+	return v == KHO_GATE_UNKNOWN ? "undecided" : kho_gate_verdict_name(v);
+}
+
+static struct json_object *result_json(const struct kho_load_result *r)
+{
+	struct json_object *o = json_object_new_object();
+	uint64_t n = kho_hist_count(&r->ns);
+
+	kho_json_bool(o, "known", r->known);
+	kho_json_int(o, "operations", (int64_t)n);
+	kho_json_int(o, "errors", (int64_t)r->errors);
+	kho_json_known(o, "median_ns", n ? (int64_t)kho_hist_quantile(&r->ns, 0.5) : 0);
+	kho_json_known(o, "p99_ns", n ? (int64_t)kho_hist_quantile(&r->ns, 0.99) : 0);
+	kho_json_str(o, "what", r->what);
+	return o;
+}
+
+/* A number that may be infinite, which JSON has no word for. */
+static void add_number(struct json_object *o, const char *key, double v)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%.4g", v > 1e9 ? 1e9 : v);
+	json_object_object_add(o, key, json_object_new_double_s(v > 1e9 ? 1e9 : v, text));
+}
+
+static struct json_object *mix_json(const struct kho_mix_trial *t, enum kho_mix mix)
+{
+	struct json_object *o = json_object_new_object();
+
+	kho_json_str(o, "name", kho_mixes[mix].name);
+	kho_json_str(o, "what", kho_mixes[mix].what);
+	kho_json_str(o, "verdict", name_of(t->verdict));
+	kho_json_str(o, "msg", t->msg);
+	kho_json_int(o, "rounds", t->rounds);
+	kho_json_int(o, "rounds_worse", t->rounds_worse);
+	json_object_object_add(o, "canary", result_json(&t->there));
+	json_object_object_add(o, "running", result_json(&t->here));
+	if (!t->d.na || !t->d.nb)
+		return o;
+	add_number(o, "median_ratio", t->d.median_ratio);
+	add_number(o, "p99_ratio", t->d.p99_ratio);
+	add_number(o, "delta", t->d.delta);
+	add_number(o, "distance", t->d.distance);
+	add_number(o, "p", t->d.p);
+	return o;
+}
+
+struct json_object *kho_canary_json(const struct kho_canary *c, const struct kho_plan *p, const char *log)
+{
+	struct json_object *o = json_object_new_object(), *ready = json_object_new_object(), *loads = json_object_new_array();
+
+	kho_json_str(o, "verdict", name_of(c->verdict));
+	kho_json_str(o, "msg", c->msg);
+	kho_json_str(o, "kernel", p->image.release);
+	kho_json_str(o, "image", p->image_path);
+	kho_json_str(o, "running", p->from);
+	kho_json_int(o, "cpus", p->engine_plan.nbefore);
+	kho_json_int(o, "memory_bytes", (int64_t)p->engine_plan.region_bytes);
+	kho_json_str(o, "cmdline", p->engine_plan.cmdline);
+	kho_json_int(o, "for_us", (int64_t)p->canary.us);
+	kho_json_int(o, "slower_percent", p->canary.slower);
+	kho_json_bool(o, "allow_unknown", p->gates.allow_unknown);
+	kho_json_str(o, "command", p->canary.command);
+	kho_json_int(o, "busy_percent", c->busy);
+	json_object_object_add(ready, "before", kho_gates_json(&c->before));
+	json_object_object_add(ready, "after", kho_gates_json(&c->after));
+	json_object_object_add(o, "ready", ready);
+	for (int i = 0; i < KHO_NMIXES; i++)
+		if (p->canary.mixes >> i & 1)
+			json_object_array_add(loads, mix_json(&c->mix[i], (enum kho_mix)i));
+	json_object_object_add(o, "load", loads);
+	kho_json_str(o, "log", log);
+	return o;
+}

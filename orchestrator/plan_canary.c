@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The plan of a canary: a kernel that is only tried.  What of an upgrade's plan it does not have, and what is asked of it.
+ */
+#include <string.h>
+
+#include "bpf/load.h"
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "orchestrator/plan_parts.h"
+
+#define DEFAULT_US 60000000ull
+#define SLICE_US   5000000ull /* of one mix on one kernel: short, so that what disturbs the machine meets both */
+#define SLICE_LEAST_US 100000ull
+#define SLICE_MOST_US  600000000ull
+#define ROUNDS	   3
+#define SLOWER_MOST 10000
+#define BUSY_MOST  50
+
+const struct kho_serializer *const kho_no_serializers[] = { NULL };
+
+static int take_command(struct kho_canary_plan *c, const char *load, struct kho_err *err)
+{
+	c->command = strdup(load);
+	c->program = strndup(load, strcspn(load, " \t"));
+	return c->command && c->program ? 0 : kho_fail(err, -ENOMEM, "canary: out of memory");
+}
+
+/* How often each mix gets its turn; a command's turns are longer, so that it can come to its end. */
+static int take_time(struct kho_canary_plan *c, const char *text, struct kho_err *err)
+{
+	unsigned n = (unsigned)__builtin_popcount(c->mixes);
+	uint64_t slice;
+
+	c->us = DEFAULT_US;
+	if (text && !kho_parse_duration(text, &c->us))
+		return kho_fail(err, -EINVAL, "--for %s: want a time like 60s", text);
+	slice = c->us / n / ROUNDS;
+	c->rounds = ROUNDS;
+	if (slice > SLICE_US && !c->command)
+		c->rounds = (unsigned)((c->us / n + SLICE_US - 1) / SLICE_US);
+	if (slice < SLICE_LEAST_US)
+		return kho_fail(err, -EINVAL, "--for %s: %u loads in %u rounds need at least %llu ms", text, n, ROUNDS,
+				(unsigned long long)(n * ROUNDS * SLICE_LEAST_US / 1000));
+	if (slice > SLICE_MOST_US && c->command)
+		return kho_fail(err, -EINVAL, "--for %s: at most 30 minutes of a command", text);
+	return c->us > 24 * 3600 * 1000000ull ? kho_fail(err, -EINVAL, "--for %s: at most a day", text) : 0;
+}
+
+static int take_slower(struct kho_canary_plan *c, const char *text, struct kho_err *err)
+{
+	char *end = NULL;
+	unsigned long v = text ? strtoul(text, &end, 10) : KHO_CANARY_SLOWER;
+
+	if (text && (*text < '0' || *text > '9' || *end || v > SLOWER_MOST))
+		return kho_fail(err, -EINVAL, "--slower %s: want percent, 0 to %d", text, SLOWER_MOST);
+	c->slower = (unsigned)v;
+	return 0;
+}
+
+/* Nothing that khoctl.conf says of an upgrade follows a canary. */
+static void strip_config(struct kho_config *c, uint64_t cpus)
+{
+	free(c->after_commit);
+	c->after_commit = NULL;
+	c->rollback_us = 0;
+	c->cpus_before_freeze = cpus ? cpus : 1;
+}
+
+int kho_plan_canary(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err)
+{
+	struct kho_canary_plan *c = &p->canary;
+	const char *load = rq->load ? rq->load : "all";
+	int rc = kho_mixes_parse(load, &c->mixes, err);
+
+	if (rc == 0 && rq->cpus > 4096)
+		rc = kho_fail(err, -EINVAL, "--cpus: no machine has so many");
+	if (rc == 0 && c->mixes >> KHO_MIX_COMMAND)
+		rc = take_command(c, load, err);
+	if (rc == 0)
+		rc = take_time(c, rq->load_for, err);
+	if (rc == 0)
+		rc = take_slower(c, rq->slower, err);
+	if (rc < 0)
+		return rc;
+	c->on = true;
+	c->busy_most = BUSY_MOST;
+	p->world.serializers = kho_no_serializers;
+	strip_config(&p->config, rq->cpus);
+	return 0;
+}
+
+int kho_plan_canary_engine(const struct kho_plan *p, const struct kho_engine *e, const struct kho_engine_plan *ep, struct kho_report *r)
+{
+	if (e->ops->jumps || !e->ops->load || !e->ops->gates)
+		return kho_report_add(r, KHO_V_NO, "engine", e->ops->name, NULL, "a canary runs beside this kernel, and this engine cannot do that");
+	if (ep->nbefore > ep->nafter)
+		return kho_report_add(r, KHO_V_NO, "cpus", "canary", "give it fewer (--cpus)",
+				      "%u CPUs for the canary leave %u to this kernel, which is to run the same load on as many", ep->nbefore, ep->nafter);
+	if (p->canary.program && access(p->canary.program, X_OK) < 0)
+		return kho_report_add(r, KHO_V_NO, "load", p->canary.program, NULL, "there is no such program here");
+	return 0;
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Canaries: what numbers mean; each way in which one can fail ends in its verdict with everything as before, and no serializer or workload has been
+ * asked for anything. The loads really run, on this kernel.
+ */
+#include "orchestrator_rig.h"
+
+#include "orchestrator/canary.h"
+#include "orchestrator/history.h"
+
+static struct kho_load_result result(unsigned n, unsigned slot, uint64_t errors)
+{
+	struct kho_load_result r = { .known = true, .errors = errors };
+
+	/* spread over an octave, so that a shift by one slot is none that counts */
+	for (unsigned i = 0; i < n; i++)
+		r.ns.slot[slot + i % 4]++;
+	if (errors)
+		strcpy(r.what, "went wrong");
+	return r;
+}
+
+/* rounds of the same, of which `bad` rounds have the canary's operations `later` slots later */
+static struct kho_mix_trial judged(unsigned rounds, unsigned bad, unsigned n, unsigned later, enum kho_mix mix, unsigned too_busy)
+{
+	const struct kho_difference_limits l = kho_canary_limits(50);
+	struct kho_mix_trial t = { 0 };
+
+	for (unsigned i = 0; i < rounds; i++) {
+		struct kho_load_result there = result(n, 40 + (i < bad ? later : 0), 0), here = result(n, 40, 0);
+
+		kho_mix_trial_add(&t, &there, &here, &l);
+	}
+	kho_mix_judge(&t, mix, &l, too_busy);
+	return t;
+}
+
+static void numbers(void **state)
+{
+	struct kho_mix_trial t = judged(3, 0, 500, 0, KHO_MIX_SCHED, 0);
+
+	(void)state;
+	assert_int_equal(t.verdict, KHO_GATE_PASS);
+	assert_string_equal(t.msg, "median 1.00 times this kernel's, 99th percentile 1.00 times");
+	t = judged(3, 3, 500, 4, KHO_MIX_SCHED, 0); /* twice as slow */
+	assert_int_equal(t.verdict, KHO_GATE_FAIL);
+	assert_non_null(strstr(t.msg, "slower than on this kernel: median 2.00 times, 99th percentile 2.00 times, in 3 of 3 rounds"));
+	assert_int_equal(judged(3, 3, 500, 1, KHO_MIX_SCHED, 0).verdict, KHO_GATE_PASS); /* a quarter more is not half as much again */
+	assert_int_equal(judged(4, 4, 500, 3, KHO_MIX_NET, 0).verdict, KHO_GATE_FAIL);
+	/* a kernel that is slow all the time is so in most rounds; a machine that was disturbed is not */
+	assert_int_equal(judged(3, 1, 500, 20, KHO_MIX_SCHED, 0).verdict, KHO_GATE_PASS);
+	assert_int_equal(judged(3, 2, 500, 20, KHO_MIX_SCHED, 0).verdict, KHO_GATE_FAIL);
+	/* who shares the CPU makes this kernel look slow, and the canary good */
+	assert_int_equal(judged(3, 3, 500, 4, KHO_MIX_SCHED, 51).verdict, KHO_GATE_UNKNOWN);
+	assert_int_equal(judged(3, 0, 500, 0, KHO_MIX_SCHED, 51).verdict, KHO_GATE_UNKNOWN);
+	assert_int_equal(judged(3, 0, 30, 0, KHO_MIX_SCHED, 0).verdict, KHO_GATE_UNKNOWN);
+	assert_int_equal(judged(3, 3, 30, 20, KHO_MIX_COMMAND, 0).verdict, KHO_GATE_PASS); /* it ran, and that was asked */
+	assert_int_equal(judged(3, 3, 40, 20, KHO_MIX_COMMAND, 0).verdict, KHO_GATE_FAIL);
+	assert_int_equal(judged(0, 0, 0, 0, KHO_MIX_SCHED, 0).verdict, KHO_GATE_UNKNOWN);
+}
+
+static struct kho_mix_trial pair(struct kho_load_result there, struct kho_load_result here)
+{
+	const struct kho_difference_limits l = kho_canary_limits(50);
+	struct kho_mix_trial t = { 0 };
+
+	kho_mix_trial_add(&t, &there, &here, &l);
+	kho_mix_judge(&t, KHO_MIX_CRYPTO, &l, 0);
+	return t;
+}
+
+/* The slowest fiftieth is a thousand times as slow, and a shift of the rest that is none that counts: the machine's neighbours do that. */
+static void tail(void **state)
+{
+	const struct kho_difference_limits l = kho_canary_limits(50);
+	struct kho_load_result here = result(980, 40, 0), there = result(980, 41, 0);
+	struct kho_mix_trial t = { 0 };
+
+	(void)state;
+	there.ns.slot[82] += 20;
+	for (int i = 0; i < 3; i++)
+		kho_mix_trial_add(&t, &there, &here, &l);
+	kho_mix_judge(&t, KHO_MIX_SCHED, &l, 0);
+	assert_true(t.d.p99_ratio > 100);
+	assert_int_equal(t.verdict, KHO_GATE_PASS);
+	assert_int_equal(t.rounds_worse, 0);
+}
+
+static void errors(void **state)
+{
+	struct kho_load_result good = result(500, 40, 0), bad = result(500, 40, 3), none = { .what = "no module" };
+	struct kho_mix_trial t = pair(bad, good);
+
+	(void)state;
+	assert_int_equal(t.verdict, KHO_GATE_FAIL);
+	assert_string_equal(t.msg, "3 operations failed on the canary, first: went wrong");
+	assert_int_equal(pair(bad, bad).verdict, KHO_GATE_UNKNOWN); /* of the load, not of the kernel */
+	assert_int_equal(pair(bad, none).verdict, KHO_GATE_FAIL);
+	assert_int_equal(pair(none, none).verdict, KHO_GATE_UNKNOWN);
+	t = pair(none, good);
+	assert_int_equal(t.verdict, KHO_GATE_UNKNOWN);
+	assert_string_equal(t.msg, "cannot be run on the canary: no module");
+	t = pair(good, bad);
+	assert_int_equal(t.verdict, KHO_GATE_UNKNOWN);
+	assert_string_equal(t.msg, "nothing to compare it with, on this kernel: went wrong");
+	assert_int_equal(pair(good, none).verdict, KHO_GATE_UNKNOWN);
+	/* what could not be run once is not known, whatever came before and after */
+	t = (struct kho_mix_trial){ .rounds = 1, .there.known = true };
+	kho_load_add(&t.there, &good);
+	kho_load_add(&t.there, &none);
+	kho_load_add(&t.there, &bad);
+	assert_false(t.there.known);
+	assert_string_equal(t.there.what, "no module");
+}
+
+/* The command runs too seldom in this time to be compared: what is compared is tested above, without the noise of this machine. */
+static int setup_canary(void **state)
+{
+	int rc = setup(state);
+
+	plan.world.serializers = kho_no_serializers;
+	plan.engine_plan.nbefore = 1;
+	plan.canary = (struct kho_canary_plan){ .on = true,
+						.mixes = 1u << KHO_MIX_COMMAND,
+						.command = (char *)"/bin/sleep 0.02",
+						.program = (char *)"/bin/sleep",
+						.us = 1000000,
+						.rounds = 2,
+						.slower = 50,
+						.busy_most = 100 }; /* tests are not alone here */
+	return rc;
+}
+
+static enum kho_outcome run(const char *fault, struct kho_err *err)
+{
+	struct kho_upgrade_options o = options(fault);
+
+	*err = (struct kho_err)KHO_ERR_INIT;
+	events_len = 0;
+	return kho_upgrade_run(&o, err);
+}
+
+/* Everything is back, and only what was this side's to give was ever touched. */
+static void assert_untouched(void)
+{
+	static const char *const never[] = { "preserve", "freeze", "prepare", "retrieve", "commit", "entrust", "retire", "shift_rest" };
+
+	assert_true(fake_as_before());
+	assert_quiet_again();
+	for (size_t i = 0; i < sizeof(never) / sizeof(*never); i++)
+		if (strstr(fake.log, never[i]))
+			fail_msg("a canary has called %s: %s", never[i], fake.log);
+}
+
+static struct json_object *report(void)
+{
+	struct json_object *records = NULL, *r;
+	struct kho_err err = KHO_ERR_INIT;
+
+	assert_int_equal(kho_journal_read(run_dir, run_dir, &records, NULL, &err), 0);
+	r = kho_report_of_journal(records);
+	json_object_put(records);
+	return r;
+}
+
+static void passes(void **state)
+{
+	_cleanup_json_ struct json_object *r = NULL;
+	const struct json_object *c, *load;
+	struct kho_err err;
+
+	(void)state;
+	assert_int_equal(run(NULL, &err), KHO_OUT_PASSED);
+	assert_string_equal(err.msg, "");
+	assert_untouched();
+	assert_int_equal(fake.loads, 2);
+	assert_true(fake_order("engine reserve", "engine connect") && fake_order("engine gates", "engine load") && fake_order("engine load", "engine unreserve"));
+	r = report();
+	assert_string_equal(kho_json_get_str(r, "outcome"), "passed");
+	c = kho_json_get(r, "canary");
+	assert_string_equal(kho_json_get_str(c, "verdict"), "pass");
+	assert_string_equal(kho_json_get_str(c, "kernel"), "7.3.4");
+	assert_int_equal(json_object_array_length(kho_json_get(kho_json_get(c, "ready"), "after")), 4);
+	load = json_object_array_get_idx(kho_json_get(c, "load"), 0);
+	assert_string_equal(kho_json_get_str(load, "name"), "command");
+	assert_true(kho_json_get_int(kho_json_get(load, "canary"), "operations") > 0);
+	assert_true(kho_json_get_int(kho_json_get(load, "running"), "operations") > 0);
+	assert_non_null(strstr(events, "\"outcome\":\"passed\""));
+	/* no upgrade: nothing for the history, the prediction, or who asks whether one may begin */
+	assert_null(kho_history_entry(r));
+	assert_int_equal(kho_upgrade_may_begin(&plan.world, &err), 0);
+}
+
+/* Each way to fail that lies in the kernel, and what is said of it. */
+static void verdicts(void **state)
+{
+	struct kho_err err;
+
+	(void)state;
+	fake.warn_later = true;
+	assert_int_equal(run(NULL, &err), KHO_OUT_FAILED);
+	assert_non_null(strstr(err.msg, "after the load: gate warn: warnings (WARN) since boot: 1, and at most 0 is allowed: first: WARNING: at x.c:1"));
+	assert_untouched();
+
+	fake_reset();
+	fake.late = true;
+	assert_int_equal(run(NULL, &err), KHO_OUT_FAILED);
+	assert_non_null(strstr(err.msg, "probe: gate timer: "));
+	assert_int_equal(fake.loads, 0); /* not worth it */
+	assert_untouched();
+
+	fake_reset();
+	fake.no_btf = true;
+	assert_int_equal(run(NULL, &err), KHO_OUT_UNDECIDED);
+	assert_non_null(strstr(err.msg, "gate wakeup: not known: no BTF"));
+	assert_untouched();
+	plan.gates.allow_unknown = true;
+	assert_int_equal(run(NULL, &err), KHO_OUT_PASSED);
+
+	fake_reset();
+	fake.wrong = 2;
+	assert_int_equal(run(NULL, &err), KHO_OUT_FAILED);
+	assert_non_null(strstr(err.msg, "command: 4 operations failed on the canary, first: SHA-256 is wrong"));
+	assert_untouched();
+
+	fake_reset();
+	fake.no_load = true;
+	plan.gates.allow_unknown = false;
+	assert_int_equal(run(NULL, &err), KHO_OUT_UNDECIDED);
+	assert_non_null(strstr(err.msg, "command: cannot be run on the canary: no such module"));
+	assert_untouched();
+
+	fake_reset();
+	fake.slow = 4;
+	plan.canary.mixes = 1u << KHO_MIX_SCHED;
+	plan.canary.command = plan.canary.program = NULL;
+	plan.canary.us = 2000000;
+	if (run(NULL, &err) != KHO_OUT_FAILED || !strstr(err.msg, "sched: slower than on this kernel: median "))
+		fail_msg("%s", err.msg);
+	assert_untouched();
+}
+
+/* Every step made to fail, and Ctrl-C in each: what says something of the kernel fails it, the rest leaves it undecided. */
+static void each_step(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < kho_ncanary_steps; i++) {
+		const char *step = kho_canary_steps[i].name;
+		bool kernel = !strcmp(step, "handshake") || !strcmp(step, "probe") || !strcmp(step, "load");
+		enum kho_outcome want = i == 0 ? KHO_OUT_REFUSED : kernel ? KHO_OUT_FAILED : KHO_OUT_UNDECIDED;
+		struct kho_err err;
+		char fault[64];
+
+		fake_reset();
+		snprintf(fault, sizeof(fault), "%s:fail", step);
+		assert_int_equal(run(fault, &err), want);
+		assert_non_null(strstr(err.msg, step));
+		assert_untouched();
+		if (!kho_canary_steps[i].undo)
+			continue;
+		fake_reset();
+		snprintf(fault, sizeof(fault), "%s.undo:fail", step);
+		assert_int_equal(run(fault, &err), KHO_OUT_PERSON);
+		assert_true(fake_as_before());
+		{
+			struct kho_upgrade_options o = options(NULL);
+
+			assert_int_equal(kho_upgrade_recover(&o, &err), 0);
+		}
+	}
+}
+
+static void *press(void *arg)
+{
+	int sig = SIGINT;
+
+	(void)arg;
+	while (!fake.loads)
+		usleep(10000);
+	return write(stop_pipe[1], &sig, sizeof(sig)) < 0 ? arg : NULL;
+}
+
+/* Ctrl-C while the load runs: at once, and nothing is said of the kernel. */
+static void interrupted(void **state)
+{
+	uint64_t begin = kho_clock_us();
+	struct kho_err err;
+	pthread_t t;
+
+	(void)state;
+	plan.canary.command = (char *)"/bin/sleep 3600";
+	plan.canary.us = 120000000;
+	assert_int_equal(pthread_create(&t, NULL, press, NULL), 0);
+	{
+		struct kho_upgrade_options o = options(NULL);
+
+		err = (struct kho_err)KHO_ERR_INIT;
+		o.deadline_cap_us = 60000000;
+		assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_UNDECIDED);
+	}
+	pthread_join(t, NULL);
+	assert_string_equal(err.msg, "load: stopped by SIGINT");
+	assert_true(kho_clock_us() - begin < 20000000);
+	assert_untouched();
+}
+
+static void dies(void **state)
+{
+	_cleanup_json_ struct json_object *r = NULL;
+	struct kho_err err;
+
+	(void)state;
+	fake.die_in = "engine load";
+	assert_int_equal(run(NULL, &err), KHO_OUT_FAILED);
+	assert_non_null(strstr(err.msg, "load: the incoming kernel is lost"));
+	assert_untouched();
+	r = report();
+	assert_string_equal(kho_json_get_str(kho_json_get(r, "canary"), "verdict"), "fail");
+	assert_int_equal(json_object_array_length(kho_json_get(kho_json_get(kho_json_get(r, "canary"), "ready"), "after")), 0);
+}
+
+/* khoctl is killed in each step: no upgrade begins before rollback has undone it, by a canary's steps. */
+static void killed(void **state)
+{
+	(void)state;
+	for (size_t i = 1; i < kho_ncanary_steps; i++) {
+		struct kho_err err = KHO_ERR_INIT;
+		struct kho_upgrade_options o;
+		char fault[64];
+
+		snprintf(fault, sizeof(fault), "%s.after:kill", kho_canary_steps[i].name);
+		run_killed(fault);
+		assert_int_equal(kho_upgrade_may_begin(&plan.world, &err), -EBUSY);
+		o = options(NULL);
+		assert_int_equal(kho_upgrade_recover(&o, &err), 0);
+		assert_untouched();
+		assert_non_null(strstr(fake.log, "engine unreserve"));
+		assert_int_equal(kho_upgrade_may_begin(&plan.world, &err), 0);
+	}
+}
+
+/* What it loaded of modules is known to who undoes it; what others use or was there before is left alone. */
+static void modules(void **state)
+{
+	_cleanup_json_ struct json_object *records = NULL;
+	struct kho_err err;
+	bool seen = false;
+	static const char text[] = "af_alg 1 0 - Live 0x0\nkho_test_sha256 1 0 - Live 0x0\n";
+
+	(void)state;
+	put("/proc/modules", text, strlen(text));
+	assert_int_equal(run(NULL, &err), KHO_OUT_PASSED);
+	assert_int_equal(kho_journal_read(run_dir, run_dir, &records, NULL, &err), 0);
+	for (size_t i = 0; i < json_object_array_length(records); i++) {
+		struct json_object *o = json_object_array_get_idx(records, i);
+
+		if (strcmp(kho_json_get_str(o, "rec"), "modules"))
+			continue;
+		seen = true;
+		assert_int_equal(json_object_array_length(kho_json_get(o, "old")), 2);
+	}
+	assert_true(seen);
+}
+
+#define C(f) cmocka_unit_test_setup_teardown(f, setup_canary, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(numbers), cmocka_unit_test(tail), cmocka_unit_test(errors), C(passes), C(verdicts), C(each_step), C(interrupted), C(dies), C(killed), C(modules),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
