@@ -11,7 +11,10 @@ check: all
 check-units: all
 	$(Q)$(MAKE) --no-print-directory $(CHECK_PROGS)
 	$(Q)B=$(B) tests/run-unit $(CHECK_PROGS) $(sort $(wildcard tests/cli/*.t))
+# The address sanitizer that a Debian 12 GCC has leaves its allocator's locks to a forked child as they are: a process that was forked while
+# another thread had one, and goes on in C, waits for it for ever. Who forks on purpose is tested without.
+FORKING := link_deputy
 check-sanitized:
-	$(Q)$(MAKE) --no-print-directory B=$(B)/san SAN='$(SANITIZERS)' check-units
+	$(Q)$(MAKE) --no-print-directory B=$(B)/san SAN='$(SANITIZERS)' check-units UNIT='$(filter-out $(FORKING),$(UNIT))'
 lint: $(GEN_C)
 	$(Q)B=$(B) PKG_CFLAGS="$(PKG_CFLAGS)" tests/lint/run
