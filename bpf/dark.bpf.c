@@ -59,11 +59,14 @@ int BPF_PROG(kho_dark_sys_exit, void *regs, long ret)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(kho_dark_fork, struct task_struct *parent, struct task_struct *child)
 {
-	struct kho_dark_process fresh = { 0 };
+	struct kho_dark_process fresh = { 0 }, *p;
 	int of = parent->tgid, pid = child->tgid;
 
-	if (of == pid || !bpf_map_lookup_elem(&processes, &of))
+	p = of == pid ? 0 : bpf_map_lookup_elem(&processes, &of);
+	if (!p)
 		return 0;
+	fresh.root = p->root;
+	fresh.usual = p->usual;
 	if (bpf_map_update_elem(&processes, &pid, &fresh, BPF_NOEXIST))
 		__sync_fetch_and_add(&lost, 1);
 	return 0;

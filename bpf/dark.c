@@ -40,14 +40,23 @@ int kho_dark_load(struct kho_dark **out, struct kho_err *err)
 	return 0;
 }
 
-void kho_dark_begin(struct kho_dark *d, const pid_t *pids, size_t n)
+static unsigned usual_of(pid_t pid, const struct kho_gate_usual *usual, size_t n)
 {
-	struct kho_dark_process none = { 0 };
+	for (size_t i = 0; i < n; i++)
+		if (usual[i].pid == pid)
+			return usual[i].percent;
+	return 0;
+}
 
+void kho_dark_begin(struct kho_dark *d, const pid_t *pids, size_t n, const struct kho_gate_usual *usual, size_t nusual)
+{
 	d->begin_us = kho_clock_us();
-	for (size_t i = 0; i < n && !d->why.code; i++)
-		if (bpf_map_update_elem(bpf_map__fd(d->skel->maps.processes), &pids[i], &none, BPF_ANY))
+	for (size_t i = 0; i < n && !d->why.code; i++) {
+		struct kho_dark_process fresh = { .root = pids[i], .usual = usual_of(pids[i], usual, nusual) };
+
+		if (bpf_map_update_elem(bpf_map__fd(d->skel->maps.processes), &pids[i], &fresh, BPF_ANY))
 			kho_fail_errno(&d->why, "look at %zu processes", n);
+	}
 	if (!d->why.code)
 		(void)!kho_program_attach(d->skel->skeleton, &d->why); /* likewise */
 }
@@ -71,6 +80,11 @@ static bool is_fault(unsigned sig)
 	}
 }
 
+static unsigned percent_of(const struct kho_dark_process *p)
+{
+	return p->calls ? (unsigned)(p->failed * 100 / p->calls) : 0;
+}
+
 void kho_dark_judge(const pid_t *pids, const struct kho_dark_process *of, size_t n, const struct kho_gate_policy *p, struct kho_gate_list *out)
 {
 	uint64_t calls = 0, failed = 0;
@@ -78,7 +92,7 @@ void kho_dark_judge(const pid_t *pids, const struct kho_dark_process *of, size_t
 	unsigned most = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		unsigned percent = of[i].calls ? (unsigned)(of[i].failed * 100 / of[i].calls) : 0;
+		unsigned all = percent_of(&of[i]), percent = all > of[i].usual ? all - of[i].usual : 0;
 
 		calls += of[i].calls;
 		failed += of[i].failed;
@@ -94,8 +108,8 @@ void kho_dark_judge(const pid_t *pids, const struct kho_dark_process *of, size_t
 	else
 		kho_gate_measured(out, p, KHO_GATE_SIGNALS, 0, "of %zu processes", n);
 	if (worst < n)
-		kho_gate_measured(out, p, KHO_GATE_ERRORS, most, "process %d: %llu calls of %llu, at last: %s", pids[worst], of[worst].failed,
-				  of[worst].calls, strerror((int)of[worst].last));
+		kho_gate_measured(out, p, KHO_GATE_ERRORS, most, "process %d: %llu calls of %llu (before: %u %%), at last: %s", pids[worst],
+				  of[worst].failed, of[worst].calls, of[worst].usual, strerror((int)of[worst].last));
 	else
 		kho_gate_measured(out, p, KHO_GATE_ERRORS, 0, "%" PRIu64 " of %" PRIu64 " calls failed", failed, calls);
 }
@@ -150,6 +164,35 @@ static int counted(struct kho_dark *d, pid_t **out_pids, struct kho_dark_process
 		return kho_fail(err, -ENOSPC, "there are more than %u processes", KHO_DARK_PROCESSES);
 	*out_pids = steal_ptr(pids);
 	*out = steal_ptr(of);
+	return 0;
+}
+
+int kho_dark_usual(struct kho_dark *d, struct kho_gate_usual **out, size_t *n, struct kho_err *err)
+{
+	_cleanup_free_ struct kho_dark_process *of = NULL;
+	_cleanup_free_ struct kho_gate_usual *usual = NULL;
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t nof = 0, k;
+
+	*n = 0;
+	if (d->why.code)
+		return kho_fail(err, d->why.code, "%s", d->why.msg);
+	if (counted(d, &pids, &of, &nof, err) < 0)
+		return err->code;
+	usual = calloc(nof + 1, sizeof(*usual));
+	if (!usual)
+		return kho_fail(err, -ENOMEM, "what fails anyway");
+	for (size_t i = 0; i < nof; i++) {
+		if (of[i].calls < KHO_DARK_USUAL)
+			continue;
+		for (k = 0; k < *n && usual[k].pid != of[i].root; k++)
+			;
+		*n += k == *n;
+		usual[k].pid = of[i].root;
+		if (usual[k].percent < percent_of(&of[i]))
+			usual[k].percent = percent_of(&of[i]);
+	}
+	*out = steal_ptr(usual);
 	return 0;
 }
 

@@ -11,6 +11,8 @@ struct kho_dark_process {
 	unsigned long long failed; /* of them, with an error that does not mean "not now" or "again" */
 	unsigned int last;	   /* the last such error */
 	unsigned int signal;	   /* that has ended it; 0: none has */
+	int root;		   /* who was named, and is this process or has started it */
+	unsigned int usual;	   /* percent of the calls of that one that fail anyway */
 };
 
 #endif

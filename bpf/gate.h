@@ -42,6 +42,19 @@ enum kho_gate_moment {
 
 enum kho_gate_verdict { KHO_GATE_PASS, KHO_GATE_UNKNOWN, KHO_GATE_FAIL }; /* from good to bad */
 
+/* Of a process, and of what it starts: so much of its system calls failed on the other kernel, too. */
+struct kho_gate_usual {
+	int32_t pid;
+	uint32_t percent;
+};
+
+/* What the incoming kernel is asked. usual: n of them, with KHO_GATES_RESTORED; borrowed. */
+struct kho_gate_ask {
+	enum kho_gate_moment moment;
+	const struct kho_gate_usual *usual;
+	size_t n;
+};
+
 struct kho_gate_policy {
 	int64_t limit[KHO_NGATES];
 	bool ask; /* in an upgrade; else the incoming kernel is not measured */

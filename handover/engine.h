@@ -97,7 +97,7 @@ struct kho_engine_ops {
 	 * The incoming kernel measures whether it is fit to be given work (bpf/gates.def); verdicts by the policy's limits. May be NULL: it
 	 * does not run yet when it could be asked.
 	 */
-	int (*gates)(struct kho_engine *e, enum kho_gate_moment moment, const struct kho_gate_policy *policy, struct kho_gate_list *out,
+	int (*gates)(struct kho_engine *e, const struct kho_gate_ask *ask, const struct kho_gate_policy *policy, struct kho_gate_list *out,
 		     uint64_t deadline_us, struct kho_err *err);
 	/*
 	 * Load on the incoming kernel, and what it says of it (kho_load_run). stop is asked every 20 ms; -EINTR when it says yes. May be

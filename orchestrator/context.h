@@ -43,6 +43,9 @@ struct kho_upgrade {
 	const struct kho_fault *criu_fault; /* the one that criu_fault_thread waits for, or NULL */
 	pthread_t criu_fault_thread;
 	atomic_bool criu_fault_over;
+	struct kho_dark *watch;		  /* of the workloads while they are pre-copied; NULL: nobody looks */
+	struct kho_gate_usual *usual;	  /* what that has seen, n of them */
+	size_t nusual;
 	struct json_object *sysctls; /* what reserve has changed: path -> old text */
 	struct json_object *modules; /* those that were loaded before a canary's load; NULL: it has not begun */
 };

@@ -2,9 +2,16 @@
 /* Gates of an upgrade.  See orchestrator/gates.h. */
 #include "orchestrator/gates.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
+#include "bpf/dark.h"
+#include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "orchestrator/context.h"
+
+#define WORTH_TELLING 10 /* percent */
 
 int kho_gates_note(struct kho_upgrade *u, const struct kho_gate_list *l, struct kho_err *err)
 {
@@ -44,7 +51,8 @@ int kho_gates_quiescent(struct kho_upgrade *u, bool shifted, struct kho_err *err
 
 static int ask(struct kho_upgrade *u, enum kho_gate_moment moment, struct kho_gate_list *out, struct kho_err *err)
 {
-	int rc = u->engine->ops->gates(u->engine, moment, &u->plan->gates, out, atomic_load(&u->deadline_us), err);
+	const struct kho_gate_ask a = { moment, u->usual, moment == KHO_GATES_RESTORED ? u->nusual : 0 };
+	int rc = u->engine->ops->gates(u->engine, &a, &u->plan->gates, out, atomic_load(&u->deadline_us), err);
 
 	return rc < 0 ? kho_wrap(err, "gates") : 0;
 }
@@ -58,6 +66,52 @@ int kho_gates_incoming(struct kho_upgrade *u, enum kho_gate_moment moment, const
 		return rc;
 	kho_context_phase(u, phase, begin, kho_clock_us());
 	return kho_gates_note(u, out, err);
+}
+
+int kho_gates_watch(struct kho_upgrade *u, struct kho_err *err)
+{
+	const struct kho_workload_list *l = &u->plan->workloads;
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t n = 0, at = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		n += l->w[i].npids;
+	if (!u->plan->gates.ask || !n)
+		return 0;
+	pids = calloc(n, sizeof(*pids));
+	if (!pids)
+		return kho_fail(err, -ENOMEM, "gates");
+	for (size_t i = 0; i < l->n; i++)
+		for (size_t k = 0; k < l->w[i].npids; k++)
+			pids[at++] = l->w[i].pids[k];
+	if (kho_dark_load(&u->watch, err) < 0)
+		return err->code;
+	kho_dark_begin(u->watch, pids, n, NULL, 0);
+	return 0;
+}
+
+void kho_gates_watched(struct kho_upgrade *u)
+{
+	struct kho_err why = KHO_ERR_INIT;
+	unsigned most = 0;
+	size_t worst = 0;
+
+	if (!u->watch)
+		return;
+	free(u->usual);
+	u->usual = NULL;
+	/* without it every failure counts, as if nothing had failed here */
+	if (kho_dark_usual(u->watch, &u->usual, &u->nusual, &why) < 0)
+		kho_context_note(u, "gates: which system calls of the workloads fail on this kernel is not known: %s", why.msg);
+	for (size_t i = 0; i < u->nusual; i++)
+		if (u->usual[i].percent > most) {
+			worst = i;
+			most = u->usual[i].percent;
+		}
+	if (most >= WORTH_TELLING)
+		kho_context_note(u, "gates: on this kernel, too, %u %% of the system calls of process %d fail", most, u->usual[worst].pid);
+	kho_dark_free(u->watch);
+	u->watch = NULL;
 }
 
 int kho_gates_restored(struct kho_upgrade *u, struct kho_err *err)

@@ -25,6 +25,13 @@ int kho_gates_quiescent(struct kho_upgrade *u, bool shifted, struct kho_err *err
 int kho_gates_incoming(struct kho_upgrade *u, enum kho_gate_moment moment, const char *phase, struct kho_gate_list *out,
 		       struct kho_err *err) __must_check;
 
+/*
+ * With --gates: how many of the workloads' system calls fail on this kernel, from now until kho_gates_watched, which takes all that is in
+ * the kernel for it away and is no act of the blackout. -ENOMEM only: a kernel that refuses the programs is told of by the latter.
+ */
+int kho_gates_watch(struct kho_upgrade *u, struct kho_err *err) __must_check;
+void kho_gates_watched(struct kho_upgrade *u);
+
 /* With --gates: the incoming kernel looks at the restored processes from now on. Engines that cannot be asked are refused before (probe). */
 int kho_gates_restored(struct kho_upgrade *u, struct kho_err *err) __must_check;
 /* And what it has seen since. -EOPNOTSUPP names what fails there. */

@@ -14,6 +14,7 @@
 #include "lib/json.h"
 #include "orchestrator/context.h"
 #include "orchestrator/converge.h"
+#include "orchestrator/gates.h"
 #include "orchestrator/lanes.h"
 #include "orchestrator/step_list.h"
 
@@ -152,11 +153,15 @@ int kho_step_precopy(struct kho_upgrade *u, struct kho_err *err)
 		n++;
 	if (n > MANY)
 		return kho_fail(err, -E2BIG, "more than %u serializers", MANY);
-	do {
+	rc = kho_gates_watch(u, err);
+	while (rc == 0) {
 		rc = one_round(&r, err);
-	} while (rc == 0 && r.again && r.round < u->plan->config.precopy_rounds);
+		if (!r.again || r.round >= u->plan->config.precopy_rounds)
+			break;
+	}
 	if (rc == 0)
 		rc = kho_converge(u, again, &r, err);
+	kho_gates_watched(u);
 	if (rc == 0)
 		rc = kho_context_check(u, err);
 	if (rc == 0)

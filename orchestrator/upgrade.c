@@ -73,6 +73,7 @@ static void context_done(struct kho_upgrade *u)
 	json_object_put(u->sysctls);
 	json_object_put(u->modules);
 	free(u->canary);
+	free(u->usual);
 	kho_closep(&u->lock_fd);
 	free(u);
 }

@@ -99,7 +99,7 @@ int kho_beside_stop(struct kho_engine *e, struct kho_err *err);
 int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
 int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err);
 int kho_beside_reconnect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
-int kho_beside_gates(struct kho_engine *e, enum kho_gate_moment moment, const struct kho_gate_policy *policy, struct kho_gate_list *out,
+int kho_beside_gates(struct kho_engine *e, const struct kho_gate_ask *ask, const struct kho_gate_policy *policy, struct kho_gate_list *out,
 		     uint64_t deadline_us, struct kho_err *err);
 int kho_beside_load(struct kho_engine *e, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,
 		    uint64_t deadline_us, struct kho_err *err);

@@ -74,7 +74,7 @@ struct kho_agent_conf {
 	const struct kho_machine *machine;
 	const struct kho_serializer *(*find)(const char *name);
 	/* measure this kernel, or what was restored on it: these processes; NULL: nobody will ask */
-	void (*measure)(enum kho_gate_moment moment, const pid_t *pids, size_t n, struct kho_gate_list *out);
+	void (*measure)(const struct kho_gate_ask *ask, const pid_t *pids, size_t n, struct kho_gate_list *out);
 	int (*load)(const struct kho_load *l, struct kho_load_result *out, struct kho_err *err); /* put load on it; NULL: likewise */
 	const char *release;
 	uint32_t instance_id, generation;

@@ -160,11 +160,12 @@ void kho_agent_deputy_end(struct kho_agent *a)
 int kho_agent_sign(struct kho_agent *a, struct kho_err *err)
 {
 	const struct kho_machine *m = a->conf->machine;
+	const struct kho_gate_ask over = { .moment = KHO_GATES_OVER };
 	struct kho_gate_list none;
 	int ret;
 
 	if (a->conf->measure)
-		a->conf->measure(KHO_GATES_OVER, NULL, 0, &none);
+		a->conf->measure(&over, NULL, 0, &none);
 	ret = make(a, err);
 	if (ret < 0)
 		return ret;

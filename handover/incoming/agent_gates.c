@@ -31,6 +31,16 @@ static size_t restored(struct kho_agent *a, pid_t **out)
 	return n;
 }
 
+/* What the other side says; a percent is one. */
+static struct kho_gate_usual *usual(const KhoLink__Ready *m)
+{
+	struct kho_gate_usual *out = calloc(m->n_usual + 1, sizeof(*out));
+
+	for (size_t i = 0; out && i < m->n_usual; i++)
+		out[i] = (struct kho_gate_usual){ m->usual[i]->pid, m->usual[i]->percent < 100 ? m->usual[i]->percent : 100 };
+	return out;
+}
+
 int kho_agent_ready(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
 {
 	struct answer {
@@ -38,19 +48,20 @@ int kho_agent_ready(struct kho_agent *a, struct kho_request *rq, struct kho_err 
 		KhoLink__Gate gates[KHO_NGATES];
 		struct kho_gate_list list;
 	} *w;
-	uint32_t moment = rq->m->ready->moment;
+	_cleanup_free_ struct kho_gate_usual *more = usual(rq->m->ready);
+	struct kho_gate_ask ask = { (enum kho_gate_moment)rq->m->ready->moment, more, rq->m->ready->n_usual };
 	_cleanup_free_ pid_t *pids = NULL;
 	size_t n;
 
 	if (!a->conf->measure)
 		return kho_fail(err, -ENOSYS, "this kernel cannot be measured");
-	if (moment > KHO_GATES_OVER)
-		return kho_fail(err, -EINVAL, "this side knows no gates of moment %u; use the same khoctl for both", moment);
+	if (ask.moment > KHO_GATES_OVER)
+		return kho_fail(err, -EINVAL, "this side knows no gates of moment %u; use the same khoctl for both", rq->m->ready->moment);
 	w = calloc(1, sizeof(*w));
-	if (!w)
+	if (!w || !more)
 		return kho_fail(err, -ENOMEM, "gates");
-	n = moment == KHO_GATES_READY ? 0 : restored(a, &pids);
-	a->conf->measure((enum kho_gate_moment)moment, pids, n, &w->list);
+	n = ask.moment == KHO_GATES_READY ? 0 : restored(a, &pids);
+	a->conf->measure(&ask, pids, n, &w->list);
 	for (size_t i = 0; i < w->list.n; i++) {
 		struct kho_gate_result *r = &w->list.r[i];
 		KhoLink__Gate *g = w->at[i] = &w->gates[i];

@@ -46,7 +46,7 @@ void kho_init_host_modules(void);
 /* --- init_measure.c --- */
 
 /* struct kho_agent_conf's measure. */
-void kho_init_measure(enum kho_gate_moment moment, const pid_t *pids, size_t n, struct kho_gate_list *out);
+void kho_init_measure(const struct kho_gate_ask *ask, const pid_t *pids, size_t n, struct kho_gate_list *out);
 
 /* --- init_stop.c --- */
 

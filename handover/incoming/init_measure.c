@@ -6,14 +6,14 @@
 
 static struct kho_dark *dark;
 
-void kho_init_measure(enum kho_gate_moment moment, const pid_t *pids, size_t n, struct kho_gate_list *out)
+void kho_init_measure(const struct kho_gate_ask *ask, const pid_t *pids, size_t n, struct kho_gate_list *out)
 {
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_gate_policy p;
 
 	kho_gate_policy_init(&p); /* the other side has its own */
 	*out = (struct kho_gate_list){ 0 };
-	switch (moment) {
+	switch (ask->moment) {
 	case KHO_GATES_READY:
 		kho_ready("", &p, out);
 		/* now, when nobody waits for it */
@@ -22,7 +22,7 @@ void kho_init_measure(enum kho_gate_moment moment, const pid_t *pids, size_t n, 
 		break;
 	case KHO_GATES_RESTORED:
 		if (dark)
-			kho_dark_begin(dark, pids, n);
+			kho_dark_begin(dark, pids, n, ask->usual, ask->n);
 		break;
 	case KHO_GATES_DARK:
 		if (dark)

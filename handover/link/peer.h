@@ -59,7 +59,7 @@ int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
 int kho_peer_retrieve(struct kho_peer *p, const char *serializer, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
 		      uint64_t deadline_us, struct kho_err *err);
 /* The peer measures whether its kernel is fit to be given work, or looks at what was restored there; verdicts by our limits. */
-int kho_peer_gates(struct kho_peer *p, enum kho_gate_moment moment, const struct kho_gate_policy *policy, struct kho_gate_list *out,
+int kho_peer_gates(struct kho_peer *p, const struct kho_gate_ask *ask, const struct kho_gate_policy *policy, struct kho_gate_list *out,
 		   uint64_t deadline_us, struct kho_err *err);
 /*
  * The peer puts load on its kernel (kho_load_run there). stop, which may be NULL, is asked every 20 ms: -EINTR when it says

@@ -2,21 +2,36 @@
 /*
  * What the incoming kernel is asked to measure: gates, and load.  Its numbers are its own word.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "handover/link/peer_impl.h"
+#include "lib/cleanup.h"
 #include "lib/format.h"
 
-int kho_peer_gates(struct kho_peer *p, enum kho_gate_moment moment, const struct kho_gate_policy *policy, struct kho_gate_list *out,
+int kho_peer_gates(struct kho_peer *p, const struct kho_gate_ask *ask, const struct kho_gate_policy *policy, struct kho_gate_list *out,
 		   uint64_t deadline_us, struct kho_err *err)
 {
 	KhoLink__Ready r = KHO_LINK__READY__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;
+	_cleanup_free_ KhoLink__Usual *usual = calloc(ask->n + 1, sizeof(*usual));
+	_cleanup_free_ KhoLink__Usual **at = calloc(ask->n + 1, sizeof(*at));
 	int ret;
 
 	*out = (struct kho_gate_list){ 0 };
-	r.moment = moment;
+	if (!usual || !at)
+		return kho_fail(err, -ENOMEM, "gates");
+	for (size_t i = 0; i < ask->n; i++) {
+		at[i] = &usual[i];
+		kho_link__usual__init(at[i]);
+		usual[i].pid = ask->usual[i].pid;
+		usual[i].percent = ask->usual[i].percent;
+	}
+	r.moment = ask->moment;
+	r.usual = at;
+	r.n_usual = ask->n;
 	m.body_case = KHO_LINK__MSG__BODY_READY;
 	m.ready = &r;
 	ret = kho_peer_call(p, &m, deadline_us, &reply, err);

@@ -44,13 +44,15 @@ static void expect(const struct kho_gate_list *l, enum kho_gate_id id, enum kho_
 static void judged(void **state)
 {
 	const pid_t pids[] = { 10, 11, 12 };
-	struct kho_dark_process p[] = { { 1000, 99, ENOENT, 0 }, { 500, 100, ENOSYS, SIGTERM }, { 0, 0, 0, 0 } };
+	struct kho_dark_process p[] = { { .calls = 1000, .failed = 99, .last = ENOENT },
+				       { .calls = 500, .failed = 100, .last = ENOSYS, .signal = SIGTERM },
+				       { .calls = 0 } };
 	struct kho_gate_list l = { .n = 0 };
 
 	(void)state;
 	kho_dark_judge(pids, p, 3, &policy, &l);
 	expect(&l, KHO_GATE_SIGNALS, KHO_GATE_PASS, 0, "of 3 processes");
-	expect(&l, KHO_GATE_ERRORS, KHO_GATE_PASS, 20, "process 11: 100 calls of 500, at last: Function not implemented");
+	expect(&l, KHO_GATE_ERRORS, KHO_GATE_PASS, 20, "process 11: 100 calls of 500 (before: 0 %), at last: Function not implemented");
 	p[1].failed = 255;
 	p[2].signal = SIGSEGV;
 	l.n = 0;
@@ -60,6 +62,12 @@ static void judged(void **state)
 	l.n = 0;
 	kho_dark_judge(pids, p, 1, &policy, &l);
 	expect(&l, KHO_GATE_ERRORS, KHO_GATE_PASS, 0, "99 of 1000 calls failed");
+	/* what failed anyway hides nothing of another process */
+	p[1].usual = 60;
+	p[2] = (struct kho_dark_process){ .calls = 1000, .failed = 400, .last = ENOENT, .root = 12, .usual = 5 };
+	l.n = 0;
+	kho_dark_judge(pids, p, 3, &policy, &l);
+	expect(&l, KHO_GATE_ERRORS, KHO_GATE_PASS, 35, "process 12: 400 calls of 1000 (before: 5 %)");
 }
 
 static void *sleeps(void *arg)
@@ -150,6 +158,70 @@ static void moody(char kind, int go)
 	_exit(0);
 }
 
+/* Of a child's, of which its parent's does not: on the other kernel they fail as well. */
+static void failing_children(int go)
+{
+	char c;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (read(go, &c, 1) == 1) {
+		pid_t child = fork();
+
+		for (int i = 0; !child && i < 300; i++)
+			close(-1);
+		if (!child)
+			_exit(0);
+		waitpid(child, NULL, 0);
+	}
+	_exit(0);
+}
+
+/* What failed on the kernel before is not the other kernel's fault; what fails in addition is. */
+static void usual(void **state)
+{
+	struct kho_gate_usual *was = NULL;
+	struct kho_dark *d = NULL;
+	struct kho_gate_list l;
+	struct kho_err err = KHO_ERR_INIT;
+	int go[2];
+	size_t n = 0;
+	pid_t pid;
+
+	(void)state;
+	need_bpf();
+	assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		failing_children(go[0]);
+	}
+	assert_int_equal(kho_dark_load(&d, &err), 0);
+	kho_dark_begin(d, &pid, 1, NULL, 0);
+	assert_int_equal(kho_dark_usual(d, &was, &n, &err), 0);
+	assert_int_equal(n, 0); /* too little was seen */
+	free(was);
+	assert_int_equal(write(go[1], "g", 1), 1);
+	usleep(200000);
+	assert_int_equal(kho_dark_usual(d, &was, &n, &err), 0);
+	kho_dark_free(d);
+	assert_int_equal(n, 1);
+	assert_int_equal(was->pid, pid);
+	assert_in_range(was->percent, 90, 100);
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(kho_dark_load(&d, &err), 0);
+		kho_dark_begin(d, &pid, 1, was, i ? n : 0);
+		assert_int_equal(write(go[1], "g", 1), 1);
+		usleep(200000);
+		kho_dark_read(d, &pid, 1, &policy, &l);
+		assert_int_equal(of(&l, KHO_GATE_ERRORS)->verdict, i ? KHO_GATE_PASS : KHO_GATE_FAIL);
+		assert_non_null(strstr(of(&l, KHO_GATE_ERRORS)->what, i ? "calls" : "(before: 0 %)"));
+		kho_dark_free(d);
+	}
+	free(was);
+	end(pid);
+}
+
 static void live(void **state)
 {
 	static const char kinds[] = "wec"; /* well, errors, crashes */
@@ -177,7 +249,7 @@ static void live(void **state)
 	assert_int_equal(of(&l, KHO_GATE_ERRORS)->verdict, KHO_GATE_UNKNOWN);
 	kho_dark_free(d);
 	assert_int_equal(kho_dark_load(&d, &err), 0);
-	kho_dark_begin(d, pids, 1);
+	kho_dark_begin(d, pids, 1, NULL, 0);
 	assert_int_equal(write(go[0][1], "g", 1), 1);
 	usleep(100000);
 	kho_dark_read(d, pids, 1, &policy, &l);
@@ -186,7 +258,7 @@ static void live(void **state)
 	kho_dark_free(d);
 
 	assert_int_equal(kho_dark_load(&d, &err), 0);
-	kho_dark_begin(d, pids, 3);
+	kho_dark_begin(d, pids, 3, NULL, 0);
 	nids = own_programs(ids);
 	assert_true(nids >= 3 && in_kernel("kho_dark_exit") >= 1);
 	for (int i = 1; i < 3; i++)
@@ -204,7 +276,7 @@ static void live(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(judged), cmocka_unit_test(threads), cmocka_unit_test(live) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(judged), cmocka_unit_test(threads), cmocka_unit_test(live), cmocka_unit_test(usual) };
 
 	kho_gate_policy_init(&policy);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,15 +87,15 @@ static int e_set_state(struct kho_engine *e, unsigned s, struct kho_err *err)
 	return 0;
 }
 
-static int e_gates(struct kho_engine *e, enum kho_gate_moment moment, const struct kho_gate_policy *p, struct kho_gate_list *out, uint64_t deadline_us,
+static int e_gates(struct kho_engine *e, const struct kho_gate_ask *ask, const struct kho_gate_policy *p, struct kho_gate_list *out, uint64_t deadline_us,
 		   struct kho_err *err)
 {
 	(void)e;
 	*out = (struct kho_gate_list){ 0 };
-	if (moment == KHO_GATES_DARK)
+	if (ask->moment == KHO_GATES_DARK)
 		kho_gate_measured(out, p, KHO_GATE_ERRORS, fake.storm ? 97 : 0, "process 400: 970 calls of 1000, at last: Function not implemented");
-	if (moment != KHO_GATES_READY)
-		return act("engine", moment == KHO_GATES_DARK ? "dark" : "restored", err);
+	if (ask->moment != KHO_GATES_READY)
+		return act("engine", ask->moment == KHO_GATES_DARK ? "dark" : "restored", err);
 	kho_gate_measured(out, p, KHO_GATE_OOPS, 0, "%s", "");
 	kho_gate_measured(out, p, KHO_GATE_WARN, fake.warn_later && fake.measured++, "%s", fake.warn_later ? "first: WARNING: at x.c:1" : "");
 	kho_gate_measured(out, p, KHO_GATE_TIMER, fake.late ? 250000 : 90, "CPU 1 of 2");

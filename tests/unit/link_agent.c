@@ -51,6 +51,9 @@ static void operations(void **state)
 /* The agent measures, and the limits are ours. */
 static void gates(void **state)
 {
+	static const struct kho_gate_usual usual[] = { { 4710, 12 }, { 4711, 250 } };
+	const struct kho_gate_ask ready = { .moment = KHO_GATES_READY }, dark = { .moment = KHO_GATES_DARK },
+				  restored = { KHO_GATES_RESTORED, usual, 2 }, unheard = { .moment = (enum kho_gate_moment)99 };
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_gate_policy p;
 	struct kho_gate_list l;
@@ -59,10 +62,10 @@ static void gates(void **state)
 	kho_gate_policy_init(&p);
 	start_agent();
 	assert_int_equal(connect_peer(&err), 0);
-	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_READY, &p, &l, in_ms(1000), &err), -ENOSYS);
+	assert_int_equal(kho_peer_gates(fx.peer, &ready, &p, &l, in_ms(1000), &err), -ENOSYS);
 	assert_int_equal(kho_gates_worst(&l), KHO_GATE_UNKNOWN);
 	fx.conf.measure = f_measure;
-	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_READY, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(kho_peer_gates(fx.peer, &ready, &p, &l, in_ms(1000), &err), 0);
 	assert_int_equal(l.n, 2);
 	assert_int_equal(l.r[0].gate, KHO_GATE_TIMER);
 	assert_int_equal(l.r[0].verdict, KHO_GATE_PASS);
@@ -71,18 +74,20 @@ static void gates(void **state)
 	assert_int_equal(l.r[1].verdict, KHO_GATE_UNKNOWN);
 	assert_string_equal(l.r[1].what, "no BTF");
 	p.limit[KHO_GATE_TIMER] = 89;
-	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_READY, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(kho_peer_gates(fx.peer, &ready, &p, &l, in_ms(1000), &err), 0);
 	assert_int_equal(l.r[0].verdict, KHO_GATE_FAIL);
 	/* by the processes of those serializers that have restored some */
-	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_DARK, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(kho_peer_gates(fx.peer, &dark, &p, &l, in_ms(1000), &err), 0);
 	assert_int_equal(l.r[0].value, 0);
 	assert_int_equal(kho_peer_op(fx.peer, "s1", "retrieve", NULL, NULL, in_ms(1000), &err), 0);
-	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_RESTORED, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(kho_peer_gates(fx.peer, &restored, &p, &l, in_ms(1000), &err), 0);
 	assert_int_equal(l.n, 0);
-	assert_int_equal(kho_peer_gates(fx.peer, KHO_GATES_DARK, &p, &l, in_ms(1000), &err), 0);
+	assert_int_equal(fx.usual.pid, 4711);
+	assert_int_equal(fx.usual.percent, 100);
+	assert_int_equal(kho_peer_gates(fx.peer, &dark, &p, &l, in_ms(1000), &err), 0);
 	assert_int_equal(l.r[0].value, 1);
 	assert_string_equal(l.r[0].what, "first: 4711");
-	assert_int_equal(kho_peer_gates(fx.peer, (enum kho_gate_moment)99, &p, &l, in_ms(1000), &err), -EINVAL);
+	assert_int_equal(kho_peer_gates(fx.peer, &unheard, &p, &l, in_ms(1000), &err), -EINVAL);
 }
 
 static bool at_once(void *arg)

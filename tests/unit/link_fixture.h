@@ -45,6 +45,7 @@ struct fixture {
 	bool agent_runs;
 	int agent_ret;
 	struct kho_err agent_err;
+	struct kho_gate_usual usual; /* the last one that f_measure() was told */
 	atomic_int waiting; /* in s_retrieve() */
 	atomic_bool go_on;
 	struct log log; /* what machine, serializers and events did */
@@ -343,15 +344,16 @@ static int setup_bare(void **state)
 	return 0;
 }
 
-static __attribute__((unused)) void f_measure(enum kho_gate_moment moment, const pid_t *pids, size_t n, struct kho_gate_list *out)
+static __attribute__((unused)) void f_measure(const struct kho_gate_ask *ask, const pid_t *pids, size_t n, struct kho_gate_list *out)
 {
 	struct kho_gate_policy p;
 
 	kho_gate_policy_init(&p);
 	*out = (struct kho_gate_list){ 0 };
-	if (moment == KHO_GATES_DARK)
+	if (ask->moment == KHO_GATES_DARK)
 		kho_gate_measured(out, &p, KHO_GATE_THREADS, (int64_t)n, "first: %d", n ? pids[0] : 0);
-	if (moment != KHO_GATES_READY)
+	fx.usual = ask->n ? ask->usual[ask->n - 1] : (struct kho_gate_usual){ 0 };
+	if (ask->moment != KHO_GATES_READY)
 		return;
 	kho_gate_measured(out, &p, KHO_GATE_TIMER, 90, "CPU %d", 1);
 	kho_gate_unknown(out, &p, KHO_GATE_WAKEUP, "no BTF");

@@ -62,7 +62,8 @@ static void upgrade_and_keep(const struct kho_upgrade_options *o)
 /* Predicted and real, for each workload; and the next upgrade is predicted from this one. */
 static void test_times(void **state)
 {
-	struct kho_workload redis = { .name = (char *)"redis", .unit = (char *)"redis-server.service", .npids = 1 };
+	pid_t self = getpid();
+	struct kho_workload redis = { .name = (char *)"redis", .unit = (char *)"redis-server.service", .pids = &self, .npids = 1 };
 	struct kho_upgrade_options o = options(NULL);
 	_cleanup_json_ struct json_object *records = NULL, *report = NULL;
 	struct kho_sample past[KHO_SAMPLES_MAX];
