@@ -48,11 +48,18 @@ struct kho_gate_usual {
 	uint32_t percent;
 };
 
-/* What the incoming kernel is asked. usual: n of them, with KHO_GATES_RESTORED; borrowed. */
+/* A device that is to change hands: its modalias, and the name of the driver that it has on the other kernel. */
+struct kho_gate_device {
+	char *alias, *driver;
+};
+
+/* What the incoming kernel is asked; all borrowed. */
 struct kho_gate_ask {
 	enum kho_gate_moment moment;
-	const struct kho_gate_usual *usual;
-	size_t n;
+	const struct kho_gate_usual *usual; /* with KHO_GATES_RESTORED */
+	size_t nusual;
+	const struct kho_gate_device *devices; /* with KHO_GATES_READY; an engine adds them */
+	size_t ndevices;
 };
 
 struct kho_gate_policy {

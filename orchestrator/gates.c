@@ -51,7 +51,7 @@ int kho_gates_quiescent(struct kho_upgrade *u, bool shifted, struct kho_err *err
 
 static int ask(struct kho_upgrade *u, enum kho_gate_moment moment, struct kho_gate_list *out, struct kho_err *err)
 {
-	const struct kho_gate_ask a = { moment, u->usual, moment == KHO_GATES_RESTORED ? u->nusual : 0 };
+	const struct kho_gate_ask a = { .moment = moment, .usual = u->usual, .nusual = moment == KHO_GATES_RESTORED ? u->nusual : 0 };
 	int rc = u->engine->ops->gates(u->engine, &a, &u->plan->gates, out, atomic_load(&u->deadline_us), err);
 
 	return rc < 0 ? kho_wrap(err, "gates") : 0;

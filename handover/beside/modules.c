@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "handover/beside/devices.h"
 #include "handover/beside/firmware.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -255,53 +256,6 @@ static int lookup(struct kmod_ctx *ctx, const char *alias, bool *found, struct k
 	return ret;
 }
 
-/* A device directory: its modalias, and the name of its driver here ("" = none). */
-typedef int (*device_fn)(void *arg, const char *alias, const char *driver);
-
-static int one_device(const char *dir, device_fn fn, void *arg)
-{
-	_cleanup_free_ char *file = NULL, *alias = NULL, *link = NULL;
-	char target[PATH_MAX], *name;
-	ssize_t n;
-
-	if (asprintf(&file, "%s/modalias", dir) < 0 || asprintf(&link, "%s/driver", dir) < 0)
-		return -ENOMEM;
-	if (kho_read_line(file, &alias, NULL) < 0)
-		return 0;
-	n = readlink(link, target, sizeof(target) - 1);
-	target[n > 0 ? n : 0] = '\0';
-	name = strrchr(target, '/');
-	return fn(arg, alias, name ? name + 1 : target);
-}
-
-/* The function itself, then the virtio devices on it. */
-static int each_device(const struct kho_target *t, const struct kho_ledger_pci *p, device_fn fn,
-		       void *arg)
-{
-	_cleanup_free_ char *rel = NULL, *dir = NULL;
-	_cleanup_closedir_ DIR *d = NULL;
-	struct dirent *e;
-	int ret;
-
-	if (asprintf(&rel, "/sys/bus/pci/devices/%04x:%02x:%02x.%x", p->segment, p->bus,
-		     p->devfn >> 3, p->devfn & 7) < 0)
-		return -ENOMEM;
-	dir = kho_sysroot_path(t->sysroot, rel);
-	if (!dir)
-		return -ENOMEM;
-	ret = one_device(dir, fn, arg);
-	d = opendir(dir);
-	while (d && !ret && (e = readdir(d))) {
-		_cleanup_free_ char *path = NULL;
-
-		if (strncmp(e->d_name, "virtio", 6))
-			continue;
-		ret = asprintf(&path, "%s/%s", dir, e->d_name) < 0 ? -ENOMEM
-								   : one_device(path, fn, arg);
-	}
-	return ret;
-}
-
 struct device_check {
 	struct kmod_ctx *ctx;
 	struct kho_files *l;
@@ -317,17 +271,14 @@ struct device_check {
 static int on_device(void *arg, const char *alias, const char *driver)
 {
 	struct device_check *c = arg;
-	char name[64];
+	char name[KHO_DRIVER_BYTES];
 	bool found;
 	int ret = lookup(c->ctx, alias, &found, c->l, c->err);
-	size_t i;
 
 	c->seen = true;
 	c->used |= *driver != '\0';
 	if (!ret && !found && *driver) {
-		for (i = 0; driver[i] && i < sizeof(name) - 1; i++)
-			name[i] = driver[i] == '-' ? '_' : driver[i];
-		name[i] = '\0';
+		kho_driver_module(driver, name);
 		ret = lookup(c->ctx, name, &found, c->l, c->err);
 	}
 	if (!found) {
@@ -342,7 +293,7 @@ static int check_device(const struct kho_target *t, struct kmod_ctx *ctx,
 {
 	struct device_check c = { .ctx = ctx, .err = err };
 	char name[32];
-	int ret = each_device(t, p, on_device, &c);
+	int ret = kho_each_device(t->sysroot, p, on_device, &c);
 
 	if (ret < 0)
 		return err->code ? ret : kho_fail(err, ret, "devices: out of memory");
@@ -447,7 +398,7 @@ int kho_modules_add(const struct kho_target *t, const struct kho_machine *m, str
 		ret = lookup(ctx, wanted[i], &found, l, err);
 	for (i = 0; i < m->npci && !ret; i++)
 		if (!m->pci[i].bridge)
-			ret = each_device(t, &m->pci[i], on_device, &c);
+			ret = kho_each_device(t->sysroot, &m->pci[i], on_device, &c);
 	if (!ret)
 		ret = add_loaded(t, ctx, l, err);
 	kmod_unref(ctx);

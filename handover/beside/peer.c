@@ -377,16 +377,6 @@ int kho_beside_disconnect(struct kho_engine *e, struct kho_err *err)
 	return 0;
 }
 
-int kho_beside_gates(struct kho_engine *e, const struct kho_gate_ask *ask, const struct kho_gate_policy *policy, struct kho_gate_list *out,
-		     uint64_t deadline_us, struct kho_err *err)
-{
-	struct kho_beside *b = kho_beside_of(e);
-
-	if (!b->peer)
-		return kho_fail(err, -ENOTCONN, "gates: not connected to the incoming kernel");
-	return kho_peer_gates(b->peer, ask, policy, out, deadline_us, err);
-}
-
 int kho_beside_load(struct kho_engine *e, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,
 		    uint64_t deadline_us, struct kho_err *err)
 {

@@ -31,14 +31,22 @@ static size_t restored(struct kho_agent *a, pid_t **out)
 	return n;
 }
 
-/* What the other side says; a percent is one. */
-static struct kho_gate_usual *usual(const KhoLink__Ready *m)
+/* What the other side asks, a percent being one; what ask has is the caller's to free. */
+static int take_ask(const KhoLink__Ready *m, struct kho_gate_ask *ask, struct kho_gate_usual **usual, struct kho_gate_device **devices,
+		    struct kho_err *err)
 {
-	struct kho_gate_usual *out = calloc(m->n_usual + 1, sizeof(*out));
-
-	for (size_t i = 0; out && i < m->n_usual; i++)
-		out[i] = (struct kho_gate_usual){ m->usual[i]->pid, m->usual[i]->percent < 100 ? m->usual[i]->percent : 100 };
-	return out;
+	if (m->moment > KHO_GATES_OVER)
+		return kho_fail(err, -EINVAL, "this side knows no gates of moment %u; use the same khoctl for both", m->moment);
+	*usual = calloc(m->n_usual + 1, sizeof(**usual));
+	*devices = calloc(m->n_devices + 1, sizeof(**devices));
+	if (!*usual || !*devices)
+		return kho_fail(err, -ENOMEM, "gates");
+	for (size_t i = 0; i < m->n_usual; i++)
+		(*usual)[i] = (struct kho_gate_usual){ m->usual[i]->pid, m->usual[i]->percent < 100 ? m->usual[i]->percent : 100 };
+	for (size_t i = 0; i < m->n_devices; i++)
+		(*devices)[i] = (struct kho_gate_device){ m->devices[i]->alias, m->devices[i]->driver };
+	*ask = (struct kho_gate_ask){ (enum kho_gate_moment)m->moment, *usual, m->n_usual, *devices, m->n_devices };
+	return 0;
 }
 
 int kho_agent_ready(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
@@ -48,17 +56,18 @@ int kho_agent_ready(struct kho_agent *a, struct kho_request *rq, struct kho_err 
 		KhoLink__Gate gates[KHO_NGATES];
 		struct kho_gate_list list;
 	} *w;
-	_cleanup_free_ struct kho_gate_usual *more = usual(rq->m->ready);
-	struct kho_gate_ask ask = { (enum kho_gate_moment)rq->m->ready->moment, more, rq->m->ready->n_usual };
+	_cleanup_free_ struct kho_gate_usual *usual = NULL;
+	_cleanup_free_ struct kho_gate_device *devices = NULL;
 	_cleanup_free_ pid_t *pids = NULL;
+	struct kho_gate_ask ask;
 	size_t n;
 
 	if (!a->conf->measure)
 		return kho_fail(err, -ENOSYS, "this kernel cannot be measured");
-	if (ask.moment > KHO_GATES_OVER)
-		return kho_fail(err, -EINVAL, "this side knows no gates of moment %u; use the same khoctl for both", rq->m->ready->moment);
+	if (take_ask(rq->m->ready, &ask, &usual, &devices, err) < 0)
+		return err->code;
 	w = calloc(1, sizeof(*w));
-	if (!w || !more)
+	if (!w)
 		return kho_fail(err, -ENOMEM, "gates");
 	n = ask.moment == KHO_GATES_READY ? 0 : restored(a, &pids);
 	a->conf->measure(&ask, pids, n, &w->list);

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <libkmod.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,13 @@
 
 #define PASSES 4 /* a function, virtio or SCSI on it, the disk on that */
 #define DEPTH  8
+
+static bool is_there(struct kmod_module *m)
+{
+	int state = kmod_module_get_initstate(m);
+
+	return state == KMOD_MODULE_LIVE || state == KMOD_MODULE_BUILTIN;
+}
 
 static unsigned load(struct kmod_ctx *ctx, const char *dir)
 {
@@ -65,4 +73,40 @@ void kho_drivers_load(const char *dir)
 	for (int pass = 0; real && n && pass < PASSES; pass++)
 		n = load_tree(ctx, real, DEPTH);
 	kmod_unref(ctx);
+}
+
+/* By alias or name: is one of the modules that it stands for there, or could be loaded? */
+static bool have(struct kmod_ctx *ctx, const char *alias)
+{
+	struct kmod_list *list = NULL, *l;
+	bool found = false;
+
+	if (!*alias || kmod_module_new_from_lookup(ctx, alias, &list) < 0)
+		return false;
+	kmod_list_foreach (l, list) {
+		struct kmod_module *m = kmod_module_get_module(l);
+
+		if (!is_there(m))
+			(void)!kmod_module_probe_insert_module(m, KMOD_PROBE_APPLY_BLACKLIST, NULL, NULL, NULL, NULL);
+		found |= is_there(m);
+		kmod_module_unref(m);
+	}
+	kmod_module_unref_list(list);
+	return found;
+}
+
+size_t kho_drivers_missing(const struct kho_gate_device *d, size_t n, char *what, size_t size)
+{
+	struct kmod_ctx *ctx = kmod_new(NULL, NULL);
+	size_t missing = 0;
+
+	*what = '\0';
+	if (ctx)
+		kmod_set_log_priority(ctx, 0);
+	for (size_t i = 0; i < n; i++)
+		if (!ctx || (!have(ctx, d[i].alias) && !have(ctx, d[i].driver)))
+			if (!missing++)
+				snprintf(what, size, "%s (%s there)", d[i].alias, d[i].driver);
+	kmod_unref(ctx);
+	return missing;
 }

@@ -11,27 +11,57 @@
 #include "lib/cleanup.h"
 #include "lib/format.h"
 
+struct parts {
+	KhoLink__Usual *usual, **at_usual;
+	KhoLink__Device *device, **at_device;
+};
+
+static void parts_done(struct parts *q)
+{
+	free(q->usual);
+	free(q->at_usual);
+	free(q->device);
+	free(q->at_device);
+}
+
+/* What is asked, as a message: its parts are the caller's, until it has been sent. */
+static int fill(KhoLink__Ready *r, const struct kho_gate_ask *ask, struct parts *q, struct kho_err *err)
+{
+	q->usual = calloc(ask->nusual + 1, sizeof(*q->usual));
+	q->at_usual = calloc(ask->nusual + 1, sizeof(*q->at_usual));
+	q->device = calloc(ask->ndevices + 1, sizeof(*q->device));
+	q->at_device = calloc(ask->ndevices + 1, sizeof(*q->at_device));
+	if (!q->usual || !q->at_usual || !q->device || !q->at_device)
+		return kho_fail(err, -ENOMEM, "gates");
+	for (size_t i = 0; i < ask->nusual; i++) {
+		kho_link__usual__init(q->at_usual[i] = &q->usual[i]);
+		q->usual[i].pid = ask->usual[i].pid;
+		q->usual[i].percent = ask->usual[i].percent;
+	}
+	for (size_t i = 0; i < ask->ndevices; i++) {
+		kho_link__device__init(q->at_device[i] = &q->device[i]);
+		q->device[i].alias = ask->devices[i].alias;
+		q->device[i].driver = ask->devices[i].driver;
+	}
+	r->moment = ask->moment;
+	r->usual = q->at_usual;
+	r->n_usual = ask->nusual;
+	r->devices = q->at_device;
+	r->n_devices = ask->ndevices;
+	return 0;
+}
+
 int kho_peer_gates(struct kho_peer *p, const struct kho_gate_ask *ask, const struct kho_gate_policy *policy, struct kho_gate_list *out,
 		   uint64_t deadline_us, struct kho_err *err)
 {
+	_cleanup_(parts_done) struct parts parts = { NULL };
 	KhoLink__Ready r = KHO_LINK__READY__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;
-	_cleanup_free_ KhoLink__Usual *usual = calloc(ask->n + 1, sizeof(*usual));
-	_cleanup_free_ KhoLink__Usual **at = calloc(ask->n + 1, sizeof(*at));
-	int ret;
+	int ret = fill(&r, ask, &parts, err);
 
 	*out = (struct kho_gate_list){ 0 };
-	if (!usual || !at)
-		return kho_fail(err, -ENOMEM, "gates");
-	for (size_t i = 0; i < ask->n; i++) {
-		at[i] = &usual[i];
-		kho_link__usual__init(at[i]);
-		usual[i].pid = ask->usual[i].pid;
-		usual[i].percent = ask->usual[i].percent;
-	}
-	r.moment = ask->moment;
-	r.usual = at;
-	r.n_usual = ask->n;
+	if (ret < 0)
+		return ret;
 	m.body_case = KHO_LINK__MSG__BODY_READY;
 	m.ready = &r;
 	ret = kho_peer_call(p, &m, deadline_us, &reply, err);

@@ -53,7 +53,7 @@ static void gates(void **state)
 {
 	static const struct kho_gate_usual usual[] = { { 4710, 12 }, { 4711, 250 } };
 	const struct kho_gate_ask ready = { .moment = KHO_GATES_READY }, dark = { .moment = KHO_GATES_DARK },
-				  restored = { KHO_GATES_RESTORED, usual, 2 }, unheard = { .moment = (enum kho_gate_moment)99 };
+				  restored = { .moment = KHO_GATES_RESTORED, .usual = usual, .nusual = 2 }, unheard = { .moment = (enum kho_gate_moment)99 };
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_gate_policy p;
 	struct kho_gate_list l;

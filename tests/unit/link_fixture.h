@@ -352,7 +352,7 @@ static __attribute__((unused)) void f_measure(const struct kho_gate_ask *ask, co
 	*out = (struct kho_gate_list){ 0 };
 	if (ask->moment == KHO_GATES_DARK)
 		kho_gate_measured(out, &p, KHO_GATE_THREADS, (int64_t)n, "first: %d", n ? pids[0] : 0);
-	fx.usual = ask->n ? ask->usual[ask->n - 1] : (struct kho_gate_usual){ 0 };
+	fx.usual = ask->nusual ? ask->usual[ask->nusual - 1] : (struct kho_gate_usual){ 0 };
 	if (ask->moment != KHO_GATES_READY)
 		return;
 	kho_gate_measured(out, &p, KHO_GATE_TIMER, 90, "CPU %d", 1);
