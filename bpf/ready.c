@@ -27,6 +27,22 @@ static bool word(const char *sysroot, const char *name, const char *before, doub
 	return at && sscanf(at + strlen(before), "%lf", out) == 1;
 }
 
+int64_t kho_ready_kernel_kib(const char *sysroot)
+{
+	/* all but what is free, what processes and files have (Cached: tmpfs, too), and what is given back on demand */
+	static const char *const not[] = { "MemFree:", "Buffers:", "\nCached:", "SwapCached:", "AnonPages:", "SReclaimable:" };
+	double kib, n;
+
+	if (!word(sysroot, "/proc/meminfo", "MemTotal:", &kib))
+		return -1;
+	for (size_t i = 0; i < sizeof(not) / sizeof(not[0]); i++) {
+		if (!word(sysroot, "/proc/meminfo", not[i], &n))
+			return -1;
+		kib -= n;
+	}
+	return kib < 0 ? 0 : (int64_t)kib;
+}
+
 static void memory(const char *sysroot, const struct kho_gate_policy *p, struct kho_gate_list *out)
 {
 	double all, left, waited;

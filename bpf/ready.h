@@ -8,8 +8,11 @@
 #include "bpf/exercise.h"
 #include "bpf/gate.h"
 
+/* What the kernel itself uses and does not give back on demand, KiB; -1: /proc/meminfo does not say it. */
+int64_t kho_ready_kernel_kib(const char *sysroot);
+
 /*
- * Measures all gates called "ready" (gates.def). sysroot: "", or a recorded tree, whose latencies are unknown. Takes
+ * Measures all gates called "ready" (gates.def) but for those that need the word of another kernel. sysroot: "", or a recorded tree, whose latencies are unknown. Takes
  * half a second, five times that where threads are late each time, and at most 13 s on a kernel with a CPU that hangs. Leaves nothing behind in the kernel.
  */
 void kho_ready(const char *sysroot, const struct kho_gate_policy *p, struct kho_gate_list *out);

@@ -65,6 +65,11 @@ static int do_warn(struct kho_agent *a, struct kho_err *err)
 	return load(a, "khoctl-warn", "", err);
 }
 
+static int do_leak(struct kho_agent *a, struct kho_err *err)
+{
+	return load(a, "khoctl-leak", "", err);
+}
+
 static int do_stop(struct kho_agent *a, struct kho_err *err)
 {
 	(void)a;

@@ -35,7 +35,7 @@ static const struct rule without[] = {
 	{ "*:panic", "this kernel ends for good, with a machine for each: tests/vm/t-takeover.sh" },
 	{ "@(preflight|reserve|spawn).*:peer-*", "nobody is there who could be asked" },
 	{ "handshake.@(before|undo):peer-*", "nobody is there who could be asked" },
-	{ "*:peer-warn", "an upgrade goes on; who looks for it: tests/vm/t-canary.sh" },
+	{ "*:peer-@(warn|leak)", "an upgrade goes on; who looks for it: tests/vm/t-canary.sh" },
 	{ "link.load*", "is sent by khoctl canary alone" },
 	{ "*.after:!(kill)", "the same moment as the next step's .before; for a killed khoctl it differs by a record in the journal" },
 	{ "retire.after:kill", "this kernel has ended" },

@@ -321,12 +321,20 @@ static void latencies(void **state)
 	assert_in_range(l.r[0].value, 36, 42);
 }
 
+/* By a recorded machine's numbers. */
+static void kernel_memory(void **state)
+{
+	(void)state;
+	assert_int_equal(kho_ready_kernel_kib("tests/sysroots/host-2cpu"), 122800);
+	assert_int_equal(kho_ready_kernel_kib("tests/sysroots"), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(slots),     cmocka_unit_test(quantiles), cmocka_unit_test(differences), cmocka_unit_test(worse_or_not),
 		cmocka_unit_test(verdicts),  cmocka_unit_test(policies),  cmocka_unit_test(as_json),	 cmocka_unit_test(log_lines),
-		cmocka_unit_test(log_gaps),  cmocka_unit_test(reasons),	  cmocka_unit_test(latencies),
+		cmocka_unit_test(log_gaps),  cmocka_unit_test(reasons),	  cmocka_unit_test(latencies), cmocka_unit_test(kernel_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,7 +104,7 @@ static void ready(void **state)
 	}
 	/* those that need another kernel's word, or PSI */
 	for (int i = 0; i < KHO_NGATES; i++)
-		assert_true(i == KHO_GATE_PRESSURE || i == KHO_GATE_DRIFT || i == KHO_GATE_DRIVERS || i == KHO_GATE_CRIU ||
+		assert_true(i == KHO_GATE_PRESSURE || i == KHO_GATE_DRIFT || i == KHO_GATE_DRIVERS || i == KHO_GATE_CRIU || i == KHO_GATE_LEAK ||
 			    there[i] == !strcmp(kho_gates[i].gate, "ready"));
 	assert_int_not_equal(r[KHO_GATE_TIMER].verdict, KHO_GATE_UNKNOWN);
 	assert_true(r[KHO_GATE_TIMER].value > 0);

@@ -13,7 +13,7 @@ trap 'lab down > /dev/null 2>&1 || true; [ -z "$client_pid" ] || kill "$client_p
 redis_lab
 image=$(other_image)
 release=${image#/boot/vmlinuz-}
-for m in hang warn; do lab put "$top/build/module/$release/khoctl-$m.ko" "/lib/modules/$release/updates/khoctl-$m.ko"; done
+for m in hang warn leak; do lab put "$top/build/module/$release/khoctl-$m.ko" "/lib/modules/$release/updates/khoctl-$m.ko"; done
 vm khoctl check --to "$image" > /dev/null || die "check" # what it loads stays loaded
 machine > "$out/before"
 
@@ -81,6 +81,7 @@ canary command 0 '^pass$' --load '/bin/cat /etc/hostname' --for 6s --allow-unkno
 canary slower 8 '^fail: vfs: slower than on this kernel: median' --load vfs --for 10s --cmdline slub_debug=FZPU
 FAULT=load:peer-warn canary warn 8 '^fail: after the load: gate warn.*: .*khoctl-warn' --load sched --for 3s --cmdline khoctl.fault=1
 [ "$(vm khoctl log | grep -ac 'khoctl-warn: asked for')" -ge 1 ] || die "its log is not kept"
+FAULT=load:peer-leak canary leak 8 '^fail: after the load: gate leak: .* KiB, and at most 32768 KiB is allowed' --load sched --for 9s --cmdline khoctl.fault=1
 FAULT=load:peer-panic canary panic 8 '^fail: load: the incoming kernel is lost: .*panicked' --load sched --for 3s --cmdline khoctl.fault=1
 FAULT=load:peer-hang canary hang 8 '^fail: load: the incoming kernel is lost: ' --load sched --for 3s --cmdline khoctl.fault=1
 # a command that sees on which kernel it is
