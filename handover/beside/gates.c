@@ -5,7 +5,7 @@
 #include "handover/beside/beside.h"
 #include "handover/beside/devices.h"
 #include "lib/cleanup.h"
-#include "state-serializers/proc/features.h"
+#include "lib/criu.h"
 
 /* What CRIU cannot do there: what it cannot do here, either, is not missed. */
 static void missed_here_too(const struct kho_gate_policy *policy, struct kho_gate_list *l)

@@ -8,7 +8,7 @@
 #include "handover/incoming/init.h"
 #include "lib/clock.h"
 #include "lib/modload.h"
-#include "state-serializers/proc/features.h"
+#include "lib/criu.h"
 
 #define LATE_FREE_US 2000000
 

@@ -13,6 +13,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/criu.h"
 #include "lib/io.h"
 #include "lib/patience.h"
 #include "lib/pid.h"
@@ -22,34 +23,6 @@
 #define VERSION_MIN 40201 /* older ones dump no TCP socket on Linux 7.x */
 #define DIE_US	    5000000
 #define CHECK_LOG   "criu-check.log"
-
-static bool usable(const char *dir, size_t len, char out[PATH_MAX])
-{
-	return len && snprintf(out, PATH_MAX, "%.*s/criu", (int)len, dir) < PATH_MAX &&
-	       !access(out, X_OK);
-}
-
-int kho_criu_find(char **out_path, struct kho_err *err)
-{
-	const char *path = getenv("PATH");
-	char try[PATH_MAX];
-	bool found = false;
-
-	while (path && *path && !found) {
-		size_t len = strcspn(path, ":");
-
-		found = usable(path, len, try);
-		path += len + (path[len] == ':');
-	}
-	if (!found)
-		found = usable("/usr/sbin", 9, try) || usable("/usr/lib/khoctl", 15, try);
-	if (!found)
-		return kho_fail(err, -ENOENT,
-				"criu is not installed; install criu 4.2.1 or newer (Debian: "
-				"package criu)");
-	*out_path = strdup(try);
-	return *out_path ? 0 : kho_fail(err, -ENOMEM, "find criu: out of memory");
-}
 
 /* Plugins serve devices that no workload of ours may have; loading them costs time in the blackout. */
 int kho_criu_plugins(const char *run_dir, char **out, struct kho_err *err)

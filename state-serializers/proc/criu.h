@@ -24,9 +24,6 @@ struct kho_criu {
 		.sk = -1, .pidfd = -1 \
 	}
 
-/* Path of the criu to use: PATH, /usr/sbin/criu, /usr/lib/khoctl/criu; -ENOENT with the fix. */
-int kho_criu_find(char **out_path, struct kho_err *err) __must_check;
-
 /* The empty directory that CRIU takes its plugins from, made if missing; malloc'd path. */
 int kho_criu_plugins(const char *run_dir, char **out, struct kho_err *err) __must_check;
 

@@ -10,13 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/patience.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/phase.h"
 #include "state-serializers/proc/thaw.h"
+#include "state-serializers/proc/vdso.h"
 
-#define DUMP_US 60000000ull
+#define DUMP_US	   60000000ull
+#define LOOK_MS	   50 /* at whether it is to listen on */
+#define VDSO_TRIES 32
 
 struct kho_proc_out kho_proc_out = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -82,7 +87,7 @@ static void hear(struct kho_proc_out_wl *w)
 		criu_rpc__resp__free_unpacked(resp, NULL);
 }
 
-/* Hears all workers until each has given its last word. */
+/* Hears all workers until each has given its last word, or it is told to leave. */
 static void *dump_thread(void *arg)
 {
 	struct kho_proc_out *o = arg;
@@ -98,9 +103,7 @@ static void *dump_thread(void *arg)
 						.events = POLLIN };
 			live += listen;
 		}
-		if (!live)
-			break;
-		if (poll(p, o->n, -1) < 0 && errno != EINTR)
+		if (!live || atomic_load(&o->leave) || (poll(p, o->n, LOOK_MS) < 0 && errno != EINTR))
 			break;
 		for (size_t i = 0; i < o->n; i++)
 			if (p[i].fd >= 0 && p[i].revents)
@@ -145,6 +148,27 @@ static int wait_all(bool (*done)(const struct kho_proc_out_wl *), uint64_t timeo
 	}
 }
 
+static int listen_begin(struct kho_proc_out *o, struct kho_err *err)
+{
+	int rc = pthread_create(&o->dump_thread, NULL, dump_thread, o);
+
+	if (rc)
+		return kho_fail(err, -rc, "freeze: thread");
+	o->dumping = true;
+	return 0;
+}
+
+/* What comes meanwhile is heard when it begins again. */
+static void listen_end(struct kho_proc_out *o)
+{
+	if (!o->dumping)
+		return;
+	atomic_store(&o->leave, true);
+	pthread_join(o->dump_thread, NULL);
+	atomic_store(&o->leave, false);
+	o->dumping = false;
+}
+
 static bool is_seized(const struct kho_proc_out_wl *w)
 {
 	return w->seized;
@@ -155,6 +179,115 @@ static bool is_dumped(const struct kho_proc_out_wl *w)
 	return w->dumped;
 }
 
+/* Its tree is stopped from now on. */
+static int release(struct kho_proc_out_wl *w, struct kho_err *err)
+{
+	int rc;
+
+	if (!w->armed)
+		return kho_fail(err, -EINVAL, "freeze %s: not prepared", w->name);
+	w->released_us = kho_clock_us();
+	rc = kho_criu_answer(&w->criu, true, err);
+	w->released = !rc;
+	w->armed = false;
+	return rc;
+}
+
+static int seized_all(struct kho_proc_out *o, struct kho_err *err)
+{
+	int rc = listen_begin(o, err);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&o->lock);
+	rc = wait_all(is_seized, (KHO_PROC_SEIZE_S + 1) * 1000000ull, "freeze", err);
+	pthread_mutex_unlock(&o->lock);
+	return rc;
+}
+
+static pid_t in_vdso(const struct kho_proc_out_wl *w)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t n = kho_proc_tree_live(w->root, &pids);
+
+	return kho_proc_in_vdso(pids, n);
+}
+
+/* Nothing of the tree has been looked at yet: CRIU lets it go, and another one takes its place. */
+static int call_off(struct kho_env *env, struct kho_proc_out_wl *w, struct kho_err *err)
+{
+	int rc = kho_criu_answer(&w->criu, false, err);
+	bool over = false;
+
+	while (!rc && !over) {
+		CriuRpc__Resp *resp = NULL;
+
+		rc = kho_criu_recv(&w->criu, KHO_PATIENCE_US, &resp, err);
+		over = !rc && resp->type != CRIU_RPC__TYPE__NOTIFY;
+		if (!rc && !over)
+			rc = kho_criu_answer(&w->criu, true, err);
+		if (resp)
+			criu_rpc__resp__free_unpacked(resp, NULL);
+	}
+	if (rc)
+		return rc;
+	w->released = w->seized = false;
+	kho_criu_finish(&w->criu, KHO_PATIENCE_US);
+	rc = kho_proc_spawn(env, w, err);
+	return rc ? rc : kho_proc_arm(w, err);
+}
+
+/* The first thread that is in it, and its tree; those trees run again for a moment and are stopped once more. 0: there is none. */
+static int stop_again(struct kho_env *env, pid_t *tid, const char **name, struct kho_err *err)
+{
+	struct kho_proc_out *o = &kho_proc_out;
+	int rc = 0;
+
+	*tid = 0;
+	for (size_t i = 0; !rc && i < o->n; i++) {
+		struct kho_proc_out_wl *w = &o->w[i];
+		pid_t in = in_vdso(w);
+
+		if (!in)
+			continue;
+		*tid = in;
+		*name = w->name;
+		listen_end(o);
+		rc = call_off(env, w, err);
+		if (rc)
+			return kho_wrap(err, "stop %s once more", w->name);
+		kho_proc_wait_accepted(env);
+		rc = release(w, err);
+	}
+	return rc || !*tid ? rc : seized_all(o, err);
+}
+
+/* See vdso.h. How likely it is depends on how often the workload asks for the time; each time is another chance. */
+static int out_of_vdso(struct kho_env *env, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+	const char *name = NULL;
+	unsigned n;
+	pid_t tid;
+
+	for (n = 0; n < VDSO_TRIES; n++) {
+		int rc = stop_again(env, &tid, &name, err);
+
+		if (rc)
+			return rc;
+		if (!tid)
+			break;
+	}
+	if (n == VDSO_TRIES)
+		return kho_fail(err, -EAGAIN, "freeze %s: a thread of it (the last: %d) was in the vDSO %u times, where CRIU cannot restore it on another kernel; let it ask for the time less often",
+				name, tid, n);
+	if (n) {
+		env->ops->note(env, "%s: stopped %u times, because a thread was in the vDSO", name, n + 1);
+		env->ops->phase(env, "out of the vDSO", begin, kho_clock_us());
+	}
+	return 0;
+}
+
 int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_proc_out *o = &kho_proc_out;
@@ -162,23 +295,13 @@ int kho_proc_freeze(struct kho_env *env, struct kho_err *err)
 	int rc = 0;
 
 	kho_proc_wait_accepted(env);
-	for (size_t i = 0; !rc && i < o->n; i++) {
-		if (!o->w[i].armed)
-			return kho_fail(err, -EINVAL, "freeze %s: not prepared", o->w[i].name);
-		o->w[i].released_us = kho_clock_us();
-		rc = kho_criu_answer(&o->w[i].criu, true, err);
-		o->w[i].released = !rc;
-		o->w[i].armed = false;
-	}
+	for (size_t i = 0; !rc && i < o->n; i++)
+		rc = release(&o->w[i], err);
 	if (rc || !o->n)
 		return rc;
-	rc = pthread_create(&o->dump_thread, NULL, dump_thread, o);
-	if (rc)
-		return kho_fail(err, -rc, "freeze: thread");
-	o->dumping = true;
-	pthread_mutex_lock(&o->lock);
-	rc = wait_all(is_seized, (KHO_PROC_SEIZE_S + 1) * 1000000ull, "freeze", err);
-	pthread_mutex_unlock(&o->lock);
+	rc = seized_all(o, err);
+	if (!rc)
+		rc = out_of_vdso(env, err);
 	for (size_t i = 0; !rc && i < o->n; i++) {
 		kho_proc_stopped(env, o->w[i].name, o->w[i].released_us, o->w[i].seized_us);
 		rc = o->w[i].around.container ? kho_container_drain(o->w[i].around.container, err) : 0;

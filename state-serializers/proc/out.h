@@ -7,6 +7,7 @@
 #define KHO_PROC_OUT_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -79,6 +80,7 @@ struct kho_proc_out {
 	bool mem_track;
 	bool dumping; /* dump_thread was started and not joined */
 	pthread_t dump_thread;
+	atomic_bool leave; /* it is to end, and another one to take over */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct kho_proc_stream stream;
@@ -126,6 +128,9 @@ void kho_proc_place_out_done(struct kho_proc_out_wl *w);
 
 /* Start its worker there. */
 int kho_proc_spawn(struct kho_env *env, struct kho_proc_out_wl *w, struct kho_err *err) __must_check;
+
+/* Bring it to the last point before it touches the tree. */
+int kho_proc_arm(struct kho_proc_out_wl *w, struct kho_err *err) __must_check;
 
 /* The descriptor through which CRIU reaches its images; it has no path to them elsewhere. Else -1. */
 int kho_proc_open_images(const struct kho_proc_out_wl *w, const char *images, int *out,

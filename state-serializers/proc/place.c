@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "lib/cleanup.h"
+#include "lib/criu.h"
 #include "lib/io.h"
 #include "lib/spawn.h"
 #include "state-serializers/common.h"

@@ -190,8 +190,7 @@ static int until_notice(struct kho_proc_out_wl *w, const char *script, struct kh
 	}
 }
 
-/* Bring the worker to the last point before it touches the tree. */
-static int arm(struct kho_proc_out_wl *w, struct kho_err *err)
+int kho_proc_arm(struct kho_proc_out_wl *w, struct kho_err *err)
 {
 	CriuRpc__Req req = CRIU_RPC__REQ__INIT;
 	char dir[PATH_MAX], parent[32];
@@ -231,7 +230,7 @@ static int arm_all(struct kho_env *env, struct kho_err *err)
 	for (size_t i = 0; !rc && i < o->n; i++) {
 		char dir[PATH_MAX], prefix[PATH_MAX];
 
-		rc = arm(&o->w[i], err);
+		rc = kho_proc_arm(&o->w[i], err);
 		if (rc)
 			break;
 		snprintf(dir, sizeof(dir), "%s/final", o->w[i].dir);

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "lib/io.h"
-#include "state-serializers/proc/features.h"
+#include "lib/criu.h"
 
 static char dir[] = "/tmp/criu-features-XXXXXX";
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* See features.h. */
-#include "state-serializers/proc/features.h"
+/* See lib/criu.h. */
+#include "lib/criu.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -15,7 +17,34 @@
 #include "lib/patience.h"
 #include "lib/pid.h"
 #include "lib/spawn.h"
-#include "state-serializers/proc/criu.h"
+
+static bool usable(const char *dir, size_t len, char out[PATH_MAX])
+{
+	return len && snprintf(out, PATH_MAX, "%.*s/criu", (int)len, dir) < PATH_MAX &&
+	       !access(out, X_OK);
+}
+
+int kho_criu_find(char **out_path, struct kho_err *err)
+{
+	const char *path = getenv("PATH");
+	char try[PATH_MAX];
+	bool found = false;
+
+	while (path && *path && !found) {
+		size_t len = strcspn(path, ":");
+
+		found = usable(path, len, try);
+		path += len + (path[len] == ':');
+	}
+	if (!found)
+		found = usable("/usr/sbin", 9, try) || usable("/usr/lib/khoctl", 15, try);
+	if (!found)
+		return kho_fail(err, -ENOENT,
+				"criu is not installed; install criu 4.2.1 or newer (Debian: "
+				"package criu)");
+	*out_path = strdup(try);
+	return *out_path ? 0 : kho_fail(err, -ENOMEM, "find criu: out of memory");
+}
 
 static const char *const features[] = {
 #define X(name, whose) #name,
