@@ -16,7 +16,6 @@
 #include "lib/pid.h"
 
 #define MAPS_MAX (16u << 20)
-#define LOW_4G	 0xffffffffUL /* there a process of 32 bits has all it has */
 
 /* Those that its code calls where it cannot do without the kernel. */
 static bool is_its_call(long nr)
@@ -42,14 +41,16 @@ static unsigned long stands_at(pid_t pid, pid_t tid)
 	return last ? strtoul(last + 1, NULL, 16) : 0;
 }
 
+/* 64-bit code of a process. */
 static bool begins_as_elf(void *arg, unsigned long start)
 {
-	char path[64], magic[SELFMAG];
+	static const char wanted[] = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64 };
+	char path[64], magic[sizeof(wanted)];
 
 	snprintf(path, sizeof(path), "/proc/%d/mem", *(const pid_t *)arg);
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	return fd >= 0 && pread(fd, magic, sizeof(magic), (off_t)start) == SELFMAG && !memcmp(magic, ELFMAG, SELFMAG);
+	return fd >= 0 && pread(fd, magic, sizeof(magic), (off_t)start) == sizeof(magic) && !memcmp(magic, wanted, sizeof(magic));
 }
 
 bool kho_vdso_has(const char *maps, unsigned long at, bool (*is_elf)(void *arg, unsigned long start), void *arg)
@@ -60,9 +61,7 @@ bool kho_vdso_has(const char *maps, unsigned long at, bool (*is_elf)(void *arg, 
 
 		if (sscanf(line, "%lx-%lx %7s %*s %*s %lu%*[ ]%15[^\n]", &start, &end, flags, &inode, name) < 4 || at < start || at >= end)
 			continue;
-		if (!strcmp(name, "[vdso]"))
-			return true;
-		return !inode && !*name && flags[2] == 'x' && flags[1] != 'w' && is_elf(arg, start);
+		return !inode && (!*name || !strcmp(name, "[vdso]")) && flags[2] == 'x' && flags[1] != 'w' && is_elf(arg, start);
 	}
 	return false;
 }
@@ -85,7 +84,7 @@ pid_t kho_proc_in_vdso(const pid_t *pids, size_t n)
 		for (size_t k = 0; k < nt; k++) {
 			unsigned long at = stands_at(pids[i], tids[k]);
 
-			if (at > LOW_4G && is_in(pids[i], at))
+			if (at && is_in(pids[i], at))
 				return tids[k];
 		}
 	}

@@ -14,8 +14,8 @@
 pid_t kho_proc_in_vdso(const pid_t *pids, size_t n);
 
 /*
- * A part of that, for tests: is this address in the vDSO, by a text as that of /proc/PID/maps? In what CRIU has made of the vDSO of a kernel before counts: such a
- * mapping has no name, may be executed, and begins as an ELF file does, which is_elf is asked.
+ * A part of that, for tests: is this address in the vDSO, by a text as that of /proc/PID/maps? What CRIU has made of the vDSO of a kernel before counts: such a
+ * mapping has no name. Whether what begins there is a 64-bit ELF file is_elf is asked.
  */
 bool kho_vdso_has(const char *maps, unsigned long at, bool (*is_elf)(void *arg, unsigned long start), void *arg);
 
