@@ -41,19 +41,19 @@ static unsigned long stands_at(pid_t pid, pid_t tid)
 	return last ? strtoul(last + 1, NULL, 16) : 0;
 }
 
-/* 64-bit code of a process. */
-static bool begins_as_elf(void *arg, unsigned long start)
+static int class_in(void *arg, unsigned long start)
 {
-	static const char wanted[] = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64 };
-	char path[64], magic[sizeof(wanted)];
+	char path[64], ident[EI_CLASS + 1];
 
 	snprintf(path, sizeof(path), "/proc/%d/mem", *(const pid_t *)arg);
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	return fd >= 0 && pread(fd, magic, sizeof(magic), (off_t)start) == sizeof(magic) && !memcmp(magic, wanted, sizeof(magic));
+	if (fd < 0 || pread(fd, ident, sizeof(ident), (off_t)start) != sizeof(ident) || memcmp(ident, ELFMAG, SELFMAG))
+		return ELFCLASSNONE;
+	return ident[EI_CLASS];
 }
 
-bool kho_vdso_has(const char *maps, unsigned long at, bool (*is_elf)(void *arg, unsigned long start), void *arg)
+bool kho_vdso_has(const char *maps, unsigned long at, kho_elf_class *class_of, void *arg)
 {
 	for (const char *line = maps; line && *line; line = strchr(line, '\n'), line += line ? 1 : 0) {
 		unsigned long start, end, inode;
@@ -61,7 +61,12 @@ bool kho_vdso_has(const char *maps, unsigned long at, bool (*is_elf)(void *arg, 
 
 		if (sscanf(line, "%lx-%lx %7s %*s %*s %lu%*[ ]%15[^\n]", &start, &end, flags, &inode, name) < 4 || at < start || at >= end)
 			continue;
-		return !inode && (!*name || !strcmp(name, "[vdso]")) && flags[2] == 'x' && flags[1] != 'w' && is_elf(arg, start);
+		if (inode || flags[2] != 'x' || flags[1] == 'w')
+			return false;
+		/* over the header of the one that it has put there CRIU writes a mark of its own */
+		if (!strcmp(name, "[vdso]"))
+			return class_of(arg, start) != ELFCLASS32;
+		return !*name && class_of(arg, start) == ELFCLASS64;
 	}
 	return false;
 }
@@ -72,7 +77,7 @@ static bool is_in(pid_t pid, unsigned long at)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-	return kho_read_file(path, MAPS_MAX, &maps, NULL, NULL) == 0 && kho_vdso_has(maps, at, begins_as_elf, &pid);
+	return kho_read_file(path, MAPS_MAX, &maps, NULL, NULL) == 0 && kho_vdso_has(maps, at, class_in, &pid);
 }
 
 pid_t kho_proc_in_vdso(const pid_t *pids, size_t n)

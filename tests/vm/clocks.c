@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define THREADS 2
-#define WORK	150 /* between two questions */
+#define WORK	40  /* between two questions */
 
 static struct seen {
 	uint64_t asked, back_ns;
