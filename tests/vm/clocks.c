@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A workload that asks for the time all the time, so that it is in the vDSO half the times when it is stopped: two threads, and what they have seen, in
- * FILE: how often they have asked, and the largest step back of the clock, in ns.   clocks PIDFILE FILE
+ * A workload that asks for the time all the time, so that it is in the vDSO half the times when it is stopped: THREADS threads, and what they have seen,
+ * in FILE: how often they have asked, and the largest step back of the clock, in ns.   clocks PIDFILE FILE THREADS
  */
 #include <pthread.h>
 #include <stdint.h>
@@ -10,13 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define THREADS 2
+#define MOST 64
 #define WORK	40  /* between two questions */
 
 static struct seen {
 	uint64_t asked, back_ns;
 	volatile uint64_t mixed;
-} seen[THREADS];
+} seen[MOST];
 
 static void *ask(void *arg)
 {
@@ -41,31 +41,32 @@ static void *ask(void *arg)
 	return NULL;
 }
 
-static int tell(const char *path)
+static int tell(const char *path, int threads)
 {
 	FILE *f = fopen(path, "w");
 
 	if (!f)
 		return -1;
-	for (int i = 0; i < THREADS; i++)
+	for (int i = 0; i < threads; i++)
 		fprintf(f, "%llu %llu\n", (unsigned long long)seen[i].asked, (unsigned long long)seen[i].back_ns);
 	return fclose(f);
 }
 
 int main(int argc, char **argv)
 {
+	int threads = argc == 4 ? atoi(argv[3]) : 0;
 	pthread_t t;
 	FILE *f;
 
-	if (argc != 3 || daemon(0, 0))
+	if (threads < 1 || threads > MOST || daemon(0, 0))
 		return 2;
-	for (int i = 0; i < THREADS; i++)
+	for (int i = 0; i < threads; i++)
 		if (pthread_create(&t, NULL, ask, &seen[i]))
 			return 1;
 	f = fopen(argv[1], "w");
 	if (!f || fprintf(f, "%d\n", getpid()) < 0 || fclose(f))
 		return 1;
-	while (!tell(argv[2]))
+	while (!tell(argv[2], threads))
 		usleep(200000);
 	return 1;
 }

@@ -12,13 +12,13 @@ trap 'lab down > /dev/null 2>&1 || true; [ -z "$client_pid" ] || kill "$client_p
 redis_lab
 LIB=/usr/local/lib/khotest # not below /run: it goes along
 lab put "$top/build/tests/vm/clocks" /run/clocks
-vm sh -ec "mkdir -p $LIB; mv /run/clocks $LIB/; chmod 755 $LIB/clocks; $LIB/clocks /run/clocks.pid /run/clocks.seen
+vm sh -ec "mkdir -p $LIB; mv /run/clocks $LIB/; chmod 755 $LIB/clocks; $LIB/clocks /run/clocks.pid /run/clocks.seen 2
 	echo 'pidfile = /run/clocks.pid' > /etc/khoctl/workloads.d/clocks.conf"
 pid=$(vm cat /run/clocks.pid | tr -d '\r')
 
-# asked: how often each thread has, on one line
-asked() { vm cut -d' ' -f1 /run/clocks.seen | tr -d '\r' | xargs; }
-# goes_on: both threads ask on
+# asked: how often the first two threads have, on one line
+asked() { vm cut -d' ' -f1 /run/clocks.seen | head -n 2 | tr -d '\r' | xargs; }
+# goes_on NAME: the first two threads ask on
 goes_on() {
 	local i a b c d
 	read -r a b <<< "$(asked)"
@@ -45,5 +45,20 @@ done
 [ "$caught" -gt 0 ] || die "in $n upgrades nothing was in the vDSO: this has shown nothing"
 [ "$(vm cut -d' ' -f2 /run/clocks.seen | tr -d '\r' | sort -u)" = 0 ] || die "the clock went back: $(vm cat /run/clocks.seen)"
 ok "its clock never went back; caught in the vDSO in $caught upgrades"
+
+say "so many threads that one of them is always there: undone"
+vm sh -ec "kill \$(cat /run/clocks.pid); $LIB/clocks /run/clocks.pid /run/clocks.seen 48"
+image=$(other_image)
+machine > "$out/before"
+rc=0
+vm khoctl upgrade --to "$image" > "$out/never.txt" 2>&1 || rc=$?
+[ "$rc" = 3 ] || { tail -n 30 "$out/never.txt"; die "never out of it: exit code $rc, wanted 3"; }
+has never.txt 'rolled back: freeze: freeze clocks: a thread of it \(the last: [0-9]+\) was in the vDSO 32 times'
+client_alive
+machine > "$out/after"
+diff -u "$out/before" "$out/after" || die "the machine is not as it was"
+pid=$(vm cat /run/clocks.pid | tr -d '\r')
+goes_on "undone"
+ok "undone: $(tail -n 1 "$out/never.txt" | tr -d '\r' | cut -c1-150)"
 client_served
 echo "$passed passed, 0 failed"
