@@ -23,10 +23,11 @@ state() {
 		echo "# irqs"; sed "1d; s/^ *//" /proc/interrupts | while read -r i rest; do echo "${rest##*  }"; done | sort | uniq -c
 		echo "# devices"; for d in /sys/bus/pci/devices/*; do echo "${d##*/} $(basename "$(readlink "$d/driver" || echo none)")"; done
 		ls /sys/block | sort; dmsetup ls; ip -o addr | sed "s/valid_lft.*//"; ip route; tc qdisc show; nft list ruleset; lsmod | awk "{ print \$1 }" | sort
-		echo "# mounts"; sort /proc/mounts
+		echo "# mounts"; sed -E "s/(size|nr_inodes)=[0-9]+k?/\1=N/g" /proc/mounts | sort
 		echo "# processes"; ps -e -o ppid=,comm= | awk "\$1 != 2 && \$2 != \"kthreadd\" { print \$2 }" | grep -vxE "sh|ps|awk|grep|sort|uniq|sed" | sort | uniq -c
 		echo "# descriptors"; for p in $(cat /run/redis.pid) $(pgrep -x khoctl-incoming) 1; do echo "$(cat /proc/$p/comm) $(ls /proc/$p/fd | wc -l) $(wc -l < /proc/$p/maps)"; done | sort | uniq -c
-		echo "# files"; find / -xdev -path /proc -prune -o -path /sys -prune -o -type f -print | grep -vE "^/(data|run/khoctl/(journal|events)|var/lib/khoctl/(journal|events|report))" | sed -E "s/dmesg-[0-9]+-/dmesg-N-/" | sort | uniq -c
+		echo "# files"; find / -xdev -path /proc -prune -o -path /sys -prune -o -type f -print | grep -vE "^/(data|run/khoctl/(journal|events)|var/lib/khoctl/(journal|events|report|dmesg-))" | sort | uniq -c
+		[ "$(ls /var/lib/khoctl/dmesg-* | wc -l)" -le 8 ] || ls /var/lib/khoctl/dmesg-*
 		find /run /tmp /dev/shm /dev/mapper -xdev | sed -E "s/[0-9]{4,}/N/g" | sort' | tr -d '\r'
 }
 # least squares of the second column over the first: the slope
