@@ -41,15 +41,19 @@ static void *ask(void *arg)
 	return NULL;
 }
 
+/* In one piece: somebody may be reading it. */
 static int tell(const char *path, int threads)
 {
-	FILE *f = fopen(path, "w");
+	char fresh[256];
+	FILE *f;
 
+	snprintf(fresh, sizeof(fresh), "%s.new", path);
+	f = fopen(fresh, "w");
 	if (!f)
 		return -1;
 	for (int i = 0; i < threads; i++)
 		fprintf(f, "%llu %llu\n", (unsigned long long)seen[i].asked, (unsigned long long)seen[i].back_ns);
-	return fclose(f);
+	return fclose(f) || rename(fresh, path);
 }
 
 int main(int argc, char **argv)
