@@ -22,6 +22,8 @@
 #define DUMP_US	   60000000ull
 #define LOOK_MS	   50 /* at whether it is to listen on */
 #define VDSO_TRIES 32
+#define VDSO_LEAST 4	    /* of them, however slow the machine is */
+#define VDSO_US	   5000000u /* after which there are no more: others stand still meanwhile */
 
 struct kho_proc_out kho_proc_out = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -268,9 +270,9 @@ static int out_of_vdso(struct kho_env *env, struct kho_err *err)
 	uint64_t begin = kho_clock_us();
 	const char *name = NULL;
 	unsigned n;
-	pid_t tid;
+	pid_t tid = 0;
 
-	for (n = 0; n < VDSO_TRIES; n++) {
+	for (n = 0; n < VDSO_TRIES && (n < VDSO_LEAST || kho_clock_us() - begin < VDSO_US); n++) {
 		int rc = stop_again(env, &tid, &name, err);
 
 		if (rc)
@@ -278,7 +280,7 @@ static int out_of_vdso(struct kho_env *env, struct kho_err *err)
 		if (!tid)
 			break;
 	}
-	if (n == VDSO_TRIES)
+	if (tid)
 		return kho_fail(err, -EAGAIN, "freeze %s: a thread of it (the last: %d) was in the vDSO %u times, where CRIU cannot restore it on another kernel; let it ask for the time less often",
 				name, tid, n);
 	if (n) {

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # A workload that asks for the time without end goes to other kernels and back: what is in the vDSO when it is stopped is stopped once more, since
 # CRIU could not restore it. Upgrades until that has been seen, three at least; its threads go on each time, and its clock does not go back.
+# VDSO=all: one with so many threads that one of them is always there is not moved, and goes on where it is.
 set -euo pipefail
 LABNAME=${LAB_NAME:-vdso}
 # shellcheck source=tests/vm/e2e.sh
@@ -46,19 +47,22 @@ done
 [ "$(vm cut -d' ' -f2 /run/clocks.seen | tr -d '\r' | sort -u)" = 0 ] || die "the clock went back: $(vm cat /run/clocks.seen)"
 ok "its clock never went back; caught in the vDSO in $caught upgrades"
 
-say "so many threads that one of them is always there: undone"
-vm sh -ec "kill \$(cat /run/clocks.pid); $LIB/clocks /run/clocks.pid /run/clocks.seen 48"
-image=$(other_image)
-machine > "$out/before"
-rc=0
-vm khoctl upgrade --to "$image" > "$out/never.txt" 2>&1 || rc=$?
-[ "$rc" = 3 ] || { tail -n 30 "$out/never.txt"; die "never out of it: exit code $rc, wanted 3"; }
-has never.txt 'rolled back: freeze: freeze clocks: a thread of it \(the last: [0-9]+\) was in the vDSO 32 times'
-client_alive
-machine > "$out/after"
-diff -u "$out/before" "$out/after" || die "the machine is not as it was"
-pid=$(vm cat /run/clocks.pid | tr -d '\r')
-goes_on "undone"
-ok "undone: $(tail -n 1 "$out/never.txt" | tr -d '\r' | cut -c1-150)"
+never() {
+	say "so many threads that one of them is always there: undone"
+	vm sh -ec "kill \$(cat /run/clocks.pid); $LIB/clocks /run/clocks.pid /run/clocks.seen 48"
+	image=$(other_image)
+	machine > "$out/before"
+	local rc=0
+	vm khoctl upgrade --to "$image" > "$out/never.txt" 2>&1 || rc=$?
+	[ "$rc" = 3 ] || { tail -n 30 "$out/never.txt"; die "never out of it: exit code $rc, wanted 3"; }
+	has never.txt 'rolled back: freeze: freeze clocks: a thread of it \(the last: [0-9]+\) was in the vDSO [0-9]+ times'
+	client_alive
+	machine > "$out/after"
+	diff -u "$out/before" "$out/after" || die "the machine is not as it was"
+	pid=$(vm cat /run/clocks.pid | tr -d '\r')
+	goes_on "undone"
+	ok "undone: $(tail -n 1 "$out/never.txt" | tr -d '\r' | cut -c1-150)"
+}
+[ "${VDSO:-}" != all ] || never
 client_served
 echo "$passed passed, 0 failed"
