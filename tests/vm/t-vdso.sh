@@ -55,7 +55,7 @@ never() {
 	local rc=0
 	vm khoctl upgrade --to "$image" > "$out/never.txt" 2>&1 || rc=$?
 	[ "$rc" = 3 ] || { tail -n 30 "$out/never.txt"; die "never out of it: exit code $rc, wanted 3"; }
-	has never.txt 'rolled back: freeze: freeze clocks: a thread of it \(the last: [0-9]+\) was in the vDSO [0-9]+ times'
+	has never.txt 'rolled back: freeze: freeze proc: freeze clocks: a thread of it \(the last: [0-9]+\) was in the vDSO [0-9]+ times'
 	client_alive
 	machine > "$out/after"
 	diff -u "$out/before" "$out/after" || die "the machine is not as it was"
