@@ -36,6 +36,7 @@ struct kho_engine_request {
 	const char *watch;		/* another one, which looks after the workloads from then on, or NULL */
 	const struct kho_workload_list *workloads;	/* resolved */
 	const char *program;		/* one that is to run there (an absolute path), or NULL: it is put into the initramfs with its libraries */
+	bool devices_stay;		/* the target is only tried: no device changes hands */
 	unsigned cpus_before_freeze;	/* 0: engine chooses */
 	uint64_t memory_bytes;		/* 0: engine chooses */
 	const char *sysroot;		/* "" or a recorded tree (probe only) */

@@ -264,6 +264,7 @@ static void fill_request(struct kho_plan *p)
 		.extra_cmdline = p->config.cmdline ? p->config.cmdline : "",
 		.extra_files = (const char *const *)p->config.extra_files,
 		.program = p->canary.program,
+		.devices_stay = p->canary.on,
 		.after_commit = p->config.after_commit,
 		.watch = p->watch,
 		.workloads = &p->workloads,

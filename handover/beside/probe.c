@@ -109,6 +109,18 @@ static int probe_target(struct probe *p)
 	return kho_modules_check_devices(&t, &p->b->m, p->r, p->err);
 }
 
+/*
+ * A device is quiesced as for suspend to RAM, by its driver (handover/module/pci.c); a kernel without CONFIG_PM_SLEEP has no drivers that
+ * could, nor this file (kernel/power/main.c).
+ */
+static int probe_quiesce(struct probe *p)
+{
+	if (recorded(p) || p->b->e.req->devices_stay || !p->b->m.npci || kho_exists("/sys/power/pm_async"))
+		return 0;
+	return kho_report_add(p->r, KHO_V_NO, "devices", "suspend", "boot a kernel that is built with CONFIG_PM_SLEEP (Debian's are), or use --engine kexec",
+			      "the running kernel is built without CONFIG_PM_SLEEP: no driver can quiesce its device");
+}
+
 static int probe_cpus(struct probe *p)
 {
 	struct kho_cpu_choice c;
@@ -234,7 +246,7 @@ int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct k
 		     struct kho_err *err)
 {
 	static int (*const parts[])(struct probe * p) = {
-		probe_module, probe_image, probe_target, probe_cpus, probe_memory, probe_cmdline,
+		probe_module, probe_image, probe_target, probe_quiesce, probe_cpus, probe_memory, probe_cmdline,
 	};
 	struct kho_beside *b = kho_beside_of(e);
 	struct probe p = { .b = b, .out = out, .r = r, .err = err };
