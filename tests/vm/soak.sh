@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # make soak: SOAK (50) upgrades back and forth in one VM, redis with one client connected throughout. After each one what could pile up is
 # compared with two upgrades before, when the same kernel ran: CPUs, memory, IRQs, devices, modules, mounts, rules, files, processes and
-# their descriptors. What may differ: the page cache (dropped), and what grows by design (the AOF, journals). In the end
+# their descriptors. What may differ: the page cache (dropped), what grows by design (the AOF, journals,
+# kept logs, eight at most), and a page of memory, with the sizes that follow it: where the initramfs ends. In the end
 # the series of free memory and of the blackout with their slopes: numbers for a person, except that memory must not go on shrinking.
 set -euo pipefail
 LABNAME=${LAB_NAME:-soak}
@@ -17,13 +18,13 @@ no() { echo "FAIL  $*"; failed=$((failed + 1)); }
 state() {
 	# shellcheck disable=SC2016
 	vm sh -c 'exec 2>&1
-		echo "# cpus"; cat /sys/devices/system/cpu/online /sys/devices/system/cpu/present; sed -n "s/^MemTotal/&/p" /proc/meminfo
+		echo "# cpus"; cat /sys/devices/system/cpu/online /sys/devices/system/cpu/present; awk "/^MemTotal/ { print int(\$2 / 64) * 64 }" /proc/meminfo
 		echo "# memory blocks"; cat /sys/devices/system/memory/memory*/state | sort | uniq -c
 		echo "# ranges"; grep -E "System RAM|khoctl" /proc/iomem | wc -l; cat /proc/multikernel | wc -l
 		echo "# irqs"; sed "1d; s/^ *//" /proc/interrupts | while read -r i rest; do echo "${rest##*  }"; done | sort | uniq -c
 		echo "# devices"; for d in /sys/bus/pci/devices/*; do echo "${d##*/} $(basename "$(readlink "$d/driver" || echo none)")"; done
 		ls /sys/block | sort; dmsetup ls; ip -o addr | sed "s/valid_lft.*//"; ip route; tc qdisc show; nft list ruleset; lsmod | awk "{ print \$1 }" | sort
-		echo "# mounts"; sed -E "s/(size|nr_inodes)=[0-9]+k?/\1=N/g" /proc/mounts | sort
+		echo "# mounts"; sed -E "s/,(size|nr_inodes)=[0-9]+k?//g" /proc/mounts | sort
 		echo "# processes"; ps -e -o ppid=,comm= | awk "\$1 != 2 && \$2 != \"kthreadd\" { print \$2 }" | grep -vxE "sh|ps|awk|grep|sort|uniq|sed" | sort | uniq -c
 		echo "# descriptors"; for p in $(cat /run/redis.pid) $(pgrep -x khoctl-incoming) 1; do echo "$(cat /proc/$p/comm) $(ls /proc/$p/fd | wc -l) $(wc -l < /proc/$p/maps)"; done | sort | uniq -c
 		echo "# files"; find / -xdev -path /proc -prune -o -path /sys -prune -o -type f -print | grep -vE "^/(data|run/khoctl/(journal|events)|var/lib/khoctl/(journal|events|report|dmesg-))" | sort | uniq -c
