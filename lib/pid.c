@@ -116,6 +116,19 @@ bool kho_pid_is_criu(pid_t pid)
 	return readlink(path, exe, sizeof(exe)) == (ssize_t)sizeof(exe) && !strncmp(exe, loader, strlen(loader));
 }
 
+int kho_pids_append(pid_t **all, size_t *n, const pid_t *more, size_t nmore)
+{
+	pid_t *bigger = nmore ? realloc(*all, (*n + nmore) * sizeof(**all)) : *all;
+
+	if (nmore && !bigger)
+		return -ENOMEM;
+	if (nmore)
+		memcpy(bigger + *n, more, nmore * sizeof(*more));
+	*all = bigger;
+	*n += nmore;
+	return 0;
+}
+
 size_t kho_pid_threads(pid_t pid, pid_t **out)
 {
 	char path[64];
@@ -126,13 +139,7 @@ size_t kho_pid_threads(pid_t pid, pid_t **out)
 	_cleanup_closedir_ DIR *d = opendir(path);
 
 	*out = NULL;
-	while ((tid = kho_pid_next(d))) {
-		pid_t *bigger = realloc(*out, (n + 1) * sizeof(**out));
-
-		if (!bigger)
-			break;
-		*out = bigger;
-		(*out)[n++] = tid;
-	}
+	while ((tid = kho_pid_next(d)) && !kho_pids_append(out, &n, &tid, 1))
+		;
 	return n;
 }

@@ -28,6 +28,9 @@ pid_t kho_pid_tracer(const char *sysroot, pid_t pid);
 /* Its threads, malloc'd; 0 when it is gone. */
 size_t kho_pid_threads(pid_t pid, pid_t **out);
 
+/* Put nmore of them behind the n of *all, which is malloc'd or NULL. -ENOMEM: it is as before. */
+int kho_pids_append(pid_t **all, size_t *n, const pid_t *more, size_t nmore);
+
 /* Wait until the process behind pidfd ends. False: it still runs after timeout_us. */
 bool kho_pidfd_wait(int pidfd, uint64_t timeout_us);
 

@@ -9,6 +9,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/json.h"
+#include "lib/pid.h"
 #include "orchestrator/context.h"
 
 #define WORTH_TELLING 10 /* percent */
@@ -72,18 +73,13 @@ int kho_gates_watch(struct kho_upgrade *u, struct kho_err *err)
 {
 	const struct kho_workload_list *l = &u->plan->workloads;
 	_cleanup_free_ pid_t *pids = NULL;
-	size_t n = 0, at = 0;
+	size_t n = 0;
 
-	for (size_t i = 0; i < l->n; i++)
-		n += l->w[i].npids;
-	if (!u->plan->gates.ask || !n)
+	for (size_t i = 0; u->plan->gates.ask && i < l->n; i++)
+		if (kho_pids_append(&pids, &n, l->w[i].pids, l->w[i].npids) < 0)
+			return kho_fail(err, -ENOMEM, "gates");
+	if (!n)
 		return 0;
-	pids = calloc(n, sizeof(*pids));
-	if (!pids)
-		return kho_fail(err, -ENOMEM, "gates");
-	for (size_t i = 0; i < l->n; i++)
-		for (size_t k = 0; k < l->w[i].npids; k++)
-			pids[at++] = l->w[i].pids[k];
 	if (kho_dark_load(&u->watch, err) < 0)
 		return err->code;
 	kho_dark_begin(u->watch, pids, n, NULL, 0);

@@ -8,6 +8,7 @@
 
 #include "handover/incoming/agent_impl.h"
 #include "lib/cleanup.h"
+#include "lib/pid.h"
 
 /* Of all serializers that have retrieved. */
 static size_t restored(struct kho_agent *a, pid_t **out)
@@ -19,13 +20,8 @@ static size_t restored(struct kho_agent *a, pid_t **out)
 	for (struct kho_ser_slot *s = a->sers; s; s = s->next) {
 		_cleanup_free_ pid_t *pids = NULL;
 		size_t more = s->done->retrieved && s->ser->restored ? s->ser->restored(&a->env, &pids) : 0;
-		pid_t *bigger = more ? realloc(*out, (n + more) * sizeof(**out)) : NULL;
 
-		if (!bigger)
-			continue;
-		*out = bigger;
-		memcpy(bigger + n, pids, more * sizeof(*pids));
-		n += more;
+		(void)!kho_pids_append(out, &n, pids, more);
 	}
 	pthread_mutex_unlock(&a->lock);
 	return n;

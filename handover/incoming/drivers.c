@@ -25,23 +25,34 @@ static bool is_there(struct kmod_module *m)
 	return state == KMOD_MODULE_LIVE || state == KMOD_MODULE_BUILTIN;
 }
 
-static unsigned load(struct kmod_ctx *ctx, const char *dir)
+/* By alias or name: is one of the modules that it stands for there, or could be loaded? loaded: so many more were. */
+static bool bring(struct kmod_ctx *ctx, const char *alias, unsigned *loaded)
 {
-	_cleanup_free_ char *path = NULL, *alias = NULL, *driver = NULL;
 	struct kmod_list *list = NULL, *l;
-	unsigned n = 0;
+	bool found = false;
 
-	if (asprintf(&path, "%s/modalias", dir) < 0 || asprintf(&driver, "%s/driver", dir) < 0 || kho_exists(driver) ||
-	    kho_read_line(path, &alias, NULL) < 0 || kmod_module_new_from_lookup(ctx, alias, &list) < 0)
-		return 0;
+	if (!*alias || kmod_module_new_from_lookup(ctx, alias, &list) < 0)
+		return false;
 	kmod_list_foreach (l, list) {
 		struct kmod_module *m = kmod_module_get_module(l);
 
-		if (kmod_module_get_initstate(m) < 0 && kmod_module_probe_insert_module(m, KMOD_PROBE_APPLY_BLACKLIST, NULL, NULL, NULL, NULL) == 0)
-			n++;
+		if (!is_there(m) && kmod_module_probe_insert_module(m, KMOD_PROBE_APPLY_BLACKLIST, NULL, NULL, NULL, NULL) == 0)
+			++*loaded;
+		found |= is_there(m);
 		kmod_module_unref(m);
 	}
 	kmod_module_unref_list(list);
+	return found;
+}
+
+static unsigned load(struct kmod_ctx *ctx, const char *dir)
+{
+	_cleanup_free_ char *path = NULL, *alias = NULL, *driver = NULL;
+	unsigned n = 0;
+
+	if (asprintf(&path, "%s/modalias", dir) >= 0 && asprintf(&driver, "%s/driver", dir) >= 0 && !kho_exists(driver) &&
+	    kho_read_line(path, &alias, NULL) >= 0)
+		(void)bring(ctx, alias, &n);
 	return n;
 }
 
@@ -75,36 +86,17 @@ void kho_drivers_load(const char *dir)
 	kmod_unref(ctx);
 }
 
-/* By alias or name: is one of the modules that it stands for there, or could be loaded? */
-static bool have(struct kmod_ctx *ctx, const char *alias)
-{
-	struct kmod_list *list = NULL, *l;
-	bool found = false;
-
-	if (!*alias || kmod_module_new_from_lookup(ctx, alias, &list) < 0)
-		return false;
-	kmod_list_foreach (l, list) {
-		struct kmod_module *m = kmod_module_get_module(l);
-
-		if (!is_there(m))
-			(void)!kmod_module_probe_insert_module(m, KMOD_PROBE_APPLY_BLACKLIST, NULL, NULL, NULL, NULL);
-		found |= is_there(m);
-		kmod_module_unref(m);
-	}
-	kmod_module_unref_list(list);
-	return found;
-}
-
 size_t kho_drivers_missing(const struct kho_gate_device *d, size_t n, char *what, size_t size)
 {
 	struct kmod_ctx *ctx = kmod_new(NULL, NULL);
+	unsigned loaded = 0;
 	size_t missing = 0;
 
 	*what = '\0';
 	if (ctx)
 		kmod_set_log_priority(ctx, 0);
 	for (size_t i = 0; i < n; i++)
-		if (!ctx || (!have(ctx, d[i].alias) && !have(ctx, d[i].driver)))
+		if (!ctx || (!bring(ctx, d[i].alias, &loaded) && !bring(ctx, d[i].driver, &loaded)))
 			if (!missing++)
 				snprintf(what, size, "%s (%s there)", d[i].alias, d[i].driver);
 	kmod_unref(ctx);

@@ -7,8 +7,8 @@
 #include "handover/incoming/drivers.h"
 #include "handover/incoming/init.h"
 #include "lib/clock.h"
-#include "lib/modload.h"
 #include "lib/criu.h"
+#include "lib/modload.h"
 
 #define LATE_FREE_US 2000000
 

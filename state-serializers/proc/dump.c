@@ -12,7 +12,6 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
-#include "lib/patience.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/phase.h"
@@ -215,30 +214,6 @@ static pid_t in_vdso(const struct kho_proc_out_wl *w)
 	return kho_proc_in_vdso(pids, n);
 }
 
-/* Nothing of the tree has been looked at yet: CRIU lets it go, and another one takes its place. */
-static int call_off(struct kho_env *env, struct kho_proc_out_wl *w, struct kho_err *err)
-{
-	int rc = kho_criu_answer(&w->criu, false, err);
-	bool over = false;
-
-	while (!rc && !over) {
-		CriuRpc__Resp *resp = NULL;
-
-		rc = kho_criu_recv(&w->criu, KHO_PATIENCE_US, &resp, err);
-		over = !rc && resp->type != CRIU_RPC__TYPE__NOTIFY;
-		if (!rc && !over)
-			rc = kho_criu_answer(&w->criu, true, err);
-		if (resp)
-			criu_rpc__resp__free_unpacked(resp, NULL);
-	}
-	if (rc)
-		return rc;
-	w->released = w->seized = false;
-	kho_criu_finish(&w->criu, KHO_PATIENCE_US);
-	rc = kho_proc_spawn(env, w, err);
-	return rc ? rc : kho_proc_arm(w, err);
-}
-
 /* The first thread that is in it, and its tree; those trees run again for a moment and are stopped once more. 0: there is none. */
 static int stop_again(struct kho_env *env, pid_t *tid, const char **name, struct kho_err *err)
 {
@@ -255,7 +230,10 @@ static int stop_again(struct kho_env *env, pid_t *tid, const char **name, struct
 		*tid = in;
 		*name = w->name;
 		listen_end(o);
-		rc = call_off(env, w, err);
+		w->released = w->seized = false;
+		rc = kho_proc_call_off(env, w, err);
+		if (!rc)
+			rc = kho_proc_arm(w, err);
 		if (rc)
 			return kho_wrap(err, "stop %s once more", w->name);
 		kho_proc_wait_accepted(env);

@@ -289,13 +289,8 @@ size_t kho_proc_restored(struct kho_env *env, pid_t **out)
 	for (size_t i = 0; i < p->n; i++) {
 		_cleanup_free_ pid_t *tree = NULL;
 		size_t more = p->w[i].state ? kho_proc_tree_live(p->w[i].state->root, &tree) : 0;
-		pid_t *bigger = more ? realloc(*out, (n + more) * sizeof(**out)) : NULL;
 
-		if (!bigger)
-			continue;
-		*out = bigger;
-		memcpy(bigger + n, tree, more * sizeof(*tree));
-		n += more;
+		(void)!kho_pids_append(out, &n, tree, more);
 	}
 	return n;
 }

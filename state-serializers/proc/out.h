@@ -132,6 +132,9 @@ int kho_proc_spawn(struct kho_env *env, struct kho_proc_out_wl *w, struct kho_er
 /* Bring it to the last point before it touches the tree. */
 int kho_proc_arm(struct kho_proc_out_wl *w, struct kho_err *err) __must_check;
 
+/* Nothing has been dumped yet, but the tree may be seized: without its client CRIU gives up at its notice and lets the tree go, and a new worker takes its place. */
+int kho_proc_call_off(struct kho_env *env, struct kho_proc_out_wl *w, struct kho_err *err) __must_check;
+
 /* The descriptor through which CRIU reaches its images; it has no path to them elsewhere. Else -1. */
 int kho_proc_open_images(const struct kho_proc_out_wl *w, const char *images, int *out,
 			 struct kho_err *err) __must_check;

@@ -242,20 +242,23 @@ static int arm_all(struct kho_env *env, struct kho_err *err)
 	return rc;
 }
 
-/* Another round after all: the waiting dumps are called off, and new workers take over. */
+int kho_proc_call_off(struct kho_env *env, struct kho_proc_out_wl *w, struct kho_err *err)
+{
+	w->armed = false;
+	kho_criu_finish(&w->criu, KHO_PATIENCE_US);
+	return kho_proc_spawn(env, w, err);
+}
+
+/* Another round after all. */
 static int disarm_all(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_proc_out *o = &kho_proc_out;
 	int rc = 0;
 
 	kho_proc_wait_accepted(env);
-	for (size_t i = 0; !rc && i < o->n; i++) {
-		if (!o->w[i].armed)
-			continue;
-		o->w[i].armed = false;
-		kho_criu_finish(&o->w[i].criu, KHO_PATIENCE_US);
-		rc = kho_proc_spawn(env, &o->w[i], err);
-	}
+	for (size_t i = 0; !rc && i < o->n; i++)
+		if (o->w[i].armed)
+			rc = kho_proc_call_off(env, &o->w[i], err);
 	return rc;
 }
 
