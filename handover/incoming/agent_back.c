@@ -15,6 +15,7 @@
 #include "handover/beside/files.h"
 #include "handover/incoming/handed.h"
 #include "handover/kexec/load.h"
+#include "handover/kexec/luo.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
@@ -24,7 +25,6 @@
 #define DIR_BACK   "/run/khoctl/back"
 #define INITRD	   DIR_BACK "/initrd"
 #define STATE	   DIR_BACK "/state"
-#define COPIES	   DIR_BACK "/images"
 
 static void note_failure(struct kho_agent *a, const char *why)
 {
@@ -51,47 +51,20 @@ static int list_root(struct kho_files *l, struct kho_err *err)
 	return ret < 0 ? ret : kho_files_close(l, err);
 }
 
-/* Files of the Live Update Orchestrator's have no name that an archive could be made from. */
-static int copy_files(struct kho_handed *h, struct kho_err *err)
-{
-	int ret = 0;
-
-	for (size_t i = 0; !ret && i < h->s->n_file; i++) {
-		_cleanup_free_ char *to = NULL, *dir = NULL;
-		char from[64];
-
-		snprintf(from, sizeof(from), "/proc/self/fd/%d", h->fd[i]);
-		if (asprintf(&to, COPIES "/%s", h->s->file[i]->name) < 0 || !(dir = strdup(to)))
-			return kho_fail(err, -ENOMEM, "way back");
-		*strrchr(dir, '/') = '\0';
-		ret = kho_mkdir(dir, err);
-		if (!ret)
-			ret = kho_copy_file(from, to, err);
-	}
-	return ret;
-}
-
-static int pack(struct kho_handed *h, struct kho_err *err)
+static int pack_root(struct kho_err *err)
 {
 	_cleanup_(kho_files_done) struct kho_files root = { 0 };
 	_cleanup_close_ int fd = open(INITRD, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	int ret = fd < 0 ? kho_fail_errno(err, INITRD) : list_root(&root, err);
 
-	if (!ret && h->luo)
-		ret = copy_files(h, err);
-	if (!ret)
-		ret = kho_files_pack(&root, 0, kho_sink_fd, &fd, err);
-	return ret < 0 ? ret : kho_handed_append(INITRD, STATE, h->s, h->luo ? COPIES : KHO_HANDED_IMAGES, err);
+	return ret < 0 ? ret : kho_files_pack(&root, 0, kho_sink_fd, &fd, err);
 }
 
 /* --- the state, as the one that is started shall read it --- */
 
-static int write_state(struct kho_handed *h, struct kho_err *err)
+static int pack_state(struct kho_handed *h, void **data, size_t *len, struct kho_err *err)
 {
 	KhoHanded__State s = *h->s;
-	_cleanup_free_ void *data = NULL;
-	size_t len = 0;
-	int ret;
 
 	s.from = h->s->to;
 	s.to = h->s->from;
@@ -99,14 +72,7 @@ static int write_state(struct kho_handed *h, struct kho_err *err)
 	s.record.data = (uint8_t *)h->a.trust.journal;
 	s.record.len = h->a.trust.len;
 	s.jumped_us = kho_clock_us();
-	for (size_t i = 0; i < s.n_file; i++)
-		s.file[i]->token = 0;
-	ret = kho_handed_pack(&s, &data, &len, err);
-	if (!ret)
-		ret = kho_write_file(STATE, data, len, err);
-	if (data)
-		explicit_bzero(data, len);
-	return ret;
+	return kho_handed_pack(&s, data, len, err);
 }
 
 /* What a test has asked for has struck. */
@@ -127,17 +93,55 @@ static void drop_faults(KhoHanded__State *s)
 	s->n_message = n;
 }
 
+/*
+ * Carrier "luo": once more in place. The session they came in has to end first, which leaves them to who has them open; what had not been taken
+ * out of it by then would be gone.
+ */
+static int preserve_again(struct kho_handed *h, const void *data, size_t len, struct kho_err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < h->s->n_file; i++)
+		ret = kho_handed_take(h, i, err);
+	if (!ret)
+		ret = kho_luo_finish(h->session, err);
+	if (ret < 0)
+		return ret;
+	close(h->session);
+	h->session = kho_luo_create(KHO_HANDED_SESSION, err);
+	ret = h->session < 0 ? h->session : 0;
+	for (size_t i = 0; !ret && i < h->s->n_file; i++)
+		ret = kho_luo_preserve(h->session, h->fd[i], h->s->file[i]->token, err);
+	return ret < 0 ? ret : kho_luo_preserve_bytes(h->session, data, len, KHO_HANDED_STATE_TOKEN, err);
+}
+
+/* Carrier "initrd": behind the root, as they came. */
+static int append_again(struct kho_handed *h, const void *data, size_t len, struct kho_err *err)
+{
+	int ret = kho_write_file(STATE, data, len, err);
+
+	return ret < 0 ? ret : kho_handed_append(INITRD, STATE, h->s, KHO_HANDED_IMAGES, err);
+}
+
 static int go(struct kho_handed *h, struct kho_err *err)
 {
+	_cleanup_free_ void *data = NULL;
+	size_t len = 0;
 	int ret = kho_mkdir(DIR_BACK, err);
 
 	drop_faults(h->s);
 	if (!ret)
-		ret = write_state(h, err);
+		ret = pack_root(err);
 	if (!ret)
-		ret = pack(h, err);
+		ret = pack_state(h, &data, &len, err);
+	if (!ret && !h->luo)
+		ret = append_again(h, data, len, err);
 	if (!ret)
 		ret = kho_kexec_load(h->s->back_image, INITRD, h->s->back_cmdline, err);
+	if (!ret && h->luo)
+		ret = preserve_again(h, data, len, err);
+	if (data)
+		explicit_bzero(data, len);
 	return ret < 0 ? ret : kho_kexec_jump(err);
 }
 

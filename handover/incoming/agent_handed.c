@@ -55,7 +55,7 @@ static int read_state(struct kho_handed *h, struct kho_err *err)
 
 	if (h->luo) {
 		h->session = kho_luo_open(KHO_HANDED_SESSION, err);
-		fd = h->session < 0 ? -1 : kho_luo_retrieve(h->session, 0, err);
+		fd = h->session < 0 ? -1 : kho_luo_retrieve(h->session, KHO_HANDED_STATE_TOKEN, err);
 		ret = fd < 0 ? (err->code ? err->code : -EIO) : read_fd(fd, &data, &len, err);
 	} else {
 		ret = kho_read_file(KHO_HANDED_STATE, KHO_HANDED_STATE_MAX, &data, &len, err);
@@ -67,16 +67,22 @@ static int read_state(struct kho_handed *h, struct kho_err *err)
 	return ret;
 }
 
+int kho_handed_take(struct kho_handed *h, size_t i, struct kho_err *err)
+{
+	if (h->fd[i] < 0)
+		h->fd[i] = kho_luo_retrieve(h->session, h->s->file[i]->token, err);
+	return h->fd[i] < 0 ? kho_wrap(err, "%s", h->s->file[i]->name) : 0;
+}
+
 /* luo: a name below images_dir that leads to the file itself, in this process: nothing is copied. */
 static int link_file(struct kho_handed *h, size_t i, struct kho_err *err)
 {
 	_cleanup_free_ char *path = NULL, *dir = NULL;
 	char target[64];
-	int ret;
+	int ret = kho_handed_take(h, i, err);
 
-	h->fd[i] = kho_luo_retrieve(h->session, h->s->file[i]->token, err);
-	if (h->fd[i] < 0)
-		return kho_wrap(err, "%s", h->s->file[i]->name);
+	if (ret < 0)
+		return ret;
 	if (asprintf(&path, "%s/%s", h->a.env.images_dir, h->s->file[i]->name) < 0 || !(dir = strdup(path)))
 		return kho_fail(err, -ENOMEM, "%s", h->s->file[i]->name);
 	*strrchr(dir, '/') = '\0';
@@ -106,10 +112,6 @@ static int place_files(struct kho_handed *h, struct kho_err *err)
 	uint64_t begin = kho_clock_us();
 	int ret = 0;
 
-	h->fd = calloc(h->s->n_file + 1, sizeof(*h->fd));
-	if (!h->fd)
-		return kho_fail(err, -ENOMEM, "files of the kernel before");
-	memset(h->fd, -1, (h->s->n_file + 1) * sizeof(*h->fd));
 	/* initrd: its folder, over images_dir. (No links: who restores a container has another /proc.) */
 	if (!h->luo && h->s->n_file) {
 		if (mount(KHO_HANDED_IMAGES, h->a.env.images_dir, NULL, MS_BIND, NULL))
@@ -296,7 +298,7 @@ static void let_go(struct kho_handed *h)
 {
 	struct kho_err err = KHO_ERR_INIT;
 
-	for (size_t i = 0; h->fd && i < h->s->n_file; i++)
+	for (size_t i = 0; i < h->s->n_file; i++)
 		if (h->fd[i] >= 0)
 			close(h->fd[i]);
 	if (h->session >= 0 && kho_luo_finish(h->session, &err) < 0)
@@ -359,6 +361,10 @@ int kho_agent_run_handed(const struct kho_agent_conf *conf, bool luo, struct kho
 	ret = read_state(h, err);
 	if (ret < 0)
 		return ret;
+	h->fd = malloc((h->s->n_file + 1) * sizeof(*h->fd));
+	if (!h->fd)
+		return kho_fail(err, -ENOMEM, "files of the kernel before");
+	memset(h->fd, -1, (h->s->n_file + 1) * sizeof(*h->fd));
 	kho_clock_set_tsc_khz(h->s->tsc_khz);
 	ret = run(h, kho_clock_us(), &why);
 	if (ret < 0)

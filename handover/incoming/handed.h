@@ -15,6 +15,9 @@ struct kho_handed {
 	bool bound;   /* initrd: its images lie on images_dir */
 };
 
+/* luo: file i out of the session, into fd[i]; nothing when it is there. */
+int kho_handed_take(struct kho_handed *h, size_t i, struct kho_err *err) __must_check;
+
 /*
  * It cannot go on here (why): what was restored is discarded, and the kernel before is started again with all that it had handed over. Returns only
  * when that cannot be done, either.

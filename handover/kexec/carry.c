@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "handover/kexec/handed.h"
@@ -21,27 +20,6 @@
 
 #define MIB (1ULL << 20)
 #define JOURNAL_HEAD 8 /* docs/formats.md: the mark before the first record */
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Each once: a round of precopy may have sent a file again. */
-static void unique_files(struct kho_kexec *k)
-{
-	size_t n = 0;
-
-	if (k->nfiles)
-		qsort(k->files, k->nfiles, sizeof(*k->files), by_name);
-	for (size_t i = 0; i < k->nfiles; i++) {
-		if (n && !strcmp(k->files[n - 1], k->files[i]))
-			free(k->files[i]);
-		else
-			k->files[n++] = k->files[i];
-	}
-	k->nfiles = n;
-}
 
 /* The journal without its last record, which says that the peer has signed: that is for the peer to say. */
 static size_t without_last(const struct kho_blob *record)
@@ -77,27 +55,18 @@ static void state_done(struct state *st)
 	free(st->back_cmdline);
 }
 
-static int fill_files(struct kho_kexec *k, struct state *st, uint64_t *bytes, struct kho_err *err)
+static void fill_files(struct kho_kexec *k, struct state *st)
 {
 	for (size_t i = 0; i < k->nfiles; i++) {
-		_cleanup_free_ char *path = NULL;
-		struct stat f;
-
-		if (asprintf(&path, "%s/%s", k->images_dir, k->files[i]) < 0)
-			return kho_fail(err, -ENOMEM, "hand over %s", k->files[i]);
-		if (stat(path, &f))
-			return kho_fail_errno(err, "hand over %s", k->files[i]);
 		kho_handed__file__init(&st->file[i]);
-		st->file[i].name = k->files[i];
-		st->file[i].token = k->luo ? i + 1 : 0;
-		st->file[i].bytes = (uint64_t)f.st_size;
+		st->file[i].name = k->files[i].name;
+		st->file[i].token = k->files[i].token;
+		st->file[i].bytes = k->files[i].bytes;
 		st->files[i] = &st->file[i];
-		*bytes += (uint64_t)f.st_size;
 	}
-	return 0;
 }
 
-static int fill_state(struct kho_kexec *k, const struct kho_blob *record, struct state *st, uint64_t *bytes, struct kho_err *err)
+static int fill_state(struct kho_kexec *k, const struct kho_blob *record, struct state *st, struct kho_err *err)
 {
 	KhoHanded__State *s = &st->s;
 
@@ -129,47 +98,16 @@ static int fill_state(struct kho_kexec *k, const struct kho_blob *record, struct
 		s->back_image = k->back_image;
 		s->back_cmdline = st->back_cmdline;
 	}
-	return fill_files(k, st, bytes, err);
+	fill_files(k, st);
+	return 0;
 }
 
 /* --- carrier: the Live Update Orchestrator --- */
 
-static int preserve_image(struct kho_kexec *k, int session, size_t i, struct kho_err *err)
-{
-	_cleanup_free_ char *path = NULL;
-	_cleanup_close_ int fd = -1;
-
-	if (asprintf(&path, "%s/%s", k->images_dir, k->files[i]) < 0)
-		return kho_fail(err, -ENOMEM, "hand over %s", k->files[i]);
-	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	/* only a file without a name can be preserved */
-	if (fd < 0 || unlink(path))
-		return kho_fail_errno(err, "hand over %s", k->files[i]);
-	return kho_luo_preserve(session, fd, i + 1, err) < 0 ? kho_wrap(err, "%s", k->files[i]) : 0;
-}
-
-static int preserve_state(int session, const void *data, size_t len, struct kho_err *err)
-{
-	_cleanup_close_ int fd = memfd_create("khoctl-state", MFD_CLOEXEC);
-	int ret;
-
-	if (fd < 0)
-		return kho_fail_errno(err, "memfd");
-	ret = kho_write_all(fd, data, len);
-	if (ret < 0)
-		return kho_fail(err, ret, "write the state for the next kernel: %s", strerror(-ret));
-	return kho_luo_preserve(session, fd, 0, err);
-}
-
 static int go_by_luo(struct kho_kexec *k, const void *data, size_t len, struct kho_err *err)
 {
-	_cleanup_close_ int session = kho_luo_create(KHO_HANDED_SESSION, err);
-	int ret = session < 0 ? session : 0;
+	int ret = kho_kexec_preserve_state(k, data, len, err);
 
-	for (size_t i = 0; !ret && i < k->nfiles; i++)
-		ret = preserve_image(k, session, i, err);
-	if (!ret)
-		ret = preserve_state(session, data, len, err);
 	return ret < 0 ? ret : kho_kexec_jump(err);
 }
 
@@ -204,16 +142,18 @@ int kho_kexec_commit(struct kho_engine *e, const struct kho_blob *record, struct
 	struct kho_kexec *k = kho_kexec_of(e);
 	_cleanup_(state_done) struct state st = { 0 };
 	_cleanup_free_ void *data = NULL;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, begin = kho_clock_us();
 	size_t len = 0;
 	int ret;
 
-	unique_files(k);
-	ret = fill_state(k, record, &st, &bytes, err);
+	ret = kho_kexec_close_files(k, &bytes, err);
+	if (!ret)
+		ret = fill_state(k, record, &st, err);
 	if (!ret)
 		ret = kho_handed_pack(&st.s, &data, &len, err);
 	if (ret < 0)
 		return ret;
+	kho_engine_phase(&k->e, "preserve", begin);
 	kho_engine_note(&k->e, "%llu MiB in %zu files are handed over; %s starts now", (unsigned long long)(bytes / MIB), k->nfiles, k->img.release);
 	ret = k->luo ? go_by_luo(k, data, len, err) : go_by_initrd(k, &st.s, data, len, err);
 	explicit_bzero(data, len);

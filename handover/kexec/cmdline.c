@@ -67,7 +67,7 @@ int kho_kexec_cmdline(const struct kho_kexec *k, bool back, char **out, struct k
 	if (!strstr(running, "panic="))
 		fputs("panic=10 ", f);
 	fprintf(f, "rdinit=/init khoctl.pid_floor=%llu " KHO_HANDED_WORD "=%s", (unsigned long long)kho_pid_range(req->workloads),
-		k->luo && !back ? KHO_HANDED_LUO : KHO_HANDED_INITRD);
+		k->luo ? KHO_HANDED_LUO : KHO_HANDED_INITRD);
 	if (!back && req->extra_cmdline && *req->extra_cmdline)
 		fprintf(f, " %s", req->extra_cmdline);
 	if (fclose(f))

@@ -133,6 +133,7 @@ int kho_kexec_new(const struct kho_engine_request *req, struct kho_engine **out,
 	if (!k)
 		return kho_fail(err, -ENOMEM, "kexec engine: out of memory");
 	pthread_mutex_init(&k->lock, NULL);
+	k->session = -1;
 	k->e.ops = &ops;
 	k->e.req = req;
 	uname(&u);

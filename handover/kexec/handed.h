@@ -25,8 +25,9 @@
 #define KHO_HANDED_WORD	  "khoctl.handed"
 #define KHO_HANDED_LUO	  "luo"
 #define KHO_HANDED_INITRD "initrd"
-/* Carrier "luo": the session's name; the state is token 0, files have the tokens from 1 on. */
-#define KHO_HANDED_SESSION "khoctl"
+/* Carrier "luo": the session's name; the state's token, files have the tokens from 1 on. */
+#define KHO_HANDED_SESSION     "khoctl"
+#define KHO_HANDED_STATE_TOKEN 0
 
 #define KHO_HANDED_STATE_MAX (256u << 20)
 #define KHO_HANDED_FILES_MAX 100000

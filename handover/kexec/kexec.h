@@ -26,6 +26,13 @@ struct kho_kexec_request { /* a message, packed */
 	size_t len;
 };
 
+struct kho_kexec_file {
+	char *name;	/* below images_dir */
+	uint64_t token; /* in the session; 0: it is in none (yet) */
+	uint64_t bytes; /* since kho_kexec_close_files() */
+	int fd;		/* luo: since it is preserved; else -1 */
+};
+
 struct kho_kexec {
 	struct kho_engine e; /* first: kho_kexec_of */
 	struct kho_machine m;
@@ -47,8 +54,9 @@ struct kho_kexec {
 	pthread_mutex_t lock; /* of what follows */
 	struct kho_kexec_request *tape;
 	size_t ntape;
-	char **files; /* names below images_dir */
-	size_t nfiles;
+	struct kho_kexec_file *files;
+	size_t nfiles, npreserved;
+	int session; /* luo, from the first file on; else -1. To close it drops what is in it */
 };
 
 struct kho_kexec *kho_kexec_of(struct kho_engine *e);
@@ -81,8 +89,16 @@ int kho_kexec_peer_op(struct kho_engine *e, const char *serializer, const char *
 		      uint64_t deadline_us, struct kho_err *err);
 int kho_kexec_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete, struct kho_err *err);
 int kho_kexec_peer_fault(struct kho_engine *e, const char *kind, struct kho_err *err);
-/* A file of images_dir is to be handed over; once, however often it is told. */
+
+/* files.c */
+/* A file of images_dir is to be handed over; once, however often it is told. luo: pages of workloads are preserved at once until the freeze. */
 int kho_kexec_add_file(struct kho_kexec *k, const char *name, struct kho_err *err) __must_check;
+/* None comes any more: they are in their order, with their sizes and, luo, all in the session. out_bytes: of all. */
+int kho_kexec_close_files(struct kho_kexec *k, uint64_t *out_bytes, struct kho_err *err) __must_check;
+/* luo: what says what the files are, into the session too. */
+int kho_kexec_preserve_state(struct kho_kexec *k, const void *data, size_t len, struct kho_err *err) __must_check;
+/* The inverse of all three. */
+void kho_kexec_drop_files(struct kho_kexec *k);
 
 /* carry.c */
 int kho_kexec_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err);

@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/io.h"
 
 /* include/uapi/linux/liveupdate.h (Linux 7.2): each argument begins with its size, so that it can grow */
 struct luo_session {
@@ -88,6 +90,19 @@ int kho_luo_preserve(int s, int fd, uint64_t token, struct kho_err *err)
 	struct luo_preserve p = { .size = sizeof(p), .fd = fd, .token = token };
 
 	return ioctl(s, LUO_PRESERVE_FD, &p) < 0 ? kho_fail_errno(err, "preserve file %llu for the next kernel", (unsigned long long)token) : 0;
+}
+
+int kho_luo_preserve_bytes(int s, const void *data, size_t len, uint64_t token, struct kho_err *err)
+{
+	_cleanup_close_ int fd = memfd_create("khoctl-state", MFD_CLOEXEC);
+	int ret;
+
+	if (fd < 0)
+		return kho_fail_errno(err, "memfd");
+	ret = kho_write_all(fd, data, len);
+	if (ret < 0)
+		return kho_fail(err, ret, "write the state for the next kernel: %s", strerror(-ret));
+	return kho_luo_preserve(s, fd, token, err);
 }
 
 int kho_luo_retrieve(int s, uint64_t token, struct kho_err *err)

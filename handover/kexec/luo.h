@@ -7,6 +7,7 @@
 #define KHO_KEXEC_LUO_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "lib/err.h"
@@ -20,6 +21,9 @@ int kho_luo_available(struct kho_err *err) __must_check;
 int kho_luo_create(const char *name, struct kho_err *err) __must_check;
 /* Put a file into it, under a token of its own: its size cannot change any more; what is written to it later is carried, too. */
 int kho_luo_preserve(int session, int fd, uint64_t token, struct kho_err *err) __must_check;
+
+/* The same with a file of its own that holds these bytes. */
+int kho_luo_preserve_bytes(int session, const void *data, size_t len, uint64_t token, struct kho_err *err) __must_check;
 
 /* Incoming: the session of that name, once; -ENOENT: there is none. */
 int kho_luo_open(const char *name, struct kho_err *err) __must_check;

@@ -87,8 +87,7 @@ int kho_kexec_disconnect(struct kho_engine *e, struct kho_err *err)
 	(void)err;
 	while (k->ntape)
 		request_done(&k->tape[--k->ntape]);
-	while (k->nfiles)
-		free(k->files[--k->nfiles]);
+	kho_kexec_drop_files(k);
 	return 0;
 }
 
@@ -143,25 +142,4 @@ int kho_kexec_peer_fault(struct kho_engine *e, const char *kind, struct kho_err 
 	m.body_case = KHO_LINK__MSG__BODY_FAULT;
 	m.fault = &f;
 	return add(kho_kexec_of(e), &m, err);
-}
-
-int kho_kexec_add_file(struct kho_kexec *k, const char *name, struct kho_err *err)
-{
-	char **more, *copy;
-	int ret = kho_link_name_ok(name, err);
-
-	if (ret < 0)
-		return ret;
-	copy = strdup(name);
-	pthread_mutex_lock(&k->lock);
-	more = copy ? realloc(k->files, (k->nfiles + 1) * sizeof(*more)) : NULL;
-	if (more) {
-		k->files = more;
-		more[k->nfiles++] = copy;
-	}
-	pthread_mutex_unlock(&k->lock);
-	if (more)
-		return 0;
-	free(copy);
-	return kho_fail(err, -ENOMEM, "hand over %s", name);
 }
