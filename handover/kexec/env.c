@@ -30,16 +30,18 @@ static int put_file(struct kho_env *env, const char *local, const char *name, st
 {
 	struct kho_kexec *k = env->arg;
 	_cleanup_free_ char *path = NULL;
+	bool copied;
 	int ret = 0;
 
 	if (asprintf(&path, "%s/%s", k->images_dir, name) < 0)
 		return kho_fail(err, -ENOMEM, "hand over %s", name);
-	if (strcmp(path, local)) {
+	copied = strcmp(path, local) != 0;
+	if (copied) {
 		ret = make_place(k, path, err);
 		if (!ret)
 			ret = kho_copy_file(local, path, err);
 	}
-	return ret < 0 ? ret : kho_kexec_add_file(k, name, err);
+	return ret < 0 ? ret : kho_kexec_add_file(k, name, copied, err);
 }
 
 static int put_files(struct kho_env *env, const char *dir, const char *prefix, char *const *names, size_t n, uint64_t *out_bytes,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Which files of images_dir are handed over, and, with the carrier "luo", the session that they are preserved in. Preserving takes time by the page.
- * So what is most of it, the pages of the rounds of pre-copy, goes into the session as soon as a round is through, while everything runs.
+ * So what comes before the freeze and does not change any more goes into the session at once, while everything runs: the pages of the rounds of
+ * pre-copy, which are most of it, and copies.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -31,7 +32,7 @@ static int need_session(struct kho_kexec *k, struct kho_err *err)
 }
 
 /* Under the lock. Only a file without a name can be preserved. */
-static int preserve(struct kho_kexec *k, struct kho_kexec_file *f, uint64_t token, struct kho_err *err)
+static int preserve(struct kho_kexec *k, struct kho_kexec_file *f, struct kho_err *err)
 {
 	_cleanup_free_ char *path = path_of(k, f->name);
 	int ret = path ? need_session(k, err) : kho_fail(err, -ENOMEM, "hand over %s", f->name);
@@ -41,10 +42,10 @@ static int preserve(struct kho_kexec *k, struct kho_kexec_file *f, uint64_t toke
 	f->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (f->fd < 0 || unlink(path))
 		return kho_fail_errno(err, "hand over %s", f->name);
-	ret = kho_luo_preserve(k->session, f->fd, token, err);
+	ret = kho_luo_preserve(k->session, f->fd, k->tokens + 1, err);
 	if (ret < 0)
 		return kho_wrap(err, "%s", f->name);
-	f->token = token;
+	f->token = ++k->tokens;
 	return 0;
 }
 
@@ -65,15 +66,26 @@ static bool is_pages(const char *name)
 	return base && !strncmp(base, "/pages-", 7);
 }
 
-static bool is_preserved(const struct kho_kexec *k, const char *name)
+static void file_done(struct kho_kexec_file *f)
 {
-	for (size_t i = 0; i < k->nfiles; i++)
-		if (k->files[i].token && !strcmp(k->files[i].name, name))
-			return true;
-	return false;
+	if (f->fd >= 0)
+		close(f->fd);
+	free(f->name);
 }
 
-static int add(struct kho_kexec *k, const char *name, struct kho_err *err)
+/* A copy that comes once more: what was preserved under its name stays in the session, where nobody asks for it. */
+static void forget(struct kho_kexec *k, const char *name)
+{
+	for (size_t i = 0; i < k->nfiles; i++) {
+		if (!k->files[i].token || strcmp(k->files[i].name, name))
+			continue;
+		file_done(&k->files[i]);
+		k->files[i] = k->files[--k->nfiles];
+		return;
+	}
+}
+
+static int add(struct kho_kexec *k, const char *name, bool copied, struct kho_err *err)
 {
 	struct kho_kexec_file *more = realloc(k->files, (k->nfiles + 1) * sizeof(*more)), *f;
 	int ret;
@@ -86,22 +98,22 @@ static int add(struct kho_kexec *k, const char *name, struct kho_err *err)
 	if (!f || !f->name)
 		return kho_fail(err, -ENOMEM, "hand over %s", name);
 	k->nfiles++;
-	if (!k->luo || k->frozen_us || !is_pages(name))
+	if (!k->luo || k->frozen_us || !(copied || is_pages(name)))
 		return 0;
-	ret = preserve(k, f, k->npreserved + 1, err);
-	if (!ret)
-		k->npreserved++;
-	return ret < 0 ? ret : link_back(k, f, err);
+	ret = preserve(k, f, err);
+	return ret < 0 || copied ? ret : link_back(k, f, err);
 }
 
-int kho_kexec_add_file(struct kho_kexec *k, const char *name, struct kho_err *err)
+int kho_kexec_add_file(struct kho_kexec *k, const char *name, bool copied, struct kho_err *err)
 {
 	int ret = kho_link_name_ok(name, err);
 
 	if (ret < 0)
 		return ret;
 	pthread_mutex_lock(&k->lock);
-	ret = is_preserved(k, name) ? 0 : add(k, name, err);
+	if (copied)
+		forget(k, name);
+	ret = add(k, name, copied, err);
 	pthread_mutex_unlock(&k->lock);
 	return ret;
 }
@@ -114,13 +126,6 @@ static int in_order(const void *a, const void *b)
 	if (x->token || y->token)
 		return (x->token ? x->token : UINT64_MAX) < (y->token ? y->token : UINT64_MAX) ? -1 : 1;
 	return strcmp(x->name, y->name);
-}
-
-static void file_done(struct kho_kexec_file *f)
-{
-	if (f->fd >= 0)
-		close(f->fd);
-	free(f->name);
 }
 
 /* Each once: a round of precopy may have sent a file again. */
@@ -151,7 +156,7 @@ int kho_kexec_close_files(struct kho_kexec *k, uint64_t *out_bytes, struct kho_e
 		struct stat st;
 
 		if (k->luo && !f->token)
-			ret = preserve(k, f, i + 1, err);
+			ret = preserve(k, f, err);
 		if (ret < 0)
 			return ret;
 		if (!path || (f->fd < 0 ? stat(path, &st) : fstat(f->fd, &st)))
@@ -173,7 +178,7 @@ void kho_kexec_drop_files(struct kho_kexec *k)
 {
 	while (k->nfiles)
 		file_done(&k->files[--k->nfiles]);
-	k->npreserved = 0;
+	k->tokens = 0;
 	if (k->session >= 0)
 		close(k->session);
 	k->session = -1;

@@ -38,6 +38,8 @@ static void freep(KhoHanded__State **s)
 
 static int check_files(const KhoHanded__State *s, bool luo, struct kho_err *err)
 {
+	uint64_t last = KHO_HANDED_STATE_TOKEN;
+
 	if (s->n_file > KHO_HANDED_FILES_MAX)
 		return kho_fail(err, -EBADMSG, "%zu files", s->n_file);
 	for (size_t i = 0; i < s->n_file; i++) {
@@ -46,8 +48,9 @@ static int check_files(const KhoHanded__State *s, bool luo, struct kho_err *err)
 		if (ret < 0)
 			return ret;
 		/* in order: none comes twice */
-		if (s->file[i]->token != (luo ? i + 1 : 0))
+		if (luo ? s->file[i]->token <= last : s->file[i]->token != 0)
 			return kho_fail(err, -EBADMSG, "file %s has the number %llu", s->file[i]->name, (unsigned long long)s->file[i]->token);
+		last = s->file[i]->token;
 	}
 	return 0;
 }

@@ -55,7 +55,8 @@ struct kho_kexec {
 	struct kho_kexec_request *tape;
 	size_t ntape;
 	struct kho_kexec_file *files;
-	size_t nfiles, npreserved;
+	size_t nfiles;
+	uint64_t tokens; /* luo: the last one given */
 	int session; /* luo, from the first file on; else -1. To close it drops what is in it */
 };
 
@@ -91,8 +92,11 @@ int kho_kexec_entrust(struct kho_engine *e, const char *const *names, const stru
 int kho_kexec_peer_fault(struct kho_engine *e, const char *kind, struct kho_err *err);
 
 /* files.c */
-/* A file of images_dir is to be handed over; once, however often it is told. luo: pages of workloads are preserved at once until the freeze. */
-int kho_kexec_add_file(struct kho_kexec *k, const char *name, struct kho_err *err) __must_check;
+/*
+ * A file of images_dir is to be handed over; once, however often it is told. copied: it is the engine's, and new; else it is the serializer's own, who may
+ * still look into it. luo: a copy, or pages of workloads, is preserved at once until the freeze.
+ */
+int kho_kexec_add_file(struct kho_kexec *k, const char *name, bool copied, struct kho_err *err) __must_check;
 /* None comes any more: they are in their order, with their sizes and, luo, all in the session. out_bytes: of all. */
 int kho_kexec_close_files(struct kho_kexec *k, uint64_t *out_bytes, struct kho_err *err) __must_check;
 /* luo: what says what the files are, into the session too. */

@@ -104,8 +104,10 @@ static void test_handed(void **state)
 	REFUSED(s.back_image = (char *)"/boot/../../etc/x", false, -EBADMSG, "way back");
 	REFUSED(file[1].name = (char *)"../../etc/shadow", false, -EINVAL, "etc");
 	REFUSED(file[1].name = (char *)"/etc/shadow", false, -EINVAL, "etc");
-	REFUSED(file[1].token = 7, true, -EBADMSG, "number");
-	REFUSED((file[0].token = 2, file[1].token = 1), true, -EBADMSG, "number 2");
+	REFUSED(file[1].token = 7, false, -EBADMSG, "number 7");
+	REFUSED((file[0].token = 2, file[1].token = 1), true, -EBADMSG, "number 1");
+	REFUSED((file[0].token = 2, file[1].token = 2), true, -EBADMSG, "number 2");
+	REFUSED(file[1].token = 7, true, -EBADMSG, "number 0"); /* the first has the state's */
 	REFUSED(file[0].token = 1, false, -EBADMSG, "number 1");
 	REFUSED(s.n_message = 1, false, -EBADMSG, "missing");
 	REFUSED(s.n_message = 0, false, -EBADMSG, "missing");
@@ -123,7 +125,7 @@ static void test_accepted(void **state)
 	assert_int_equal(verdict(&s, false, &err), 0);
 	s = whole();
 	file[0].token = 1;
-	file[1].token = 2;
+	file[1].token = 3; /* 2 was one that came again */
 	assert_int_equal(verdict(&s, true, &err), 0);
 	assert_int_equal(kho_handed_unpack("\xff\xff\xff", 3, false, &out, &err), -EBADMSG);
 	assert_null(out);
@@ -241,8 +243,8 @@ static void test_files(void **state)
 	struct kho_err err = KHO_ERR_INIT;
 
 	(void)state;
-	assert_int_equal(kho_kexec_add_file(k, "redis/final/pages-1.img", NULL), 0);
-	assert_int_equal(kho_kexec_add_file(k, "../run/x", &err), -EINVAL);
+	assert_int_equal(kho_kexec_add_file(k, "redis/final/pages-1.img", false, NULL), 0);
+	assert_int_equal(kho_kexec_add_file(k, "../run/x", true, &err), -EINVAL);
 	assert_int_equal(k->nfiles, 1);
 }
 

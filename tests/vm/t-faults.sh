@@ -110,7 +110,9 @@ one() {
 		failed=$((failed + 1))
 		cp "$out/told" "$out/failed.$failed.txt" 2> /dev/null || true
 		for place in outgoing incoming; do cp "$top/build/lab/$LAB_NAME/$place.log" "$out/failed.$failed.$place.log" 2> /dev/null || true; done
-		vm timeout 8 khoctl console > "$out/failed.$failed.khoctl.log" 2>&1 || true
+		# of the kernel beside: what it says now, if it is there, and what was kept when it was given up
+		{ vm timeout 8 khoctl console; vm khoctl log; } > "$out/failed.$failed.khoctl.log" 2>&1 || true
+		grep -a -m 1 -A 45 -E 'BUG: |Oops|general protection|Internal error' "$out/failed.$failed.khoctl.log" | cut -c1-140 || true
 		fresh
 	fi
 }
