@@ -86,7 +86,7 @@ void kho_usage_man(FILE *f)
 	      "/var/lib/khoctl/regression-before.json, regression-after.json\n\trecordings of the last "
 	      "upgrade with *--regression*\n\n"
 	      "/var/lib/khoctl/dmesg-GENERATION-RELEASE.txt\n\tkernel logs that *khoctl log* "
-	      "prints\n\n"
+	      "prints; .prev: what was kept by the same name before\n\n"
 	      "/run/khoctl\n\tthe running upgrade\n\n# SEE ALSO\n\n*criu*(8)\n",
 	      f);
 }

@@ -3,7 +3,9 @@
  * What an incoming kernel had said that was given up: out of the head of its region into
  * dmesg-GENERATION-RELEASE.txt beside the journal, where khoctl log finds it like the log of a
  * kernel that retired.  Part of undoing reserve: the disks are back by then, the region not yet gone.
+ * What the try before had left, by the same name, is .prev then: it may have been the one that matters.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +55,7 @@ static void name_of(const struct kho_beside *b, const struct kho_ledger *l, char
 int kho_beside_keep_log(const struct kho_beside *b, struct kho_err *err)
 {
 	const struct kho_ledger *l = kho_beside_ledger(b);
-	_cleanup_free_ char *text = NULL, *path = NULL;
+	_cleanup_free_ char *text = NULL, *path = NULL, *prev = NULL;
 	char release[64];
 	size_t n;
 
@@ -69,9 +71,10 @@ int kho_beside_keep_log(const struct kho_beside *b, struct kho_err *err)
 		return 0;
 	name_of(b, l, release);
 	if (asprintf(&path, "%s/dmesg-%" PRIu32 "-%s.txt", b->e.req->state_dir,
-		     l->side[KHO_SIDE_INCOMING].generation, release) < 0) {
-		path = NULL;
+		     l->side[KHO_SIDE_INCOMING].generation, release) < 0 ||
+	    asprintf(&prev, "%s.prev", path) < 0)
 		return kho_fail(err, -ENOMEM, "keep the incoming kernel's log");
-	}
+	if (rename(path, prev) && errno != ENOENT)
+		return kho_fail_errno(err, "%s", prev);
 	return kho_write_file(path, text, n, err);
 }

@@ -224,7 +224,7 @@ static void test_record(void **state)
 /* The ring of messages has wrapped around; the file begins with the oldest that is left, printable. */
 static void test_keep_log(void **state)
 {
-	char dir[] = "/tmp/kho-log-XXXXXX", path[128], *text = NULL;
+	char dir[] = "/tmp/kho-log-XXXXXX", path[128], prev[140], *text = NULL;
 	struct kho_engine_request req = { .state_dir = dir, .release = "7.3.4+x" };
 	struct kho_beside b = { .e.req = &req, .head = calloc(1, KHO_HEAD_BYTES) };
 	struct kho_ledger *l = (void *)(b.head + KHO_OFF_LEDGER);
@@ -251,7 +251,12 @@ static void test_keep_log(void **state)
 	assert_string_equal(text + len - 6, "aaend?");
 	assert_int_equal(text[0], 'a');
 	free(text);
+	/* the next try's is the newest, this one is kept beside it */
+	snprintf(prev, sizeof(prev), "%s.prev", path);
+	assert_int_equal(access(prev, F_OK), -1);
+	assert_int_equal(kho_beside_keep_log(&b, &err), 0);
 	assert_int_equal(unlink(path), 0);
+	assert_int_equal(unlink(prev), 0);
 	/* nothing in the ring: the error record, under the name that was asked for */
 	c->head = 0;
 	l->side[1].release[0] = '\0';
