@@ -11,8 +11,10 @@
 
 #include "handover/beside/beside.h"
 #include "handover/beside/record.h"
+#include "handover/beside/words.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/format.h"
 
 #define SECOND 1000000ULL
 /* An emulated or overcommitted machine stalls for seconds; a hang costs this much of the blackout.
@@ -37,52 +39,26 @@ static void peer_note(void *arg, const char *text)
 		b->e.note(b->e.event_arg, text);
 }
 
-/* A line out of it, without what follows. */
-static const char *line_with(char *text, const char *words)
-{
-	char *at = strstr(text, words);
-
-	if (!at)
-		return NULL;
-	while (at > text && at[-1] != '\n')
-		at--;
-	at[strcspn(at, "\n")] = '\0';
-	return at;
-}
-
-/*
- * The last words of the incoming kernel, one line at most, for the message of a failure: those of its panic, behind which it may say
- * more.
- */
-static const char *last_words(const struct kho_beside *b, char *out, size_t len)
+/* What the incoming kernel has said at last: a panic tells some hundred lines more. */
+static void last_words(const struct kho_beside *b, char *out, size_t len)
 {
 	const struct kho_console_ring *c = (const void *)(b->head + KHO_OFF_CONSOLE);
-	uint64_t head = __atomic_load_n(&c->head, __ATOMIC_ACQUIRE),
-		 n = head < len - 1 ? head : len - 1, i;
-	const char *panic;
-	char *line;
+	uint64_t head = __atomic_load_n(&c->head, __ATOMIC_ACQUIRE);
+	char text[16384];
+	size_t n = head < sizeof(text) - 1 ? head : sizeof(text) - 1;
 
-	for (i = 0; i < n; i++) {
-		char ch = c->data[(head - n + i) % sizeof(c->data)];
-
-		out[i] = ch >= ' ' && ch < 127 ? ch : ch == '\n' ? '\n' : '?';
-	}
-	while (i && out[i - 1] == '\n')
-		i--;
-	out[i] = '\0';
-	panic = line_with(out, "Kernel panic - ");
-	if (panic)
-		return panic;
-	line = strrchr(out, '\n');
-	return line ? line + 1 : out;
+	for (size_t i = 0; i < n; i++)
+		kho_format_text(text + i, c->data + (head - n + i) % sizeof(c->data), 1);
+	text[n] = '\0';
+	kho_last_words(text, out, len);
 }
 
 static int dead(const struct kho_beside *b, const char *how, struct kho_err *err)
 {
-	char words[16384]; /* a panic tells some hundred lines more */
-	const char *last = last_words(b, words, sizeof(words));
+	char last[300];
 
-	return kho_fail(err, -EPIPE, "the incoming kernel %s%s%.160s%s", how,
+	last_words(b, last, sizeof(last));
+	return kho_fail(err, -EPIPE, "the incoming kernel %s%s%s%s", how,
 			*last ? "; its last message: " : "", last,
 			*last ? " (all of them: khoctl log)" : "");
 }
@@ -197,7 +173,7 @@ static uint64_t boot_limit_us(void)
 /* It has ended, in whatever way, before its module could say so. */
 static int check_record(const struct kho_beside *b, struct kho_err *err)
 {
-	char words[200];
+	char words[300];
 
 	if (!kho_record_read(b->head, words, sizeof(words)))
 		return 0;

@@ -6,9 +6,13 @@
  */
 #include "handover/beside/record.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "handover/beside/words.h"
 #include "handover/uapi/khoctl_region.h"
+#include "lib/cleanup.h"
+#include "lib/format.h"
 
 #define LENGTH_AT 20
 #define TEXT_AT	  200
@@ -31,50 +35,6 @@ void kho_record_init(uint8_t *head, uint64_t base)
 	put64(regs, KHO_ERST_NONE, UINT64_MAX);
 }
 
-/* Behind "<5>[   12.345678] " or "<5>[   12.345678][    T1] ". */
-static const char *message(const char *p, const char *end)
-{
-	const char *q = p < end && *p == '<' ? memchr(p, '>', end - p) : NULL;
-
-	p = q ? q + 1 : p;
-	while (p < end && *p == '[' && (q = memchr(p, ']', end - p)))
-		p = q + 1;
-	while (p < end && *p == ' ')
-		p++;
-	return p;
-}
-
-/* The line that names the reason, else the last one. */
-static const char *reason(const char *text, const char *end, const char **out_end)
-{
-	static const char *const first[] = { "Kernel panic - not syncing", "BUG: ", "Oops" };
-	const char *best = text, *best_end = text, *nl;
-	size_t rank = sizeof(first) / sizeof(*first);
-
-	for (const char *p = text; p < end; p = nl + 1) {
-		const char *m;
-		size_t i;
-
-		nl = memchr(p, '\n', end - p);
-		if (!nl)
-			nl = end;
-		m = message(p, nl);
-		for (i = 0; i < rank; i++)
-			if ((size_t)(nl - m) >= strlen(first[i]) &&
-			    !memcmp(m, first[i], strlen(first[i])))
-				break;
-		if (m == nl || (i == rank && rank < sizeof(first) / sizeof(*first)))
-			continue;
-		best = m;
-		best_end = nl;
-		rank = i;
-		if (!rank)
-			break;
-	}
-	*out_end = best_end;
-	return best;
-}
-
 size_t kho_record_text(const uint8_t *head, const uint8_t **text)
 {
 	const uint8_t *record = head + KHO_OFF_RECORD;
@@ -93,15 +53,17 @@ size_t kho_record_text(const uint8_t *head, const uint8_t **text)
 bool kho_record_read(const uint8_t *head, char *text, size_t len)
 {
 	const uint8_t *bytes;
-	const char *p, *end;
-	size_t n = 0, len_text = kho_record_text(head, &bytes);
+	size_t n = kho_record_text(head, &bytes);
+	_cleanup_free_ char *all = malloc(n + 1);
 
 	if (!__atomic_load_n((const uint64_t *)(head + KHO_OFF_ERST + KHO_ERST_SIGN),
 			     __ATOMIC_ACQUIRE))
 		return false;
-	p = reason((const char *)bytes, (const char *)bytes + len_text, &end);
-	for (; p < end && n + 1 < len; p++)
-		text[n++] = *p >= ' ' && *p < 127 ? *p : '?';
-	text[n] = '\0';
+	*text = '\0';
+	if (!all)
+		return true;
+	kho_format_text(all, bytes, n);
+	all[n] = '\0';
+	kho_last_words(all, text, len);
 	return true;
 }

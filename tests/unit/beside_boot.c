@@ -19,6 +19,7 @@
 #include "handover/beside/acpi.h"
 #include "handover/beside/beside.h"
 #include "handover/beside/record.h"
+#include "handover/beside/words.h"
 #include "handover/beside/boot.h"
 #include "handover/beside/image.h"
 #include "handover/uapi/khoctl_region.h"
@@ -221,6 +222,38 @@ static void test_record(void **state)
 }
 
 
+/* What led to a panic is told with it. */
+static void test_last_words(void **state)
+{
+	static const struct {
+		const char *log, *words;
+	} cases[] = {
+		{ "", "" },
+		{ "\n\n", "" },
+		{ "[    1.0] Run /init\n[    2.0] hello\n\n", "hello" },
+		{ "<6>[    1.0][    T1] BUG: one\n[    2.0] more\n", "BUG: one" },
+		{ "[    1.0] Oops: a\n[    1.0] BUG: b\nx\n", "BUG: b" },
+		{ "[    1.0] Kernel panic - not syncing: Attempted to kill init!\n[    1.1] BUG: afterwards\nRIP: 0033:x\n",
+		  "Kernel panic - not syncing: Attempted to kill init!" },
+		{ "[    9.0] RIP: 0010:older\n[   56.1] BUG: kernel NULL pointer dereference, address: 0000000000000008\n[   56.1] #PF: supervisor read\n"
+		  "[   56.2] Oops: Oops: 0000 [#1] SMP\n[   56.3] RIP: 0010:run_timer+0x1/0x20\n[   56.4] RIP: 0010:second\n"
+		  "[   56.7] Kernel panic - not syncing: Fatal exception in interrupt\n[   56.8] ---[ end Kernel panic\n",
+		  "Kernel panic - not syncing: Fatal exception in interrupt (BUG: kernel NULL pointer dereference, address: 0000000000000008; "
+		  "RIP: 0010:run_timer+0x1/0x20)" },
+		{ "[   56.2] Oops: int3: 0000 [#1] SMP\nKernel panic - not syncing: Fatal exception in interrupt",
+		  "Kernel panic - not syncing: Fatal exception in interrupt (Oops: int3: 0000 [#1] SMP)" },
+	};
+	char out[300], cut[20];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		kho_last_words(cases[i].log, out, sizeof(out));
+		assert_string_equal(out, cases[i].words);
+	}
+	kho_last_words(cases[6].log, cut, sizeof(cut));
+	assert_string_equal(cut, "Kernel panic - not ");
+}
+
 /* The ring of messages has wrapped around; the file begins with the oldest that is left, printable. */
 static void test_keep_log(void **state)
 {
@@ -410,6 +443,7 @@ int main(void)
 		cmocka_unit_test(test_acpi_sums),
 		cmocka_unit_test(test_acpi_iasl),
 		cmocka_unit_test(test_record),
+		cmocka_unit_test(test_last_words),
 		cmocka_unit_test(test_keep_log),
 		cmocka_unit_test(test_acpi_cpu_order),
 		cmocka_unit_test(test_acpi_wakeup),
