@@ -64,7 +64,8 @@ struct kho_gate_ask {
 
 struct kho_gate_policy {
 	int64_t limit[KHO_NGATES];
-	bool ask; /* in an upgrade; else the incoming kernel is not measured */
+	bool ask;      /* in an upgrade; else the incoming kernel is not measured */
+	bool demanded; /* and one that cannot be measured is refused */
 	bool allow_unknown;
 };
 

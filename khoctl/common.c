@@ -76,6 +76,7 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 		.memory = c->memory,
 		.outgoing_panic = c->outgoing_panic,
 		.gates = c->gates,
+		.no_gates = c->no_gates,
 		.gate_limits = c->gate_limits,
 		.max_blackout = c->max_blackout,
 		.allow_unknown = c->allow_unknown,

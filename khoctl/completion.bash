@@ -30,11 +30,11 @@ _khoctl()
 	record) opts=" --for --workload --json --help" ;;
 	compare) opts=" --gate-limits --allow-unknown --svg --json --help" ;;
 	canary) opts=" --memory --cmdline --for --kernel --cpus --load --slower --junit --gate-limits --allow-unknown --json --help" ;;
-	upgrade) opts=" --to --engine --memory --cmdline --outgoing-panic --rollback-on-failure --regression --dry-run --yes --hold-before --exec --gates --max-blackout --gate-limits --allow-unknown --sysroot --json --help" ;;
+	upgrade) opts=" --to --engine --memory --cmdline --outgoing-panic --rollback-on-failure --regression --dry-run --yes --hold-before --exec --gates --no-gates --max-blackout --gate-limits --allow-unknown --sysroot --json --help" ;;
 	status) opts=" --follow --after-boot --json --help" ;;
 	list) opts=" --sysroot --json --help" ;;
 	console) opts=" --json --help" ;;
-	rollback) opts=" --yes --json --help" ;;
+	rollback) opts=" --yes --no-gates --json --help" ;;
 	resume) opts=" --json --help" ;;
 	watch) opts=" --for --before --rollback --gate-limits --allow-unknown --json --help" ;;
 	image) opts="show --json --help" ;;

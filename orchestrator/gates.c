@@ -28,6 +28,12 @@ int kho_gates_note(struct kho_upgrade *u, const struct kho_gate_list *l, struct 
 	return kho_journal_add(u->journal, rec, err);
 }
 
+/* Engines without an incoming kernel that could be measured: step probe has said so. */
+static bool measured(const struct kho_upgrade *u)
+{
+	return u->plan->gates.ask && u->engine->ops->gates;
+}
+
 int kho_gates_quiescent(struct kho_upgrade *u, bool shifted, struct kho_err *err)
 {
 	const struct kho_gate_policy *policy = &u->plan->gates;
@@ -36,7 +42,7 @@ int kho_gates_quiescent(struct kho_upgrade *u, bool shifted, struct kho_err *err
 	uint64_t begin = kho_clock_us();
 	int rc;
 
-	if (!policy->ask)
+	if (!measured(u))
 		return 0;
 	for (size_t i = 0; u->serializers[i]; i++)
 		if (u->serializers[i]->quiet)
@@ -75,7 +81,7 @@ int kho_gates_watch(struct kho_upgrade *u, struct kho_err *err)
 	_cleanup_free_ pid_t *pids = NULL;
 	size_t n = 0;
 
-	for (size_t i = 0; u->plan->gates.ask && i < l->n; i++)
+	for (size_t i = 0; measured(u) && i < l->n; i++)
 		if (kho_pids_append(&pids, &n, l->w[i].pids, l->w[i].npids) < 0)
 			return kho_fail(err, -ENOMEM, "gates");
 	if (!n)
@@ -114,7 +120,7 @@ int kho_gates_restored(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct kho_gate_list none;
 
-	return u->plan->gates.ask ? ask(u, KHO_GATES_RESTORED, &none, err) : 0;
+	return measured(u) ? ask(u, KHO_GATES_RESTORED, &none, err) : 0;
 }
 
 int kho_gates_dark(struct kho_upgrade *u, struct kho_err *err)
@@ -123,7 +129,7 @@ int kho_gates_dark(struct kho_upgrade *u, struct kho_err *err)
 	struct kho_gate_list l;
 	int rc;
 
-	if (!policy->ask)
+	if (!measured(u))
 		return 0;
 	rc = kho_gates_incoming(u, KHO_GATES_DARK, "dark", &l, err);
 	return rc < 0 ? rc : kho_gates_decide(&l, policy, err);

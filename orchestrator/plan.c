@@ -182,7 +182,10 @@ static int apply_gates(struct kho_plan *p, const struct kho_plan_request *rq, st
 	kho_gate_policy_init(&p->gates);
 	if (p->config.max_blackout_us)
 		p->gates.limit[KHO_GATE_BLACKOUT] = (int64_t)p->config.max_blackout_us;
-	p->gates.ask = p->config.gates || rq->gates || rq->gate_limits || p->canary.on;
+	p->gates.demanded = rq->gates || rq->gate_limits || p->canary.on;
+	if (rq->no_gates && p->gates.demanded)
+		return kho_fail(err, -EINVAL, "--no-gates with --gates or --gate-limits: want one of both");
+	p->gates.ask = p->gates.demanded || (p->config.gates && !rq->no_gates);
 	p->gates.allow_unknown = p->config.allow_unknown || rq->allow_unknown;
 	if (p->config.gate_limits && kho_gate_policy_set(&p->gates, p->config.gate_limits, err))
 		return kho_wrap(err, "gate-limits in khoctl.conf");

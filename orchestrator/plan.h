@@ -32,7 +32,8 @@ struct kho_plan_request {
 	const char *cmdline; /* more words for the incoming kernel, or NULL */
 	uint64_t memory;     /* bytes, instead of the configuration's; 0: as configured */
 	const char *outgoing_panic; /* "complete" or "wait", instead of the configuration's, or NULL */
-	bool gates;		 /* measure the incoming kernel; also when limits are given; as configured otherwise */
+	bool gates;		 /* the incoming kernel must be measured; also when limits are given; as configured otherwise */
+	bool no_gates;		 /* it must not */
 	const char *gate_limits; /* over the configuration's; kho_gate_policy_set(), or NULL */
 	const char *max_blackout; /* "50ms": the limit of gate blackout, over all others; NULL: as configured */
 	bool allow_unknown;	 /* a gate that could not be measured does not hold; as configured otherwise */

@@ -33,7 +33,7 @@ static void test_gates(void **state)
 	assert_non_null(memmem(fake.record, fake.record_len, "\"rec\":\"gates\"", 13));
 }
 
-/* Something still runs when all is frozen, or is in flight when all is across: undone; measured only with --gates. */
+/* Something still runs when all is frozen, or is in flight when all is across: undone, unless nothing is to be measured. */
 static void test_quiescent(void **state)
 {
 	struct kho_upgrade_options o = options(NULL);
@@ -96,9 +96,35 @@ static void test_dark(void **state)
 	assert_true(fake_order("engine dark", "engine commit"));
 }
 
+/* An engine whose incoming kernel boots in the blackout: it is not measured, and refused only to who has asked for that. */
+static void test_no_measure(void **state)
+{
+	const struct kho_engine_ops *whole = engine->ops;
+	struct kho_engine_ops without = *whole;
+	struct kho_upgrade_options o = options(NULL);
+	struct kho_err err = KHO_ERR_INIT;
+	enum kho_outcome out;
+
+	(void)state;
+	without.gates = NULL;
+	engine->ops = &without;
+	plan.gates.demanded = true;
+	out = kho_upgrade_run(&o, &err);
+	assert_true(out == KHO_OUT_ROLLED_BACK && fake_as_before());
+	assert_non_null(strstr(err.msg, "engine fake has no incoming kernel that could be measured now"));
+
+	fake_reset();
+	fake.storm = fake.late = true;
+	plan.gates.demanded = false;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_UPGRADED);
+	assert_non_null(strstr(events, "gates: not measured, engine fake has no incoming kernel before the jump"));
+	assert_true(!strstr(fake.log, "quiet") && !strstr(fake.log, "engine dark"));
+	engine->ops = whole;
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(test_gates), T(test_quiescent), T(test_dark) };
+	const struct CMUnitTest tests[] = { T(test_gates), T(test_quiescent), T(test_dark), T(test_no_measure) };
 
 	return cmocka_run_group_tests_name("orchestrator_gates", tests, NULL, NULL);
 }

@@ -139,18 +139,58 @@ static void test_latest(void **state)
 	done(p, e);
 }
 
-static int make_canary(struct kho_plan_request rq, const char *conf, struct kho_plan **p, struct kho_engine **e, struct kho_err *err)
+static int make_from(struct kho_plan_request rq, const char *conf, struct kho_plan **p, struct kho_engine **e, struct kho_err *err)
 {
 	struct kho_world w = { fake_serializers, engines, "/nonexistent", "/nonexistent" };
 
 	put_text("/etc/khoctl/khoctl.conf", conf);
 	rq.sysroot = dir;
 	rq.to = "latest";
-	rq.canary = true;
 	*p = NULL;
 	*e = NULL;
 	*err = (struct kho_err)KHO_ERR_INIT;
 	return kho_plan_make(&w, &rq, p, e, err);
+}
+
+static int make_canary(struct kho_plan_request rq, const char *conf, struct kho_plan **p, struct kho_engine **e, struct kho_err *err)
+{
+	rq.canary = true;
+	return make_from(rq, conf, p, e, err);
+}
+
+/* Measured when khoctl.conf or argv say so, and argv does not say no; what is asked for in argv is demanded. */
+static void test_gates(void **state)
+{
+	static const struct {
+		const char *conf, *limits;
+		bool gates, no_gates, ask, demanded;
+	} cases[] = {
+		{ "", NULL, false, false, false, false },
+		{ "", NULL, false, true, false, false },
+		{ "gates = yes\n", NULL, false, false, true, false },
+		{ "gates = yes\n", NULL, false, true, false, false },
+		{ "gates = no\n", NULL, false, false, false, false },
+		{ "gates = no\n", NULL, true, false, true, true },
+		{ "gates = no\n", "memory=1", false, false, true, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct kho_plan_request rq = { .gates = cases[i].gates, .no_gates = cases[i].no_gates, .gate_limits = cases[i].limits };
+		struct kho_plan *p;
+		struct kho_engine *e;
+		struct kho_err err;
+
+		assert_int_equal(make_from(rq, cases[i].conf, &p, &e, &err), 0);
+		assert_int_equal(p->gates.ask, cases[i].ask);
+		assert_int_equal(p->gates.demanded, cases[i].demanded);
+		done(p, e);
+		if (!rq.gates && !rq.gate_limits)
+			continue;
+		rq.no_gates = true;
+		assert_int_equal(make_from(rq, cases[i].conf, &p, &e, &err), -EINVAL);
+		assert_non_null(strstr(err.msg, "--no-gates"));
+	}
 }
 
 /* A canary: no workload, no serializer, and nothing that khoctl.conf says of what follows an upgrade. */
@@ -410,7 +450,7 @@ static void test_for_undo(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { T(test_latest), T(test_workloads), T(test_no_other), T(test_bad_target),
-					    T(test_refusals), T(test_for_undo), T(test_canary), T(test_canary_refused) };
+					    T(test_refusals), T(test_for_undo), T(test_gates), T(test_canary), T(test_canary_refused) };
 
 	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
 }
