@@ -13,22 +13,10 @@
 
 #include "handover/beside/beside.h"
 #include "handover/beside/record.h"
+#include "handover/beside/words.h"
 #include "lib/cleanup.h"
 #include "lib/format.h"
 #include "lib/io.h"
-
-/* All that is in the ring, oldest byte first; the kernel that wrote it may be in any state. */
-static size_t from_ring(const uint8_t *head, char *out)
-{
-	const struct kho_console_ring *c = (const void *)(head + KHO_OFF_CONSOLE);
-	uint64_t end = __atomic_load_n(&c->head, __ATOMIC_ACQUIRE);
-	size_t n = end < sizeof(c->data) ? end : sizeof(c->data), at = (end - n) % sizeof(c->data);
-	size_t first = n < sizeof(c->data) - at ? n : sizeof(c->data) - at;
-
-	kho_format_text(out, c->data + at, first);
-	kho_format_text(out + first, c->data, n - first);
-	return n;
-}
 
 static size_t from_record(const uint8_t *head, char *out)
 {
@@ -64,7 +52,7 @@ int kho_beside_keep_log(const struct kho_beside *b, struct kho_err *err)
 	text = malloc(KHO_CONSOLE_BYTES + KHO_RECORD_BYTES);
 	if (!text)
 		return kho_fail(err, -ENOMEM, "keep the incoming kernel's log");
-	n = from_ring(b->head, text);
+	n = kho_console_text(b->head, text, KHO_CONSOLE_BYTES);
 	if (!n)
 		n = from_record(b->head, text);
 	if (!n)

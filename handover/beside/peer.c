@@ -14,7 +14,6 @@
 #include "handover/beside/words.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
-#include "lib/format.h"
 
 #define SECOND 1000000ULL
 /* An emulated or overcommitted machine stalls for seconds; a hang costs this much of the blackout.
@@ -42,14 +41,9 @@ static void peer_note(void *arg, const char *text)
 /* What the incoming kernel has said at last: a panic tells some hundred lines more. */
 static void last_words(const struct kho_beside *b, char *out, size_t len)
 {
-	const struct kho_console_ring *c = (const void *)(b->head + KHO_OFF_CONSOLE);
-	uint64_t head = __atomic_load_n(&c->head, __ATOMIC_ACQUIRE);
 	char text[16384];
-	size_t n = head < sizeof(text) - 1 ? head : sizeof(text) - 1;
 
-	for (size_t i = 0; i < n; i++)
-		kho_format_text(text + i, c->data + (head - n + i) % sizeof(c->data), 1);
-	text[n] = '\0';
+	text[kho_console_text(b->head, text, sizeof(text) - 1)] = '\0';
 	kho_last_words(text, out, len);
 }
 

@@ -52,13 +52,15 @@ size_t kho_record_text(const uint8_t *head, const uint8_t **text)
 
 bool kho_record_read(const uint8_t *head, char *text, size_t len)
 {
+	_cleanup_free_ char *all = NULL;
 	const uint8_t *bytes;
-	size_t n = kho_record_text(head, &bytes);
-	_cleanup_free_ char *all = malloc(n + 1);
+	size_t n;
 
 	if (!__atomic_load_n((const uint64_t *)(head + KHO_OFF_ERST + KHO_ERST_SIGN),
 			     __ATOMIC_ACQUIRE))
 		return false;
+	n = kho_record_text(head, &bytes);
+	all = malloc(n + 1);
 	*text = '\0';
 	if (!all)
 		return true;

@@ -5,6 +5,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "handover/uapi/khoctl_region.h"
+#include "lib/format.h"
+
+size_t kho_console_text(const uint8_t *head, char *out, size_t len)
+{
+	const struct kho_console_ring *c = (const void *)(head + KHO_OFF_CONSOLE);
+	uint64_t end = __atomic_load_n(&c->head, __ATOMIC_ACQUIRE);
+	size_t most = len < sizeof(c->data) ? len : sizeof(c->data), n = end < most ? end : most, at = (end - n) % sizeof(c->data);
+	size_t first = n < sizeof(c->data) - at ? n : sizeof(c->data) - at;
+
+	kho_format_text(out, c->data + at, first);
+	kho_format_text(out + first, c->data, n - first);
+	return n;
+}
+
 struct line {
 	const char *at; /* behind "<5>[   12.345678] " or "<5>[   12.345678][    T1] " */
 	int len;

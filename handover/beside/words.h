@@ -4,6 +4,10 @@
 #define KHO_BESIDE_WORDS_H
 
 #include <stddef.h>
+#include <stdint.h>
+
+/* What is in the ring of messages of the region with this head: the newest len bytes at most, oldest first, printable, no NUL. The kernel that wrote it may be in any state. */
+size_t kho_console_text(const uint8_t *head, char *out, size_t len);
 
 /*
  * One line out of the log in text (printable, lines end with \n, time stamps and levels in front): of its panic, and in brackets what led to

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The commit of this engine: everything into its carrier, and the jump. It comes back only with an error, and then nothing has changed here: the
- * session is closed, or what was added to the initramfs is cut off again.
+ * The commit of this engine: everything into its carrier, and the jump. It comes back only with an error: what was added to the initramfs is cut
+ * off again then, and the session ends with the files when all is undone (kho_kexec_drop_files).
  */
 #include <endian.h>
 #include <fcntl.h>
