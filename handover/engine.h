@@ -163,6 +163,12 @@ struct kho_engine_entry {
 /* Engines in order of preference, NULL name at the end. */
 extern const struct kho_engine_entry kho_engines[];
 
+/*
+ * Another kernel is here that has signed an upgrade, or is about to end. Its khoctl may have died before it wrote so into its journal:
+ * the ledger tells. false also when that cannot be read.
+ */
+bool kho_instance_other_signed(const char *sysroot);
+
 /* Every instance on the machine, seen from this one; *out malloc'd (kho_instances_free). No module: one line, self. */
 int kho_instances(const char *sysroot, struct kho_instance_info **out, size_t *out_n, struct kho_err *err);
 void kho_instances_free(struct kho_instance_info *i, size_t n);

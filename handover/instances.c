@@ -226,6 +226,21 @@ void kho_instances_free(struct kho_instance_info *i, size_t n)
 	free(i);
 }
 
+bool kho_instance_other_signed(const char *sysroot)
+{
+	struct kho_instance_info *list = NULL;
+	bool there = false;
+	size_t n = 0;
+
+	if (kho_instances(sysroot, &list, &n, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		there |= !list[i].self && (!strcmp(list[i].state, kho_state_name(KHO_STATE_COMMITTED)) ||
+					   !strcmp(list[i].state, kho_state_name(KHO_STATE_RETIRING)));
+	kho_instances_free(list, n);
+	return there;
+}
+
 int kho_instance_end_outgoing(struct kho_err *err)
 {
 	_cleanup_close_ int fd = kho_dev_open(err);

@@ -12,6 +12,7 @@
 #include "orchestrator/journal.h"
 #include "orchestrator/lock.h"
 #include "orchestrator/report.h"
+#include "orchestrator/steps.h"
 
 const char *kho_past_name(enum kho_past_state state)
 {
@@ -102,30 +103,20 @@ static bool is_outcome(const struct json_object *report, const char *sysroot)
 	return own > 1 && own == kho_json_get_int(report, "generation");
 }
 
-/* The kernel that made this one has not ended; it may be about to. */
-static bool is_other_there(const char *sysroot)
-{
-	struct kho_instance_info *list = NULL;
-	bool there = false;
-	size_t n = 0;
-
-	if (kho_instances(sysroot, &list, &n, NULL) < 0)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		there |= !list[i].self && (!strcmp(list[i].state, "committed") || !strcmp(list[i].state, "retiring"));
-	kho_instances_free(list, n);
-	return there;
-}
-
-static enum kho_past_state state_of(const struct kho_past *p, const char *sysroot, const char *run_dir)
+static enum kho_past_state state_of(struct kho_past *p, const char *sysroot, const char *run_dir)
 {
 	_cleanup_json_ struct json_object *here = NULL;
 	bool of_this_boot = kho_journal_read(run_dir, run_dir, &here, NULL, NULL) == 0;
 
+	/* khoctl died before it could note that the other kernel has signed */
+	if (of_this_boot && !p->undoing && !strcmp(p->step, KHO_STEP_SIGNS) &&
+	    !strcmp(kho_json_get_str(p->report, "outcome"), "interrupted"))
+		p->is_signed |= kho_instance_other_signed(sysroot);
+
 	/* whatever its end says: who has handed over is to be gone by now */
 	if (of_this_boot && p->is_signed && !is_outcome(p->report, sysroot))
 		return KHO_PAST_HANDED;
-	if (!of_this_boot && p->is_signed && is_outcome(p->report, sysroot) && is_other_there(sysroot))
+	if (!of_this_boot && p->is_signed && is_outcome(p->report, sysroot) && kho_instance_other_signed(sysroot))
 		return KHO_PAST_WAITING;
 	if (strcmp(kho_json_get_str(p->report, "outcome"), "interrupted"))
 		return KHO_PAST_ENDED;

@@ -78,7 +78,7 @@ static int parse_place(char *word, const struct kho_fault_names *known, struct k
 		*dot = '\0';
 		place = kho_fault_place_find(dot + 1);
 	}
-	where = listed(known->steps, word) ? KHO_AT_STEP | KHO_AT_UNDO : listed(known->lanes, word) ? KHO_AT_LANE | KHO_AT_END : 0;
+	where = listed(known->steps, word) ? KHO_AT_STEP | KHO_AT_UNDO | KHO_AT_SIGN : listed(known->lanes, word) ? KHO_AT_LANE | KHO_AT_END : 0;
 	if (!where)
 		return kho_fail(err, -EINVAL, "KHOCTL_FAULT: no step or serializer '%s'", word);
 	if (place < 0 || !(kho_fault_places[place].where & where)) {

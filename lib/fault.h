@@ -3,6 +3,7 @@
  * Named faults, for tests:  KHOCTL_FAULT=FAULT[,FAULT...]
  *
  *   STEP[.before|.after|.undo]:KIND	when the runner is there; before is the default
+ *   STEP.signed:KIND			in the step that signs: the other kernel has, and this one has not written so yet
  *   SERIALIZER.freeze|drain|retrieve:KIND	in its lane, before that operation
  *   SERIALIZER.finish|tidy:KIND		after the commit, before that operation
  *   link.MESSAGE[.reply][@STEP]:KIND	the next such message (or the reply to one), from the begin of STEP on, or from the first
@@ -24,6 +25,7 @@ enum kho_fault_where {
 	KHO_AT_LANE = 1 << 2, /* a serializer's lane in the blackout */
 	KHO_AT_LINK = 1 << 3, /* a message between the kernels */
 	KHO_AT_END = 1 << 4,  /* what a serializer does after the commit */
+	KHO_AT_SIGN = 1 << 5, /* a step that signs, between the two signatures */
 };
 
 enum kho_fault_place {

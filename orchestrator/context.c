@@ -126,6 +126,14 @@ void kho_context_phase(struct kho_upgrade *u, const char *name, uint64_t begin_u
 	(void)!kho_journal_add(u->journal, rec, NULL);
 }
 
+struct json_object *kho_context_signed(uint64_t at_us)
+{
+	struct json_object *rec = kho_record_new("signed");
+
+	kho_json_int(rec, "at_us", (int64_t)at_us);
+	return rec;
+}
+
 void kho_context_note(struct kho_upgrade *u, const char *fmt, ...)
 {
 	struct json_object *ev = kho_event_new("note");

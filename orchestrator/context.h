@@ -58,6 +58,9 @@ void kho_context_unwire(struct kho_upgrade *u);
 /* A measured phase: event and journal. */
 void kho_context_phase(struct kho_upgrade *u, const char *name, uint64_t begin_us, uint64_t end_us);
 
+/* The record that the other kernel has signed; the caller's. */
+struct json_object *kho_context_signed(uint64_t at_us);
+
 /* A line for the operator. */
 void kho_context_note(struct kho_upgrade *u, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -11,16 +11,16 @@
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "orchestrator/context.h"
+#include "orchestrator/fire.h"
 #include "orchestrator/step_list.h"
 
 static int sign(struct kho_upgrade *u, struct kho_err *err)
 {
-	struct json_object *rec = kho_record_new("signed");
-	struct kho_blob record = { 0 };
 	uint64_t begin = kho_clock_us();
+	struct json_object *rec = kho_context_signed(begin);
+	struct kho_blob record = { 0 };
 	int rc = kho_context_check(u, err);
 
-	kho_json_int(rec, "at_us", (int64_t)begin);
 	/* the peer keeps it only if it signs, and this may be the last that it gets */
 	if (rc == 0)
 		rc = kho_journal_bytes_with(u->journal, rec, &record, err);
@@ -31,6 +31,7 @@ static int sign(struct kho_upgrade *u, struct kho_err *err)
 		json_object_put(rec);
 		return kho_wrap(err, "sign");
 	}
+	(void)!kho_fault_fire(u, KHO_STEP_SIGNS, KHO_FAULT_SIGNED, NULL);
 	atomic_store(&u->committed, true);
 	(void)!kho_journal_add(u->journal, rec, NULL);
 	kho_context_phase(u, "sign", begin, kho_clock_us());

@@ -208,6 +208,7 @@ static enum kho_outcome go(struct kho_runner *r, size_t first, struct kho_err *e
 struct progress {
 	int last;	       /* index of the last step begun, -1: none */
 	bool committed, ended; /* ended: and nothing is left that was not undone */
+	bool unsaid;	       /* committed, but khoctl died before it wrote so: the ledger tells */
 	uint64_t begin_us, blackout_begin_us, blackout_end_us;
 	struct json_object *sysctls, *modules; /* borrowed */
 };
@@ -217,6 +218,7 @@ static struct progress how_far(struct json_object *records)
 	struct progress p = { .last = -1 };
 	const struct kho_step *list = kho_steps;
 	size_t n = kho_nsteps;
+	bool undoing = false;
 
 	for (size_t i = 0; i < json_object_array_length(records); i++) {
 		struct json_object *o = json_object_array_get_idx(records, i);
@@ -244,7 +246,12 @@ static struct progress how_far(struct json_object *records)
 			p.modules = kho_json_get(o, "old");
 		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "act"), "run"))
 			p.last = kho_step_find_in(list, n, kho_json_get_str(o, "step"));
+		else if (!strcmp(kind, "step"))
+			undoing = true;
 	}
+	p.unsaid = !p.committed && !p.ended && !undoing && list == kho_steps && p.last == kho_step_find(KHO_STEP_SIGNS) &&
+		   kho_instance_other_signed("");
+	p.committed |= p.unsaid;
 	return p;
 }
 
@@ -406,6 +413,8 @@ static enum kho_outcome resume(struct kho_runner *r, const struct progress *p, s
 	enum kho_outcome out;
 	int rc;
 
+	if (p->unsaid)
+		(void)!kho_journal_add(u->journal, kho_context_signed(kho_clock_us()), NULL);
 	atomic_store(&u->committed, true);
 	u->blackout_begin_us = p->blackout_begin_us;
 	u->blackout_end_us = p->blackout_end_us;

@@ -314,7 +314,12 @@ int kho_beside_reconnect(struct kho_engine *e, uint64_t deadline_us, struct kho_
 	b->layout.bulk_base = l->bulk_base;
 	b->layout.bulk_bytes = l->bulk_bytes;
 	ret = last_cpu(b, err);
-	return ret < 0 ? ret : talk(b, deadline_us, err);
+	if (ret < 0)
+		return ret;
+	/* whose khoctl died before it could say so */
+	if (l->side[KHO_SIDE_OUTGOING].state < KHO_STATE_COMMITTED)
+		(void)kho_dev_state(b->dev, KHO_STATE_COMMITTED, NULL);
+	return talk(b, deadline_us, err);
 }
 
 int kho_beside_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err)

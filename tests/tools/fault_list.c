@@ -40,6 +40,7 @@ static const struct rule without[] = {
 	{ "*.after:!(kill)", "the same moment as the next step's .before; for a killed khoctl it differs by a record in the journal" },
 	{ "retire.after:kill", "this kernel has ended" },
 	{ "@(settle|retire).before:@(fail|hang|kill)", "after the commit: the workload runs on the other kernel, this one has to be ended by a person" },
+	{ "*.signed:kill", "the workload runs on the other kernel, this one has to be ended by a person: tests/vm/t-takeover.sh" },
 	{ "@(commit|settle).after:kill", "after the commit: the workload runs on the other kernel, this one has to be ended by a person" },
 	{ "@(settle|retire).before:peer-!(kill|stop)", "after the commit: how the other kernel ends is how a kernel ends" },
 	{ "*.undo:!(fail|hang|kill|int|term|peer-panic|peer-stop)", "how the other kernel ends makes no difference to an undo" },
@@ -189,7 +190,8 @@ static void make_list(void)
 		for (unsigned p = 0; p < KHO_FAULT_NPLACES; p++) {
 			unsigned where = kho_fault_places[p].where;
 
-			if (where & KHO_AT_STEP || (where & KHO_AT_UNDO && kho_steps[i].undo))
+			if (where & KHO_AT_STEP || (where & KHO_AT_UNDO && kho_steps[i].undo) ||
+			    (where & KHO_AT_SIGN && !strcmp(kho_steps[i].name, KHO_STEP_SIGNS)))
 				kinds(kho_steps[i].name, p, true, "");
 		}
 	for (const struct kho_serializer *const *s = kho_serializers; *s; s++)

@@ -89,6 +89,7 @@ killed() {
 	has status.txt "^${from//+/.} -> ${to//+/.}: upgraded"
 	ok "$1: khoctl resume, and $to is the machine; same connection"
 }
+killed commit.signed:kill commit # before it could write so
 killed netdev.finish:kill commit
 killed commit.after:kill commit
 killed settle:kill settle
