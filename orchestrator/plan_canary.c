@@ -63,7 +63,7 @@ static void strip_config(struct kho_config *c, uint64_t cpus)
 {
 	free(c->after_commit);
 	c->after_commit = NULL;
-	c->rollback_us = 0;
+	c->rollback_us = c->regression_us = 0;
 	c->cpus_before_freeze = cpus ? cpus : 1;
 }
 
