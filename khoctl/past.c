@@ -131,13 +131,15 @@ static enum kho_past_state state_of(struct kho_past *p, const char *sysroot, con
 void kho_past_read(struct kho_past *p, const char *sysroot)
 {
 	_cleanup_free_ char *run = kho_sysroot_path(sysroot, KHO_RUN_DIR), *kept = kho_sysroot_path(sysroot, KHO_STATE_DIR);
+	struct kho_err err = KHO_ERR_INIT;
 	char step[32] = "";
 
 	*p = (struct kho_past){ .pid = run ? kho_lock_holder(run, step) : 0, .lost = "" };
-	if (run && kept && kho_journal_read(run, kept, &p->records, NULL, NULL) == 0) {
+	if (run && kept && kho_journal_read(run, kept, &p->records, NULL, &err) == 0) {
 		p->report = kho_report_of_journal(p->records);
 		p->author = scan(p);
 	}
+	p->hidden = err.code == -EACCES;
 	if (!p->pid) {
 		p->state = p->records ? state_of(p, sysroot, run) : KHO_PAST_NONE;
 		return;

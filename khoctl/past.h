@@ -28,6 +28,7 @@ struct kho_past {
 	char step[32];		 /* running: where it is; interrupted, handed: where it died */
 	bool planning;		 /* running, and nothing is recorded of it yet */
 	bool is_signed, undoing; /* committed; being undone */
+	bool hidden; /* who asks may not read it */
 	bool panicked; /* the outgoing kernel; the incoming one has done what was left */
 	const char *lost; /* rebooted, and told so at the next boot: what that cost; else "" */
 	struct json_object *records, *report; /* of the journal, or NULL */

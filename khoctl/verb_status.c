@@ -131,16 +131,16 @@ static void print(const struct kho_past *p)
 	printf("%s%s\n", *next ? "; next: " : "", next);
 }
 
-/* Its khoctl is planning: the events in the file are those of the upgrade before it. */
-static void wait_for_plan(void)
+/* Its khoctl is planning: the events in the file are those of the upgrade before it. false: it has ended without one of its own. */
+static bool wait_for_plan(void)
 {
-	for (bool planning = true; planning;) {
+	for (pid_t pid = 0;; usleep(TICK_US)) {
 		_cleanup_past_ struct kho_past p;
 
 		kho_past_read(&p, "");
-		planning = p.planning;
-		if (planning)
-			usleep(TICK_US);
+		if (!p.planning)
+			return p.pid || (pid && p.author == pid);
+		pid = p.pid;
 	}
 }
 
@@ -152,7 +152,8 @@ static int follow(struct kho_watch *w)
 	size_t room = 0;
 	char step[32];
 
-	wait_for_plan();
+	if (!wait_for_plan())
+		return -1;
 	f = fopen(KHO_RUN_DIR "/events.jsonl", "re");
 	while (f && w->code < 0) {
 		bool held = kho_lock_holder(KHO_RUN_DIR, step);
@@ -183,6 +184,8 @@ int kho_verb_status(const struct kho_cli *c)
 			return rc;
 	}
 	kho_past_read(&p, "");
+	if (p.hidden)
+		return kho_cli_need_root(c, "status");
 	if (c->follow && p.state == KHO_PAST_RUNNING) {
 		kho_watch_init(&w, c);
 		if (follow(&w) >= 0)

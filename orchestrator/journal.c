@@ -176,27 +176,49 @@ int kho_journal_note(const char *state_dir, struct json_object *record, struct k
 	return kho_write_file(path, more, good + add, err);
 }
 
+/* One copy; more: a better one than what is in *out, of which *out_good bytes are good. */
+static int read_copy(const char *dir, struct json_object **out, size_t *out_good, bool *out_torn, struct kho_err *err)
+{
+	_cleanup_json_ struct json_object *records = NULL;
+	_cleanup_free_ char *path = NULL, *text = NULL;
+	size_t len, good;
+	int rc;
+
+	if (asprintf(&path, "%s/%s", dir, KHO_JOURNAL_NAME) < 0)
+		return kho_fail(err, -ENOMEM, "journal: out of memory");
+	rc = kho_read_file(path, JOURNAL_MAX, &text, &len, err);
+	if (rc == 0)
+		rc = parse(text, len, &records, &good, err);
+	if (rc < 0 || (*out && good <= *out_good))
+		return rc;
+	json_object_put(*out);
+	*out = steal_ptr(records);
+	*out_good = good;
+	*out_torn = good != len;
+	return 0;
+}
+
 int kho_journal_read(const char *run_dir, const char *state_dir, struct json_object **out,
 		     bool *out_torn, struct kho_err *err)
 {
 	const char *const dirs[] = { run_dir, state_dir };
-	_cleanup_free_ char *best = NULL;
-	size_t best_len = 0;
+	struct json_object *best = NULL;
+	struct kho_err why = KHO_ERR_INIT;
+	bool torn = false;
+	size_t good = 0;
 
 	for (size_t i = 0; i < 2; i++) {
-		_cleanup_free_ char *path = NULL, *text = NULL;
-		size_t len;
+		struct kho_err one = KHO_ERR_INIT;
 
-		if (asprintf(&path, "%s/%s", dirs[i], KHO_JOURNAL_NAME) < 0)
-			return kho_fail(err, -ENOMEM, "journal: out of memory");
-		if (kho_read_file(path, JOURNAL_MAX, &text, &len, NULL) < 0 ||
-		    (best && len <= best_len))
-			continue;
-		free(best);
-		best = steal_ptr(text);
-		best_len = len;
+		if (read_copy(dirs[i], &best, &good, &torn, &one) < 0 && one.code != -ENOENT && !why.code)
+			why = one;
 	}
-	if (!best)
+	if (!best && !why.code)
 		return kho_fail(err, -ENOENT, "no upgrade is recorded in %s", state_dir);
-	return kho_journal_parse(best, best_len, out, out_torn, err);
+	if (!best)
+		return kho_fail(err, why.code, "%s", why.msg);
+	*out = best;
+	if (out_torn)
+		*out_torn = torn;
+	return 0;
 }

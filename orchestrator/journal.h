@@ -45,8 +45,8 @@ void kho_journal_free(struct kho_journal *j);
  * -EINVAL: no journal. */
 int kho_journal_parse(const void *bytes, size_t len, struct json_object **out, bool *out_torn,
 		      struct kho_err *err) __must_check;
-/* The newer of the copies in run_dir and state_dir (the longer one). -ENOENT: there was never an
- * upgrade. */
+/* The newer of the copies in run_dir and state_dir: the one with more bytes of good records. -ENOENT: there was never an
+ * upgrade; -EACCES: it is root's. */
 int kho_journal_read(const char *run_dir, const char *state_dir, struct json_object **out,
 		     bool *out_torn, struct kho_err *err) __must_check;
 

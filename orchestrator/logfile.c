@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -16,7 +17,7 @@ struct kho_logfile {
 	bool away;
 	char *bytes; /* everything so far; the RAM file is for readers and for who comes after a
 			crash */
-	size_t len, room, on_disk;
+	size_t len, room, in_ram, on_disk;
 };
 
 static int open_copy(const char *dir, const char *name, int *out, struct kho_err *err)
@@ -81,7 +82,7 @@ static int open_resumed(struct kho_logfile *l, const char *run_dir, const char *
 	if (!l->bytes)
 		return kho_fail(err, -ENOMEM, "open %s: out of memory", l->name);
 	memcpy(l->bytes, bytes->data ? bytes->data : "", bytes->len);
-	l->len = l->room = bytes->len;
+	l->len = l->room = l->in_ram = bytes->len;
 	l->ram_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (l->ram_fd < 0 || ftruncate(l->ram_fd, (off_t)bytes->len) < 0)
 		return kho_fail_errno(err, "open %s", path);
@@ -104,6 +105,19 @@ int kho_logfile_resume(const char *run_dir, const char *state_dir, const char *n
 	return 0;
 }
 
+/* What a copy has not yet, from *at on: whole, or nothing of it, for half a record would hide all that follow. */
+static int copy_rest(const struct kho_logfile *l, int fd, size_t *at, struct kho_err *err)
+{
+	int rc = kho_write_all(fd, l->bytes + *at, l->len - *at);
+
+	if (rc < 0) {
+		(void)!ftruncate(fd, (off_t)*at);
+		return kho_fail(err, rc, "write %s: %s", l->name, strerror(-rc));
+	}
+	*at = l->len;
+	return 0;
+}
+
 static int catch_up(struct kho_logfile *l, bool sync, struct kho_err *err)
 {
 	int rc;
@@ -114,10 +128,9 @@ static int catch_up(struct kho_logfile *l, bool sync, struct kho_err *err)
 				  0600);
 	if (l->disk_fd < 0)
 		return kho_fail_errno(err, "open %s", l->disk_path);
-	rc = kho_write_all(l->disk_fd, l->bytes + l->on_disk, l->len - l->on_disk);
+	rc = copy_rest(l, l->disk_fd, &l->on_disk, err);
 	if (rc < 0)
-		return kho_fail(err, rc, "write %s: %s", l->name, strerror(-rc));
-	l->on_disk = l->len;
+		return rc;
 	if (sync && fdatasync(l->disk_fd) < 0)
 		return kho_fail_errno(err, "sync %s", l->name);
 	return 0;
@@ -139,9 +152,9 @@ static int append_locked(struct kho_logfile *l, const void *data, size_t len, bo
 	}
 	memcpy(l->bytes + l->len, data, len);
 	l->len += len;
-	rc = kho_write_all(l->ram_fd, data, len);
+	rc = copy_rest(l, l->ram_fd, &l->in_ram, err);
 	if (rc < 0)
-		return kho_fail(err, rc, "write %s: %s", l->name, strerror(-rc));
+		return rc;
 	return l->away ? 0 : catch_up(l, sync, err);
 }
 

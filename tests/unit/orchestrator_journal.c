@@ -2,6 +2,8 @@
 /* What the journal is good for: who undoes is killed too, records are torn, the peer keeps the end of it. */
 #include "orchestrator_rig.h"
 
+#include <sys/resource.h>
+
 /* Run it in a child, which shall kill itself. */
 static void killed(int (*fn)(const struct kho_upgrade_options *o), const char *fault)
 {
@@ -187,6 +189,58 @@ static void test_note(void **state)
 	assert_int_equal(kho_journal_note("/nonexistent", json_object_new_object(), &err), -ENOENT);
 }
 
+/* Both copies in a full file system: half a record would hide those that follow when there is room again. */
+static void test_full(void **state)
+{
+	const char *const dirs[] = { run_dir, state_dir };
+	struct rlimit was, little;
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_journal *j = NULL;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+	little = was;
+	assert_int_equal(kho_journal_create(run_dir, state_dir, &j, &err), 0);
+	assert_int_equal(kho_journal_add(j, kho_record_new("begin"), &err), 0);
+	little.rlim_cur = 50; /* the mark, one record, and some of the next */
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+	assert_int_equal(kho_journal_add(j, kho_record_new("signed"), &err), -EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+	assert_int_equal(kho_journal_add(j, kho_record_new("end"), &err), 0);
+	kho_journal_free(j);
+	for (size_t i = 0; i < 2; i++) {
+		_cleanup_json_ struct json_object *records = NULL;
+		bool torn = true;
+
+		assert_int_equal(kho_journal_read(dirs[i], dirs[i], &records, &torn, &err), 0);
+		assert_false(torn);
+		assert_int_equal(json_object_array_length(records), 3);
+	}
+}
+
+/* Of two copies the one that tells more, not the longer one. */
+static void test_damaged_copy(void **state)
+{
+	_cleanup_json_ struct json_object *records = NULL;
+	struct kho_upgrade_options o = options(NULL);
+	struct kho_err err = KHO_ERR_INIT;
+	_cleanup_free_ char *longer = NULL;
+	bool torn = true;
+
+	(void)state;
+	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_UPGRADED);
+	put("state/journal", fake.record, fake.record_len);
+	longer = calloc(1, fake.record_len + 16);
+	assert_non_null(longer);
+	memcpy(longer, fake.record, fake.record_len);
+	longer[fake.record_len / 2] ^= 1;
+	put("run/journal", longer, fake.record_len + 16);
+	assert_int_equal(kho_journal_read(run_dir, state_dir, &records, &torn, &err), 0);
+	assert_false(torn);
+	assert_int_equal(count_records(records, "signed"), 1);
+}
+
 static int child_resume(const struct kho_upgrade_options *o)
 {
 	struct kho_err err = KHO_ERR_INIT;
@@ -244,7 +298,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_killed_undo), T(test_killed_in_a_record), T(test_undo_again),
-		T(test_peer_keeps_signed), T(test_torn_journal), T(test_note), T(test_resume), T(test_nothing_to_resume),
+		T(test_peer_keeps_signed), T(test_torn_journal), T(test_note), T(test_full), T(test_damaged_copy), T(test_resume), T(test_nothing_to_resume),
 	};
 
 	return cmocka_run_group_tests_name("orchestrator journal", tests, NULL, NULL);
