@@ -17,6 +17,7 @@
 #include "khoctl/watch.h"
 #include "khoctl/worker.h"
 #include "lib/json.h"
+#include "orchestrator/events.h"
 #include "orchestrator/steps.h"
 
 #define PIPE_BYTES (1 << 20)
@@ -86,6 +87,21 @@ static bool take_bytes(struct stream *w, int fd)
 	return true;
 }
 
+/* The worker ended without telling a result: it is told for it, as everything else that comes from there. */
+static int died(struct kho_watch *w)
+{
+	struct json_object *o = kho_event_new("result");
+	const char *line;
+
+	kho_json_int(o, "outcome_code", KHO_OUT_PERSON);
+	kho_json_str(o, "outcome", kho_outcome_name(KHO_OUT_PERSON));
+	kho_json_str(o, "msg", "its process ended without a result; see khoctl status, then khoctl rollback");
+	line = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	kho_watch_line(w, line, strlen(line));
+	json_object_put(o);
+	return w->code;
+}
+
 static int watch_worker(const struct kho_cli *c, int fd)
 {
 	struct stream s = { 0 };
@@ -107,9 +123,7 @@ static int watch_worker(const struct kho_cli *c, int fd)
 	free(s.buf);
 	if (s.w.code >= 0)
 		return s.w.code;
-	fprintf(stderr, "khoctl: its process ended without a result; see khoctl status, "
-			"then khoctl rollback\n");
-	return KHO_EXIT_PERSON;
+	return died(&s.w);
 }
 
 int kho_worker_watch(const struct kho_cli *c, kho_worker_fn *child)

@@ -190,9 +190,18 @@ static void send_plan(int fd, const struct kho_plan *p, bool confirm)
 	send_object(fd, ev);
 }
 
+/* A file as the operator names it, from where he stands: this process leaves for the root. NULL: it is no such name. */
+static char *file_of(const char *to)
+{
+	bool word = !strcmp(to, "latest") || !strcmp(to, "previous");
+
+	return word || !kho_exists(to) ? NULL : realpath(to, NULL);
+}
+
 int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipes)
 {
 	struct kho_plan_request rq = kho_cli_request(c);
+	_cleanup_free_ char *file = file_of(rq.to);
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_plan *p = NULL;
 	struct kho_engine *e = NULL;
@@ -200,6 +209,7 @@ int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipe
 	bool confirm;
 	int lock = -1;
 
+	rq.to = file ? file : rq.to;
 	catch_signals(pipes->stop_write);
 	if (settle_down(c, &err) < 0)
 		return send_result(pipes->events, KHO_OUT_INTERNAL, &err);
