@@ -178,6 +178,15 @@ static struct json_object *side(const struct kho_hist *h)
 	return o;
 }
 
+/* null: it was not compared */
+static void add_ratio(struct json_object *o, const char *key, const struct kho_regress_row *row, double v)
+{
+	if (row->compared)
+		kho_json_number(o, key, v);
+	else
+		json_object_object_add(o, key, NULL);
+}
+
 struct json_object *kho_regress_json(const struct kho_regress *g)
 {
 	struct json_object *a = json_object_new_array();
@@ -189,11 +198,11 @@ struct json_object *kho_regress_json(const struct kho_regress *g)
 		kho_json_str(o, "metric", kho_metric_name((enum kho_metric)m));
 		json_object_object_add(o, "a", side(&row->a));
 		json_object_object_add(o, "b", side(&row->b));
-		json_object_object_add(o, "median_ratio", row->compared ? json_object_new_double(row->d.median_ratio) : NULL);
-		json_object_object_add(o, "p99_ratio", row->compared ? json_object_new_double(row->d.p99_ratio) : NULL);
-		json_object_object_add(o, "p", row->compared ? json_object_new_double(row->d.p) : NULL);
-		json_object_object_add(o, "delta", row->compared ? json_object_new_double(row->d.delta) : NULL);
-		json_object_object_add(o, "tail", row->compared ? json_object_new_double(row->d.tail) : NULL);
+		add_ratio(o, "median_ratio", row, row->d.median_ratio);
+		add_ratio(o, "p99_ratio", row, row->d.p99_ratio);
+		add_ratio(o, "p", row, row->d.p);
+		add_ratio(o, "delta", row, row->d.delta);
+		add_ratio(o, "tail", row, row->d.tail);
 		kho_json_str(o, "verdict", row->judged ? kho_gate_verdict_name(row->verdict) : NULL);
 		json_object_array_add(a, o);
 	}

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What all verbs share.  See khoctl/cli.h. */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "khoctl/cli.h"
+#include "lib/cleanup.h"
 #include "lib/json.h"
 
 int kho_cli_error(const struct kho_cli *c, enum kho_exit code, const struct kho_err *err)
@@ -47,8 +49,12 @@ int kho_cli_need_root(const struct kho_cli *c, const char *what)
 
 void kho_cli_json(struct json_object *o)
 {
-	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
-						       JSON_C_TO_STRING_NOSLASHESCAPE));
+	_cleanup_free_ char *text = strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+
+	if (text) {
+		kho_json_clean(text, strlen(text));
+		puts(text);
+	}
 	json_object_put(o);
 }
 

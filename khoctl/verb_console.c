@@ -27,6 +27,7 @@ static int print_chunk(const struct kho_cli *c, char *buf, size_t n)
 	if (c->json) {
 		struct json_object *o = json_object_new_object();
 
+		kho_json_clean(buf, n);
 		json_object_object_add(o, "text", json_object_new_string_len(buf, (int)n));
 		puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
 							       JSON_C_TO_STRING_NOSLASHESCAPE));

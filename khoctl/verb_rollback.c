@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "khoctl/cli.h"
@@ -83,10 +84,25 @@ static int recover(const struct kho_cli *c, const struct kho_past *past)
 		      : as_before(c, "the machine is as before");
 }
 
-static int go_back(const struct kho_cli *c, const char *old_image)
+/* The kernel that runs is the one which the last upgrade led to: the machine was not restarted into another one since. */
+static bool led_here(const struct json_object *report)
 {
+	struct utsname u;
+
+	return uname(&u) == 0 && !strcmp(u.release, kho_json_get_str(report, "to"));
+}
+
+static int go_back(const struct kho_cli *c, const struct json_object *report)
+{
+	const char *old_image = kho_json_get_str(report, "old_image");
 	struct kho_cli again = *c;
 	char text[512];
+
+	if (!led_here(report)) {
+		snprintf(text, sizeof(text), "the last upgrade led to %s, and another kernel runs; khoctl upgrade --to RELEASE goes to one",
+			 kho_json_get_str(report, "to"));
+		return kho_cli_tell(c, KHO_EXIT_REFUSED, "nothing to undo", text);
+	}
 
 	if (!c->yes) {
 		snprintf(text, sizeof(text),
@@ -123,10 +139,11 @@ int kho_verb_rollback(const struct kho_cli *c)
 		break;
 	}
 	if (!strcmp(kho_json_get_str(p.report, "outcome"), kho_outcome_name(KHO_OUT_UPGRADED)))
-		return go_back(c, kho_json_get_str(p.report, "old_image"));
+		return go_back(c, p.report);
 	if (p.is_signed)
 		return kho_cli_tell(c, KHO_EXIT_PERSON, "committed", kho_past_advice(&p));
 	if (!strcmp(kho_json_get_str(p.report, "outcome"), kho_outcome_name(KHO_OUT_PERSON)))
 		return recover(c, &p);
-	return kho_cli_tell(c, KHO_EXIT_REFUSED, "nothing to undo", "the last upgrade was undone already");
+	return kho_cli_tell(c, KHO_EXIT_REFUSED, "nothing to undo",
+			    "the last upgrade was undone already; khoctl upgrade --to previous goes to the kernel before this one");
 }

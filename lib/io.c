@@ -121,8 +121,12 @@ int kho_write_file(const char *path, const void *data, size_t len, struct kho_er
 {
 	_cleanup_free_ char *tmp = NULL;
 	_cleanup_close_ int fd = -1;
+	struct stat st;
 	int rc;
 
+	/* a rename would put a file in the place of /dev/null */
+	if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+		return kho_fail(err, -EINVAL, "write %s: it is there, and no regular file", path);
 	if (asprintf(&tmp, "%s.new", path) < 0)
 		return kho_fail(err, -ENOMEM, "write %s: out of memory", path);
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);

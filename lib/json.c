@@ -3,6 +3,7 @@
 #include "lib/json.h"
 
 #include <limits.h>
+#include <stdio.h>
 
 void kho_json_str(struct json_object *o, const char *key, const char *text)
 {
@@ -32,6 +33,39 @@ struct json_object *kho_json_get(const struct json_object *o, const char *key)
 		return NULL;
 	json_object_object_get_ex(o, key, &v);
 	return v;
+}
+
+void kho_json_number(struct json_object *o, const char *key, double v)
+{
+	char text[32];
+
+	v = v < 1e9 ? v : 1e9;
+	snprintf(text, sizeof(text), "%.4g", v);
+	json_object_object_add(o, key, json_object_new_double_s(v, text));
+}
+
+/* Bytes of the character at p, 0: there is none (RFC 3629). */
+static size_t utf8_char(const unsigned char *p, size_t left)
+{
+	size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+
+	if (n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+void kho_json_clean(char *text, size_t len)
+{
+	for (size_t i = 0, n; i < len; i += n ? n : 1) {
+		n = utf8_char((const unsigned char *)text + i, len - i);
+		if (!n)
+			text[i] = '?';
+	}
 }
 
 const char *kho_json_get_str(const struct json_object *o, const char *key)

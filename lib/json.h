@@ -19,6 +19,12 @@ void kho_json_int(struct json_object *o, const char *key, int64_t n);
 void kho_json_known(struct json_object *o, const char *key, int64_t n);
 void kho_json_bool(struct json_object *o, const char *key, bool b);
 
+/* A ratio or the like, with four digits; JSON has no infinity: at most 1e9. */
+void kho_json_number(struct json_object *o, const char *key, double v);
+
+/* JSON is UTF-8: what is none in these bytes, of a name or a log, becomes '?'. */
+void kho_json_clean(char *text, size_t len);
+
 /* Read a member; a missing one or one of another type gives "" / 0 / NULL. Borrowed from o. */
 const char *kho_json_get_str(const struct json_object *o, const char *key);
 int64_t kho_json_get_int(const struct json_object *o, const char *key);

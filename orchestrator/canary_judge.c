@@ -157,15 +157,6 @@ static struct json_object *result_json(const struct kho_load_result *r)
 	return o;
 }
 
-/* A number that may be infinite, which JSON has no word for. */
-static void add_number(struct json_object *o, const char *key, double v)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%.4g", v > 1e9 ? 1e9 : v);
-	json_object_object_add(o, key, json_object_new_double_s(v > 1e9 ? 1e9 : v, text));
-}
-
 static struct json_object *mix_json(const struct kho_mix_trial *t, enum kho_mix mix)
 {
 	struct json_object *o = json_object_new_object();
@@ -180,11 +171,11 @@ static struct json_object *mix_json(const struct kho_mix_trial *t, enum kho_mix 
 	json_object_object_add(o, "running", result_json(&t->here));
 	if (!t->d.na || !t->d.nb)
 		return o;
-	add_number(o, "median_ratio", t->d.median_ratio);
-	add_number(o, "p99_ratio", t->d.p99_ratio);
-	add_number(o, "delta", t->d.delta);
-	add_number(o, "distance", t->d.distance);
-	add_number(o, "p", t->d.p);
+	kho_json_number(o, "median_ratio", t->d.median_ratio);
+	kho_json_number(o, "p99_ratio", t->d.p99_ratio);
+	kho_json_number(o, "delta", t->d.delta);
+	kho_json_number(o, "distance", t->d.distance);
+	kho_json_number(o, "p", t->d.p);
 	return o;
 }
 

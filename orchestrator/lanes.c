@@ -50,7 +50,7 @@ static void wait_changed(struct kho_lanes *l)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_REALTIME, &ts);
+	clock_gettime(CLOCK_MONOTONIC, &ts);
 	ts.tv_nsec += 20000000;
 	if (ts.tv_nsec >= 1000000000) {
 		ts.tv_nsec -= 1000000000;
@@ -193,6 +193,7 @@ static void *lane_main(void *arg)
 int kho_lanes_new(struct kho_upgrade *u, struct kho_lanes **out, struct kho_err *err)
 {
 	struct kho_lanes *l = calloc(1, sizeof(*l));
+	pthread_condattr_t attr;
 	size_t n = 0;
 
 	while (u->serializers[n])
@@ -206,7 +207,11 @@ int kho_lanes_new(struct kho_upgrade *u, struct kho_lanes **out, struct kho_err 
 	l->u = u;
 	l->n = n;
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->changed, NULL);
+	/* a wait of milliseconds whatever becomes of the machine's time */
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&l->changed, &attr);
+	pthread_condattr_destroy(&attr);
 	for (size_t i = 0; i < n; i++) {
 		int rc;
 

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -111,7 +112,7 @@ static void test_versions(void **state)
 
 static void test_files(void **state)
 {
-	_cleanup_free_ char *path = kho_sysroot_path(dir, "a/b/c");
+	_cleanup_free_ char *path = kho_sysroot_path(dir, "a/b/c"), *fifo = kho_sysroot_path(dir, "a/b/fifo");
 	struct kho_err err = KHO_ERR_INIT;
 	char *text;
 	struct stat st;
@@ -131,6 +132,10 @@ static void test_files(void **state)
 	assert_int_equal(kho_read_file("/nonexistent/x", 3, &text, NULL, &err), -ENOENT);
 	assert_int_equal(err.code, -ENOENT);
 	assert_int_equal(kho_mkdir(path, &err), -ENOTDIR);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_int_equal(kho_write_file(fifo, "x", 1, &err), -EINVAL);
+	assert_int_equal(stat(fifo, &st), 0);
+	assert_true(S_ISFIFO(st.st_mode));
 }
 
 static int load_conf(const char *text, struct kho_workload_list *l, struct kho_err *err)
@@ -387,6 +392,37 @@ static void test_json(void **state)
 	assert_int_equal(kho_json_parse("", 0, &o, &err), -EINVAL);
 }
 
+/* What is no UTF-8 (RFC 3629) goes, what is stays; a number that JSON cannot say is a large one. */
+static void test_json_text(void **state)
+{
+	static const struct {
+		const char *in, *out;
+	} t[] = {
+		{ "plain", "plain" },
+		{ "\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\xa7", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\xa7" },
+		{ "a\xe4" "b", "a?b" },
+		{ "cut \xe2\x82", "cut ??" },
+		{ "\xc0\x80 \xed\xa0\x80 \xf4\x90\x80\x80 \xff", "?? ??? ???? ?" },
+	};
+	_cleanup_json_ struct json_object *o = json_object_new_object(), *back = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+	const char *text;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		_cleanup_free_ char *s = strdup(t[i].in);
+
+		kho_json_clean(s, strlen(s));
+		assert_string_equal(s, t[i].out);
+	}
+	kho_json_number(o, "ratio", INFINITY);
+	kho_json_number(o, "small", 0.5);
+	text = json_object_to_json_string(o);
+	assert_int_equal(kho_json_parse(text, strlen(text), &back, &err), 0);
+	assert_true(json_object_get_double(kho_json_get(back, "ratio")) >= 1e9 && json_object_get_double(kho_json_get(back, "small")) == 0.5);
+	assert_null(strstr(text, "nf"));
+}
+
 static void test_clock(void **state)
 {
 	uint64_t a = kho_clock_us(), b = kho_clock_us();
@@ -434,7 +470,7 @@ int main(void)
 		T(test_files),	       T(test_workload_good), T(test_workload_bad),
 		T(test_workload_none), T(test_workload_tree), T(test_workload_cgroup),
 		T(test_names), T(test_workload_unit), T(test_workload_container),
-		T(test_report),	       T(test_json),
+		T(test_report),	       T(test_json), T(test_json_text),
 		T(test_clock),	       T(test_fd_pass),
 	};
 
