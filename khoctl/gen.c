@@ -101,14 +101,14 @@ void kho_usage_completion(FILE *f)
 	for (int v = 0; v < KHO_NVERBS; v++)
 		fprintf(f, "%s ", kho_verbs[v].name);
 	fputs("help\" -- \"$cur\")\n\t\treturn\n\tfi\n\tcase $prev in\n\t--to | --kernel)\n"
-	      "\t\tmapfile -t COMPREPLY < <(cd /boot && compgen -W \"latest previous "
-	      "$(compgen -G 'vmlinuz-*' | sed s/vmlinuz-//)\" -- \"$cur\"; compgen -f -- "
+	      "\t\tmapfile -t COMPREPLY < <(compgen -W \"latest previous "
+	      "$(cd /boot && compgen -G 'vmlinuz-*' | sed s/vmlinuz-//)\" -- \"$cur\"; compgen -f -- "
 	      "\"$cur\")\n\t\treturn ;;\n"
 	      "\t--sysroot)\n\t\tmapfile -t COMPREPLY < <(compgen -d -- \"$cur\")\n\t\treturn ;;\n"
-	      "\tshow)\n\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n\t\treturn ;;\n"
+	      "\tshow | --before | --svg | --junit)\n\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n\t\treturn ;;\n"
 	      "\t--hold-before)\n\t\tmapfile -t COMPREPLY < <(compgen -W \"",
 	      f);
-	for (size_t i = 0; i < kho_nsteps && !(kho_steps[i].flags & KHO_STEP_NO_RETURN); i++)
+	for (int i = 0; i <= kho_step_find(KHO_STEP_HELD); i++)
 		fprintf(f, "%s%s", i ? " " : "", kho_steps[i].name);
 	fputs("\" -- \"$cur\")\n\t\treturn ;;\n\t--engine)\n\t\tmapfile -t COMPREPLY < <(compgen -W \"auto", f);
 	for (const struct kho_engine_entry *e = kho_engines; e->name; e++)
@@ -121,8 +121,9 @@ void kho_usage_completion(FILE *f)
 				fprintf(f, " --%s", kho_opts[i].name);
 		fputs("\" ;;\n", f);
 	}
-	fputs("\tesac\n\tmapfile -t COMPREPLY < <(compgen -W \"$opts\" -- \"$cur\")\n}\ncomplete "
-	      "-F _khoctl khoctl\n",
+	fputs("\tesac\n\tmapfile -t COMPREPLY < <(compgen -W \"$opts\" -- \"$cur\")\n"
+	      "\tcase ${COMP_WORDS[1]} in\n\trecord | compare) mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- \"$cur\") ;;\n"
+	      "\tesac\n}\ncomplete -F _khoctl khoctl\n",
 	      f);
 }
 

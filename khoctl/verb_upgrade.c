@@ -206,7 +206,7 @@ int kho_verb_upgrade(const struct kho_cli *c)
 		return usage(c, "--sysroot is for --dry-run only");
 	if (c->exec && !c->hold_before)
 		return usage(c, "--exec needs --hold-before");
-	if (hold < 0 || hold > kho_step_find("freeze"))
+	if (hold < 0 || hold > kho_step_find(KHO_STEP_HELD))
 		return usage(c, "--hold-before wants a step up to freeze");
 	if (c->dry_run)
 		return dry_run(c);

@@ -16,6 +16,7 @@
 #define KHO_STEP_PEER	   (1u << 2) /* needs a living peer: its loss fails the step */
 #define KHO_STEP_LOAD	   (1u << 3) /* puts load on two kernels: its deadline is longer by what that was asked to take, twice */
 
+#define KHO_STEP_HELD "freeze"	/* the last one that an upgrade can be held before */
 #define KHO_STEP_SIGNS "commit" /* the step in which both kernels sign */
 
 struct kho_upgrade;
