@@ -11,10 +11,10 @@
 
 void kho_recover_steady(void)
 {
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
+	static const int all[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		signal(all[i], SIG_IGN);
 	(void)!mlockall(MCL_CURRENT | MCL_FUTURE);
 }
 

@@ -3,16 +3,19 @@
  * khoctl rollback: before the commit stop and undo (the running khoctl does it, or this one from
  * the journal of one that died); after the commit say how to go back, and with --yes do it.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "khoctl/cli.h"
 #include "khoctl/past.h"
 #include "khoctl/recover.h"
 #include "khoctl/watch.h"
+#include "lib/cleanup.h"
 #include "lib/json.h"
 #include "orchestrator/lock.h"
 
@@ -64,20 +67,66 @@ static int stop_running(const struct kho_cli *c, const struct kho_past *p)
 	return tell_end(c, p->pid);
 }
 
+/* What nobody reads is not shown: workloads stand still meanwhile. */
 static void show_line(void *arg, const char *line, size_t len)
 {
-	kho_progress_line(arg, line, len - 1);
+	(void)!write(*(const int *)arg, line, len);
+}
+
+static void __attribute__((noreturn)) show_lines(const struct kho_cli *c, int fd)
+{
+	struct kho_progress progress = { .f = c->json ? stderr : stdout };
+	_cleanup_fclose_ FILE *f = fdopen(fd, "r");
+	_cleanup_free_ char *line = NULL;
+	size_t room = 0;
+	ssize_t n;
+
+	while (f && (n = getline(&line, &room, f)) > 0)
+		kho_progress_line(&progress, line, (size_t)n - 1);
+	_exit(0);
+}
+
+/*
+ * Progress is printed by another process: a terminal that stands still, or a file on a file system that is frozen, must not keep
+ * this one from the undo. *out_pid -1 and *out_fd -1: there is none, nothing is shown.
+ */
+static void start_showing(const struct kho_cli *c, pid_t *out_pid, int *out_fd)
+{
+	int p[2];
+
+	*out_pid = *out_fd = -1;
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return;
+	fflush(NULL);
+	*out_pid = fork();
+	if (!*out_pid) {
+		close(p[1]);
+		show_lines(c, p[0]);
+	}
+	close(p[0]);
+	(void)fcntl(p[1], F_SETFL, O_NONBLOCK);
+	*out_fd = p[1];
+}
+
+static void end_showing(pid_t pid, int fd)
+{
+	if (fd >= 0)
+		close(fd);
+	if (pid > 0)
+		(void)waitpid(pid, NULL, 0);
 }
 
 /* khoctl died in the middle: undo from its journal. */
 static int recover(const struct kho_cli *c, const struct kho_past *past)
 {
-	struct kho_progress progress = { .f = c->json ? stderr : stdout };
 	struct kho_err err = KHO_ERR_INIT;
-	int rc;
+	pid_t pid;
+	int rc, fd;
 
+	start_showing(c, &pid, &fd);
 	kho_recover_steady();
-	rc = kho_recover(past, show_line, &progress, &err);
+	rc = kho_recover(past, show_line, &fd, &err);
+	end_showing(pid, fd);
 	if (rc == -EBUSY || rc == -ENOENT)
 		return kho_cli_error(c, KHO_EXIT_BUSY, &err);
 	return rc < 0 ? kho_cli_error(c, KHO_EXIT_PERSON, &err)

@@ -20,6 +20,7 @@
 #include "lib/json.h"
 #include "orchestrator/health.h"
 #include "orchestrator/journal.h"
+#include "orchestrator/lock.h"
 #include "orchestrator/record.h"
 
 #define FOR_US	  60000000ull
@@ -88,8 +89,12 @@ static int save_after(const struct kho_recording *r, struct kho_err *err)
 /* Into the last upgrade's journal, for its report. */
 static void note(const struct kho_gate_list *gates, const char *why)
 {
-	struct json_object *rec = json_object_new_object();
+	_cleanup_close_ int lock = kho_lock_take(KHO_RUN_DIR, NULL);
+	struct json_object *rec;
 
+	if (lock < 0) /* it is another upgrade's by now */
+		return;
+	rec = json_object_new_object();
 	kho_json_str(rec, "rec", "regression");
 	kho_json_str(rec, "verdict", kho_gate_verdict_name(kho_gates_worst(gates)));
 	kho_json_str(rec, "msg", why);
