@@ -13,15 +13,20 @@
 
 /* Longer than any passphrase: the buffer must not grow, that would leave copies behind. */
 #define ROOM 4096
+#define CTRL_C 3
 
-static int read_secret(char *buf, size_t *out_len)
+/* quiet: Ctrl-C is a byte as any other, so that the terminal gets its echo back. */
+static int read_secret(char *buf, bool quiet, size_t *out_len)
 {
 	size_t n = 0;
 	ssize_t got;
 
 	/* byte by byte: what follows on standard input is for the next question */
-	while (n < ROOM - 1 && (got = read(STDIN_FILENO, buf + n, 1)) == 1 && buf[n] != '\n')
+	while (n < ROOM - 1 && (got = read(STDIN_FILENO, buf + n, 1)) == 1 && buf[n] != '\n') {
+		if (quiet && buf[n] == CTRL_C)
+			return -1;
 		n++;
+	}
 	buf[n] = '\0';
 	*out_len = n;
 	return n ? 0 : -1;
@@ -29,20 +34,20 @@ static int read_secret(char *buf, size_t *out_len)
 
 static int ask(void *arg, const char *what, char **out, size_t *out_len, struct kho_err *err)
 {
-	bool person = isatty(STDIN_FILENO);
 	struct termios old, quiet;
+	bool person = isatty(STDIN_FILENO) && !tcgetattr(STDIN_FILENO, &old);
 	char *buf = calloc(1, ROOM);
 
 	(void)arg;
 	if (!buf)
 		return kho_fail(err, -ENOMEM, "out of memory");
-	if (person && !tcgetattr(STDIN_FILENO, &old)) {
+	if (person) {
 		fprintf(stderr, "Passphrase of %s: ", what);
 		quiet = old;
-		quiet.c_lflag &= ~(tcflag_t)ECHO;
+		quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
 	}
-	int ret = read_secret(buf, out_len);
+	int ret = read_secret(buf, person, out_len);
 
 	if (person) {
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);

@@ -12,7 +12,7 @@
 #define MAGIC	    "KHOJRNL1"
 #define MAGIC_LEN   8
 #define JOURNAL_MAX (64u << 20)
-#define RECORD_MAX  (1u << 20)
+#define RECORD_MAX  (16u << 20) /* a plan has a verdict for each file of each workload */
 
 struct kho_journal {
 	struct kho_logfile *file;

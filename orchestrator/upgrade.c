@@ -327,7 +327,8 @@ enum kho_outcome kho_upgrade_run(const struct kho_upgrade_options *o, struct kho
 	if (out != KHO_OUT_UPGRADED)
 		finish_result(u, out, err);
 	kho_worker_free(r.worker);
-	if (kho_lanes_free(u->lanes) && !r.stuck)
+	/* a thread that is stuck may come back to them */
+	if (!r.stuck && kho_lanes_free(u->lanes))
 		context_done(u);
 	return out;
 }
