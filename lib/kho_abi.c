@@ -13,7 +13,10 @@
 
 #define CONFIG_MAX (4u << 20)
 
-/* A string of the kernel's, PREFIX and a number, between two NULs; the first that there is. */
+/*
+ * A string of the kernel's, PREFIX and a number, up to a NUL; the first that there is. Before a literal there is the NUL of another one. A name
+ * that lies in a structure (memfd's handler, include/linux/liveupdate.h) has the last byte of a pointer before it, which is no letter, either.
+ */
 static void find_version(const uint8_t *p, size_t len, const char *prefix, char out[24])
 {
 	size_t n = strlen(prefix);
@@ -25,7 +28,7 @@ static void find_version(const uint8_t *p, size_t len, const char *prefix, char 
 
 		while (at + n + digits < end && digits < 8 && isdigit(at[n + digits]))
 			digits++;
-		if (digits && at > p && !at[-1] && at + n + digits < end && !at[n + digits]) {
+		if (digits && at > p && !isprint(at[-1]) && at + n + digits < end && !at[n + digits]) {
 			memcpy(out, at, n + digits + 1);
 			return;
 		}

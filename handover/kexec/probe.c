@@ -232,6 +232,11 @@ static const char *mismatch(const struct kho_abi *now, const struct kho_abi *nex
 	return strcmp(now->kho, next->kho) ? "KHO" : strcmp(now->luo, next->luo) ? "LUO" : strcmp(now->memfd, next->memfd) ? "memfd" : NULL;
 }
 
+static bool are_known(const struct kho_abi *a)
+{
+	return *a->kho && *a->luo && *a->memfd;
+}
+
 /*
  * A kernel with liveupdate=on hands its orchestrator's data to whatever kexec starts. One with Kexec HandOver of the same version and
  * another orchestrator panics over it (luo_early_startup()); that must not happen, whichever carrier is used.
@@ -243,7 +248,7 @@ static int compare(struct kho_kexec *k, const struct kho_abi *now, const struct 
 
 	kho_abi_format(now, a, sizeof(a));
 	kho_abi_format(next, b, sizeof(b));
-	if (next->handover && next->liveupdate && !what) {
+	if (next->handover && next->liveupdate && !what && are_known(now)) {
 		k->luo = true;
 		snprintf(k->carrier, sizeof(k->carrier), "both kernels have %s", a);
 		return 0;
@@ -254,8 +259,10 @@ static int compare(struct kho_kexec *k, const struct kho_abi *now, const struct 
 				a, b);
 	if (!next->handover || !next->liveupdate)
 		snprintf(k->carrier, sizeof(k->carrier), "the target has no Live Update Orchestrator (%s)", b);
-	else
+	else if (what)
 		snprintf(k->carrier, sizeof(k->carrier), "the versions of %s differ: this kernel has %s, the target %s", what, a, b);
+	else
+		snprintf(k->carrier, sizeof(k->carrier), "not every version of what they hand over is found in both kernels (%s)", a);
 	return 0;
 }
 

@@ -64,7 +64,7 @@ static void put_image(const uint8_t *payload, size_t len, size_t cut)
 static uint8_t *kernel(size_t *len)
 {
 	static const char text[] = "CONFIG_X=y\nCONFIG_KEXEC_HANDOVER=y\n# CONFIG_LIVEUPDATE is not set\n";
-	static const char strings[] = "\0kho-v4x\0a kho-v3\0kho-v\0kho-v4\0luo-v5\0memfd-v2\0memblock-v1\0IKCFG_ST";
+	static const char strings[] = "\0kho-v4x\0a kho-v3\0kho-v\0kho-v4\0luo-v5\0my_memfd-v1\0\xffmemfd-v2\0memblock-v1\0IKCFG_ST";
 	uint8_t *p = malloc(*len = 300000);
 	size_t at = 200000;
 
