@@ -19,6 +19,8 @@
 #include "lib/kho_abi.h"
 
 #define MIB (1ULL << 20)
+/* The first version of the orchestrator whose sessions hold any number of files (linked blocks); before it: 128, and a workload has more. */
+#define LUO_MANY_FILES 5
 
 struct probe {
 	struct kho_kexec *k;
@@ -232,9 +234,12 @@ static const char *mismatch(const struct kho_abi *now, const struct kho_abi *nex
 	return strcmp(now->kho, next->kho) ? "KHO" : strcmp(now->luo, next->luo) ? "LUO" : strcmp(now->memfd, next->memfd) ? "memfd" : NULL;
 }
 
-static bool are_known(const struct kho_abi *a)
+/* All versions are known, and its sessions have room. */
+static bool can_carry(const struct kho_abi *a)
 {
-	return *a->kho && *a->luo && *a->memfd;
+	unsigned version;
+
+	return *a->kho && *a->memfd && sscanf(a->luo, "luo-v%u", &version) == 1 && version >= LUO_MANY_FILES;
 }
 
 /*
@@ -248,7 +253,7 @@ static int compare(struct kho_kexec *k, const struct kho_abi *now, const struct 
 
 	kho_abi_format(now, a, sizeof(a));
 	kho_abi_format(next, b, sizeof(b));
-	if (next->handover && next->liveupdate && !what && are_known(now)) {
+	if (next->handover && next->liveupdate && !what && can_carry(now)) {
 		k->luo = true;
 		snprintf(k->carrier, sizeof(k->carrier), "both kernels have %s", a);
 		return 0;
@@ -262,7 +267,7 @@ static int compare(struct kho_kexec *k, const struct kho_abi *now, const struct 
 	else if (what)
 		snprintf(k->carrier, sizeof(k->carrier), "the versions of %s differ: this kernel has %s, the target %s", what, a, b);
 	else
-		snprintf(k->carrier, sizeof(k->carrier), "not every version of what they hand over is found in both kernels (%s)", a);
+		snprintf(k->carrier, sizeof(k->carrier), "it takes kho, memfd and luo-v%d or later, both kernels have %s", LUO_MANY_FILES, a);
 	return 0;
 }
 
