@@ -4,6 +4,9 @@
  * pages are mapped from the images and copied into the process when it touches them, later all
  * others.
  *
+ * "Later" is after the commit. Until then the images may be needed once more (a kernel that kexec has
+ * started hands them back when it cannot go on), and filling takes them away piece by piece.
+ *
  * If this process died, the kernel would give zeros for the pages not yet there: it allocates
  * nothing after the hand-over but for forks of the workload, and is kept from the OOM killer.
  */
@@ -20,7 +23,6 @@
 #include <sys/socket.h>
 
 #include "lib/cleanup.h"
-#include "lib/clock.h"
 #include "lib/fdpass.h"
 #include "lib/io.h"
 #include "state-serializers/proc/blocks.h"
@@ -31,7 +33,6 @@
 #define SOCK_FD	      3
 #define CRIU_RESTORED 0x52535446u /* CRIU: all processes have been handed over and run */
 #define FAULT_AROUND  32u	  /* pages */
-#define FILL_AFTER_US 5000000
 #define SPACES_MAX    4096
 
 struct server {
@@ -39,8 +40,9 @@ struct server {
 	int listen, conn, sigs;
 	struct kho_space *s[SPACES_MAX];
 	size_t n;
-	bool restored, fill;
-	uint64_t restored_us, total, reported;
+	pid_t agent;	     /* who restores, and tells */
+	bool restored, told; /* told: it is committed */
+	uint64_t total, reported;
 };
 
 static uint64_t pending(const struct server *v)
@@ -131,7 +133,6 @@ static int on_criu(struct server *v)
 	if (n != (ssize_t)sizeof(word) || (uint32_t)word == CRIU_RESTORED) {
 		if (n == (ssize_t)sizeof(word)) {
 			v->restored = true;
-			v->restored_us = kho_clock_us();
 			v->total = pending(v);
 			report_progress(v);
 		}
@@ -169,12 +170,28 @@ static void fill_some(struct server *v)
 		report_progress(v);
 }
 
+/* An agent that has ended tells nothing any more: it had committed, or its kernel ends with it (handover/incoming/init.c). */
+static void look_whether_told(struct server *v, bool signalled)
+{
+	struct signalfd_siginfo si;
+
+	if (signalled && read(v->sigs, &si, sizeof(si)) > 0)
+		v->told = true;
+	if (v->restored && getppid() != v->agent)
+		v->told = true;
+}
+
+static bool fills(const struct server *v)
+{
+	return v->restored && v->told;
+}
+
 /* One look at everything that may have happened; waits only when there is nothing to fill. */
 static int turn(struct server *v)
 {
 	struct pollfd p[SPACES_MAX + 3];
 	size_t n = v->n;
-	int timeout = v->fill ? 0 : v->restored ? 200 : -1, rc = 0;
+	int timeout = fills(v) ? 0 : v->restored ? 200 : -1, rc = 0;
 
 	p[0] = (struct pollfd){ .fd = v->conn >= 0 ? v->conn : v->listen, .events = POLLIN };
 	p[1] = (struct pollfd){ .fd = v->sigs, .events = POLLIN };
@@ -185,13 +202,7 @@ static int turn(struct server *v)
 	for (size_t i = 0; i < n; i++)
 		if (p[i + 2].revents)
 			on_event(v, v->s[i]);
-	if (p[1].revents) {
-		struct signalfd_siginfo si;
-
-		v->fill = v->restored && read(v->sigs, &si, sizeof(si)) > 0;
-	}
-	if (v->restored && kho_clock_us() - v->restored_us > FILL_AFTER_US)
-		v->fill = true;
+	look_whether_told(v, p[1].revents);
 	if (p[0].revents && v->conn >= 0)
 		rc = on_criu(v);
 	else if (p[0].revents && v->listen >= 0) {
@@ -224,17 +235,17 @@ int kho_lazy_main(int argc, char **argv)
 
 	if (argc != 3)
 		return 2;
-	v = (struct server){ .dir = argv[1], .progress = argv[2], .listen = SOCK_FD, .conn = -1 };
+	v = (struct server){ .dir = argv[1], .progress = argv[2], .listen = SOCK_FD, .conn = -1, .agent = getppid() };
 	(void)!kho_write_existing("/proc/self/oom_score_adj", "-1000", NULL);
 	set_urgent(true);
 	sigemptyset(&usr1);
 	sigaddset(&usr1, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &usr1, NULL);
 	v.sigs = signalfd(-1, &usr1, SFD_CLOEXEC | SFD_NONBLOCK);
-	while (!rc && (!v.restored || v.n)) {
+	while (!rc && (!fills(&v) || v.n)) {
 		rc = turn(&v);
 		forget_gone(&v);
-		if (v.fill && !filling) {
+		if (fills(&v) && !filling) {
 			filling = true;
 			set_urgent(false);
 		}

@@ -18,13 +18,13 @@ struct kho_lazy {
 /*
  * Start the server for the images in dir; its socket is made in dir/work, where CRIU looks for it,
  * and accepts at once. progress_path: a file with "pid remaining_bytes total_bytes" while it runs;
- * when all is filled it removes dir and that file and ends.
+ * when all is filled, and it was told to (kho_lazy_fill), it removes dir and that file and ends.
  */
 int kho_lazy_start(struct kho_lazy *l, const char *dir, const char *progress_path,
 		   struct kho_err *err) __must_check;
 
-/* After commit: fill what nobody has asked for yet. Without this call it begins 5 s after the
- * restore. */
+/* After commit: fill what nobody has asked for yet; until then the images stay whole. Without this call
+ * it begins when the caller of kho_lazy_start has ended. */
 void kho_lazy_fill(struct kho_lazy *l);
 
 /* End it (restored processes must be dead: their missing pages would read as zeros) and reap it. */

@@ -6,4 +6,4 @@ PROTOS += state-serializers/proc.proto state-serializers/proc/criu_rpc.proto sta
 PKGS += libprotobuf-c libkmod libmnl libbpf
 PROGS += proc-bench
 proc-bench_SRCS := tests/bench/proc_bench.c
-UNIT += proc_test relay place container shim pod health container_net thaw dirty quiet vdso
+UNIT += proc_test lazy relay place container shim pod health container_net thaw dirty quiet vdso
