@@ -74,16 +74,23 @@ int kho_handed_take(struct kho_handed *h, size_t i, struct kho_err *err)
 	return h->fd[i] < 0 ? kho_wrap(err, "%s", h->s->file[i]->name) : 0;
 }
 
+static char *path_of(const struct kho_handed *h, size_t i)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s", h->a.env.images_dir, h->s->file[i]->name) < 0 ? NULL : path;
+}
+
 /* luo: a name below images_dir that leads to the file itself, in this process: nothing is copied. */
 static int link_file(struct kho_handed *h, size_t i, struct kho_err *err)
 {
-	_cleanup_free_ char *path = NULL, *dir = NULL;
+	_cleanup_free_ char *path = path_of(h, i), *dir = NULL;
 	char target[64];
 	int ret = kho_handed_take(h, i, err);
 
 	if (ret < 0)
 		return ret;
-	if (asprintf(&path, "%s/%s", h->a.env.images_dir, h->s->file[i]->name) < 0 || !(dir = strdup(path)))
+	if (!path || !(dir = strdup(path)))
 		return kho_fail(err, -ENOMEM, "%s", h->s->file[i]->name);
 	*strrchr(dir, '/') = '\0';
 	ret = kho_mkdir(dir, err);
@@ -95,10 +102,10 @@ static int link_file(struct kho_handed *h, size_t i, struct kho_err *err)
 
 static int check_file(struct kho_handed *h, size_t i, struct kho_err *err)
 {
-	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *path = path_of(h, i);
 	struct stat st;
 
-	if (asprintf(&path, "%s/%s", h->a.env.images_dir, h->s->file[i]->name) < 0)
+	if (!path)
 		return kho_fail(err, -ENOMEM, "%s", h->s->file[i]->name);
 	if (stat(path, &st))
 		return kho_fail_errno(err, "%s", path);
@@ -293,6 +300,16 @@ static void unbind(struct kho_handed *h)
 	(void)!umount2(h->a.env.images_dir, MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
+/* luo: the link first, which the next upgrade would write through: into whatever this process then has under that number. */
+static void close_file(struct kho_handed *h, size_t i)
+{
+	_cleanup_free_ char *path = path_of(h, i);
+
+	if (path)
+		unlink(path);
+	close(h->fd[i]);
+}
+
 /* Nothing of it is needed any more; the pages of a workload that are still to come have been read, or are held open by who reads them. */
 static void let_go(struct kho_handed *h)
 {
@@ -300,7 +317,7 @@ static void let_go(struct kho_handed *h)
 
 	for (size_t i = 0; i < h->s->n_file; i++)
 		if (h->fd[i] >= 0)
-			close(h->fd[i]);
+			close_file(h, i);
 	if (h->session >= 0 && kho_luo_finish(h->session, &err) < 0)
 		h->a.conf->say("%s", err.msg);
 	if (h->session >= 0)

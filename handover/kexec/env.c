@@ -38,6 +38,9 @@ static int put_file(struct kho_env *env, const char *local, const char *name, st
 	copied = strcmp(path, local) != 0;
 	if (copied) {
 		ret = make_place(k, path, err);
+		/* never into what is there: it may be a link of the upgrade before, to a file of the agent's */
+		if (!ret && unlink(path) && errno != ENOENT)
+			ret = kho_fail_errno(err, "remove %s", path);
 		if (!ret)
 			ret = kho_copy_file(local, path, err);
 	}

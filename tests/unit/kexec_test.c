@@ -8,13 +8,17 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "handover/kexec/handed.h"
 #include "handover/kexec/kexec.h"
 #include "handover/link/wire.h"
 #include "lib/cleanup.h"
+#include "lib/io.h"
 
 /* Messages of a state: setup, what is entrusted, one operation. */
 static ProtobufCBinaryData message[4];
@@ -248,6 +252,35 @@ static void test_files(void **state)
 	assert_int_equal(k->nfiles, 1);
 }
 
+/* What the upgrade before has left under the name of a copy is not written to. */
+static void test_put_file(void **state)
+{
+	struct kho_kexec *k = kho_kexec_of(engine);
+	char dir[] = "/tmp/khoctl-kexec.XXXXXX", local[64], other[64], path[64];
+	_cleanup_free_ char *text = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+	struct stat st;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	free(k->images_dir);
+	k->images_dir = strdup(dir);
+	snprintf(local, sizeof(local), "%s/local", dir);
+	snprintf(other, sizeof(other), "%s/other", dir);
+	snprintf(path, sizeof(path), "%s/files/0", dir);
+	assert_int_equal(kho_write_file(local, "new", 3, &err), 0);
+	assert_int_equal(kho_write_file(other, "old", 3, &err), 0);
+	assert_int_equal(kho_mkdir(dirname(strdupa(path)), &err), 0);
+	assert_int_equal(symlink(other, path), 0);
+	assert_int_equal(engine->env.ops->put_file(&engine->env, local, "files/0", &err), 0);
+	assert_int_equal(kho_read_line(other, &text, &err), 0);
+	assert_string_equal(text, "old");
+	assert_int_equal(lstat(path, &st), 0);
+	assert_true(S_ISREG(st.st_mode) && st.st_size == 3);
+	assert_int_equal(k->nfiles, 1);
+	kho_remove_tree(dir);
+}
+
 static void test_cmdline(void **state)
 {
 	struct kho_kexec *k = kho_kexec_of(engine);
@@ -278,6 +311,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_both_sides, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_put_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cmdline, setup, teardown),
 	};
 
