@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
@@ -86,6 +87,18 @@ int kho_write_all(int fd, const void *data, size_t len)
 		len -= n;
 	}
 	return 0;
+}
+
+void kho_want_descriptors(unsigned long n)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur >= n)
+		return;
+	l.rlim_cur = n;
+	if (l.rlim_max < n)
+		l.rlim_max = n;
+	(void)setrlimit(RLIMIT_NOFILE, &l);
 }
 
 int kho_write_existing(const char *path, const char *text, struct kho_err *err)

@@ -27,6 +27,9 @@ int kho_read_line(const char *path, char **out, struct kho_err *err) __must_chec
 /* Write all bytes to a descriptor; -errno on failure. */
 int kho_write_all(int fd, const void *data, size_t len);
 
+/* Let this process have n descriptors, if it may have less; as far as the kernel lets it. */
+void kho_want_descriptors(unsigned long n);
+
 /* Write into an existing file (sysctl, sysfs) with one write(2). */
 int kho_write_existing(const char *path, const char *text, struct kho_err *err) __must_check;
 

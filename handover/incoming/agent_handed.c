@@ -371,6 +371,8 @@ int kho_agent_run_handed(const struct kho_agent_conf *conf, bool luo, struct kho
 	if (!h)
 		return kho_fail(err, -ENOMEM, "agent");
 	h->luo = luo;
+	if (luo)
+		kho_want_descriptors(KHO_HANDED_FDS);
 	h->session = -1;
 	kho_agent_init(&h->a, conf);
 	h->a.alone = h->a.handed = h->a.env.hurry = true;

@@ -31,24 +31,6 @@ static int need_session(struct kho_kexec *k, struct kho_err *err)
 	return k->session < 0 ? k->session : 0;
 }
 
-/* Under the lock. Only a file without a name can be preserved. */
-static int preserve(struct kho_kexec *k, struct kho_kexec_file *f, struct kho_err *err)
-{
-	_cleanup_free_ char *path = path_of(k, f->name);
-	int ret = path ? need_session(k, err) : kho_fail(err, -ENOMEM, "hand over %s", f->name);
-
-	if (ret < 0)
-		return ret;
-	f->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (f->fd < 0 || unlink(path))
-		return kho_fail_errno(err, "hand over %s", f->name);
-	ret = kho_luo_preserve(k->session, f->fd, k->tokens + 1, err);
-	if (ret < 0)
-		return kho_wrap(err, "%s", f->name);
-	f->token = ++k->tokens;
-	return 0;
-}
-
 /* CRIU's next dump opens what the round before has written: it gets a link to the file itself. */
 static int link_back(const struct kho_kexec *k, const struct kho_kexec_file *f, struct kho_err *err)
 {
@@ -57,6 +39,32 @@ static int link_back(const struct kho_kexec *k, const struct kho_kexec_file *f, 
 
 	snprintf(target, sizeof(target), "/proc/%d/fd/%d", (int)getpid(), f->fd);
 	return path && !symlink(target, path) ? 0 : kho_fail_errno(err, "hand over %s", f->name);
+}
+
+/*
+ * Under the lock. Only a file without a name can be preserved, and its size is what it stays. The session has it then: it stays open
+ * here only for a link to it, or there would be as many descriptors as files.
+ */
+static int preserve(struct kho_kexec *k, struct kho_kexec_file *f, bool linked, struct kho_err *err)
+{
+	_cleanup_free_ char *path = path_of(k, f->name);
+	int ret = path ? need_session(k, err) : kho_fail(err, -ENOMEM, "hand over %s", f->name);
+	struct stat st;
+
+	if (ret < 0)
+		return ret;
+	f->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (f->fd < 0 || fstat(f->fd, &st) || unlink(path))
+		return kho_fail_errno(err, "hand over %s", f->name);
+	ret = kho_luo_preserve(k->session, f->fd, k->tokens + 1, err);
+	if (ret < 0)
+		return kho_wrap(err, "%s", f->name);
+	f->token = ++k->tokens;
+	f->bytes = (uint64_t)st.st_size;
+	if (linked)
+		return link_back(k, f, err);
+	close(steal_fd(f->fd));
+	return 0;
 }
 
 static bool is_pages(const char *name)
@@ -88,7 +96,6 @@ static void forget(struct kho_kexec *k, const char *name)
 static int add(struct kho_kexec *k, const char *name, bool copied, struct kho_err *err)
 {
 	struct kho_kexec_file *more = realloc(k->files, (k->nfiles + 1) * sizeof(*more)), *f;
-	int ret;
 
 	if (more)
 		k->files = more;
@@ -100,8 +107,7 @@ static int add(struct kho_kexec *k, const char *name, bool copied, struct kho_er
 	k->nfiles++;
 	if (!k->luo || k->frozen_us || !(copied || is_pages(name)))
 		return 0;
-	ret = preserve(k, f, err);
-	return ret < 0 || copied ? ret : link_back(k, f, err);
+	return preserve(k, f, !copied, err);
 }
 
 int kho_kexec_add_file(struct kho_kexec *k, const char *name, bool copied, struct kho_err *err)
@@ -144,27 +150,30 @@ static void sort(struct kho_kexec *k)
 	k->nfiles = n;
 }
 
+static int measure(const struct kho_kexec *k, struct kho_kexec_file *f, struct kho_err *err)
+{
+	_cleanup_free_ char *path = path_of(k, f->name);
+	struct stat st;
+
+	if (!path || stat(path, &st))
+		return kho_fail_errno(err, "hand over %s", f->name);
+	f->bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
 int kho_kexec_close_files(struct kho_kexec *k, uint64_t *out_bytes, struct kho_err *err)
 {
-	int ret = 0;
-
 	*out_bytes = 0;
 	sort(k);
-	for (size_t i = 0; !ret && i < k->nfiles; i++) {
+	for (size_t i = 0; i < k->nfiles; i++) {
 		struct kho_kexec_file *f = &k->files[i];
-		_cleanup_free_ char *path = path_of(k, f->name);
-		struct stat st;
+		int ret = f->token ? 0 : k->luo ? preserve(k, f, false, err) : measure(k, f, err);
 
-		if (k->luo && !f->token)
-			ret = preserve(k, f, err);
 		if (ret < 0)
 			return ret;
-		if (!path || (f->fd < 0 ? stat(path, &st) : fstat(f->fd, &st)))
-			return kho_fail_errno(err, "hand over %s", f->name);
-		f->bytes = (uint64_t)st.st_size;
 		*out_bytes += f->bytes;
 	}
-	return ret;
+	return 0;
 }
 
 int kho_kexec_preserve_state(struct kho_kexec *k, const void *data, size_t len, struct kho_err *err)

@@ -31,6 +31,8 @@
 
 #define KHO_HANDED_STATE_MAX (256u << 20)
 #define KHO_HANDED_FILES_MAX 100000
+/* Carrier "luo": so many descriptors may be open, for the files and for everything else. */
+#define KHO_HANDED_FDS (KHO_HANDED_FILES_MAX + 1000)
 
 /* Packed, malloc'd. */
 int kho_handed_pack(const KhoHanded__State *s, void **out, size_t *out_len, struct kho_err *err) __must_check;

@@ -29,8 +29,8 @@ struct kho_kexec_request { /* a message, packed */
 struct kho_kexec_file {
 	char *name;	/* below images_dir */
 	uint64_t token; /* in the session; 0: it is in none (yet) */
-	uint64_t bytes; /* since kho_kexec_close_files() */
-	int fd;		/* luo: since it is preserved; else -1 */
+	uint64_t bytes; /* since it is preserved, or kho_kexec_close_files() */
+	int fd;		/* luo: of one that is preserved and that a link of this process leads to; else -1 */
 };
 
 struct kho_kexec {

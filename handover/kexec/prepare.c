@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "handover/beside/initramfs_write.h"
+#include "handover/kexec/handed.h"
 #include "handover/kexec/kexec.h"
 #include "handover/kexec/load.h"
 #include "lib/cleanup.h"
@@ -79,6 +80,8 @@ int kho_kexec_reserve(struct kho_engine *e, const struct kho_engine_plan *p, str
 	(void)p;
 	if (!ret)
 		ret = kho_kexec_choose_carrier(k, err);
+	if (k->luo)
+		kho_want_descriptors(KHO_HANDED_FDS);
 	if (!ret && !k->cmdline)
 		ret = kho_kexec_cmdline(k, false, &k->cmdline, err);
 	if (!ret)

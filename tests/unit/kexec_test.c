@@ -252,6 +252,25 @@ static void test_files(void **state)
 	assert_int_equal(k->nfiles, 1);
 }
 
+/* What is preserved has no name any more, and need not be open: its size is known. */
+static void test_close_files(void **state)
+{
+	struct kho_kexec *k = kho_kexec_of(engine);
+	struct kho_err err = KHO_ERR_INIT;
+	uint64_t bytes = 0;
+
+	(void)state;
+	assert_int_equal(kho_kexec_add_file(k, "redis/final/pages-1.img", false, &err), 0);
+	k->luo = true;
+	k->files[0].token = 1;
+	k->files[0].bytes = 8192;
+	assert_int_equal(kho_kexec_close_files(k, &bytes, &err), 0);
+	assert_int_equal(bytes, 8192);
+	k->luo = false;
+	k->files[0].token = 0;
+	assert_int_equal(kho_kexec_close_files(k, &bytes, &err), -ENOENT);
+}
+
 /* What the upgrade before has left under the name of a copy is not written to. */
 static void test_put_file(void **state)
 {
@@ -311,6 +330,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_both_sides, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_close_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_put_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cmdline, setup, teardown),
 	};

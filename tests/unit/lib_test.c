@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -462,6 +463,24 @@ static void test_fd_pass(void **state)
 	close(p[1]);
 }
 
+static void test_descriptors(void **state)
+{
+	struct rlimit before, l;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	l = (struct rlimit){ 100, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &l), 0);
+	kho_want_descriptors(200);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &l), 0);
+	assert_int_equal(l.rlim_cur, 200);
+	assert_int_equal(l.rlim_max, before.rlim_max);
+	kho_want_descriptors(50); /* it never takes any */
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &l), 0);
+	assert_int_equal(l.rlim_cur, 200);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
@@ -471,7 +490,7 @@ int main(void)
 		T(test_workload_none), T(test_workload_tree), T(test_workload_cgroup),
 		T(test_names), T(test_workload_unit), T(test_workload_container),
 		T(test_report),	       T(test_json), T(test_json_text),
-		T(test_clock),	       T(test_fd_pass),
+		T(test_clock),	       T(test_fd_pass), T(test_descriptors),
 	};
 
 	return cmocka_run_group_tests_name("lib", tests, NULL, NULL);
