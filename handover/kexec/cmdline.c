@@ -3,6 +3,7 @@
  * The command line of a kernel that takes this one's place on the same machine: it is this one's, but for words that were for this
  * boot, and with ours.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,39 +16,52 @@
 
 static const struct {
 	const char *key, *why;
+	bool luo; /* with this carrier only */
 } dropped[] = {
-	{ "BOOT_IMAGE", "the boot loader's: which image it was" },
-	{ "initrd", "the same: which initramfs" },
-	{ "rdinit", "khoctl's init is /init" },
-	{ "init", "the carried root's own /sbin/init is run" },
-	{ "khoctl.pid_floor", "comes anew" },
-	{ KHO_HANDED_WORD, "comes anew" },
-	{ "elfcorehdr", "of a crash kernel" },
+	{ "BOOT_IMAGE", "the boot loader's: which image it was", false },
+	{ "initrd", "the same: which initramfs", false },
+	{ "rdinit", "khoctl's init is /init", false },
+	{ "init", "the carried root's own /sbin/init is run", false },
+	{ "khoctl.pid_floor", "comes anew", false },
+	{ KHO_HANDED_WORD, "comes anew", false },
+	{ "elfcorehdr", "of a crash kernel", false },
+	{ "kho", "comes anew", true },
+	{ "liveupdate", "comes anew", true },
 };
 
-static bool is_dropped(const char *word, size_t len)
+static bool has_key(const char *word, size_t len, const char *key)
 {
 	const char *eq = memchr(word, '=', len);
-	size_t key = eq ? (size_t)(eq - word) : len;
+	size_t n = eq ? (size_t)(eq - word) : len;
 
+	return strlen(key) == n && !memcmp(key, word, n);
+}
+
+static bool is_dropped(const char *word, size_t len, bool luo)
+{
 	for (size_t i = 0; i < sizeof(dropped) / sizeof(*dropped); i++)
-		if (strlen(dropped[i].key) == key && !memcmp(dropped[i].key, word, key))
+		if ((luo || !dropped[i].luo) && has_key(word, len, dropped[i].key))
 			return true;
 	return false;
 }
 
-static void add_running(FILE *f, const char *running)
+/* True: it says what is done after a panic. */
+static bool add_running(FILE *f, const char *running, bool luo)
 {
+	bool panic = false;
+
 	while (*running) {
 		size_t n = strcspn(running, " \n");
 
 		if (n == 2 && !memcmp(running, "--", 2)) /* the rest is for init */
-			return;
-		if (n && !is_dropped(running, n))
+			break;
+		if (n && !is_dropped(running, n, luo))
 			fprintf(f, "%.*s ", (int)n, running);
+		panic = panic || has_key(running, n, "panic");
 		running += n;
 		running += strspn(running, " \n");
 	}
+	return panic;
 }
 
 int kho_kexec_cmdline(const struct kho_kexec *k, bool back, char **out, struct kho_err *err)
@@ -62,14 +76,16 @@ int kho_kexec_cmdline(const struct kho_kexec *k, bool back, char **out, struct k
 	f = open_memstream(&text, &len);
 	if (!f)
 		return kho_fail_errno(err, "command line");
-	add_running(f, running);
 	/* nobody is beside it: if it panics, let the machine come up again; the host's own setting follows with its other sysctls */
-	if (!strstr(running, "panic="))
+	if (!add_running(f, running, k->luo))
 		fputs("panic=10 ", f);
 	fprintf(f, "rdinit=/init khoctl.pid_floor=%llu " KHO_HANDED_WORD "=%s", (unsigned long long)kho_pid_range(req->workloads),
 		k->luo ? KHO_HANDED_LUO : KHO_HANDED_INITRD);
 	if (!back && req->extra_cmdline && *req->extra_cmdline)
 		fprintf(f, " %s", req->extra_cmdline);
+	/* by default one kernel may have both and the other one neither; the last word counts */
+	if (k->luo)
+		fputs(" kho=on liveupdate=on", f);
 	if (fclose(f))
 		return kho_fail(err, -ENOMEM, "command line: out of memory");
 	if (len > k->img.cmdline_max)

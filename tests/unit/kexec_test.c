@@ -317,9 +317,48 @@ static void test_cmdline(void **state)
 	assert_int_equal(kho_kexec_cmdline(k, true, &back, &err), 0);
 	assert_non_null(strstr(back, "khoctl.handed=luo"));
 	assert_null(strstr(back, "debug"));
+	assert_non_null(strstr(there, " debug kho=on liveupdate=on"));
+	assert_non_null(strstr(back, " kho=on liveupdate=on"));
 	k->img.cmdline_max = 20;
 	assert_int_equal(kho_kexec_cmdline(k, false, &never, &err), -E2BIG);
 	assert_null(never);
+}
+
+/* Of a machine with that command line. */
+static char *cmdline_after(const char *running, bool luo)
+{
+	struct kho_kexec *k = kho_kexec_of(engine);
+	const struct kho_engine_request *was = k->e.req;
+	struct kho_engine_request rq = *was;
+	char dir[] = "/tmp/khoctl-kexec.XXXXXX", path[64];
+	struct kho_err err = KHO_ERR_INIT;
+	char *text = NULL;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/proc", dir);
+	assert_int_equal(kho_mkdir(path, &err), 0);
+	strcat(path, "/cmdline");
+	assert_int_equal(kho_write_file(path, running, strlen(running), &err), 0);
+	rq.sysroot = dir;
+	k->e.req = &rq;
+	k->img.cmdline_max = 2047;
+	k->luo = luo;
+	assert_int_equal(kho_kexec_cmdline(k, false, &text, &err), 0);
+	k->e.req = was;
+	kho_remove_tree(dir);
+	return text;
+}
+
+/* Words are whole: neither a part of another one, nor left behind. */
+static void test_cmdline_words(void **state)
+{
+	_cleanup_free_ char *luo = cmdline_after("BOOT_IMAGE=/x kho kho_scratch=100% liveupdate=off softlockup_panic=1 kho=off quiet\n", true);
+	_cleanup_free_ char *initrd = cmdline_after("kho=off panic=30 -- panic=1\n", false);
+
+	(void)state;
+	assert_string_equal(luo, "kho_scratch=100% softlockup_panic=1 quiet panic=10 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=luo debug"
+				 " kho=on liveupdate=on");
+	assert_string_equal(initrd, "kho=off panic=30 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd debug");
 }
 
 int main(void)
@@ -333,6 +372,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_close_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_put_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cmdline, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cmdline_words, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
