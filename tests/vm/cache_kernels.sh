@@ -100,7 +100,8 @@ make_built() {
 	rm -rf "build/usr/src/linux-headers-$rel" "build/usr/lib/modules/$rel"
 	mkdir -p "build/usr/src/linux-headers-$rel" "build/usr/lib/modules/$rel"
 	tar -x -C "build/usr/src/linux-headers-$rel" -f "$from/headers.tar"
-	ln -s "/usr/src/linux-headers-$rel" "build/usr/lib/modules/$rel/build"
+	# relative, as Debian's: whole_kernel looks through it from outside of the tree
+	ln -s "../../../src/linux-headers-$rel" "build/usr/lib/modules/$rel/build"
 }
 
 # have_built NAME: the kernel of that name in BUILT_KERNELS, built unless it is there; $kernel_release
