@@ -33,10 +33,18 @@ struct luo_finish {
 #define LUO_RETRIEVE_FD	     _IO(0xBA, 0x41)
 #define LUO_FINISH	     _IO(0xBA, 0x42)
 
+/* Whoever only looks (khoctl check) has it for a moment. */
+#define BUSY_TRIES   30
+#define BUSY_WAIT_US 10000
+
 static int open_device(struct kho_err *err)
 {
 	int fd = open(KHO_LUO_DEVICE, O_RDWR | O_CLOEXEC);
 
+	for (int i = 0; fd < 0 && errno == EBUSY && i < BUSY_TRIES; i++) {
+		usleep(BUSY_WAIT_US);
+		fd = open(KHO_LUO_DEVICE, O_RDWR | O_CLOEXEC);
+	}
 	if (fd >= 0)
 		return fd;
 	switch (errno) {
