@@ -37,6 +37,11 @@ struct luo_finish {
 #define BUSY_TRIES   30
 #define BUSY_WAIT_US 10000
 
+/* Since Linux 6.3, older than any orchestrator: with vm.memfd_noexec=2 no memfd is made without it. The seal goes along (memfd-v2). */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008u
+#endif
+
 static int open_device(struct kho_err *err)
 {
 	int fd = open(KHO_LUO_DEVICE, O_RDWR | O_CLOEXEC);
@@ -102,7 +107,7 @@ int kho_luo_preserve(int s, int fd, uint64_t token, struct kho_err *err)
 
 int kho_luo_preserve_bytes(int s, const void *data, size_t len, uint64_t token, struct kho_err *err)
 {
-	_cleanup_close_ int fd = memfd_create("khoctl-state", MFD_CLOEXEC);
+	_cleanup_close_ int fd = memfd_create("khoctl-state", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
 	int ret;
 
 	if (fd < 0)
