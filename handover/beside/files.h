@@ -56,6 +56,9 @@ typedef int (*kho_sink_fn)(void *arg, const void *data, size_t len);
 /* Into the descriptor that arg points to (int *). */
 int kho_sink_fd(void *arg, const void *data, size_t len);
 
+/* How to pack an archive of so many bytes: 0 (as it is) or a level of zstd; see there. */
+int kho_files_level(uint64_t archive_bytes);
+
 /* Write a closed list as newc archive; level 0: as it is, else zstd. */
 int kho_files_pack(const struct kho_files *l, int level, kho_sink_fn sink, void *arg,
 		   struct kho_err *err);

@@ -279,15 +279,6 @@ int kho_initramfs_list(const struct kho_initramfs_in *in, struct kho_files *out,
 	return 0;
 }
 
-/*
- * A small archive is packed three times as fast without zstd (seen: 7 s against 20 s for 150 MiB on
- * a loaded TCG machine, boot time the same); a large one would take too much of the region.
- */
-int kho_initramfs_level(uint64_t archive_bytes)
-{
-	return archive_bytes <= 256u << 20 ? 0 : 1;
-}
-
 int kho_initramfs_stamp(const char *run_dir, struct kho_err *err)
 {
 	_cleanup_free_ char *path = NULL;

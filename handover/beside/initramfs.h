@@ -26,9 +26,6 @@ struct kho_initramfs_in {
 int kho_initramfs_list(const struct kho_initramfs_in *in, struct kho_files *out,
 		       struct kho_err *err);
 
-/* How to pack an archive of so many bytes: 0 (as it is) or a level of zstd; see there. */
-int kho_initramfs_level(uint64_t archive_bytes);
-
 /* Note in run_dir/packed (CLOCK_REALTIME, ns) that the packing begins now: what changes later is
  * not in it. */
 int kho_initramfs_stamp(const char *run_dir, struct kho_err *err);

@@ -56,8 +56,13 @@ static int pack_root(struct kho_err *err)
 	_cleanup_(kho_files_done) struct kho_files root = { 0 };
 	_cleanup_close_ int fd = open(INITRD, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	int ret = fd < 0 ? kho_fail_errno(err, INITRD) : list_root(&root, err);
+	uint64_t archive, unpacked;
 
-	return ret < 0 ? ret : kho_files_pack(&root, 0, kho_sink_fd, &fd, err);
+	if (ret < 0)
+		return ret;
+	/* as it was packed when it came: there is no more room for it now */
+	kho_files_size(&root, &archive, &unpacked);
+	return kho_files_pack(&root, kho_files_level(archive), kho_sink_fd, &fd, err);
 }
 
 /* --- the state, as the one that is started shall read it --- */
