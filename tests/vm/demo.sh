@@ -9,7 +9,7 @@ LABNAME=${LAB_NAME:-demo}
 UPGRADES=${UPGRADES:-3}
 ENGINE=${ENGINE:-beside}
 kernels=()
-if [ "$ENGINE" = luo ]; then kernels=(--outgoing built/kho-before --incoming built/kho --append 'kho=on liveupdate=on'); fi
+if [ "$ENGINE" = luo ]; then kernels=("${LUO_KERNELS[@]}"); fi
 export CPUS=${CPUS:-4}
 rm -f "$out"/*.json "$out"/floor.* "$out"/aof
 trap 'lab down > /dev/null 2>&1 || true; [ -z "$client_pid" ] || kill "$client_pid" 2> /dev/null || true' EXIT

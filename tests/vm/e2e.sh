@@ -175,6 +175,11 @@ upgrade() {
 	[ "$(jq -r .to "$out/upgrade.$n.json")" = "$to" ] || die "report names another kernel"
 }
 
+# Kernels for the carrier "luo", for `lab up`. Kernel and initramfs (110 MB) must each fit into one scratch area of the first kernel
+# (kho_scratch=lowmem,global,pernode; all later ones inherit them); the default, twice of what its early boot took, has nothing to do with that.
+# shellcheck disable=SC2034 # for who sources this
+LUO_KERNELS=(--outgoing built/kho-before --incoming built/kho --append 'kho=on liveupdate=on kho_scratch=256M,512M,256M')
+
 # upgrade_by_kexec N: the same by the kexec engine. Nobody is left to give an exit code when the next kernel has taken this one's place.
 upgrade_by_kexec() {
 	local n=$1 from to image i

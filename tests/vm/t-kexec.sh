@@ -13,7 +13,7 @@ carrier='the initramfs'
 kernels=()
 if [ "${KEXEC:-}" = luo ]; then
 	carrier='the Live Update Orchestrator'
-	kernels=(--outgoing built/kho-before --incoming built/kho --append 'kho=on liveupdate=on')
+	kernels=("${LUO_KERNELS[@]}")
 fi
 
 # jump N: an upgrade by kexec, and how long each part took
