@@ -30,15 +30,18 @@ static u32 *fence_word(const struct kho_region *r)
 	return r->head + KHO_OFF_MAILBOX + KHO_MBOX_FENCE;
 }
 
-bool kho_fence_claimed(const struct kho_region *r, int side)
+/* An incoming kernel has no claim before the blackout: what it writes there earlier is that of a kernel gone wild. */
+static bool peer_may_claim(const struct kho_region *r)
 {
-	return READ_ONCE(*fence_word(r)) == 1 + side;
+	return r == &kho_up || READ_ONCE(r->frozen);
 }
 
-/*
- * Two kernels that take each other for dead must not stop each other: one of them wins. An incoming kernel has no claim before
- * the blackout, and what is nobody's claim was written by a kernel gone wild.
- */
+bool kho_fence_claimed(const struct kho_region *r)
+{
+	return READ_ONCE(*fence_word(r)) == 1 + r->peer && peer_may_claim(r);
+}
+
+/* Two kernels that take each other for dead must not stop each other: one of them wins. What is nobody's claim counts for nothing. */
 static int claim(struct kho_region *r)
 {
 	u32 mine = 1 + r->self, theirs = 1 + r->peer, *w = fence_word(r), old;
@@ -47,7 +50,7 @@ static int claim(struct kho_region *r)
 		old = READ_ONCE(*w);
 		if (old == mine)
 			return 0;
-		if (old == theirs && (r == &kho_up || READ_ONCE(r->frozen)))
+		if (old == theirs && peer_may_claim(r))
 			return -EPERM;
 		if (cmpxchg(w, old, mine) == old)
 			return 0;

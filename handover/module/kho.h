@@ -179,7 +179,7 @@ void kho_cpu_cleanup(void);
 /* --- spawn.c, fence.c, leave.c --- */
 long kho_spawn(void *arg);
 long kho_stop(void *arg);
-bool kho_fence_claimed(const struct kho_region *r, int side);	/* that KHO_SIDE_ stops the other one */
+bool kho_fence_claimed(const struct kho_region *r);	/* the peer stops this kernel, and may */
 long kho_retire(void *arg);
 void __noreturn kho_leave(struct kho_region *r, u32 state);	/* this CPU, to the park */
 int kho_leave_setup(void);

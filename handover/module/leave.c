@@ -275,7 +275,7 @@ static struct kho_region *wait_for_heir(void)
 	unsigned int ms, still = 0;
 
 	for (ms = 0; ms < HEIR_MS && still < KHO_SILENT_MS; ms++) {
-		if (kho_fence_claimed(r, KHO_SIDE_INCOMING) || way_out() == r)
+		if (kho_fence_claimed(r) || way_out() == r)
 			return r;
 		if (READ_ONCE(kho_peer(r)->state) != KHO_STATE_DARK)
 			break;
@@ -311,7 +311,7 @@ static void on_dump(struct kmsg_dumper *d, struct kmsg_dump_detail *detail)
 static int on_nmi(unsigned int type, struct pt_regs *regs)
 {
 	/* (one that writes the last words goes with the next NMI) */
-	if (kho_live(&kho_down) && kho_fence_claimed(&kho_down, KHO_SIDE_INCOMING) && READ_ONCE(writer) != raw_smp_processor_id())
+	if (kho_live(&kho_down) && kho_fence_claimed(&kho_down) && READ_ONCE(writer) != raw_smp_processor_id())
 		leave_cpu(&kho_down);
 	return NMI_DONE;
 }
