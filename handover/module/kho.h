@@ -108,6 +108,7 @@ bool kho_state_terminal(u32 state);
 bool kho_peer_runs(const struct kho_region *r);	/* started and not in a terminal state */
 bool kho_peer_silent(const struct kho_region *r);	/* or no heartbeat for KHO_SILENT_MS */
 bool kho_peer_ended(const struct kho_region *r);	/* all its CPUs are parked, or it never started */
+s64 kho_beat_age_ms(const struct kho_region *r);	/* since the peer's last heartbeat; never negative */
 bool kho_peer_gone(const struct kho_region *r);	/* or it is the old kernel after the commit, and silent for KHO_GONE_MS */
 bool kho_may(const struct kho_region *r, enum kho_act act, bool ours, const u8 *owner, const u8 *to);
 #define KHO_MAY(r, act, e)	kho_may(r, KHO_ACT_##act, kho_is_ours(r, e), &(e)->owner, &(e)->to)

@@ -12,7 +12,6 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/utsname.h>
-#include <asm/tsc.h>
 
 #define IDS	8192		/* APIC ids shown */
 
@@ -90,7 +89,6 @@ static void show_peer(struct seq_file *m, struct kho_region *r, unsigned long *i
 	struct kho_ledger_side *p = kho_peer(r);
 	u32 state = READ_ONCE(p->state), i;
 	char release[32];
-	u64 tsc;
 
 	if (!is_listed(state))
 		return;
@@ -106,10 +104,9 @@ static void show_peer(struct seq_file *m, struct kho_region *r, unsigned long *i
 	for (i = 0; release[i]; i++)
 		if (release[i] <= ' ' || release[i] > '~')
 			release[i] = '?';
-	tsc = rdtsc_ordered() - READ_ONCE(r->peer_beat_tsc);
 	row(m, READ_ONCE(p->id), READ_ONCE(p->generation), release[0] ? release : "-",
 	    state_name(state), ids, READ_ONCE(p->mem_total_kib) >> 10, devices(r, r->peer_owner),
-	    READ_ONCE(p->heartbeat) ? (long)(tsc / tsc_khz) : -1);
+	    READ_ONCE(p->heartbeat) ? (long)kho_beat_age_ms(r) : -1);
 }
 
 static int show(struct seq_file *m, void *v)

@@ -43,9 +43,18 @@ bool kho_state_terminal(u32 state)
 	return state >= KHO_STATE_RETIRED;	/* an unknown state is not one we can wait for */
 }
 
+/* The beat is read first: one that comes meanwhile would lie ahead of the time that was read. */
+s64 kho_beat_age_ms(const struct kho_region *r)
+{
+	u64 beat = READ_ONCE(r->peer_beat_tsc);
+	s64 age = rdtsc_ordered() - beat;
+
+	return age > 0 ? age / tsc_khz : 0;
+}
+
 static bool beat_is_old(const struct kho_region *r)
 {
-	return rdtsc_ordered() - READ_ONCE(r->peer_beat_tsc) > (u64)tsc_khz * KHO_SILENT_MS;
+	return kho_beat_age_ms(r) > KHO_SILENT_MS;
 }
 
 bool kho_peer_runs(const struct kho_region *r)
@@ -77,8 +86,7 @@ bool kho_peer_gone(const struct kho_region *r)
 {
 	if (kho_peer_ended(r))
 		return true;
-	return r == &kho_up && READ_ONCE(r->state) == KHO_STATE_COMMITTED &&
-	       rdtsc_ordered() - READ_ONCE(r->peer_beat_tsc) > (u64)tsc_khz * KHO_GONE_MS;
+	return r == &kho_up && READ_ONCE(r->state) == KHO_STATE_COMMITTED && kho_beat_age_ms(r) > KHO_GONE_MS;
 }
 
 void kho_say(struct kho_region *r, u32 state)
