@@ -93,10 +93,8 @@ int kho_mbox_send(struct kho_region *r, u32 apicid, u16 cmd, u64 vector, u64 rsi
 			us += 5;
 			continue;
 		}
-		if (us >= (u64)ms * 1000) {
-			WRITE_ONCE(*command(r), 0);
-			return -ETIMEDOUT;
-		}
+		if (us >= (u64)ms * 1000)
+			return xchg(command(r), 0) ? -ETIMEDOUT : 0;	/* it may have been acknowledged just now */
 		usleep_range(100, 200);
 		us += 200;
 	}

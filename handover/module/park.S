@@ -13,6 +13,10 @@
 #include "khoctl_region.h"
 #include "park.h"
 
+#if KHO_MBOX_COMMAND != 0 || KHO_MBOX_APICID != 4
+#error the loop reads both as one
+#endif
+
 	.section .rodata.kho_park, "a"
 	.balign	4096
 	.globl	kho_park_blob
@@ -79,22 +83,22 @@ kho_park_blob:
 4:	movq	(.Lpark + PARK_MBOX)(%rip), %rbx
 	movb	$1, KHO_MBOX_PARKED(%rbx, %r11)
 5:	pause
-	movzwl	(%rbx), %eax
-	testl	%eax, %eax
+	movq	(%rbx), %rax		/* command and APIC id at once */
+	testw	%ax, %ax
 	jz	5b
-	cmpl	%r12d, KHO_MBOX_APICID(%rbx)
+	movq	%rax, %rdx
+	shrq	$32, %rdx
+	cmpl	%r12d, %edx
 	jne	5b
-	movzwl	(%rbx), %eax		/* again: the id may be newer than the command read above */
-	testl	%eax, %eax
-	jz	5b
-	cmpl	$KHO_MBOX_CMD_WAKE, %eax
-	je	6f
-	movw	$0, (%rbx)		/* TEST, or anything unknown: acknowledge */
-	jmp	5b
-6:	movq	KHO_MBOX_VECTOR(%rbx), %r13
+	movq	KHO_MBOX_VECTOR(%rbx), %r13
 	movq	KHO_MBOX_RSI(%rbx), %rsi
+	/* acknowledge, but not what was withdrawn meanwhile or is somebody else's by now: this CPU may have been stopped for long */
+	xorl	%ecx, %ecx
+	lock cmpxchgq %rcx, (%rbx)
+	jne	5b
+	cmpw	$KHO_MBOX_CMD_WAKE, %ax
+	jne	5b			/* TEST, or anything unknown */
 	movb	$0, KHO_MBOX_PARKED(%rbx, %r11)
-	movw	$0, (%rbx)
 	jmpq	*%r13
 
 	.org	.Lpark + PARK_NMI
