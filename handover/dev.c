@@ -132,7 +132,9 @@ int kho_dev_mem_release(int fd, uint64_t base, uint64_t bytes, struct kho_err *e
 
 int kho_dev_mem_adopt(int fd, uint64_t base, uint64_t bytes, struct kho_err *err)
 {
-	return mem_call(fd, KHO_IOC_MEM_ADOPT, "adopt", base, bytes, err);
+	int ret = mem_call(fd, KHO_IOC_MEM_ADOPT, "adopt", base, bytes, err);
+
+	return ret != -EBUSY ? ret : kho_fail(err, ret, "a CPU of the kernel before this one is not in the park, and may still run there");
 }
 
 int kho_dev_mem_disown(int fd, uint64_t base, uint64_t bytes, struct kho_err *err)

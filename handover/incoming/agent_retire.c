@@ -216,28 +216,32 @@ static int adopt(struct kho_agent *a, uint64_t base, uint64_t bytes, struct kho_
 	return ret;
 }
 
+static int adopt_and_say(struct kho_agent *a, uint64_t base, uint64_t bytes, bool last, struct result *r)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	int ret = adopt(a, base, bytes, &err);
+
+	if (!ret) {
+		r->bytes += bytes;
+	} else if (last || ret == -EBUSY) {
+		if (!r->bytes_failed)
+			a->conf->say("take-over: memory at 0x%" PRIx64 ": %s", base, err.msg);
+		r->bytes_failed += bytes;
+	}
+	return ret;
+}
+
 /*
- * A run at once; when that fails block by block, so that one bad block costs no more than itself.
+ * A run at once; when that fails block by block, so that one bad block costs no more than itself. Busy is all of it: a CPU that is
+ * not in the park may still run there.
  */
 static void adopt_run(struct kho_agent *a, const struct kho_ledger_range *run, struct result *r)
 {
 	uint64_t block = a->conf->machine->block_bytes;
-	struct kho_err err = KHO_ERR_INIT;
+	int ret = adopt_and_say(a, run->base, run->bytes, false, r);
 
-	if (!adopt(a, run->base, run->bytes, &err)) {
-		r->bytes += run->bytes;
-		return;
-	}
-	for (uint64_t at = run->base; at < run->base + run->bytes; at += block) {
-		err = (struct kho_err)KHO_ERR_INIT;
-		if (!adopt(a, at, block, &err)) {
-			r->bytes += block;
-		} else {
-			if (!r->bytes_failed)
-				a->conf->say("take-over: memory at 0x%" PRIx64 ": %s", at, err.msg);
-			r->bytes_failed += block;
-		}
-	}
+	for (uint64_t at = run->base; ret < 0 && ret != -EBUSY && at < run->base + run->bytes; at += block)
+		(void)adopt_and_say(a, at, block, true, r);
 }
 
 static void take_memory(struct kho_agent *a, const volatile struct kho_ledger *l, struct result *r)

@@ -280,6 +280,20 @@ static int take_one(struct kho_region *r, u32 apicid, u32 flags)
 	return 0;
 }
 
+/* It is given some instructions before it is in the park, and one that was stopped by force may not get there. */
+int kho_cpus_parked(struct kho_region *r)
+{
+	int ret = 0;
+	u32 i;
+
+	mutex_lock(&kho_cpu_lock);
+	for (i = 0; !ret && i < r->ncpus; i++)
+		if (!kho_is_ours(r, &r->cpus[i]))
+			ret = kho_mbox_test(r, kho_known(r, &r->cpus[i])->apicid, TEST_MS);
+	mutex_unlock(&kho_cpu_lock);
+	return ret ? -EBUSY : 0;
+}
+
 static long cpu_ioctl(struct kho_ioc_cpu *a, bool give)
 {
 	struct kho_region *r;

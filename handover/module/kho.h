@@ -172,6 +172,7 @@ long kho_cpu_take(void *arg);
 int kho_cpu_of(u32 apicid);			/* logical CPU or -ENODEV */
 u32 kho_apicid(int cpu);
 int kho_cpu_give_one(struct kho_region *r, u32 apicid);	/* kho_cpu_lock held */
+int kho_cpus_parked(struct kho_region *r);	/* each that is not ours answers, or -EBUSY; takes kho_cpu_lock */
 void kho_cpus_show(void);			/* given CPUs are present while a driver thaws */
 void kho_cpus_hide(void);
 int kho_cpu_setup(void);

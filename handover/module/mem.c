@@ -309,7 +309,7 @@ static bool was_given(u64 base, u64 bytes)
 
 /*
  * Only RAM of the machine, outside our own region, and only when nobody can run in it any more:
- * the other kernel is in a terminal state and none of its CPUs is its own.
+ * the other kernel is in a terminal state, none of its CPUs is its own, and each that is not ours answers from the park.
  */
 static int may_adopt(u64 base, u64 bytes)
 {
@@ -330,7 +330,7 @@ static int may_adopt(u64 base, u64 bytes)
 		return -EINVAL;
 	for (i = 0; i < up->nram; i++) {
 		if (kho_within(base, bytes, up->ram[i].base, up->ram[i].bytes))
-			return 0;
+			return kho_cpus_parked(up);
 	}
 	return -EPERM;
 }
@@ -355,9 +355,10 @@ static struct notifier_block offline_nb = { .notifier_call = hold_offline };
  * The blocks appear under /sys/devices/system/memory and stay offline whatever the default policy
  * is; write online_movable, or the next upgrade cannot take them again.
  *
+ * Context: process; a second, when a CPU does not answer.
  * Return: 0; -EINVAL not aligned to memory blocks, or our own region; -EPERM not RAM of the
- * ledger, or the other kernel may still run there; -ENODEV no kernel before us; what add_memory()
- * returns.
+ * ledger, or the other kernel may still run there; -EBUSY so may a CPU that is neither ours nor in
+ * the park; -ENODEV no kernel before us; what add_memory() returns.
  */
 long kho_mem_adopt(void *arg)
 {

@@ -408,12 +408,12 @@ static void commit_and_take_over(void **state)
 	assert_int_equal(stat(too, &st), 0);
 }
 
-static void outgoing_panics_after_commit(void **state)
+/* Commits, and the outgoing kernel ends in this state. */
+static void commit_and_end(uint32_t end)
 {
 	struct kho_err err = KHO_ERR_INIT;
 
-	(void)state;
-	fill_ledger(KHO_STATE_PANICKED);
+	fill_ledger(end);
 	start_agent();
 	assert_int_equal(connect_peer(&err), 0);
 	assert_int_equal(kho_peer_commit(fx.peer, NULL, in_ms(1000), &err), 0);
@@ -421,6 +421,28 @@ static void outgoing_panics_after_commit(void **state)
 	fx.peer = NULL;
 	pthread_join(fx.agent, NULL);
 	fx.agent_runs = false;
+}
+
+/* Somebody may still run in the memory: it stays where it is, and is not asked for block by block, which takes a second each. */
+static void one_does_not_park(void **state)
+{
+	char text[1000];
+
+	(void)state;
+	fx.unparked = true;
+	commit_and_end(KHO_STATE_RETIRED);
+	expect_log("[take-over: memory at 0x10000000: a CPU may still run there] ");
+	expect_log("busy100000000 ");
+	assert_null(strstr(fx.log.text, "busy110000000 "));
+	expect_log("[6.12.107 is retired: took 2 CPUs and 0 MiB]");
+	read_text(fx.run, "instance.json", text, sizeof(text));
+	assert_non_null(strstr(text, "\"memory_adopted_kib\":0,\"memory_failed_kib\":1310720,"));
+}
+
+static void outgoing_panics_after_commit(void **state)
+{
+	(void)state;
+	commit_and_end(KHO_STATE_PANICKED);
 	expect_log("6.12.107 is panicked: its CPUs and memory stay where they are");
 	assert_null(strstr(fx.log.text, "cpu0+"));
 }
@@ -442,6 +464,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refusals, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(plan_memory, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(commit_and_take_over, setup_bare, teardown),
+		cmocka_unit_test_setup_teardown(one_does_not_park, setup_bare, teardown),
 		cmocka_unit_test_setup_teardown(outgoing_panics_after_commit, setup_bare, teardown),
 	};
 

@@ -45,6 +45,7 @@ struct fixture {
 	bool agent_runs;
 	int agent_ret;
 	struct kho_err agent_err;
+	bool unparked; /* a CPU of the outgoing kernel is not in the park */
 	struct kho_gate_usual usual; /* the last one that f_measure() was told */
 	atomic_int waiting; /* in s_retrieve() */
 	atomic_bool go_on;
@@ -110,9 +111,13 @@ static int m_pci(void *arg, struct kho_pci_addr a, bool take, struct kho_err *er
 static int m_mem(void *arg, uint64_t base, uint64_t bytes, bool adopt, struct kho_err *err)
 {
 	(void)arg;
+	if (fx.unparked) {
+		logf_("busy%llx ", (unsigned long long)base);
+		return kho_fail(err, -EBUSY, "a CPU may still run there");
+	}
 	/* one bad block */
 	if (base <= 0x60000000 && base + bytes > 0x60000000)
-		return kho_fail(err, -EBUSY, "block at 0x60000000 is bad");
+		return kho_fail(err, -EEXIST, "block at 0x60000000 is bad");
 	logf_("mem%llx+%llx%c ", (unsigned long long)base, (unsigned long long)bytes,
 	      adopt ? '+' : '-');
 	return 0;
