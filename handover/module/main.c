@@ -17,8 +17,13 @@
 #include <asm/special_insns.h>
 #include <asm/tsc.h>
 
-/* The names of remapped interrupt chips begin with "IR-"; the remapping code exports nothing. */
-static bool irq_remapped(void)
+static bool irq_remaps;
+
+/*
+ * The names of remapped interrupt chips begin with "IR-"; the remapping code exports nothing. Asked once: it does not change after
+ * boot, and there is no lock that keeps an interrupt's parents while they are looked at.
+ */
+static bool __init irq_remapped(void)
 {
 	struct irq_data *d;
 	unsigned int i;
@@ -54,7 +59,7 @@ static long info(void *arg)
 	};
 	a->flags = (x2apic_mode ? KHO_INFO_X2APIC : 0) |
 		   (__read_cr4() & X86_CR4_LA57 ? KHO_INFO_LA57 : 0) |
-		   (irq_remapped() ? KHO_INFO_IRQ_REMAP : 0);
+		   (irq_remaps ? KHO_INFO_IRQ_REMAP : 0);
 	if (kho_live(&kho_up)) {
 		a->flags |= KHO_INFO_HAS_UP;
 		a->up_base = kho_up.base;
@@ -266,6 +271,7 @@ static int __init kho_init(void)
 	size_t i;
 	int ret;
 
+	irq_remaps = irq_remapped();
 	for (i = 0; i < ARRAY_SIZE(parts); i++) {
 		ret = parts[i].setup ? parts[i].setup() : 0;
 		if (ret) {
