@@ -37,10 +37,12 @@ static struct console con = {
 	.index = -1,
 };
 
-/* Never unregistered: a kernel with an outgoing side keeps the module. */
-void kho_console_start(void)
+/* The last part of init: never unregistered, as a kernel with an outgoing side keeps the module once that has not failed. */
+int kho_console_setup(void)
 {
-	register_console(&con);
+	if (kho_live(&kho_up))
+		register_console(&con);
+	return 0;
 }
 
 struct kho_reader {

@@ -224,7 +224,7 @@ void kho_beat_cleanup(void);
 int kho_proc_setup(void);
 void kho_proc_cleanup(void);
 extern const struct file_operations kho_console_fops;
-void kho_console_start(void);
+int kho_console_setup(void);
 
 /* --- pci.c: functions of this kernel; filter.c: the given ones; bridge.c: host bridge --- */
 struct kho_pci_id {

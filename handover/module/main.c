@@ -257,6 +257,7 @@ static const struct part {
 	{ kho_beat_setup, kho_beat_cleanup },
 	{ kho_proc_setup, kho_proc_cleanup },
 	{ nodes_setup, nodes_cleanup },
+	{ kho_console_setup, NULL },
 };
 
 static void undo(int n)

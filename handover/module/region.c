@@ -348,7 +348,6 @@ static int up_probe(struct platform_device *pdev)
 		dev_warn(&pdev->dev, "boot CPU is not in the ledger\n");
 	kho_beat_fill(r);
 	kho_say(r, KHO_STATE_RUNNING);
-	kho_console_start();
 	dev_info(&pdev->dev, "instance %u, generation %u\n", kho_instance_id, kho_generation);
 	return 0;
 }
