@@ -304,9 +304,10 @@ long kho_region_drop(void *arg)
 	kho_region_deactivate(r);
 	memset(r->head, 0, KHO_HEAD_BYTES);
 	r->head = NULL;
-	up_write(&kho_life);
+	/* before the next region can be made: what is given for that one stays given */
 	kho_mem_pin(base, false);
 	kho_mem_ungive();
+	up_write(&kho_life);
 	return 0;
 }
 
