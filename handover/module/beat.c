@@ -37,6 +37,8 @@ static void beat_once(struct kho_region *r)
 	WRITE_ONCE(s->online_cpus, num_online_cpus());
 	WRITE_ONCE(s->mem_total_kib, (u64)totalram_pages() << (PAGE_SHIFT - 10));
 	WRITE_ONCE(s->heartbeat_tsc, tsc);
+	/* again: one that publishes while its CPU goes offline may write the old place last */
+	kho_doorbell_publish(r);
 	smp_store_release(&s->heartbeat, s->heartbeat + 1);
 	if (r->self == KHO_SIDE_OUTGOING)
 		WRITE_ONCE(r->ledger->realtime_offset_us, realtime_offset_us(tsc));

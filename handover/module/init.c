@@ -129,7 +129,6 @@ void kho_region_heal(struct kho_region *r)
 	kho_self(r)->generation = kho_generation;
 	kho_say(r, r->state);
 	kho_beat_fill(r);
-	kho_doorbell_publish(r);
 }
 
 /* Tables behind the ledger; `at` is where the next one goes. */
