@@ -174,6 +174,11 @@ long kho_mem_take(void *arg)
 	mutex_lock(&range_lock);
 	for (round = 0, ret = -ENOMEM; round < 3 && ret == -ENOMEM; round++)
 		ret = search(a, min(a->max, end_of_memory()), &r->base);
+	/* nobody will hear what was taken, to give it back */
+	if (!ret && fatal_signal_pending(current)) {
+		release(r->base, r->bytes);
+		ret = -EINTR;
+	}
 	if (!ret) {
 		list_add(&r->node, &ranges);
 		__module_get(THIS_MODULE);
