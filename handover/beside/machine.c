@@ -155,7 +155,16 @@ static bool meminfo(const char *text, const char *key, uint64_t *out)
 	return true;
 }
 
-/* Top-level "System RAM" of /proc/iomem; all zeros for those who may not know. */
+/*
+ * Booted with, or adopted (module/mem.c). What another driver manages, "System RAM (virtio_mem)" or (kmem), is for that driver to give
+ * and take: of it the next kernel knows nothing.
+ */
+static bool is_ram(const char *name)
+{
+	return !strcmp(name, "System RAM") || !strcmp(name, "System RAM (khoctl)");
+}
+
+/* At the top level of /proc/iomem; all zeros for those who may not know. */
 static int parse_ram(char *text, struct kho_machine *m, struct kho_err *err)
 {
 	char *line, *save;
@@ -166,7 +175,7 @@ static int parse_ram(char *text, struct kho_machine *m, struct kho_err *err)
 		int used = 0;
 
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " : %n", &a, &b, &used) < 2 || !used ||
-		    *line == ' ' || strncmp(line + used, "System RAM", 10))
+		    *line == ' ' || !is_ram(line + used))
 			continue;
 		if (!b)
 			return kho_fail(err, -EACCES,

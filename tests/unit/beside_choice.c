@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tree.h"
 #include "handover/beside/choice.h"
 #include "handover/beside/machine.h"
 
@@ -190,6 +191,34 @@ static void test_memory(void **state)
 	kho_machine_done(&m);
 }
 
+/* Memory that was adopted counts, and not what another driver manages. */
+static void test_ram(void **state)
+{
+	static const char iomem[] = "00100000-7fffffff : System RAM\n  01000000-01ffffff : Kernel code\n"
+				    "100000000-17fffffff : System RAM (virtio_mem)\n180000000-1ffffffff : System RAM (kmem)\n"
+				    "200000000-27fffffff : System RAM (khoctl)\n";
+	static const char meminfo[] = "MemTotal: 4194304 kB\nMemAvailable: 3145728 kB\n";
+	char dir[] = "/tmp/khoctl-choice.XXXXXX", cmd[64];
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_machine m = { 0 };
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	test_put(dir, "/proc/iomem", iomem, strlen(iomem));
+	test_put(dir, "/proc/meminfo", meminfo, strlen(meminfo));
+	test_put(dir, "/sys/devices/system/memory/block_size_bytes", "8000000\n", 8);
+	assert_int_equal(kho_machine_read_memory(dir, &m, &err), 0);
+	assert_int_equal(m.nram, 2);
+	assert_int_equal(m.ram[0].base, 0x100000);
+	assert_int_equal(m.ram[1].base, 0x200000000);
+	kho_machine_done(&m);
+	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
+	assert_int_equal(system(cmd), 0);
+	assert_int_equal(kho_machine_read_memory("tests/sysroots/vm-upgraded", &m, &err), 0);
+	assert_int_equal(m.nram, 5);
+	kho_machine_done(&m);
+}
+
 /* What a kernel of generation 2 reads out of its ledger; damaged tables are refused. */
 static void test_ledger(void **state)
 {
@@ -227,7 +256,7 @@ int main(void)
 		cmocka_unit_test(test_cpus_4),	cmocka_unit_test(test_cpus_smt),
 		cmocka_unit_test(test_cpus_1),	cmocka_unit_test(test_cpus_2),
 		cmocka_unit_test(test_machine), cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_ledger),
+		cmocka_unit_test(test_ledger),	cmocka_unit_test(test_ram),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
