@@ -201,6 +201,7 @@ int kho_machine_read_memory(const char *sysroot, struct kho_machine *m, struct k
 	if (!meminfo(text, "MemTotal:", &m->total_bytes) ||
 	    !meminfo(text, "MemAvailable:", &m->available_bytes))
 		return kho_fail(err, -EINVAL, "/proc/meminfo: no MemTotal or MemAvailable in it");
+	(void)meminfo(text, "HardwareCorrupted:", &m->broken_bytes); /* only with CONFIG_MEMORY_FAILURE */
 	if (!block_path || kho_read_line(block_path, &block, NULL) < 0)
 		return kho_fail(err, -EOPNOTSUPP,
 				"this kernel has no memory hot-plug (CONFIG_MEMORY_HOTPLUG): boot "

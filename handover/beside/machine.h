@@ -26,6 +26,7 @@ struct kho_machine {
 	size_t ncpus;
 	uint64_t block_bytes; /* memory hot-plug block */
 	uint64_t total_bytes, available_bytes;
+	uint64_t broken_bytes; /* taken out of use after memory errors */
 	bool has_1g_pages;
 	int device_node;  /* NUMA node of the disks and NICs, or -1 */
 	bool root_in_ram; /* / is rootfs, tmpfs or ramfs */

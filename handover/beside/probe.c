@@ -9,6 +9,7 @@
 
 #include "handover/beside/beside.h"
 #include "handover/beside/choice.h"
+#include "handover/beside/hardware.h"
 #include "handover/beside/initramfs_write.h"
 #include "handover/beside/signature.h"
 #include "lib/cleanup.h"
@@ -119,6 +120,12 @@ static int probe_quiesce(struct probe *p)
 		return 0;
 	return kho_report_add(p->r, KHO_V_NO, "devices", "suspend", "boot a kernel that is built with CONFIG_PM_SLEEP (Debian's are), or use --engine kexec",
 			      "the running kernel is built without CONFIG_PM_SLEEP: no driver can quiesce its device");
+}
+
+/* A target that is only tried gets neither devices nor memory that this kernel has had. */
+static int probe_hardware(struct probe *p)
+{
+	return p->b->e.req->devices_stay ? 0 : kho_hardware_check(p->b->e.req->sysroot, &p->b->m, p->r);
 }
 
 static int probe_cpus(struct probe *p)
@@ -246,7 +253,7 @@ int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct k
 		     struct kho_err *err)
 {
 	static int (*const parts[])(struct probe * p) = {
-		probe_module, probe_image, probe_target, probe_quiesce, probe_cpus, probe_memory, probe_cmdline,
+		probe_module, probe_image, probe_target, probe_quiesce, probe_hardware, probe_cpus, probe_memory, probe_cmdline,
 	};
 	struct kho_beside *b = kho_beside_of(e);
 	struct probe p = { .b = b, .out = out, .r = r, .err = err };

@@ -16,6 +16,7 @@
 
 #include "tree.h"
 #include "handover/beside/choice.h"
+#include "handover/beside/hardware.h"
 #include "handover/beside/machine.h"
 
 #define MIB (1ULL << 20)
@@ -191,32 +192,94 @@ static void test_memory(void **state)
 	kho_machine_done(&m);
 }
 
+static char dir[64];
+
+static void put_text(const char *name, const char *text)
+{
+	test_put(dir, name, text, strlen(text));
+}
+
+static void make_dir(void)
+{
+	strcpy(dir, "/tmp/khoctl-choice.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+}
+
 /* Memory that was adopted counts, and not what another driver manages. */
 static void test_ram(void **state)
 {
-	static const char iomem[] = "00100000-7fffffff : System RAM\n  01000000-01ffffff : Kernel code\n"
-				    "100000000-17fffffff : System RAM (virtio_mem)\n180000000-1ffffffff : System RAM (kmem)\n"
-				    "200000000-27fffffff : System RAM (khoctl)\n";
-	static const char meminfo[] = "MemTotal: 4194304 kB\nMemAvailable: 3145728 kB\n";
-	char dir[] = "/tmp/khoctl-choice.XXXXXX", cmd[64];
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_machine m = { 0 };
 
 	(void)state;
-	assert_non_null(mkdtemp(dir));
-	test_put(dir, "/proc/iomem", iomem, strlen(iomem));
-	test_put(dir, "/proc/meminfo", meminfo, strlen(meminfo));
-	test_put(dir, "/sys/devices/system/memory/block_size_bytes", "8000000\n", 8);
+	make_dir();
+	put_text("/proc/iomem", "00100000-7fffffff : System RAM\n  01000000-01ffffff : Kernel code\n"
+				"100000000-17fffffff : System RAM (virtio_mem)\n180000000-1ffffffff : System RAM (kmem)\n"
+				"200000000-27fffffff : System RAM (khoctl)\n");
+	put_text("/proc/meminfo", "MemTotal: 4194304 kB\nMemAvailable: 3145728 kB\nHardwareCorrupted:     8 kB\n");
+	put_text("/sys/devices/system/memory/block_size_bytes", "8000000\n");
 	assert_int_equal(kho_machine_read_memory(dir, &m, &err), 0);
 	assert_int_equal(m.nram, 2);
 	assert_int_equal(m.ram[0].base, 0x100000);
 	assert_int_equal(m.ram[1].base, 0x200000000);
+	assert_int_equal(m.broken_bytes, 8192);
 	kho_machine_done(&m);
-	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
-	assert_int_equal(system(cmd), 0);
+	kho_remove_tree(dir);
 	assert_int_equal(kho_machine_read_memory("tests/sysroots/vm-upgraded", &m, &err), 0);
 	assert_int_equal(m.nram, 5);
+	assert_int_equal(m.broken_bytes, 0);
 	kho_machine_done(&m);
+}
+
+/* A link as sysfs has it, to nowhere. */
+static void put_link(const char *folder, const char *name)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(dir, folder);
+	struct kho_err err = KHO_ERR_INIT;
+	char link[256];
+
+	assert_int_equal(kho_mkdir(path, &err), 0);
+	snprintf(link, sizeof(link), "%s/%s", path, name);
+	assert_int_equal(symlink("../../nowhere", link), 0);
+}
+
+static void found(const struct kho_machine *m, size_t n, enum kho_verdict v, const char *subject)
+{
+	struct kho_report r = KHO_REPORT_INIT;
+
+	assert_int_equal(kho_hardware_check(dir, m, &r), 0);
+	assert_int_equal(r.n, n);
+	if (n) {
+		assert_int_equal(r.items[n - 1].verdict, v);
+		assert_string_equal(r.items[n - 1].subject, subject);
+	}
+	kho_report_done(&r);
+}
+
+static void test_hardware(void **state)
+{
+	static const char balloon[] = "/sys/bus/virtio/drivers/virtio_balloon";
+	struct kho_machine m = { 0 };
+
+	(void)state;
+	make_dir();
+	found(&m, 0, KHO_V_OK, "");
+	m.broken_bytes = 4096;
+	found(&m, 1, KHO_V_NO, "HardwareCorrupted");
+	m.broken_bytes = 0;
+	put_link(balloon, "module"); /* loaded, and without a device */
+	found(&m, 0, KHO_V_OK, "");
+	put_link(balloon, "virtio3");
+	found(&m, 1, KHO_V_NO, "virtio3"); /* not known */
+	put_text("/proc/vmstat", "nr_free_pages 7\nballoon_inflate 5\nballoon_deflate 4\n");
+	found(&m, 1, KHO_V_NO, "virtio3");
+	put_text("/proc/vmstat", "nr_free_pages 7\nballoon_inflate 5\nballoon_deflate 5\n");
+	found(&m, 1, KHO_V_LOSS, "virtio3");
+	put_link("/sys/bus/virtio/drivers/virtio_mem", "virtio4");
+	found(&m, 2, KHO_V_NO, "virtio4");
+	put_link("/sys/bus/vmbus/drivers/hv_balloon", "1eccfd72-4b41-45ef-b73a-4a6e44c12924");
+	found(&m, 3, KHO_V_NO, "1eccfd72-4b41-45ef-b73a-4a6e44c12924");
+	kho_remove_tree(dir);
 }
 
 /* What a kernel of generation 2 reads out of its ledger; damaged tables are refused. */
@@ -257,6 +320,7 @@ int main(void)
 		cmocka_unit_test(test_cpus_1),	cmocka_unit_test(test_cpus_2),
 		cmocka_unit_test(test_machine), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_ledger),	cmocka_unit_test(test_ram),
+		cmocka_unit_test(test_hardware),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
