@@ -70,11 +70,22 @@ static int check_taker(const char *sysroot, size_t i, struct kho_report *r)
 			      "%s: pages that the host has would be free memory to the next kernel", takers[i].name);
 }
 
+/* A device whose tables are written over may write anywhere, and nothing can be undone any more. Pass-through has tables, too. */
+static int check_iommu(const char *sysroot, struct kho_report *r)
+{
+	char name[256];
+
+	if (!first_link(sysroot, "/sys/class/iommu", name, sizeof(name)))
+		return 0;
+	return kho_report_add(r, KHO_V_NO, "devices", "IOMMU", "boot with intel_iommu=off (AMD: amd_iommu=off), or use --engine kexec",
+			      "%s translates by tables in this kernel's memory, which becomes the next kernel's", name);
+}
+
 int kho_hardware_check(const char *sysroot, const struct kho_machine *m, struct kho_report *r)
 {
-	int ret = 0;
+	int ret = check_iommu(sysroot, r);
 
-	if (m->broken_bytes)
+	if (!ret && m->broken_bytes)
 		ret = kho_report_add(r, KHO_V_NO, "memory", "HardwareCorrupted", "restart the machine, and have its memory looked at",
 				     "%llu KiB of memory are broken, and would be free memory to the next kernel",
 				     (unsigned long long)m->broken_bytes >> 10);

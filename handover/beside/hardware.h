@@ -8,7 +8,7 @@
 #include "handover/beside/machine.h"
 #include "lib/report.h"
 
-/* Pages that are broken, or that the host has: a line for each thing there is. 0 or -ENOMEM. */
+/* An IOMMU that is on, pages that are broken, or that the host has: a line for each thing there is. 0 or -ENOMEM. */
 int kho_hardware_check(const char *sysroot, const struct kho_machine *m, struct kho_report *r) __must_check;
 
 #endif

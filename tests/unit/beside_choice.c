@@ -264,6 +264,9 @@ static void test_hardware(void **state)
 	(void)state;
 	make_dir();
 	found(&m, 0, KHO_V_OK, "");
+	put_link("/sys/class/iommu", "dmar0");
+	found(&m, 1, KHO_V_NO, "IOMMU");
+	kho_remove_tree(dir);
 	m.broken_bytes = 4096;
 	found(&m, 1, KHO_V_NO, "HardwareCorrupted");
 	m.broken_bytes = 0;
