@@ -11,6 +11,7 @@
 
 #include "khoctl/cli.h"
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
 #include "lib/json.h"
 
@@ -31,11 +32,6 @@ static bool parse(const char *name, struct kept *k)
 	       !name[end] && end > 4 && !strcmp(name + end - 4, ".txt");
 }
 
-static bool newer(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
-}
-
 /* The newest one, or the newest of a generation: numbers begin anew when the machine restarts. */
 static bool find(const char *dir_path, const char *generation, struct kept *out)
 {
@@ -51,7 +47,7 @@ static bool find(const char *dir_path, const char *generation, struct kept *out)
 		    (generation && strtoul(generation, NULL, 10) != k.generation))
 			continue;
 		k.when = st.st_mtim;
-		if (!found || newer(&k.when, &out->when))
+		if (!found || kho_is_earlier(&out->when, &k.when))
 			*out = k;
 		found = true;
 	}

@@ -5,7 +5,9 @@
 #ifndef KHO_LIB_CLOCK_H
 #define KHO_LIB_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 /*
  * TSC frequency to use, from KHO_IOC_INFO (outgoing) or the ledger (incoming); before it is called
@@ -30,5 +32,11 @@ int kho_clock_drift(uint64_t us, int64_t *out_ppm);
 
 /* Microseconds since the TSC was zero (or CLOCK_MONOTONIC, see above). Monotonic on one kernel. */
 uint64_t kho_clock_us(void);
+
+/* Is a the earlier time of a file? */
+static inline bool kho_is_earlier(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
 
 #endif

@@ -6,11 +6,13 @@
  * copied once, and only what can be printed.
  */
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,37 +35,53 @@ static uint64_t wait_for(const volatile struct kho_dmesg *d)
 	return n < sizeof(d->data) ? n : sizeof(d->data);
 }
 
-/* Generation of a kept log by its name, or 0. */
-static unsigned long generation_of(const char *name)
+struct kept {
+	unsigned long generation;
+	struct timespec written;
+	char name[NAME_MAX + 1];
+};
+
+/* Is it a kept log? */
+static bool look_at(DIR *dir, const char *name, struct kept *out)
 {
-	return strncmp(name, "dmesg-", 6) ? 0 : strtoul(name + 6, NULL, 10);
+	struct stat st;
+
+	out->generation = strncmp(name, "dmesg-", 6) ? 0 : strtoul(name + 6, NULL, 10);
+	if (!out->generation || fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
+	out->written = st.st_mtim;
+	snprintf(out->name, sizeof(out->name), "%s", name);
+	return true;
+}
+
+/* By time, as generations begin anew when the machine is restarted. */
+static bool is_older(const struct kept *a, const struct kept *b)
+{
+	if (kho_is_earlier(&a->written, &b->written))
+		return true;
+	return !kho_is_earlier(&b->written, &a->written) && a->generation < b->generation;
 }
 
 /* How many there are, and the oldest of them (out). */
-static unsigned count(DIR *dir, char *oldest, size_t room)
+static unsigned count(DIR *dir, struct kept *oldest)
 {
-	unsigned long least = 0, g;
+	struct kept k;
 	unsigned n = 0;
 
 	rewinddir(dir);
-	for (struct dirent *d; (d = readdir(dir));) {
-		g = generation_of(d->d_name);
-		n += !!g;
-		if (g && (!least || g < least)) {
-			least = g;
-			snprintf(oldest, room, "%s", d->d_name);
-		}
-	}
+	for (struct dirent *d; (d = readdir(dir));)
+		if (look_at(dir, d->d_name, &k) && (!n++ || is_older(&k, oldest)))
+			*oldest = k;
 	return n;
 }
 
 static void drop_old(const char *path)
 {
 	_cleanup_closedir_ DIR *dir = opendir(path);
-	char oldest[NAME_MAX + 1];
+	struct kept oldest;
 
-	while (dir && count(dir, oldest, sizeof(oldest)) > KEPT)
-		if (unlinkat(dirfd(dir), oldest, 0) < 0)
+	while (dir && count(dir, &oldest) > KEPT)
+		if (unlinkat(dirfd(dir), oldest.name, 0) < 0)
 			return;
 }
 

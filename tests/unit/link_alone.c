@@ -292,36 +292,63 @@ static const volatile struct kho_dmesg *m_dmesg(void *arg, struct kho_err *err)
 	return &dmesg;
 }
 
+static char *log_path(int generation)
+{
+	static char path[160];
+
+	snprintf(path, sizeof(path), "%s/dmesg-%d-6.12.107.txt", fx.journal, generation);
+	return path;
+}
+
+/* Logs of these generations are there, and the outgoing kernel, of another one, leaves its own. */
+static void leave_log(int first, int last, uint32_t generation)
+{
+	fx.machine.dmesg = m_dmesg;
+	dmesg.bytes = (uint64_t)snprintf((char *)dmesg.data, 64, "Kernel panic\x01\n");
+	ledger()->side[KHO_SIDE_OUTGOING].generation = generation;
+	assert_int_equal(mkdir(fx.journal, 0700), 0);
+	for (int i = first; i <= last; i++)
+		fclose(fopen(log_path(i), "w"));
+}
+
 /* What the outgoing kernel said last is kept; of a machine that is upgraded again and again, the last eight. */
 static void logs_are_kept(void **state)
 {
-	char path[160], text[64] = "";
+	char text[64] = "";
 	unsigned n = 0;
 	struct stat st;
 	FILE *f;
 
 	(void)state;
-	fx.machine.dmesg = m_dmesg;
-	dmesg.bytes = (uint64_t)snprintf((char *)dmesg.data, 64, "Kernel panic\x01\n");
-	ledger()->side[KHO_SIDE_OUTGOING].generation = 12;
-	assert_int_equal(mkdir(fx.journal, 0700), 0);
-	for (int i = 2; i <= 11; i++) {
-		snprintf(path, sizeof(path), "%s/dmesg-%d-6.12.107.txt", fx.journal, i);
-		fclose(fopen(path, "w"));
-	}
+	leave_log(2, 11, 12);
 	assert_int_equal(entrust(true), 0);
 	all_across();
 	ends(KHO_STATE_PANICKED);
 	for (int i = 1; i <= 12; i++) {
-		snprintf(path, sizeof(path), "%s/dmesg-%d-6.12.107.txt", fx.journal, i);
-		n += !stat(path, &st);
-		assert_int_equal(!stat(path, &st), i > 4);
+		n += !stat(log_path(i), &st);
+		assert_int_equal(!stat(log_path(i), &st), i > 4);
 	}
 	assert_int_equal(n, 8);
-	f = fopen(path, "r");
+	f = fopen(log_path(12), "r");
 	assert_non_null(fgets(text, sizeof(text), f));
 	fclose(f);
 	assert_string_equal(text, "Kernel panic?\n");
+}
+
+/* The machine was restarted since: its first kernel's log is the newest, whatever its number, and the oldest goes. */
+static void logs_after_restart(void **state)
+{
+	const struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	struct stat st;
+
+	(void)state;
+	leave_log(2, 9, 1);
+	assert_int_equal(utimensat(AT_FDCWD, log_path(9), old, 0), 0);
+	assert_int_equal(entrust(true), 0);
+	all_across();
+	ends(KHO_STATE_PANICKED);
+	for (int i = 1; i <= 9; i++)
+		assert_int_equal(!stat(log_path(i), &st), i != 9);
 }
 
 int main(void)
@@ -331,6 +358,7 @@ int main(void)
 		T(completes),	     T(something_is_missing), T(was_being_undone),	  T(a_person_decides),
 		T(is_not_well),	     T(cannot_be_stopped),    T(nothing_entrusted), T(rest_after_commit),
 		T(khoctl_dies_after_commit), T(tidy_fails), T(logs_are_kept),
+		T(logs_after_restart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
