@@ -86,13 +86,22 @@ static int freeze_below(struct device *dev, void *unused)
 	return ret ?: is_scsi(dev) ? dev->bus->pm->freeze(dev) : 0;
 }
 
-/* One that was not frozen is as it was. */
-static int thaw_below(struct device *dev, void *unused)
+/* One that was not frozen is as it was; one that fails keeps no other from it. */
+static int thaw_one(struct device *dev, void *arg)
 {
-	int ret = is_scsi(dev) ? dev->bus->pm->thaw(dev) : 0;
-	int below = device_for_each_child(dev, NULL, thaw_below);
+	int *first = arg, ret = is_scsi(dev) ? dev->bus->pm->thaw(dev) : 0;
 
-	return ret ?: below;
+	if (!*first)
+		*first = ret;
+	return device_for_each_child(dev, arg, thaw_one);
+}
+
+static int thaw_below(struct device *dev)
+{
+	int first = 0;
+
+	device_for_each_child(dev, &first, thaw_one);
+	return first;
 }
 
 static int freeze(struct device *dev)
@@ -109,28 +118,32 @@ static int freeze(struct device *dev)
 	if (!ret)
 		ret = pm->freeze(dev);
 	if (ret) {
-		device_for_each_child(dev, NULL, thaw_below);
+		thaw_below(dev);
 		return ret;
 	}
 	ret = pm->freeze_noirq(dev);
 	if (ret) {
 		pm->thaw(dev);
-		device_for_each_child(dev, NULL, thaw_below);
+		thaw_below(dev);
 	}
 	return ret;
 }
 
-static int thaw(struct device *dev)
+/* Return: 0, or why it is still frozen; *below: what the first of its disks that failed returned. */
+static int thaw(struct device *dev, int *below)
 {
 	const struct dev_pm_ops *pm = dev->bus->pm;
 	int ret;
 
+	*below = 0;
 	if (!dev->driver)
 		return 0;		/* unbound meanwhile */
 	ret = pm->thaw_noirq(dev);
 	if (!ret)
 		ret = pm->thaw(dev);
-	return ret ?: device_for_each_child(dev, NULL, thaw_below);
+	if (!ret)
+		*below = thaw_below(dev);
+	return ret;
 }
 
 static int quiesce(struct kho_fn *fn)
@@ -166,7 +179,7 @@ static int quiesce(struct kho_fn *fn)
 static int unquiesce(struct kho_fn *fn)
 {
 	struct device *dev;
-	int ret;
+	int ret, below;
 
 	if (!fn->quiesced)
 		return 0;
@@ -175,7 +188,7 @@ static int unquiesce(struct kho_fn *fn)
 	dev = &fn->dev->dev;
 	kho_cpus_show();
 	device_lock(dev);
-	ret = thaw(dev);
+	ret = thaw(dev, &below);
 	device_unlock(dev);
 	kho_cpus_hide();
 	if (ret)
@@ -184,9 +197,10 @@ static int unquiesce(struct kho_fn *fn)
 	if (fn->dev->class >> 16 == PCI_BASE_CLASS_NETWORK)
 		kho_net_renew(dev);
 	pm_runtime_put(dev);
+	/* whatever its disks say: it runs, and would be set up under its driver if it was thawed once more */
 	fn->quiesced = false;
 	let_go(fn);
-	return 0;
+	return below;
 }
 
 static void rematch(struct kho_fn *fn, struct pci_dev *dev)
@@ -306,7 +320,7 @@ long kho_pci_quiesce(void *arg)
  * kho_pci_unquiesce - KHO_IOC_PCI_UNQUIESCE; not quiesced is no error
  *
  * Context: process.
- * Return: 0; -EPERM given away: TAKE first; what the driver returns.
+ * Return: 0; -EPERM given away: TAKE first; what the driver returns, or that of a disk below it, which stays frozen then.
  */
 long kho_pci_unquiesce(void *arg)
 {
