@@ -8,21 +8,11 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
-#include "lib/io.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/cgroup_filter.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/out.h"
-
-/* A line of maps that shows a System V segment. */
-static bool has_sysv(pid_t pid)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-	return !kho_read_file(path, 256u << 20, &text, NULL, NULL) && strstr(text, " /SYSV");
-}
+#include "state-serializers/proc/sysv.h"
 
 /* What CRIU is not to dump: somebody else gives it to the restored processes. */
 static int name_external(struct kho_proc_out_wl *w, struct kho_err *err)
@@ -77,8 +67,7 @@ int kho_proc_place_out(struct kho_env *env, const struct kho_workload *src,
 		rc = kho_ns_outside(src->pids[i], &n->inherit, &n->n_inherit, err);
 	if (n->mount_ns || n->uts_ns)
 		w->place.ns_of = src->root;
-	for (size_t i = 0; !w->place.new_ipc && i < src->npids; i++)
-		w->place.new_ipc = has_sysv(src->pids[i]) && !kho_ns_differs(src->root, "ipc");
+	w->place.new_ipc = kho_sysv_is_used(src);
 	if (!rc)
 		rc = kho_outside_collect("", env->run_dir, src, n, err);
 	if (!rc)

@@ -17,6 +17,7 @@
 #include "state-serializers/proc/lazy.h"
 #include "state-serializers/proc/probe.h"
 #include "state-serializers/proc/selftest.h"
+#include "state-serializers/proc/sysv.h"
 
 /* Descriptors whose other ends have to be known before one can be judged. */
 static int note_fd(struct kho_probe *p, pid_t pid, const char *num)
@@ -269,5 +270,7 @@ int kho_proc_probe(struct kho_env *env, struct kho_report *r, struct kho_err *er
 		rc = probe_workload(&p, err);
 	}
 	r->workload = NULL;
+	if (!rc && !*env->sysroot)
+		rc = kho_sysv_probe(env->workloads, r, err);
 	return rc;
 }
