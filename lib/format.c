@@ -72,6 +72,41 @@ const char *kho_format_ids(const uint32_t *ids, size_t n, char *out, size_t out_
 	return out;
 }
 
+/* The next "3" or "0-3" of a list; false: that was all. */
+static bool next_range(const char **list, unsigned long *first, unsigned long *last)
+{
+	char *end;
+
+	*first = *last = strtoul(*list, &end, 10);
+	if (end == *list)
+		return false;
+	if (*end == '-')
+		*last = strtoul(end + 1, &end, 10);
+	*list = *end == ',' ? end + 1 : "";
+	return true;
+}
+
+bool kho_ids_has(const char *list, unsigned long id)
+{
+	unsigned long first, last;
+
+	while (next_range(&list, &first, &last))
+		if (id >= first && id <= last)
+			return true;
+	return false;
+}
+
+bool kho_ids_cover(const char *list, const char *other)
+{
+	unsigned long first, last;
+
+	while (next_range(&other, &first, &last))
+		for (; first <= last && first < 65536; first++)
+			if (!kho_ids_has(list, first))
+				return false;
+	return true;
+}
+
 /* "-rc1" sorts before the end of the string, everything else behind it */
 static int rank(const char *s)
 {

@@ -22,6 +22,12 @@ const char *kho_format_us(uint64_t us, char buf[static KHO_FORMAT_MAX]);
  * not be sorted. */
 const char *kho_format_ids(const uint32_t *ids, size_t n, char *out, size_t out_size);
 
+/* Is id in a list like that (the kernel writes them so, too)? */
+bool kho_ids_has(const char *list, unsigned long id);
+
+/* Are all ids of `other` in list? Looks at those below 65536. */
+bool kho_ids_cover(const char *list, const char *other);
+
 /*
  * len bytes of text from somewhere that is not trusted (another kernel's log): what cannot be printed,
  * but for line ends and tabs, becomes '?'. No NUL is added. out may be in.

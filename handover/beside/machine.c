@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/format.h"
 #include "lib/io.h"
 
 #define FILE_MAX (16u << 20)
@@ -76,26 +77,6 @@ static int parse_cpuinfo(char *text, struct kho_machine *m, struct kho_err *err)
 	return m->ncpus ? 0 : kho_fail(err, -EINVAL, "/proc/cpuinfo: no processor in it");
 }
 
-/* Is cpu in a list like "0-3,7"? */
-static bool in_cpulist(const char *list, unsigned cpu)
-{
-	while (*list) {
-		char *end;
-		unsigned long a = strtoul(list, &end, 10), b = a;
-
-		if (end == list)
-			return false;
-		if (*end == '-')
-			b = strtoul(end + 1, &end, 10);
-		if (cpu >= a && cpu <= b)
-			return true;
-		list = *end == ',' ? end + 1 : end;
-		if (list == end && *end)
-			return false;
-	}
-	return false;
-}
-
 static void read_nodes(const char *sysroot, struct kho_machine *m)
 {
 	_cleanup_free_ char *dir = kho_sysroot_path(sysroot, "/sys/devices/system/node");
@@ -112,7 +93,7 @@ static void read_nodes(const char *sysroot, struct kho_machine *m)
 		    kho_read_line(path, &list, NULL) < 0)
 			continue;
 		for (i = 0; i < m->ncpus; i++)
-			if (in_cpulist(list, m->cpus[i].cpu))
+			if (kho_ids_has(list, m->cpus[i].cpu))
 				m->cpus[i].node = node;
 	}
 }

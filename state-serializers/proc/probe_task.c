@@ -105,10 +105,15 @@ static void check_place(struct task *t)
 
 static void check_status(struct task *t)
 {
-	pid_t tracer = kho_pid_tracer(t->p->sysroot, t->pid);
+	pid_t tracer = kho_pid_tracer(t->p->sysroot, t->pid), tid;
+	char cpus[KHO_FORMAT_MAX];
 
 	if (tracer > 0)
 		task_trouble(t, KHO_V_NO, "detach the debugger", "it is traced by pid %d", tracer);
+	tid = kho_probe_pinned(t->p->sysroot, t->pid, cpus);
+	if (tid)
+		task_trouble(t, KHO_V_LOSS, "pin it again afterwards (taskset -p), or set AllowedCPUs= of its unit",
+			     "thread %d is pinned to CPUs %s, which is not restored: it runs on all of them afterwards", tid, cpus);
 }
 
 /* Does a namespace of the process differ from that of `of` ("self": the system, also on a recorded tree)? */

@@ -91,6 +91,10 @@ static void test_ids(void **state)
 	assert_string_equal(kho_format_ids(ids, 5, out, sizeof(out)), "0-3,8");
 	assert_string_equal(kho_format_ids(ids, 0, out, sizeof(out)), "-");
 	assert_string_equal(kho_format_ids(ids, 5, out, 8), "0-3...");
+	assert_true(kho_ids_has("0-3,8", 2) && kho_ids_has("0-3,8", 8));
+	assert_false(kho_ids_has("0-3,8", 4) || kho_ids_has("-", 0) || kho_ids_has("", 0));
+	assert_true(kho_ids_cover("0-63", "0-3,8") && kho_ids_cover("0-3,8", "8,0-1") && kho_ids_cover("1", ""));
+	assert_false(kho_ids_cover("0-3,8", "0-4") || kho_ids_cover("", "0"));
 }
 
 static void test_versions(void **state)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What surrounds restored processes, below directories: limits of control groups as they are read, and the
+ * What surrounds restored processes, below directories: limits of control groups as they are read, CPUs, and the
  * contents of file systems of a unit's own, read and made again.
  */
 #include <setjmp.h>
@@ -20,6 +20,7 @@
 
 #include "state-serializers/common.h"
 #include "state-serializers/proc/place.h"
+#include "state-serializers/proc/probe.h"
 #include "state-serializers/proc/tree.h"
 #include "tests/unit/tree.h"
 
@@ -104,6 +105,28 @@ static void bad_groups(void **state)
 	w.n_cgroups = 1;
 	c.path = (char *)"/../../etc";
 	assert_int_equal(kho_cgroup_prepare(&w, &err), -EINVAL);
+}
+
+/* Narrower than what its control group has, which may have it from one further up; other CPUs than are online are no matter. */
+static void pinned(void **state)
+{
+	char cpus[KHO_FORMAT_MAX];
+
+	(void)state;
+	put("/proc/700/cgroup", "0::/khotest.slice/khotest-web.service\n");
+	put("/proc/700/status", "Name:\tweb\nCpus_allowed:\tff\nCpus_allowed_list:\t0-7\nMems_allowed_list:\t0\n");
+	assert_int_equal(kho_probe_pinned(dir, 700, cpus), 0); /* nothing is known of this machine */
+	put("/sys/devices/system/cpu/online", "0-3\n");
+	assert_int_equal(kho_probe_pinned(dir, 700, cpus), 0);
+	put("/proc/700/task/700/status", "Name:\tweb\nCpus_allowed_list:\t0-7\n");
+	put("/proc/700/task/701/status", "Name:\tio\nCpus_allowed_list:\t2-3\n");
+	assert_int_equal(kho_probe_pinned(dir, 700, cpus), 701);
+	assert_string_equal(cpus, "2-3");
+	put("/sys/fs/cgroup/khotest.slice/cpuset.cpus.effective", "2-3\n");
+	assert_int_equal(kho_probe_pinned(dir, 700, cpus), 0);
+	put("/proc/700/status", "Name:\tweb\nCpus_allowed_list:\t3\n");
+	assert_int_equal(kho_probe_pinned(dir, 700, cpus), 700);
+	assert_string_equal(cpus, "3");
 }
 
 static const KhoProc__Node *node(const KhoProc__Mount *m, const char *path)
@@ -251,7 +274,7 @@ static void no_overlay(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(limits), T(bad_groups), T(contents), T(twice), T(no_overlay) };
+	const struct CMUnitTest tests[] = { T(limits), T(bad_groups), T(pinned), T(contents), T(twice), T(no_overlay) };
 
 	return cmocka_run_group_tests_name("place", tests, NULL, NULL);
 }
