@@ -150,13 +150,17 @@ static void unlisted_socket(const char *proto, struct kho_fd_verdict *v)
 		say(v, KHO_V_UNKNOWN, NULL, "a socket whose kind cannot be found out");
 }
 
-static void socket_fd(const struct kho_probe *p, uint64_t ino, const char *proto,
-		      struct kho_fd_verdict *v)
+static void socket_fd(const struct kho_probe *p, uint64_t ino, const struct kho_fd *fd, struct kho_fd_verdict *v)
 {
 	const struct kho_sock *s = kho_socks_find(&p->socks, ino);
 
+	if (fd->group && *fd->group) {
+		say(v, KHO_V_LOSS, "let the program join it again, or start it anew, afterwards",
+		    "a socket that has joined the multicast group %s: it is in no group afterwards", fd->group);
+		return;
+	}
 	if (!s) {
-		unlisted_socket(proto, v);
+		unlisted_socket(fd->proto ? fd->proto : "", v);
 		return;
 	}
 	switch (s->kind) {
@@ -265,7 +269,7 @@ void kho_fd_classify(const struct kho_probe *p, const struct kho_fd *fd, struct 
 	if (starts(fd->target, "anon_inode:"))
 		anon_inode(p, fd->target + strlen("anon_inode:"), fd->info, out);
 	else if (sscanf(fd->target, "socket:[%llu]", &ino) == 1)
-		socket_fd(p, ino, fd->proto ? fd->proto : "", out);
+		socket_fd(p, ino, fd, out);
 	else if (sscanf(fd->target, "pipe:[%llu]", &ino) == 1)
 		pipe_fd(p, ino, out);
 	else if (starts(fd->target, "/memfd:"))

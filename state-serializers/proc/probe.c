@@ -154,6 +154,7 @@ static int probe_workload(struct kho_probe *p, struct kho_err *err)
 
 	if (rc)
 		return rc;
+	rc = kho_mcast_read(p->sysroot, p->w->root, &p->mcast);
 	for (size_t i = 0; !rc && i < p->w->npids; i++)
 		rc = note_fds(p, p->w->pids[i]);
 	if (!rc && p->w->monitor) /* the other ends of a container's standard streams */
@@ -168,6 +169,7 @@ static int probe_workload(struct kho_probe *p, struct kho_err *err)
 		rc = kho_probe_task(p, p->w->pids[i], err);
 	count_connections(p);
 	kho_socks_done(&p->socks);
+	kho_mcast_done(&p->mcast);
 	free(p->inodes);
 	free(p->pipes);
 	return rc;

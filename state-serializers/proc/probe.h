@@ -7,6 +7,7 @@
 #define KHO_PROC_PROBE_H
 
 #include <limits.h>
+#include <netinet/in.h>
 #include <sys/stat.h>
 
 #include "lib/format.h"
@@ -45,12 +46,29 @@ int kho_socks_read(const char *sysroot, pid_t pid, struct kho_socks *out,
 const struct kho_sock *kho_socks_find(const struct kho_socks *s, uint64_t ino);
 void kho_socks_done(struct kho_socks *s);
 
+/* Multicast groups that the interfaces of a network are in. */
+struct kho_mcast {
+	struct kho_mcast_group {
+		unsigned ifindex;
+		struct sockaddr_storage address;
+	} * g;
+	size_t n;
+};
+
+/* Those of the network of process pid. 0 or -ENOMEM; out is for kho_mcast_done() in any case. */
+int kho_mcast_read(const char *sysroot, pid_t pid, struct kho_mcast *out) __must_check;
+void kho_mcast_done(struct kho_mcast *m);
+
+/* The first of them that the socket behind a descriptor of a process has joined. False: none. Live system only. */
+bool kho_mcast_joined(const struct kho_mcast *m, pid_t pid, int fd, char out[INET6_ADDRSTRLEN]);
+
 /* One workload under examination. */
 struct kho_probe {
 	const char *sysroot, *run_dir;
 	const struct kho_workload *w;
 	struct kho_report *r;
 	struct kho_socks socks;
+	struct kho_mcast mcast;
 	uint64_t *inodes; /* of all sockets the tree has open */
 	size_t ninodes;
 	const uint64_t *all_inodes; /* of the sockets of all workloads, sorted */
@@ -68,6 +86,7 @@ struct kho_fd {
 	const char *info;      /* text of fdinfo, or "" */
 	const char *fstype;    /* of the mount it lies on, or "" */
 	const char *proto;     /* of a socket: "TCP", "AF_VSOCK" ...; NULL or "" = not known */
+	const char *group;     /* a multicast group that a socket has joined; NULL or "" = none */
 	const struct stat *st; /* or NULL when only the recorded text is there */
 };
 

@@ -284,10 +284,19 @@ static void socket_proto(const struct task *t, const char *link, const char *num
 	}
 }
 
+/* A group that it has joined, of the kinds of sockets that hear of it; else empty. */
+static void socket_group(const struct task *t, const char *proto, const char *num, char out[INET6_ADDRSTRLEN])
+{
+	bool can = !*t->p->sysroot && (!strncmp(proto, "UDP", 3) || !strncmp(proto, "RAW", 3));
+
+	if (!can || !kho_mcast_joined(&t->p->mcast, t->pid, atoi(num), out))
+		out[0] = '\0';
+}
+
 static void check_fd(struct task *t, const char *num)
 {
 	_cleanup_free_ char *link = NULL, *info_name = NULL, *info = NULL, *type = NULL;
-	char target[PATH_MAX], where[32], proto[32] = "";
+	char target[PATH_MAX], where[32], proto[32] = "", group[INET6_ADDRSTRLEN] = "";
 	struct kho_fd_verdict v;
 	struct stat st;
 	ssize_t n;
@@ -300,14 +309,17 @@ static void check_fd(struct task *t, const char *num)
 		return;
 	target[n] = '\0';
 	info = task_file(t, info_name);
-	if (!strncmp(target, "socket:", 7))
+	if (!strncmp(target, "socket:", 7)) {
 		socket_proto(t, link, num, proto);
+		socket_group(t, proto, num, group);
+	}
 	type = info ? fs_type(t, info) : NULL;
 	kho_fd_classify(t->p,
 			&(struct kho_fd){ .target = target,
 					  .info = info ? info : "",
 					  .fstype = type ? type : "",
 					  .proto = proto,
+					  .group = group,
 					  .st = !*t->p->sysroot && !stat(link, &st) ? &st : NULL },
 			&v);
 	snprintf(where, sizeof(where), "fd %s", num);
