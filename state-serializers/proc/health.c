@@ -270,6 +270,8 @@ int kho_proc_verify(struct kho_env *env, struct kho_report *r, struct kho_err *e
 			rc = check_listeners(w->state, err);
 		if (!rc)
 			rc = kho_proc_health(w->plan, kho_new_root(env), r, err);
+		if (kho_lazy_look(&w->lazy, err)) /* what else is wrong may come of it */
+			rc = kho_wrap(err, "workload %s", w->plan->name);
 		env->ops->phase(env, "health", begin, kho_clock_us());
 		if (rc)
 			return rc;

@@ -23,6 +23,9 @@ struct kho_lazy {
 int kho_lazy_start(struct kho_lazy *l, const char *dir, const char *progress_path,
 		   struct kho_err *err) __must_check;
 
+/* -EIO: it has ended and had not served all pages, so that those left would read as zeros. 0: it lives, is through, or there is none. */
+int kho_lazy_look(const struct kho_lazy *l, struct kho_err *err) __must_check;
+
 /* After commit: fill what nobody has asked for yet; until then the images stay whole. Without this call
  * it begins when the caller of kho_lazy_start has ended. */
 void kho_lazy_fill(struct kho_lazy *l);

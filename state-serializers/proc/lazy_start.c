@@ -48,6 +48,17 @@ int kho_lazy_start(struct kho_lazy *l, const char *dir, const char *progress_pat
 	return fd < 0 ? fd : kho_role_spawn(KHO_ROLE_LAZY, args, fd, &l->pid, err);
 }
 
+int kho_lazy_look(const struct kho_lazy *l, struct kho_err *err)
+{
+	siginfo_t si = { 0 };
+
+	/* it stays to be reaped by who fills or kills */
+	if (l->pid <= 0 || (!waitid(P_PID, (id_t)l->pid, &si, WEXITED | WNOHANG | WNOWAIT) &&
+			    (!si.si_pid || (si.si_code == CLD_EXITED && !si.si_status))))
+		return 0;
+	return kho_fail(err, -EIO, "the page server (pid %d) has ended before all memory was there", l->pid);
+}
+
 static void *reap(void *arg)
 {
 	while (waitpid((pid_t)(intptr_t)arg, NULL, 0) < 0 && errno == EINTR)

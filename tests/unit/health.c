@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "state-serializers/proc/lazy.h"
 #include "state-serializers/serializer.h"
 
 /* 0: well; 1: not, and what is said has that in it */
@@ -64,6 +65,46 @@ static void commands(void **state)
 	assert_int_equal(health(&w, "has ended"), 1);
 }
 
+/* What is said of a page server that ends in this way (a signal: negative). */
+static int server(int end)
+{
+	struct kho_lazy l = { .pid = fork() };
+	struct kho_err err = KHO_ERR_INIT;
+	siginfo_t si;
+	int rc;
+
+	if (!l.pid) {
+		if (end < 0)
+			raise(-end);
+		_exit(end);
+	}
+	assert_int_equal(waitid(P_PID, (id_t)l.pid, &si, WEXITED | WNOWAIT), 0);
+	rc = kho_lazy_look(&l, &err);
+	assert_int_equal(kho_lazy_look(&l, &err), rc); /* it is still there to be looked at */
+	kho_lazy_kill(&l);
+	return rc;
+}
+
+/* One that is through is none that has died. */
+static void page_server(void **state)
+{
+	struct kho_lazy l = { .pid = 0 };
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_lazy_look(&l, &err), 0);
+	l.pid = fork();
+	if (!l.pid) {
+		pause();
+		_exit(0);
+	}
+	assert_int_equal(kho_lazy_look(&l, &err), 0);
+	kho_lazy_kill(&l);
+	assert_int_equal(server(0), 0);
+	assert_int_equal(server(1), -EIO);
+	assert_int_equal(server(-SIGKILL), -EIO);
+}
+
 static void tcp(void **state)
 {
 	struct kho_workload w = { .name = (char *)"w", .root = getpid(), .health_timeout_us = 15000000 };
@@ -84,7 +125,7 @@ static void tcp(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(commands), cmocka_unit_test(tcp) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(commands), cmocka_unit_test(page_server), cmocka_unit_test(tcp) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
