@@ -51,6 +51,23 @@ static bool is_left_out(const struct reader *r, struct libmnt_fs *fs)
 
 /* --- one mount --- */
 
+/* Is what is at a path on that mount, and not on one that was mounted over it? (A kernel before 5.8 does not tell.) */
+static bool is_on(int dir, const char *path, struct libmnt_fs *mount)
+{
+	struct statx st;
+
+	return !statx(dir, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) &&
+	       (!(st.stx_mask & STATX_MNT_ID) || st.stx_mnt_id == (uint64_t)mnt_fs_get_id(mount));
+}
+
+/* What its processes find at its place is on another mount: nobody sees this one. */
+static bool is_hidden(const struct reader *r, struct libmnt_fs *fs)
+{
+	const char *target = mnt_fs_get_target(fs);
+
+	return !is_on(r->root, target[1] ? target + 1 : ".", fs);
+}
+
 /* The place in our own namespace where the same directory of the same file system is; false: none */
 static bool find_from(struct reader *r, struct libmnt_fs *fs, char from[PATH_MAX])
 {
@@ -72,7 +89,7 @@ static bool find_from(struct reader *r, struct libmnt_fs *fs, char from[PATH_MAX
 			from[strlen(from) - 1] = '\0';
 		if (!*from)
 			strcpy(from, "/");
-		if (!lstat(from, &st))
+		if (is_on(AT_FDCWD, from, ours) || (!lstat(from, &st) && is_hidden(r, fs)))
 			return true;
 	}
 	return false;

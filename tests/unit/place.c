@@ -224,6 +224,70 @@ static void twice(void **state)
 	kho_proc__namespace__free_unpacked(ns, NULL);
 }
 
+/* Where the system has what pid sees at target; "": nowhere. */
+static void from_of(pid_t pid, const char *target, char from[PATH_MAX])
+{
+	KhoProc__Namespace *ns = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+
+	strcpy(from, "?");
+	if (kho_ns_read(pid, "/run/nothing", &ns, &err) < 0) {
+		fprintf(stderr, "%s\n", err.msg);
+		return;
+	}
+	for (size_t i = 0; i < ns->n_mounts; i++)
+		if (!strcmp(ns->mounts[i]->target, target))
+			snprintf(from, PATH_MAX, "%s", ns->mounts[i]->from);
+	kho_proc__namespace__free_unpacked(ns, NULL);
+}
+
+/* In a process of its own: a "unit" binds one of our directories, then we mount something over that. 77: not here. */
+static int cover(const char *dir_of_ours, const char *at)
+{
+	char before[PATH_MAX], after[PATH_MAX], c = 0;
+	int ready[2], end[2];
+
+	if (pipe(ready) || pipe(end) || unshare(CLONE_NEWUSER | CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return 77;
+	pid_t pid = fork();
+
+	if (!pid) {
+		close(end[1]);
+		c = unshare(CLONE_NEWNS) == 0 && mount(dir_of_ours, at, NULL, MS_BIND, NULL) == 0;
+		(void)!write(ready[1], &c, 1);
+		(void)!read(end[0], &c, 1);
+		_exit(0);
+	}
+	close(ready[1]);
+	if (read(ready[0], &c, 1) != 1 || !c)
+		return 77;
+	from_of(pid, at, before);
+	if (mount("kho-test", dir_of_ours, "tmpfs", 0, "mode=0755"))
+		return 77;
+	from_of(pid, at, after);
+	close(end[1]);
+	waitpid(pid, NULL, 0);
+	return strcmp(before, dir_of_ours) ? 1 : *after ? 2 : 0;
+}
+
+/* What the system has mounted over a directory since is not what a unit sees that has it from before. */
+static void covered(void **state)
+{
+	_cleanup_free_ char *ours = kho_sysroot_path(dir, "/ours"), *at = kho_sysroot_path(dir, "/at");
+	int status;
+
+	(void)state;
+	assert_int_equal(mkdir(ours, 0755) | mkdir(at, 0755), 0);
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(cover(ours, at));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(status, 0);
+}
+
 /*
  * In a process of its own, which leaves the new namespace with its end. 0: an overlay that is not there is not made of what is, and not made
  * a second time of its directories.
@@ -274,7 +338,7 @@ static void no_overlay(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(limits), T(bad_groups), T(pinned), T(contents), T(twice), T(no_overlay) };
+	const struct CMUnitTest tests[] = { T(limits), T(bad_groups), T(pinned), T(contents), T(twice), T(covered), T(no_overlay) };
 
 	return cmocka_run_group_tests_name("place", tests, NULL, NULL);
 }
