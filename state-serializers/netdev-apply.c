@@ -274,29 +274,34 @@ int kho_netdev_apply_up(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, s
 	return ret;
 }
 
-/* Nexthops of a multipath route: indexes are mapped in place in a copy; -ENODEV when one is not here. */
+/*
+ * Nexthops of a multipath route: indexes are mapped in a copy. Those over interfaces that are not here are left out, as the
+ * kernel does it when one is gone; -ENODEV when none is left.
+ */
 static int put_multipath(struct nlmsghdr *nlh, const struct nlattr *mp, const Kho__Netdev *cfg, const int *ifindex)
 {
-	size_t len = mnl_attr_get_payload_len(mp);
+	size_t len = mnl_attr_get_payload_len(mp), off = 0, begin = 0, kept = 0;
 	_cleanup_free_ char *copy = malloc(len ? len : 1);
+	const struct rtnexthop *was;
 
 	if (!copy)
 		return -ENOMEM;
-	memcpy(copy, mnl_attr_get_payload(mp), len);
-	for (size_t off = 0; len - off >= sizeof(struct rtnexthop);) {
-		struct rtnexthop *nh = (void *)(copy + off);
+	for (; (was = kho_nl_nexthop(mp, &off)); begin = off) {
+		struct rtnexthop *nh = (void *)(copy + kept);
+		int index = kho_netdev_map_index(cfg, ifindex, was->rtnh_ifindex);
 
-		if (nh->rtnh_len < sizeof(*nh) || nh->rtnh_len > len - off)
-			return -EBADMSG;
-		nh->rtnh_ifindex = kho_netdev_map_index(cfg, ifindex, nh->rtnh_ifindex);
-		if (!nh->rtnh_ifindex)
-			return -ENODEV;
+		if (!index)
+			continue;
+		memcpy(nh, was, off - begin);
+		nh->rtnh_ifindex = index;
 		nh->rtnh_flags &= RTNH_F_ONLINK;
-		off += RTNH_ALIGN(nh->rtnh_len);
-		if (off > len)
-			break;
+		kept += off - begin;
 	}
-	mnl_attr_put(nlh, RTA_MULTIPATH, len, copy);
+	if (len - off >= sizeof(*was))
+		return -EBADMSG;
+	if (!kept)
+		return -ENODEV;
+	mnl_attr_put(nlh, RTA_MULTIPATH, kept, copy);
 	return 0;
 }
 

@@ -154,3 +154,14 @@ uint32_t kho_nl_be32(const struct nlattr *a)
 {
 	return a && mnl_attr_get_payload_len(a) == 4 ? ntohl(mnl_attr_get_u32(a)) : 0;
 }
+
+const struct rtnexthop *kho_nl_nexthop(const struct nlattr *mp, size_t *off)
+{
+	size_t left = mnl_attr_get_payload_len(mp) - *off;
+	const struct rtnexthop *nh = (const void *)((const char *)mnl_attr_get_payload(mp) + *off);
+
+	if (left < sizeof(*nh) || nh->rtnh_len < sizeof(*nh) || nh->rtnh_len > left)
+		return NULL;
+	*off += RTNH_ALIGN((size_t)nh->rtnh_len) < left ? RTNH_ALIGN((size_t)nh->rtnh_len) : left;
+	return nh;
+}

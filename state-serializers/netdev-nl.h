@@ -56,6 +56,8 @@ const struct nlattr *kho_nl_nested(const struct nlattr *nest, uint16_t type);
 const char *kho_nl_text(const struct nlattr *a);
 /* Its number in network order, 0 when it is none. */
 uint32_t kho_nl_be32(const struct nlattr *a);
+/* The next nexthop in a route's RTA_MULTIPATH, from *off (0: the first) on, which then is behind it. NULL: what is left is none. */
+const struct rtnexthop *kho_nl_nexthop(const struct nlattr *mp, size_t *off);
 
 /* --- reading (netdev-read.c) --- */
 /*
@@ -63,6 +65,8 @@ uint32_t kho_nl_be32(const struct nlattr *a);
  * sysctls: also the per-interface ones. Whatever the message had before is replaced.
  */
 int kho_netdev_read(struct kho_nl *nl, Kho__Netdev *cfg, bool sysctls, struct kho_err *err);
+/* How many of cfg's multipath routes have a nexthop over an interface that is none of its links. */
+size_t kho_netdev_cut_routes(const Kho__Netdev *cfg);
 
 /* --- writing (netdev-apply.c) --- */
 /* Before it is up: name, MAC, MTU, alias, sysctls. */

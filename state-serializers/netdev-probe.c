@@ -268,6 +268,21 @@ static int probe_one(struct kho_env *env, const Kho__Netdev *cfg, const char *na
 	return kho_report_add(r, KHO_V_LOSS, "device", name, NULL, "is down: its configuration is not carried");
 }
 
+/* A route over several interfaces, of which some stay behind: that of the interface itself says nothing of it. */
+static int probe_routes(Kho__Netdev *cfg, struct kho_report *r)
+{
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+	struct kho_err why = KHO_ERR_INIT;
+	size_t cut;
+
+	if (kho_nl_open(&nl, &why) < 0 || kho_netdev_read(&nl, cfg, false, &why) < 0)
+		return kho_report_add(r, KHO_V_UNKNOWN, "device", "routes", NULL, "%s", why.msg);
+	cut = kho_netdev_cut_routes(cfg);
+	return cut ? kho_report_add(r, KHO_V_LOSS, "device", "routes", "ip route replace, afterwards",
+				    "%zu multipath routes lose the nexthops over interfaces that are not carried", cut)
+		   : 0;
+}
+
 int kho_netdev_probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
 	bool live = !env->sysroot || !*env->sysroot;
@@ -282,6 +297,8 @@ int kho_netdev_probe(struct kho_env *env, struct kho_report *r, struct kho_err *
 		ret = probe_one(env, cfg, e[i]->d_name, live, r);
 	if (!ret)
 		ret = kho_netdev_ifupdown_probe(cfg, live ? "" : env->sysroot, r);
+	if (!ret && live)
+		ret = probe_routes(cfg, r);
 	kho__netdev__free_unpacked(cfg, NULL);
 	if (n < 0)
 		return n;

@@ -26,7 +26,7 @@ struct read_arg {
 	int error;
 };
 
-static Kho__NetLink *link_by_index(Kho__Netdev *cfg, uint32_t index)
+static Kho__NetLink *link_by_index(const Kho__Netdev *cfg, uint32_t index)
 {
 	for (size_t i = 0; i < cfg->n_link; i++)
 		if (cfg->link[i]->index == index && index)
@@ -309,4 +309,21 @@ int kho_netdev_read(struct kho_nl *nl, Kho__Netdev *cfg, bool sysctls, struct kh
 			return kho_fail(err, -ENOMEM, "read sysctls of %s: out of memory", cfg->link[i]->name);
 	}
 	return 0;
+}
+
+size_t kho_netdev_cut_routes(const Kho__Netdev *cfg)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < cfg->n_route; i++) {
+		const struct nlattr *mp = kho_nl_attr(&cfg->route[i], sizeof(struct rtmsg), RTA_MULTIPATH);
+		const struct rtnexthop *nh;
+		bool cut = false;
+		size_t off = 0;
+
+		while (mp && (nh = kho_nl_nexthop(mp, &off)))
+			cut |= !link_by_index(cfg, (uint32_t)nh->rtnh_ifindex);
+		n += cut;
+	}
+	return n;
 }

@@ -420,6 +420,65 @@ static void netdev_comes_back(void **state)
 	kho_blob_done(&blob);
 }
 
+/* A nexthop over nic0 and one over the other end of it, which is not carried. False: this kernel has no such routes. */
+static bool add_multipath(struct kho_nl *nl)
+{
+	struct {
+		struct rtnexthop nh;
+		struct nlattr a;
+		uint8_t via[4];
+	} first = { { .rtnh_len = sizeof(first), .rtnh_ifindex = (int)if_nametoindex("nic0") }, { 8, RTA_GATEWAY }, { 10, 1, 0, 9 } };
+	struct rtnexthop second = { .rtnh_len = sizeof(second), .rtnh_ifindex = (int)if_nametoindex("veth0") };
+	uint8_t to[4] = { 10, 5, 0, 0 }, both[sizeof(first) + sizeof(second)];
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct rtmsg));
+	struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
+
+	*rtm = (struct rtmsg){
+		.rtm_family = AF_INET, .rtm_dst_len = 16, .rtm_protocol = RTPROT_STATIC, .rtm_type = RTN_UNICAST, .rtm_table = RT_TABLE_MAIN
+	};
+	memcpy(both, &first, sizeof(first));
+	memcpy(both + sizeof(first), &second, sizeof(second));
+	mnl_attr_put(nlh, RTA_DST, sizeof(to), to);
+	mnl_attr_put(nlh, RTA_MULTIPATH, sizeof(both), both);
+	return kho_nl_do(nl, nlh, NULL, "add a multipath route") == 0;
+}
+
+/* A multipath route goes on over the interfaces that are carried. */
+static void multipath(void **state)
+{
+	(void)state;
+	struct kho_err e = KHO_ERR_INIT;
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+
+	if (unshare(CLONE_NEWNET) < 0)
+		skip();
+	must(kho_nl_open(&nl, &e), &e);
+	add_nic(&nl);
+	must(kho_link_rename(&nl, if_nametoindex("tmp0"), "nic0", &e), &e);
+	must(kho_link_set(&nl, if_nametoindex("nic0"), IFF_UP, IFF_UP, &e), &e);
+	must(kho_link_set(&nl, if_nametoindex("veth0"), IFF_UP, IFF_UP, &e), &e);
+	add_address(&nl, AF_INET, "10.1.0.1", 24);
+	if (!add_multipath(&nl))
+		skip();
+	Kho__Netdev *was = config(&nl);
+
+	assert_int_equal(was->n_route, 1);
+	assert_int_equal(kho_netdev_cut_routes(was), 1);
+	must(kho_link_del(&nl, "nic0", &e), &e);
+	add_nic(&nl);
+	int index = if_nametoindex("tmp0");
+
+	must(kho_netdev_apply_link(&nl, was->link[0], index, &e), &e);
+	must(kho_netdev_apply_up(&nl, was->link[0], index, &e), &e);
+	must(kho_netdev_apply_routes(&nl, was, &index, &e), &e);
+	Kho__Netdev *is = config(&nl);
+
+	assert_int_equal(is->n_route, 1);
+	assert_int_equal(kho_netdev_cut_routes(is), 0);
+	kho__netdev__free_unpacked(was, NULL);
+	kho__netdev__free_unpacked(is, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -430,6 +489,7 @@ int main(void)
 		cmocka_unit_test(clock_refuses_another_clock),
 		cmocka_unit_test(files_travel),
 		cmocka_unit_test(netdev_comes_back),
+		cmocka_unit_test(multipath),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
