@@ -24,14 +24,11 @@ char *kho_sysroot_path(const char *sysroot, const char *path)
 	return out;
 }
 
-int kho_read_file(const char *path, size_t max, char **out, size_t *out_len, struct kho_err *err)
+int kho_read_fd(int fd, const char *path, size_t max, char **out, size_t *out_len, struct kho_err *err)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ char *buf = NULL;
 	size_t len = 0, room = 0;
 
-	if (fd < 0)
-		return kho_fail_errno(err, "open %s", path);
 	for (;;) {
 		ssize_t n;
 
@@ -58,6 +55,13 @@ int kho_read_file(const char *path, size_t max, char **out, size_t *out_len, str
 	if (out_len)
 		*out_len = len;
 	return 0;
+}
+
+int kho_read_file(const char *path, size_t max, char **out, size_t *out_len, struct kho_err *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? kho_fail_errno(err, "open %s", path) : kho_read_fd(fd, path, max, out, out_len, err);
 }
 
 int kho_read_line(const char *path, char **out, struct kho_err *err)

@@ -21,7 +21,10 @@ char *kho_sysroot_path(const char *sysroot, const char *path);
 int kho_read_file(const char *path, size_t max, char **out, size_t *out_len,
 		  struct kho_err *err) __must_check;
 
-/* The same, trailing white space removed; for one-line files. */
+/* The same of an open file, from where it stands; path is for messages only. */
+int kho_read_fd(int fd, const char *path, size_t max, char **out, size_t *out_len, struct kho_err *err) __must_check;
+
+/* kho_read_file(), trailing white space removed; for one-line files. */
 int kho_read_line(const char *path, char **out, struct kho_err *err) __must_check;
 
 /* Write all bytes to a descriptor; -errno on failure. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -137,6 +138,14 @@ static int apply_one(struct kho_env *env, const char *root, const Kho__FileEntry
 	return set_meta(e, full, err);
 }
 
+/* Nothing on the way, and not the last one either, is a link: a later entry of the list may have made one where a directory was. */
+static bool is_itself(const char *full)
+{
+	char real[PATH_MAX];
+
+	return realpath(full, real) && !strcmp(real, full);
+}
+
 int kho_ramroot_apply(struct kho_env *env, const char *root, const Kho__Files *list,
 		      struct kho_err *err)
 {
@@ -155,7 +164,7 @@ int kho_ramroot_apply(struct kho_env *env, const char *root, const Kho__Files *l
 		char full[PATH_MAX];
 
 		snprintf(full, sizeof(full), "%s%s", root, list->entry[i]->path);
-		if (S_ISDIR(list->entry[i]->mode) && kho_path_is_plain(list->entry[i]->path))
+		if (S_ISDIR(list->entry[i]->mode) && kho_path_is_plain(list->entry[i]->path) && is_itself(full))
 			(void)!set_meta(list->entry[i], full, NULL);
 	}
 	return first;

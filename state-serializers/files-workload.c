@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/container.h"
@@ -60,7 +62,7 @@ static int take(struct look *l, const char *path, bool written, struct kho_err *
 	int ret = on_root ? 0 : kho_ramroot_add_parents(l->f, path, err);
 
 	if (!ret)
-		ret = kho_ramroot_add(l->f, path, &st, false, err);
+		ret = kho_ramroot_add(l->f, path, false, err);
 	if (ret || !l->written_only)
 		return ret;
 	/* what was renamed into place beside it */
@@ -207,6 +209,32 @@ static int look_at_sockets(struct look *l, struct kho_err *err)
 	return ret;
 }
 
+/* Links of the system may be in its name: "/var/run/x.pid". */
+static int take_named(struct look *l, const char *path, struct kho_err *err)
+{
+	const char *name = strrchr(path, '/');
+	char dir[PATH_MAX], there[PATH_MAX], real[2 * PATH_MAX];
+
+	if (!name)
+		return 0;
+	snprintf(dir, sizeof(dir), "%.*s/", (int)(name - path), path);
+	if (!realpath(dir, there))
+		return 0;
+	snprintf(real, sizeof(real), "%s%s", strcmp(there, "/") ? there : "", name);
+	return take(l, real, false, err);
+}
+
+/* Does a file of anybody's (/run/lock is everybody's) name a process of a workload? */
+static bool names_pid(const struct look *l, const char *path)
+{
+	char real[PATH_MAX], text[32];
+	_cleanup_close_ int fd = realpath(path, real) ? kho_ramroot_open(l->f, real) : -1;
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+	return is_pid_of(l->f->env->workloads, strtol(text, NULL, 10));
+}
+
 static int look_at_pidfiles(struct look *l, struct kho_err *err)
 {
 	static const char *const patterns[] = { "/run/*.pid", "/run/*/*.pid" };
@@ -215,18 +243,15 @@ static int look_at_pidfiles(struct look *l, struct kho_err *err)
 
 	for (size_t i = 0; w && !ret && i < w->n; i++)
 		if (w->w[i].pidfile)
-			ret = take(l, w->w[i].pidfile, false, err);
+			ret = take_named(l, w->w[i].pidfile, err);
 	for (size_t i = 0; !ret && i < KHO_ARRAY_SIZE(patterns); i++) {
 		glob_t g = { 0 };
 
 		glob(patterns[i], GLOB_NOSORT, NULL, &g);
-		for (size_t k = 0; !ret && k < g.gl_pathc; k++) {
-			_cleanup_free_ char *text = NULL;
-
-			/* only of what moves: others' would point at nobody */
-			if (kho_read_line(g.gl_pathv[k], &text, NULL) >= 0 && is_pid_of(w, strtol(text, NULL, 10)))
-				ret = take(l, g.gl_pathv[k], false, err);
-		}
+		/* only of what moves: others' would point at nobody */
+		for (size_t k = 0; !ret && k < g.gl_pathc; k++)
+			if (names_pid(l, g.gl_pathv[k]))
+				ret = take_named(l, g.gl_pathv[k], err);
 		globfree(&g);
 	}
 	return ret;
@@ -252,7 +277,7 @@ static int look_at_containers(struct look *l, struct kho_err *err)
 	for (size_t i = 0; !ret && i < KHO_ARRAY_SIZE(dirs); i++) {
 		if (lstat(dirs[i], &st))
 			continue;
-		ret = kho_ramroot_add(l->f, dirs[i], &st, true, err);
+		ret = kho_ramroot_add(l->f, dirs[i], true, err);
 		if (!ret)
 			ret = kho_ramroot_scan(l->f, dirs[i], 0, false, err);
 	}

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <time.h>
 
@@ -119,7 +120,7 @@ static int begin_dirs(struct kho_ramroot *f, struct kho_err *err)
 			continue;
 		ret = kho_ramroot_add_parents(f, out.dirs[i], err);
 		if (!ret)
-			ret = kho_ramroot_add(f, out.dirs[i], &st, false, err);
+			ret = kho_ramroot_add(f, out.dirs[i], false, err);
 	}
 	return ret;
 }

@@ -5,8 +5,6 @@
 #ifndef KHO_FILES_H
 #define KHO_FILES_H
 
-#include <sys/stat.h>
-
 #include "state-serializers/files.pb-c.h"
 #include "state-serializers/serializer.h"
 
@@ -20,10 +18,12 @@ struct kho_ramroot {
 };
 
 /*
- * Add path (and send its contents): replaces nothing, a later entry wins. Sockets and what has vanished are left out.
- * list_names: a directory gets the names of its entries.
+ * Add what is at path (and send its contents): replaces nothing, a later entry wins. Sockets, what has vanished, and files that
+ * are reached through a link only are left out. list_names: a directory gets the names of its entries.
  */
-int kho_ramroot_add(struct kho_ramroot *f, const char *path, const struct stat *st, bool list_names, struct kho_err *err);
+int kho_ramroot_add(struct kho_ramroot *f, const char *path, bool list_names, struct kho_err *err);
+/* Open a regular file for reading; never one that is reached through a link, and without waiting for anybody. -errno. */
+int kho_ramroot_open(const struct kho_ramroot *f, const char *path);
 /* Path's parents, from the top, without contents; each once. */
 int kho_ramroot_add_parents(struct kho_ramroot *f, const char *path, struct kho_err *err);
 

@@ -10,4 +10,4 @@ PROTOS += $(addprefix $(SER)/,netdev.proto block.proto clock.proto host.proto fi
 PKGS += libmnl libkmod mount libprotobuf-c
 PROGS += serializer-check
 serializer-check_SRCS := $(addprefix tests/vm/serializer_check,.c _hold.c _net.c _block.c)
-UNIT += serializers probes ifupdown qdisc units units_text netfilter netdev block
+UNIT += serializers files probes ifupdown qdisc units units_text netfilter netdev block

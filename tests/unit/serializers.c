@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Serializers as far as they work without devices: table, blobs, parameter table, clock, files in a
- * temporary directory, and addresses, routes and neighbours
- * in a network namespace.
+ * Serializers as far as they work without devices: table, blobs, parameter table, clock, and addresses, routes and neighbours
+ * in a network namespace. Files are in files.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +29,6 @@
 #include "lib/io.h"
 #include "state-serializers/clock.pb-c.h"
 #include "state-serializers/common.h"
-#include "state-serializers/files.h"
 #include "state-serializers/host-sysctl.h"
 #include "state-serializers/netdev.h"
 
@@ -128,116 +126,6 @@ static void clock_refuses_another_clock(void **state)
 	assert_int_equal(s->retrieve(&env, &b, &e), -ERANGE);
 	kho__clock__free_unpacked(c, NULL);
 	kho_blob_done(&b);
-}
-
-/* --- files --- */
-static int put_file(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
-{
-	char path[PATH_MAX], *data = NULL;
-	size_t len = 0;
-
-	snprintf(path, sizeof(path), "%s/files", env->images_dir);
-	assert_int_equal(kho_mkdir(path, err), 0);
-	snprintf(path, sizeof(path), "%s/%s", env->images_dir, name);
-	if (kho_read_file(local, 1 << 20, &data, &len, err) < 0)
-		return err->code;
-	int ret = kho_write_file(path, data, len, err);
-
-	free(data);
-	return ret;
-}
-
-static void put(const char *root, const char *path, const char *text, mode_t mode)
-{
-	char full[PATH_MAX];
-	int fd;
-
-	snprintf(full, sizeof(full), "%s%s", root, path);
-	fd = open(full, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	assert_int_equal(fchmod(fd, mode), 0);
-	close(fd);
-}
-
-static void files_travel(void **state)
-{
-	(void)state;
-	char base[] = "/tmp/kho-files-XXXXXX", from[64], to[64], path[128], target[64] = "";
-	static const struct kho_env_ops ops = { .put_file = put_file };
-	struct kho_err e = KHO_ERR_INIT;
-	_cleanup_free_ char *text = NULL;
-	char longer[40000] = "";
-	struct stat st;
-
-	assert_non_null(mkdtemp(base));
-	snprintf(from, sizeof(from), "%s/from", base);
-	snprintf(to, sizeof(to), "%s/to", base);
-	snprintf(path, sizeof(path), "%s/images", base);
-	struct kho_env env = { .ops = &ops, .run_dir = "/nonexistent", .images_dir = path };
-	const char *trees[] = { from, to };
-
-	for (int i = 0; i < 2; i++) {
-		assert_int_equal(mkdir(trees[i], 0755), 0);
-		char dir[100];
-
-		snprintf(dir, sizeof(dir), "%s/var", trees[i]);
-		assert_int_equal(mkdir(dir, 0755), 0);
-		snprintf(dir, sizeof(dir), "%s/var/d", trees[i]);
-		assert_int_equal(mkdir(dir, 0755), 0);
-		put(trees[i], "/var/d/same", "same", 0600);
-		put(trees[i], "/var/d/deleted", "x", 0600);
-		put(trees[i], "/changed", "before", 0600);
-	}
-	usleep(50000);
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &ts);
-	usleep(50000);
-	memset(longer, 'a', sizeof(longer) - 1);
-	put(from, "/changed", longer, 0640);
-	put(from, "/var/d/new", "new", 0604);
-	char a[128];
-
-	snprintf(a, sizeof(a), "%s/var/d/deleted", from);
-	assert_int_equal(unlink(a), 0);
-	snprintf(a, sizeof(a), "%s/link", from);
-	assert_int_equal(symlink("changed", a), 0);
-
-	Kho__Files *list = malloc(sizeof(*list));
-	struct kho_ramroot f = { .env = &env, .root = from, .list = list };
-
-	kho__files__init(list);
-	assert_int_equal(kho_ramroot_scan(&f, "", ts.tv_sec * 1000000000ll + ts.tv_nsec, false, &e),
-			 0);
-	/* `same` has not travelled; a short one is in the list itself */
-	assert_int_equal(f.next_image, 1);
-	assert_int_equal(f.inline_bytes, 3);
-	assert_int_equal(kho_ramroot_apply(&env, to, list, &e), 0);
-	snprintf(a, sizeof(a), "%s/changed", to);
-	assert_int_equal(stat(a, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0640);
-	assert_int_equal(kho_read_line(a, &text, &e), 0);
-	assert_string_equal(text, longer);
-	snprintf(a, sizeof(a), "%s/var/d/new", to);
-	assert_int_equal(stat(a, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0604);
-	free(text);
-	assert_int_equal(kho_read_line(a, &text, &e), 0);
-	assert_string_equal(text, "new");
-	snprintf(a, sizeof(a), "%s/var/d/deleted", to);
-	assert_int_equal(access(a, F_OK), -1);
-	snprintf(a, sizeof(a), "%s/var/d/same", to);
-	assert_int_equal(access(a, F_OK), 0);
-	snprintf(a, sizeof(a), "%s/link", to);
-	assert_true(readlink(a, target, sizeof(target) - 1) == 7);
-	assert_string_equal(target, "changed");
-	/* a path that would leave the root */
-	assert_int_equal(kho_pb_set(&list->entry[0]->path, "/var/../../etc/x"), 0);
-	assert_int_equal(kho_ramroot_apply(&env, to, list, &e), -EBADMSG);
-	kho__files__free_unpacked(list, NULL);
-	snprintf(a, sizeof(a), "rm -r %s", base);
-	assert_int_equal(system(a), 0);
 }
 
 /* --- netdev, in a namespace --- */
@@ -487,7 +375,6 @@ int main(void)
 		cmocka_unit_test(malformed_blob),
 		cmocka_unit_test(sysctl_table),
 		cmocka_unit_test(clock_refuses_another_clock),
-		cmocka_unit_test(files_travel),
 		cmocka_unit_test(netdev_comes_back),
 		cmocka_unit_test(multipath),
 	};
