@@ -86,6 +86,14 @@ static void make_room(const char *full, uint32_t mode)
 		(void)!unlink(full);
 }
 
+/* Is something mounted at name? nftw() would begin in what is mounted there, a disk's file system perhaps. */
+static bool is_mounted_in(int dir, const char *name)
+{
+	struct stat up, st;
+
+	return fstat(dir, &up) < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != up.st_dev;
+}
+
 /* What is in the directory here and was not there. */
 static void delete_others(const Kho__FileEntry *e, const char *full)
 {
@@ -97,7 +105,7 @@ static void delete_others(const Kho__FileEntry *e, const char *full)
 
 		for (size_t i = 0; !listed && i < e->n_names; i++)
 			listed = !strcmp(e->names[i], de->d_name);
-		if (!listed &&
+		if (!listed && !is_mounted_in(dirfd(d), de->d_name) &&
 		    snprintf(path, sizeof(path), "%s/%s", full, de->d_name) < (int)sizeof(path))
 			nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 	}

@@ -33,8 +33,8 @@
 #define SHORT_BYTES  (48u << 10)
 #define INLINE_BYTES (4u << 20) /* in all: the list is one message */
 
-/* Deletions are carried below these only: elsewhere the incoming kernel's root has files of its own. */
-static const char *const deletable[] = { "/var/", "/home/", "/root/", "/srv/", "/opt/", "/tmp/", "/run/", "/mnt/" };
+/* Deletions are carried in and below these only: elsewhere the incoming kernel's root has files of its own. */
+static const char *const deletable[] = { "/var", "/home", "/root", "/srv", "/opt", "/tmp", "/mnt", "/dev/shm" };
 
 static int64_t ns_of(struct timespec t)
 {
@@ -202,9 +202,10 @@ static int add_contents(struct kho_ramroot *f, Kho__FileEntry *e, int held, off_
 static bool may_delete_in(const char *path)
 {
 	for (size_t i = 0; i < KHO_ARRAY_SIZE(deletable); i++)
-		if (!strncmp(path, deletable[i], strlen(deletable[i])))
+		if (kho_path_is_below(path, deletable[i]))
 			return true;
-	return false;
+	/* what lies in /run itself is the incoming init's as well */
+	return kho_path_is_below(path, "/run") && strcmp(path, "/run");
 }
 
 static int fill(struct kho_ramroot *f, Kho__FileEntry *e, const char *path, int held, const struct stat *st, bool list_names,
@@ -355,8 +356,9 @@ int kho_ramroot_scan(struct kho_ramroot *f, const char *dir, int64_t since_ns, b
 		return not_held(held, dir, err);
 	if (!S_ISDIR(st.st_mode))
 		return 0;
-	if (one_level && ns_of(st.st_ctim) > since_ns)
-		ret = add_held(f, dir, held, &st, true, err);
+	/* what is deleted in it moves its ctime; before the first look nothing of it has been sent that could have been deleted */
+	if (*dir && ns_of(st.st_ctim) > since_ns)
+		ret = add_held(f, dir, held, &st, since_ns > 0, err);
 	w.dev = st.st_dev;
 	snprintf(w.path, sizeof(w.path), "%s", dir);
 	return ret ? ret : walk_dir(&w, openat(held, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err);

@@ -6,8 +6,8 @@
  * of /run only what workloads use and the directories of their units (the rest is the init system's, and made
  * anew by it).
  *
- * Not carried: deletions outside /var, /home, /root, /srv, /opt, /tmp, /run, /mnt (the incoming kernel's root has
- * files of its own), hard links between files (each becomes a file of its own), changes that others
+ * Not carried: deletions outside /var, /home, /root, /srv, /opt, /tmp, /mnt, /dev/shm and what lies below /run (the incoming
+ * kernel's root has files of its own), hard links between files (each becomes a file of its own), changes that others
  * than workloads make between the last round and the end of the outgoing kernel.
  */
 #include <limits.h>
@@ -107,7 +107,7 @@ static int scan_whole(struct kho_ramroot *f, int64_t since_ns, struct kho_err *e
 	return ret;
 }
 
-/* The directories of carried units, themselves; what is in them is scanned like the others. */
+/* What the directories of carried units lie in; they are scanned like the others. */
 static int begin_dirs(struct kho_ramroot *f, struct kho_err *err)
 {
 	struct stat st;
@@ -115,13 +115,9 @@ static int begin_dirs(struct kho_ramroot *f, struct kho_err *err)
 
 	dirs_clear();
 	ret = kho_ramroot_runtime_dirs("", f->env->workloads, &out.dirs, &out.ndirs, err);
-	for (size_t i = 0; !ret && i < out.ndirs; i++) {
-		if (lstat(out.dirs[i], &st) < 0 || !S_ISDIR(st.st_mode))
-			continue;
-		ret = kho_ramroot_add_parents(f, out.dirs[i], err);
-		if (!ret)
-			ret = kho_ramroot_add(f, out.dirs[i], false, err);
-	}
+	for (size_t i = 0; !ret && i < out.ndirs; i++)
+		if (!lstat(out.dirs[i], &st) && S_ISDIR(st.st_mode))
+			ret = kho_ramroot_add_parents(f, out.dirs[i], err);
 	return ret;
 }
 

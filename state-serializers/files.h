@@ -27,7 +27,10 @@ int kho_ramroot_open(const struct kho_ramroot *f, const char *path);
 /* Path's parents, from the top, without contents; each once. */
 int kho_ramroot_add_parents(struct kho_ramroot *f, const char *path, struct kho_err *err);
 
-/* Everything on the root's device below dir that changed after since_ns; below images and run_dir nothing. one_level: not deeper. */
+/*
+ * dir itself ("" has no entry) and everything on its device below it that changed after since_ns; below images and run_dir nothing.
+ * one_level: not deeper.
+ */
 int kho_ramroot_scan(struct kho_ramroot *f, const char *dir, int64_t since_ns, bool one_level, struct kho_err *err);
 
 /*

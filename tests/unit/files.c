@@ -193,6 +193,70 @@ static void files_travel(void **state)
 	world_done(&w);
 }
 
+/* Whether dir's entry says what is in it: then the rest is deleted on the other side. */
+static bool is_listed(const struct world *w, const char *dir)
+{
+	bool listed = false;
+
+	for (size_t i = 0; i < w->f.list->n_entry; i++)
+		if (!strcmp(w->f.list->entry[i]->path, dir))
+			listed = w->f.list->entry[i]->listed;
+	return listed;
+}
+
+#define TOPS 4
+static const char *const tops[TOPS] = { "/tmp", "/dev/shm", "/run", "/run/lock" };
+
+static const char *at_top(int i, const char *name)
+{
+	static char path[64];
+
+	snprintf(path, sizeof(path), "%s/%s", tops[i], name);
+	return path;
+}
+
+/* Deleted in the scanned directories themselves between the first look and the last one. */
+static void deleted_at_the_top(void **state)
+{
+	(void)state;
+	struct world w;
+
+	world_new(&w);
+	make_dir(w.from, "/dev");
+	make_dir(w.to, "/dev");
+	for (int i = 0; i < TOPS; i++) {
+		make_dir(w.from, tops[i]);
+		put(w.from, at_top(i, "gone"), "1", 0600);
+		put(w.from, at_top(i, "kept"), "2", 0600);
+	}
+	for (int i = 0; i < TOPS; i++)
+		scan(&w, tops[i], 0);
+	assert_false(is_listed(&w, "/tmp"));
+	apply(&w);
+	has(w.to, "/tmp/gone", "1", 0600);
+	int64_t since = tick();
+
+	put(w.to, "/run/init", "its own", 0600);
+	for (int i = 0; i < TOPS; i++)
+		assert_int_equal(unlink(in(w.from, at_top(i, "gone"))), 0);
+	list_new(&w);
+	for (int i = 0; i < TOPS; i++)
+		scan(&w, tops[i], since);
+	apply(&w);
+	for (int i = 0; i < TOPS; i++) {
+		/* /run is the incoming init's as well */
+		assert_int_equal(is_there(w.to, at_top(i, "gone")), !strcmp(tops[i], "/run"));
+		has(w.to, at_top(i, "kept"), "2", 0600);
+	}
+	assert_true(is_there(w.to, "/run/init"));
+	/* where nothing has changed nothing is said */
+	since = tick();
+	list_new(&w);
+	scan(&w, "/tmp", since);
+	assert_int_equal(w.f.list->n_entry, 0);
+	world_done(&w);
+}
+
 /* Whose directory it is may put a link where a file was that has just been looked at. */
 static void contents_are_of_what_was_looked_at(void **state)
 {
@@ -273,6 +337,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(files_travel),
+		cmocka_unit_test(deleted_at_the_top),
 		cmocka_unit_test(contents_are_of_what_was_looked_at),
 		cmocka_unit_test(links_and_fifos),
 		cmocka_unit_test(late_link_gets_nothing),
