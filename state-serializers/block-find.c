@@ -347,6 +347,22 @@ static int add_ram(struct kho_find *f, struct libmnt_fs *fs, struct kho_err *err
 	return 0;
 }
 
+/* What is carried whole needs no word, nor what is made anew (/run); containers' have a scan of their own. */
+static int say_ram(struct kho_find *f, struct libmnt_fs *fs)
+{
+	const char *target = mnt_fs_get_target(fs);
+
+	if (kho_path_is_below(target, "/run"))
+		return 0;
+	for (const char *const *p = kho_ram_whole; *p; p++)
+		if (!strcmp(target, *p))
+			return 0;
+	for (size_t i = 0; i < KHO_ARRAY_SIZE(roots); i++)
+		if (!strncmp(target, roots[i], strlen(roots[i])))
+			return 0;
+	return say(f, KHO_V_LOSS, "mount", target, "keep what is needed on a disk", "tmpfs: only files that workloads hold open move");
+}
+
 static bool is_mapped(const char *dir)
 {
 	_cleanup_free_ char *name = NULL;
@@ -402,8 +418,11 @@ static int look_at(struct kho_find *f, struct libmnt_fs *fs, struct kho_err *err
 	/* btrfs shows an anonymous device number */
 	if (!major(dev) && src && src[0] == '/' && !*f->sysroot && !stat(src, &st) && S_ISBLK(st.st_mode))
 		dev = st.st_rdev;
-	if (is_ram_of_host(fs))
-		return add_ram(f, fs, err);
+	if (is_ram_of_host(fs)) {
+		int ret = add_ram(f, fs, err);
+
+		return ret ? ret : say_ram(f, fs);
+	}
 	if (!major(dev))
 		return note_other(f, fs);
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));

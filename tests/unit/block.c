@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Tables of device mapper taken apart and put together, and what crypttab says.  The first three tables are what LVM and
+ * Tables of device mapper taken apart and put together, what crypttab says, and mounts in RAM.  The first three tables are what LVM and
  * cryptsetup made in a test VM, the others have their form.
  */
 #include <setjmp.h>
@@ -9,11 +9,14 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
 #include "lib/cleanup.h"
+#include "lib/io.h"
+#include "state-serializers/block.h"
 #include "state-serializers/block-key.h"
 #include "state-serializers/block-table.h"
 
@@ -162,12 +165,45 @@ static void crypttab_lines(void **state)
 	assert_false(kho_crypttab_find("", "luks-root", &c));
 }
 
+static const char mounts_in_ram[] =
+	"30 1 0:28 / /dev/shm rw,nosuid,nodev,noexec - tmpfs tmpfs rw,inode64\n"
+	"31 1 0:29 / /run rw,nosuid,nodev - tmpfs tmpfs rw,size=204800k,mode=755\n"
+	"32 31 0:30 / /run/lock rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,size=5120k\n"
+	"33 31 0:31 / /run/user/1000 rw,nosuid,nodev,relatime - tmpfs tmpfs rw,mode=700,uid=1000\n"
+	"34 1 0:32 / /tmp rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,size=65536k\n"
+	"35 1 0:33 / /srv/ramdisk rw,noatime - tmpfs tmpfs rw,size=1024k,mode=700\n"
+	"36 1 0:34 / /var/lib/containers/storage/overlay-containers/1/userdata/shm rw - tmpfs shm rw,size=64000k\n";
+
+/* A tmpfs whose files stay behind is said, and no other. */
+static void mounts_in_ram_are_said(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/kho-block-XXXXXX", path[64];
+	struct kho_report r = KHO_REPORT_INIT;
+	struct kho_err e = KHO_ERR_INIT;
+	Kho__Block *b = NULL;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/proc/self", dir);
+	assert_int_equal(kho_mkdir(path, &e), 0);
+	strcat(path, "/mountinfo");
+	assert_int_equal(kho_write_file(path, mounts_in_ram, strlen(mounts_in_ram), &e), 0);
+	assert_int_equal(kho_block_find(dir, &b, &r, &e), 0);
+	assert_int_equal(r.n, 1);
+	assert_int_equal(r.items[0].verdict, KHO_V_LOSS);
+	assert_string_equal(r.items[0].subject, "/srv/ramdisk");
+	kho_block_free(b);
+	kho_report_done(&r);
+	kho_remove_tree(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tables_travel),
 		cmocka_unit_test(tables_refused),
 		cmocka_unit_test(crypttab_lines),
+		cmocka_unit_test(mounts_in_ram_are_said),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
