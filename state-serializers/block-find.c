@@ -325,6 +325,8 @@ static bool is_ram_of_host(struct libmnt_fs *fs)
 
 	if (strcmp(mnt_fs_get_fstype(fs), "tmpfs") || !strcmp(target, "/") || !strcmp(target, "/run"))
 		return false;
+	if (!strcmp(target, "/dev/shm"))
+		return true;
 	for (size_t i = 0; i < KHO_ARRAY_SIZE(others); i++)
 		if (!strncmp(target, others[i], strlen(others[i])))
 			return false;
@@ -333,13 +335,16 @@ static bool is_ram_of_host(struct libmnt_fs *fs)
 
 static int add_ram(struct kho_find *f, struct libmnt_fs *fs, struct kho_err *err)
 {
-	const char *options = mnt_fs_get_fs_options(fs);
+	const char *vfs = mnt_fs_get_vfs_options(fs), *super = mnt_fs_get_fs_options(fs);
+	_cleanup_free_ char *options = NULL;
 	Kho__BlockRam *m = malloc(sizeof(*m));
 
 	if (!m)
 		return kho_fail(err, -ENOMEM, "out of memory");
 	kho__block_ram__init(m);
-	if (kho_pb_set(&m->target, mnt_fs_get_target(fs)) || kho_pb_set(&m->options, options ? options : "") ||
+	if (asprintf(&options, "%s,%s", vfs ? vfs : "rw", super ? super : "rw") < 0)
+		options = NULL;
+	if (!options || kho_pb_set(&m->target, mnt_fs_get_target(fs)) || kho_pb_set(&m->options, options) ||
 	    kho_pb_append(&f->b->ram, &f->b->n_ram, m)) {
 		kho__block_ram__free_unpacked(m, NULL);
 		return kho_fail(err, -ENOMEM, "out of memory");

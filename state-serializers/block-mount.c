@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Mounting with the options that another kernel shows in mountinfo.  By fsconfig(), option by option: one
+ * Mounting with the options that another kernel shows in mountinfo, disks and tmpfs.  By fsconfig(), option by option: one
  * that this kernel does not know any more is left out and said, instead of failing the mount.
  */
 #include <errno.h>
@@ -37,12 +37,34 @@ static void fs_message(int fs, char *buf, size_t size)
 	buf[n > 0 ? n : 0] = '\0';
 }
 
+/* Create or change the super block of a context. */
+static int command(int fs, unsigned cmd, const char *what, const char *fstype, struct kho_err *err)
+{
+	char text[200];
+
+	if (!fsconfig(fs, cmd, NULL, NULL, 0))
+		return 0;
+	int code = -errno;
+
+	fs_message(fs, text, sizeof(text));
+	return kho_fail(err, code, "mount %s (%s): %s %s", what, fstype, strerror(-code), text);
+}
+
+static int attach(int fs, const char *what, const char *dir, struct kho_err *err)
+{
+	_cleanup_close_ int mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+
+	if (mnt < 0)
+		return kho_fail_errno(err, "mount %s", what);
+	return move_mount(mnt, "", AT_FDCWD, dir, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? kho_fail_errno(err, "mount %s at %s", what, dir) : 0;
+}
+
 int kho_mount_hidden(const char *device, const char *fstype, const char *options, const char *dir,
 		     struct kho_env *env, struct kho_err *err)
 {
-	_cleanup_close_ int fs = fsopen(fstype, FSOPEN_CLOEXEC), mnt = -1;
+	_cleanup_close_ int fs = fsopen(fstype, FSOPEN_CLOEXEC);
 	_cleanup_free_ char *copy = strdup(options);
-	char text[200], *save = NULL;
+	char *save = NULL;
 
 	if (fs < 0)
 		return kho_fail_errno(err, "mount %s: file system %s", device, fstype);
@@ -58,20 +80,13 @@ int kho_mount_hidden(const char *device, const char *fstype, const char *options
 			set_option(fs, o, device, env);
 	if (btrfs && fsconfig(fs, FSCONFIG_SET_STRING, "subvolid", "5", 0) < 0)
 		return kho_fail_errno(err, "mount %s: subvolid=5", device);
-	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
-		int code = -errno;
+	int ret = command(fs, FSCONFIG_CMD_CREATE, device, fstype, err);
 
-		fs_message(fs, text, sizeof(text));
-		return kho_fail(err, code, "mount %s (%s): %s %s", device, fstype, strerror(-code), text);
-	}
-	mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
-	if (mnt < 0)
-		return kho_fail_errno(err, "mount %s", device);
+	if (ret < 0)
+		return ret;
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return kho_fail_errno(err, "make %s", dir);
-	if (move_mount(mnt, "", AT_FDCWD, dir, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return kho_fail_errno(err, "mount %s at %s", device, dir);
-	return 0;
+	return attach(fs, device, dir, err);
 }
 
 static const struct { const char *name; uint64_t attr; } attrs[] = {
@@ -89,6 +104,8 @@ static struct mount_attr attr_of(const char *options, unsigned long propagation)
 	char *save = NULL;
 
 	a.propagation = propagation;
+	for (size_t i = 0; i < KHO_ARRAY_SIZE(attrs); i++)
+		a.attr_clr |= attrs[i].attr;
 	for (char *o = copy ? strtok_r(copy, ",", &save) : NULL; o; o = strtok_r(NULL, ",", &save)) {
 		if (!strcmp(o, "noatime"))
 			a.attr_set = (a.attr_set & ~MOUNT_ATTR__ATIME) | MOUNT_ATTR_NOATIME;
@@ -118,4 +135,52 @@ int kho_mount_at(const char *dir, const char *root, const char *target, const ch
 	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return kho_fail_errno(err, "mount %s", target);
 	return 0;
+}
+
+/* Said by mount_setattr(), and not to the super block. */
+static bool is_of_mount(const char *option)
+{
+	bool is = !strcmp(option, "noatime") || !strcmp(option, "relatime");
+
+	for (size_t i = 0; i < KHO_ARRAY_SIZE(attrs); i++)
+		is = is || !strcmp(option, attrs[i].name);
+	return is;
+}
+
+static int make_ram(int fs, const char *target, struct kho_err *err)
+{
+	int ret;
+
+	if (fsconfig(fs, FSCONFIG_SET_STRING, "source", "tmpfs", 0) < 0)
+		return kho_fail_errno(err, "mount tmpfs at %s", target);
+	ret = command(fs, FSCONFIG_CMD_CREATE, target, "tmpfs", err);
+	return ret ? ret : attach(fs, "tmpfs", target, err);
+}
+
+int kho_mount_ram(const char *target, const char *options, struct kho_env *env, struct kho_err *err)
+{
+	bool there = kho_is_mount_point(target);
+	_cleanup_close_ int fs = there ? fspick(AT_FDCWD, target, FSPICK_CLOEXEC) : fsopen("tmpfs", FSOPEN_CLOEXEC);
+	struct mount_attr attr = attr_of(options, 0);
+	_cleanup_free_ char *copy = strdup(options);
+	struct kho_err e = KHO_ERR_INIT;
+	char *save = NULL;
+	int ret = 0;
+
+	if (fs < 0)
+		return kho_fail_errno(err, "mount tmpfs at %s", target);
+	if (!copy)
+		return kho_fail(err, -ENOMEM, "mount %s: out of memory", target);
+	for (char *o = strtok_r(copy, ",", &save); o; o = strtok_r(NULL, ",", &save))
+		if (!is_of_mount(o))
+			set_option(fs, o, target, env);
+	if (!there)
+		ret = make_ram(fs, target, err);
+	else if (command(fs, FSCONFIG_CMD_RECONFIGURE, target, "tmpfs", &e) < 0)
+		/* there are options that a mounted one does not take (noswap): it is of use without them */
+		kho_note(env, "%s", e.msg);
+	attr.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+	if (!ret && mount_setattr(AT_FDCWD, target, 0, &attr, sizeof(attr)) < 0)
+		ret = kho_fail_errno(err, "mount %s: options %s", target, options);
+	return ret;
 }

@@ -37,10 +37,8 @@ int kho_root_prepare(struct kho_env *env, const Kho__Block *b, struct kho_err *e
 		const Kho__BlockRam *r = b->ram[i];
 
 		ret = kho_make_dirs(r->target, 0755, err);
-		if (ret < 0 || kho_is_mount_point(r->target))
-			continue;
-		if (mount("tmpfs", r->target, "tmpfs", MS_NOSUID | MS_NODEV, r->options) < 0)
-			ret = kho_fail_errno(err, "mount tmpfs (%s) at %s", r->options, r->target);
+		if (!ret)
+			ret = kho_mount_ram(r->target, r->options, env, err);
 	}
 	return ret;
 }

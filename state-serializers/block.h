@@ -69,6 +69,11 @@ int kho_mount_hidden(const char *device, const char *fstype, const char *options
 /* Mount directory root of what is mounted at dir also at target, with options and propagation of its own. */
 int kho_mount_at(const char *dir, const char *root, const char *target, const char *options, unsigned long propagation,
 		 struct kho_err *err);
+/*
+ * A tmpfs at target, with the options of mount and super block in one list; one that is mounted there gets them, except what can be told
+ * only once (mode, owner). Never read-only: its files are still to come. Told of options that this kernel refuses.
+ */
+int kho_mount_ram(const char *target, const char *options, struct kho_env *env, struct kho_err *err);
 
 /* --- block devices by number (block-node.c) --- */
 /* Number of the device whose directory in sysfs is dir. */

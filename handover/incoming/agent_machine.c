@@ -22,9 +22,14 @@
 
 #define MEMORY "/sys/devices/system/memory"
 
+/* What our init mounts without a size: tmpfs takes half of the memory there is then. */
+static const char *const limited[] = { "/", "/run", "/tmp", "/dev/shm" };
+#define LIMITED (sizeof(limited) / sizeof(limited[0]))
+
 struct real {
 	int fd;
 	uint64_t base, bytes, block;
+	uint64_t limit[LIMITED]; /* of each, in blocks, as it was mounted */
 };
 
 static int real_cpu(void *arg, uint32_t apicid, bool take, struct kho_err *err)
@@ -128,28 +133,35 @@ static int real_mem(void *arg, uint64_t base, uint64_t bytes, bool adopt, struct
 	return ret;
 }
 
+static void note_limits(struct real *r)
+{
+	struct statfs fs;
+
+	for (size_t i = 0; i < LIMITED; i++)
+		r->limit[i] = statfs(limited[i], &fs) < 0 ? 0 : fs.f_blocks;
+}
+
 /*
- * tmpfs takes its limit from the memory there is when it is mounted: half of what this kernel
- * booted with. For the root in RAM that would soon be too small, the next upgrade's files included.
+ * Half of what this kernel booted with would soon be too small for the root in RAM, the next upgrade's files included. What has
+ * been given a size of its own meanwhile (a /tmp as on the outgoing kernel) keeps it.
  */
 static void real_grown(void *arg)
 {
-	static const char *const dirs[] = { "/", "/run", "/tmp", "/dev/shm" };
+	const struct real *r = arg;
 	struct sysinfo si;
 	struct statfs fs;
 	char options[64];
 
-	(void)arg;
 	if (sysinfo(&si) < 0)
 		return;
 	snprintf(options, sizeof(options), "size=50%%,nr_inodes=%llu",
 		 (unsigned long long)si.totalram * si.mem_unit / 8192);
-	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+	for (size_t i = 0; i < LIMITED; i++) {
 		/* the flags of statfs and mount have the same values for those that matter here */
-		if (statfs(dirs[i], &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+		if (statfs(limited[i], &fs) < 0 || fs.f_type != TMPFS_MAGIC || fs.f_blocks != r->limit[i])
 			continue;
 		/* a failure leaves the old limit: not worth a word, whoever meets it sees ENOSPC */
-		(void)!mount(NULL, dirs[i], NULL,
+		(void)!mount(NULL, limited[i], NULL,
 			     MS_REMOUNT |
 				     (fs.f_flags & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)),
 			     options);
@@ -214,6 +226,7 @@ int kho_machine_init(struct kho_machine *m, int dev_fd, struct kho_err *err)
 			   .base = info.up_base,
 			   .bytes = info.up_bytes,
 			   .block = info.memory_block_bytes };
+	note_limits(&r);
 	*m = (struct kho_machine){
 		.arg = &r,
 		.cpu = real_cpu,

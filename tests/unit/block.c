@@ -9,10 +9,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -192,9 +197,46 @@ static void mounts_in_ram_are_said(void **state)
 	assert_int_equal(r.n, 1);
 	assert_int_equal(r.items[0].verdict, KHO_V_LOSS);
 	assert_string_equal(r.items[0].subject, "/srv/ramdisk");
+	assert_int_equal(b->n_ram, 5);
+	assert_string_equal(b->ram[0]->target, "/dev/shm");
+	assert_string_equal(b->ram[0]->options, "rw,nosuid,nodev,noexec,rw,inode64");
+	assert_string_equal(b->ram[2]->target, "/tmp");
+	assert_string_equal(b->ram[2]->options, "rw,nosuid,nodev,noexec,relatime,rw,size=65536k");
 	kho_block_free(b);
 	kho_report_done(&r);
 	kho_remove_tree(dir);
+}
+
+static void ram_is(const char *dir, unsigned long flags, unsigned long kib)
+{
+	const unsigned long looked_at = ST_NOSUID | ST_NODEV | ST_NOEXEC | ST_NOATIME | ST_RDONLY;
+	struct statvfs fs;
+	struct stat st;
+
+	assert_int_equal(statvfs(dir, &fs), 0);
+	assert_int_equal(fs.f_flag & looked_at, flags);
+	assert_int_equal(fs.f_blocks * fs.f_frsize, kib << 10);
+	assert_int_equal(stat(dir, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+}
+
+/* A new one, and one that is there already and has other options. */
+static void ram_has_its_options(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/kho-ram-XXXXXX";
+	struct kho_err e = KHO_ERR_INIT;
+	struct kho_env env = { 0 };
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		skip();
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(kho_mount_ram(dir, "rw,nosuid,nodev,relatime,rw,size=1024k,mode=700", &env, &e), 0);
+	ram_is(dir, ST_NOSUID | ST_NODEV, 1024);
+	assert_int_equal(kho_mount_ram(dir, "ro,nosuid,noexec,noatime,ro,size=2048k,mode=755,no_such_option", &env, &e), 0);
+	ram_is(dir, ST_NOSUID | ST_NOEXEC | ST_NOATIME, 2048);
+	assert_int_equal(umount(dir), 0);
+	assert_int_equal(rmdir(dir), 0);
 }
 
 int main(void)
@@ -204,6 +246,7 @@ int main(void)
 		cmocka_unit_test(tables_refused),
 		cmocka_unit_test(crypttab_lines),
 		cmocka_unit_test(mounts_in_ram_are_said),
+		cmocka_unit_test(ram_has_its_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
