@@ -185,6 +185,21 @@ static int on_fdb(const struct nlmsghdr *nlh, void *data)
 	return f->error ? MNL_CB_ERROR : MNL_CB_OK;
 }
 
+int kho_netdev_read_vlans(struct kho_nl *nl, Kho__Netdev *cfg, struct kho_err *err)
+{
+	struct find_arg f = { .cfg = cfg };
+	struct nlmsghdr *nlh;
+	int ret;
+
+	for (size_t i = 0; i < cfg->n_link; i++)
+		clear(&cfg->link[i]->vlan, &cfg->link[i]->n_vlan);
+	nlh = kho_nl_request(nl, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
+	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_family = AF_BRIDGE;
+	mnl_attr_put_u32(nlh, IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN);
+	ret = kho_nl_dump(nl, nlh, on_vlans, &f, err, "read VLANs of bridges");
+	return f.error ? kho_fail(err, f.error, "read VLANs of bridges: out of memory") : ret;
+}
+
 int kho_netdev_read_bridges(struct kho_nl *nl, Kho__Netdev *cfg, struct kho_err *err)
 {
 	struct find_arg f = { .cfg = cfg };
@@ -199,10 +214,7 @@ int kho_netdev_read_bridges(struct kho_nl *nl, Kho__Netdev *cfg, struct kho_err 
 	}
 	if (!any)
 		return 0;
-	nlh = kho_nl_request(nl, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
-	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_family = AF_BRIDGE;
-	mnl_attr_put_u32(nlh, IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN);
-	ret = kho_nl_dump(nl, nlh, on_vlans, &f, err, "read VLANs of bridges");
+	ret = kho_netdev_read_vlans(nl, cfg, err);
 	if (!ret) {
 		nlh = kho_nl_request(nl, RTM_GETNEIGH, NLM_F_DUMP, sizeof(struct ndmsg));
 		((struct ndmsg *)mnl_nlmsg_get_payload(nlh))->ndm_family = AF_BRIDGE;

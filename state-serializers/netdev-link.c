@@ -160,16 +160,21 @@ int kho_netdev_make(struct kho_nl *nl, const Kho__Netdev *cfg, size_t i, const i
 	return ret;
 }
 
+static const Kho__NetLink *master_of(const Kho__Netdev *cfg, const Kho__NetLink *l)
+{
+	for (size_t i = 0; l->master && i < cfg->n_link; i++)
+		if (cfg->link[i]->index == l->master)
+			return cfg->link[i];
+	return NULL;
+}
+
 int kho_netdev_enslave(struct kho_nl *nl, const Kho__Netdev *cfg, size_t i, const int *ifindex, struct kho_err *err)
 {
-	const Kho__NetLink *l = cfg->link[i], *master = NULL;
+	const Kho__NetLink *l = cfg->link[i], *master = master_of(cfg, l);
 	int to = kho_netdev_map_index(cfg, ifindex, l->master), ret;
 
-	if (!l->master || !to)
+	if (!master || !to)
 		return 0;
-	for (size_t m = 0; m < cfg->n_link; m++)
-		if (cfg->link[m]->index == l->master)
-			master = cfg->link[m];
 	struct nlmsghdr *nlh = link_request(nl, 0, ifindex[i]);
 
 	mnl_attr_put_u32(nlh, IFLA_MASTER, to);
@@ -216,34 +221,45 @@ static struct nlmsghdr *vlan_request(struct kho_nl *nl, uint16_t type, int ifind
 	return nlh;
 }
 
-/* A new port is in VLAN 1 by itself. */
-static int apply_vlans(struct kho_nl *nl, const Kho__NetLink *l, int ifindex, struct kho_err *err)
+static int change_vlan(struct kho_nl *nl, uint16_t type, const Kho__NetLink *l, int ifindex, const struct bridge_vlan_info *v,
+		       struct kho_err *err)
 {
-	struct bridge_vlan_info first = { .vid = 1 };
-	bool self = !strcmp(l->kind, "bridge"), has_first = false;
 	struct nlattr *nest;
-	struct nlmsghdr *nlh;
+	struct nlmsghdr *nlh = vlan_request(nl, type, ifindex, !strcmp(l->kind, "bridge"), &nest);
+
+	mnl_attr_put(nlh, IFLA_BRIDGE_VLAN_INFO, sizeof(*v), v);
+	mnl_attr_nest_end(nlh, nest);
+	return kho_nl_do(nl, nlh, err, "%s: VLAN %u", l->name, v->vid);
+}
+
+/* The VLAN in which a new bridge, or a new port of it, is by itself; 0: none. */
+static uint16_t default_vlan(const Kho__Netdev *cfg, const Kho__NetLink *l)
+{
+	const Kho__NetLink *bridge = !strcmp(l->kind, "bridge") ? l : master_of(cfg, l);
+	const struct nlattr *a = NULL;
+
+	if (bridge && !strcmp(bridge->kind, "bridge"))
+		a = kho_nl_attr(&bridge->info, 0, IFLA_BR_VLAN_DEFAULT_PVID);
+	return a && mnl_attr_get_payload_len(a) == 2 ? mnl_attr_get_u16(a) : 0;
+}
+
+static int apply_vlans(struct kho_nl *nl, const Kho__Netdev *cfg, const Kho__NetLink *l, int ifindex, struct kho_err *err)
+{
+	struct bridge_vlan_info v, first = { .vid = default_vlan(cfg, l) };
+	bool has_first = false;
 	int ret = 0;
 
 	for (size_t i = 0; !ret && i < l->n_vlan; i++) {
-		struct bridge_vlan_info v;
-
 		if (l->vlan[i].len != sizeof(v))
 			return kho_fail(err, -EBADMSG, "%s: malformed VLAN", l->name);
 		memcpy(&v, l->vlan[i].data, sizeof(v));
-		has_first |= v.vid == 1;
-		nlh = vlan_request(nl, RTM_SETLINK, ifindex, self, &nest);
-		mnl_attr_put(nlh, IFLA_BRIDGE_VLAN_INFO, sizeof(v), &v);
-		mnl_attr_nest_end(nlh, nest);
-		ret = kho_nl_do(nl, nlh, err, "%s: VLAN %u", l->name, v.vid);
+		has_first |= v.vid == first.vid;
+		ret = change_vlan(nl, RTM_SETLINK, l, ifindex, &v, err);
 	}
-	if (ret || has_first || !l->n_vlan)
-		return ret;
-	nlh = vlan_request(nl, RTM_DELLINK, ifindex, self, &nest);
-	mnl_attr_put(nlh, IFLA_BRIDGE_VLAN_INFO, sizeof(first), &first);
-	mnl_attr_nest_end(nlh, nest);
-	(void)!kho_nl_do(nl, nlh, NULL, "delete");
-	return 0;
+	/* also when it was in none at all; a kernel says nothing of one that is not there */
+	if (!ret && first.vid && !has_first)
+		(void)!change_vlan(nl, RTM_DELLINK, l, ifindex, &first, NULL);
+	return ret;
 }
 
 /* What a bridge has learnt saves it from flooding: not having it is no failure. */
@@ -270,7 +286,7 @@ static void apply_fdb(struct kho_nl *nl, const Kho__NetLink *l, int ifindex)
 
 int kho_netdev_apply_ports(struct kho_nl *nl, const Kho__Netdev *cfg, size_t i, const int *ifindex, struct kho_err *err)
 {
-	int ret = apply_vlans(nl, cfg->link[i], ifindex[i], err);
+	int ret = apply_vlans(nl, cfg, cfg->link[i], ifindex[i], err);
 
 	if (!ret) {
 		apply_fdb(nl, cfg->link[i], ifindex[i]);

@@ -28,6 +28,8 @@ const char *kho_link_refused(const Kho__NetLink *l);
 int kho_netdev_find_virtual(struct kho_nl *nl, Kho__Netdev *cfg, struct kho_err *err);
 /* Of each link from a message about it: kind, what it lies on and belongs to. -ENOMEM. */
 int kho_netdev_read_kind(Kho__NetLink *l, const struct nlmsghdr *nlh);
+/* VLANs of those of cfg's links that are bridges or their ports; of each only its index must be there. */
+int kho_netdev_read_vlans(struct kho_nl *nl, Kho__Netdev *cfg, struct kho_err *err);
 /* VLANs of bridges and their ports, and what they have learnt. cfg's links have been read. */
 int kho_netdev_read_bridges(struct kho_nl *nl, Kho__Netdev *cfg, struct kho_err *err);
 

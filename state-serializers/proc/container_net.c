@@ -18,7 +18,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "state-serializers/common.h"
-#include "state-serializers/netdev-nl.h"
+#include "state-serializers/netdev-link.h"
 
 #define NETNS_DIR "/run/netns"
 
@@ -205,31 +205,53 @@ void kho_container_net_drop(const KhoProc__ContainerNet *n)
 	(void)!unlink(n->path);
 }
 
-static int connect_one(struct kho_nl *nl, const KhoProc__VethPeer *p, struct kho_err *err)
+/* As a port that is the netdev serializer's; `here` has what may be its bridge. */
+static int connect_one(struct kho_nl *nl, const Kho__Netdev *here, const KhoProc__VethPeer *p, struct kho_err *err)
 {
-	unsigned index = if_nametoindex(p->name), master = *p->master ? if_nametoindex(p->master) : 0;
-	struct nlmsghdr *nlh;
-	struct ifinfomsg *ifm;
+	Kho__NetLink port = KHO__NET_LINK__INIT, *links[] = { &port, NULL };
+	int index[] = { (int)if_nametoindex(p->name), 0 }, rc;
+	Kho__Netdev pair = KHO__NETDEV__INIT;
 
-	if (!index || (*p->master && !master))
-		return kho_fail(err, -ENODEV, "%s is not there", index ? p->master : p->name);
-	nlh = kho_nl_request(nl, RTM_NEWLINK, 0, sizeof(*ifm));
-	ifm = mnl_nlmsg_get_payload(nlh);
-	ifm->ifi_index = (int)index;
-	ifm->ifi_flags = p->up ? IFF_UP : 0;
-	ifm->ifi_change = IFF_UP;
-	if (master)
-		mnl_attr_put_u32(nlh, IFLA_MASTER, master);
-	return kho_nl_do(nl, nlh, err, "connect %s to %s", p->name, p->master);
+	for (size_t i = 0; *p->master && i < here->n_link; i++)
+		if (!strcmp(here->link[i]->name, p->master))
+			links[1] = here->link[i];
+	if (!index[0] || (*p->master && !links[1]))
+		return kho_fail(err, -ENODEV, "%s is not there", index[0] ? p->master : p->name);
+	port.name = p->name;
+	port.port = p->port;
+	port.vlan = p->vlan;
+	port.n_vlan = p->n_vlan;
+	if (links[1]) {
+		port.master = links[1]->index;
+		index[1] = (int)links[1]->index;
+	}
+	pair.link = links;
+	pair.n_link = links[1] ? 2 : 1;
+	rc = kho_netdev_enslave(nl, &pair, 0, index, err);
+	/* not known of a port whose state is not: then it is in the VLAN that its bridge has for new ones */
+	if (!rc && p->port.len)
+		rc = kho_netdev_apply_ports(nl, &pair, 0, index, err);
+	/* last: nobody hears it in a VLAN that it is not in */
+	return rc ? rc : kho_link_set(nl, index[0], p->up ? IFF_UP : 0, IFF_UP, err);
+}
+
+static void links_free(Kho__Netdev *cfg)
+{
+	for (size_t i = 0; i < cfg->n_link; i++)
+		kho__net_link__free_unpacked(cfg->link[i], NULL);
+	free(cfg->link);
 }
 
 int kho_container_net_connect(const KhoProc__ContainerNet *n, struct kho_err *err)
 {
+	_cleanup_(links_free) Kho__Netdev here = KHO__NETDEV__INIT;
 	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
 	int rc = kho_nl_open(&nl, err);
 
+	if (!rc)
+		rc = kho_netdev_find_virtual(&nl, &here, err);
 	for (size_t i = 0; !rc && i < n->n_peer; i++)
 		if (*n->peer[i]->name)
-			rc = connect_one(&nl, n->peer[i], err);
+			rc = connect_one(&nl, &here, n->peer[i], err);
 	return rc;
 }

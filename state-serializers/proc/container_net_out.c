@@ -14,7 +14,7 @@
 #include "lib/json.h"
 #include "lib/pod.h"
 #include "state-serializers/common.h"
-#include "state-serializers/netdev-nl.h"
+#include "state-serializers/netdev-link.h"
 #include "state-serializers/proc/container_net.h"
 #include "state-serializers/proc/place.h"
 
@@ -122,15 +122,18 @@ static int look_inside(void *arg, struct kho_err *err)
 static int on_outer(const struct nlmsghdr *nlh, void *data)
 {
 	const struct ifinfomsg *ifm = mnl_nlmsg_get_payload(nlh);
-	const struct nlattr *name = attr(nlh, IFLA_IFNAME), *mac = attr(nlh, IFLA_ADDRESS), *mtu = attr(nlh, IFLA_MTU),
-			    *master = attr(nlh, IFLA_MASTER);
+	const struct nlattr *name = attr(nlh, IFLA_IFNAME), *mac = attr(nlh, IFLA_ADDRESS), *mtu = attr(nlh, IFLA_MTU);
+	Kho__NetLink l = KHO__NET_LINK__INIT;
 	KhoProc__VethPeer *p = data;
 	char bridge[IF_NAMESIZE] = "";
 
 	if (!name || !is_veth(nlh))
 		return MNL_CB_OK;
-	if (master)
-		if_indextoname(mnl_attr_get_u32(master), bridge);
+	if (kho_netdev_read_kind(&l, nlh))
+		return MNL_CB_ERROR;
+	p->port = l.port;
+	if (l.master)
+		if_indextoname(l.master, bridge);
 	p->up = ifm->ifi_flags & IFF_UP;
 	p->mtu = mtu ? mnl_attr_get_u32(mtu) : 1500;
 	if (mac) {
@@ -141,6 +144,23 @@ static int on_outer(const struct nlmsghdr *nlh, void *data)
 		memcpy(p->mac.data, mnl_attr_get_payload(mac), p->mac.len);
 	}
 	return kho_pb_set(&p->name, mnl_attr_get_str(name)) || kho_pb_set(&p->master, bridge) ? MNL_CB_ERROR : MNL_CB_OK;
+}
+
+/* What it is in as a port of a bridge. */
+static int read_vlans(struct kho_nl *nl, uint32_t index, KhoProc__VethPeer *p, struct kho_err *err)
+{
+	Kho__NetLink port = KHO__NET_LINK__INIT, *links[] = { &port };
+	Kho__Netdev cfg = KHO__NETDEV__INIT;
+	int rc = -EINTR;
+
+	port.index = index;
+	cfg.link = links;
+	cfg.n_link = 1;
+	for (int tries = 0; rc == -EINTR && tries < 5; tries++)
+		rc = kho_netdev_read_vlans(nl, &cfg, err);
+	p->vlan = port.vlan;
+	p->n_vlan = port.n_vlan;
+	return rc;
 }
 
 static int look_outside(struct kho_nl *nl, uint32_t index, KhoProc__ContainerNet *n, struct kho_err *err)
@@ -158,6 +178,8 @@ static int look_outside(struct kho_nl *nl, uint32_t index, KhoProc__ContainerNet
 	nlh = kho_nl_request(nl, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
 	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = (int)index;
 	rc = kho_nl_dump(nl, nlh, on_outer, p, err, "look at the other end of a veth pair");
+	if (!rc && p->port.len)
+		rc = read_vlans(nl, index, p, err);
 	return rc ? rc : *p->name ? 0 : kho_fail(err, -ENOTSUP, "the other end of its network is not the system's");
 }
 

@@ -3,28 +3,15 @@
  * The network namespace of a container, made and read back in a network and mount namespace of our own. Needs root and a
  * kernel with veth, as the machines have where containers run.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "netns.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <net/if.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "lib/cleanup.h"
-#include "lib/io.h"
-#include "state-serializers/common.h"
-#include "state-serializers/netdev.h"
 #include "state-serializers/proc/container_net.h"
 
 #define PATH_OF "/run/netns/netns-test"
@@ -137,6 +124,32 @@ static KhoProc__ContainerNet *read_back(struct kho_err *err)
 	return n;
 }
 
+/* The outer end, which is up, shall be in another VLAN than new ports, and hear no other isolated one. */
+static void isolate(void)
+{
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+	struct kho_err e = KHO_ERR_INIT;
+	int index = (int)if_nametoindex("vethtest");
+
+	must(kho_nl_open(&nl, &e), &e);
+	set_bridge(&nl, (int)if_nametoindex("brtest"), false, IFLA_BR_VLAN_FILTERING, 1, 1);
+	set_bridge(&nl, index, true, IFLA_BRPORT_ISOLATED, 1, 1);
+	set_bridge_vlan(&nl, index, RTM_SETLINK, 10, 0);
+	set_bridge_vlan(&nl, index, RTM_DELLINK, 1, 0);
+}
+
+static void check_port(const KhoProc__VethPeer *p)
+{
+	const struct nlattr *isolated = kho_nl_attr(&p->port, 0, IFLA_BRPORT_ISOLATED);
+	struct bridge_vlan_info v;
+
+	assert_non_null(isolated);
+	assert_int_equal(mnl_attr_get_u8(isolated), 1);
+	assert_int_equal(p->n_vlan, 1);
+	memcpy(&v, p->vlan[0].data, sizeof(v));
+	assert_int_equal(v.vid, 10);
+}
+
 static void check(const KhoProc__ContainerNet *n)
 {
 	struct kho_blob b = { .data = n->config.data, .len = n->config.len };
@@ -157,6 +170,7 @@ static void check(const KhoProc__ContainerNet *n)
 	assert_string_equal(n->peer[1]->name, "vethtest");
 	assert_string_equal(n->peer[1]->master, "brtest");
 	assert_true(n->peer[1]->up);
+	check_port(n->peer[1]);
 	assert_memory_equal(n->peer[1]->mac.data, outer_mac, sizeof(outer_mac));
 	for (size_t i = 0; i < n->n_sysctl; i++)
 		if (!strcmp(n->sysctl[i]->key, "ipv4/ping_group_range"))
@@ -233,7 +247,8 @@ static void there_and_back(void **state)
 	put("/run/crun/test/config.json", CONFIG);
 	if (kho_container_net_make(n, &err))
 		fail_msg("make: %s", err.msg);
-	assert_int_equal(kho_container_net_connect(n, &err), 0);
+	must(kho_container_net_connect(n, &err), &err);
+	isolate();
 	first = read_back(&err);
 	check(first);
 	kho_container_net_drop(n);
@@ -243,7 +258,7 @@ static void there_and_back(void **state)
 	/* what was read makes the same again */
 	if (kho_container_net_make(first, &err))
 		fail_msg("make again: %s", err.msg);
-	assert_int_equal(kho_container_net_connect(first, &err), 0);
+	must(kho_container_net_connect(first, &err), &err);
 	second = read_back(&err);
 	check(second);
 	told();

@@ -41,23 +41,6 @@ static int new_link(struct kho_nl *nl, const char *name, const char *kind)
 	return (int)if_nametoindex(name);
 }
 
-/* As `ip link set ... type bridge` and `bridge link set` do. */
-static void set(struct kho_nl *nl, int index, bool port, uint16_t type, uint32_t value, size_t len)
-{
-	struct kho_err e = KHO_ERR_INIT;
-	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
-	struct nlattr *info, *in;
-
-	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = index;
-	info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
-	mnl_attr_put_strz(nlh, port ? IFLA_INFO_SLAVE_KIND : IFLA_INFO_KIND, "bridge");
-	in = mnl_attr_nest_start(nlh, port ? IFLA_INFO_SLAVE_DATA : IFLA_INFO_DATA);
-	mnl_attr_put(nlh, type, len, &value);
-	mnl_attr_nest_end(nlh, in);
-	mnl_attr_nest_end(nlh, info);
-	must(kho_nl_do(nl, nlh, &e, "set"), &e);
-}
-
 static const struct nlattr *of_bridge(const Kho__NetLink *l, uint16_t type)
 {
 	const struct nlattr *a = kho_nl_attr(&l->info, 0, type);
@@ -86,12 +69,12 @@ static void bridge_comes_back(void **state)
 	assert_string_equal(was.link[1]->kind, "bridge");
 	index[0] = (int)if_nametoindex("port0");
 	index[1] = (int)if_nametoindex("br0");
-	set(&nl, index[1], false, IFLA_BR_AGEING_TIME, 12300, 4);
-	set(&nl, index[1], false, IFLA_BR_MCAST_SNOOPING, 0, 1);
+	set_bridge(&nl, index[1], false, IFLA_BR_AGEING_TIME, 12300, 4);
+	set_bridge(&nl, index[1], false, IFLA_BR_MCAST_SNOOPING, 0, 1);
 	was.link[0]->index = (uint32_t)index[0];
 	was.link[0]->master = was.link[1]->index;
 	must(kho_netdev_enslave(&nl, &was, 0, index, &e), &e);
-	set(&nl, index[0], true, IFLA_BRPORT_MODE, 1, 1);
+	set_bridge(&nl, index[0], true, IFLA_BRPORT_MODE, 1, 1);
 	must(kho_netdev_read(&nl, &was, false, &e), &e);
 	assert_int_equal(was.link[0]->master, was.link[1]->index);
 	assert_true(was.link[0]->port.len > 0);
@@ -117,6 +100,82 @@ static void bridge_comes_back(void **state)
 	assert_int_equal(mnl_attr_get_u8(kho_nl_attr(&is.link[0]->port, 0, IFLA_BRPORT_MODE)), 1);
 	assert_int_equal(is.link[1]->mac.len, 6);
 	assert_memory_equal(is.link[1]->mac.data, was.link[1]->mac.data, 6);
+	config_done(&was);
+	config_done(&is);
+}
+
+static const Kho__NetLink *named(const Kho__Netdev *c, const char *name)
+{
+	for (size_t i = 0; i < c->n_link; i++)
+		if (!strcmp(c->link[i]->name, name))
+			return c->link[i];
+	fail_msg("no %s", name);
+	return NULL;
+}
+
+static void expect_vlan(const Kho__NetLink *l, uint16_t vid)
+{
+	struct bridge_vlan_info v;
+
+	assert_int_equal(l->n_vlan, vid ? 1 : 0);
+	if (vid) {
+		memcpy(&v, l->vlan[0].data, sizeof(v));
+		assert_int_equal(v.vid, vid);
+	}
+}
+
+static void expect_vlans(const Kho__Netdev *c)
+{
+	expect_vlan(named(c, "port0"), 10);
+	expect_vlan(named(c, "port1"), 0);
+	expect_vlan(named(c, "port2"), 100);
+	expect_vlan(named(c, "br0"), 0);
+}
+
+/* Ports that are in another VLAN than new ones, or in none, and the bridge itself. */
+static void isolation_comes_back(void **state)
+{
+	static const char *const port[] = { "port0", "port1", "port2" };
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+	Kho__Netdev was = KHO__NETDEV__INIT, is = KHO__NETDEV__INIT;
+	struct kho_err e = KHO_ERR_INIT;
+	int index[4];
+
+	(void)state;
+	if (unshare(CLONE_NEWNET) < 0)
+		skip();
+	must(kho_nl_open(&nl, &e), &e);
+	index[3] = new_link(&nl, "br0", "bridge");
+	set_bridge(&nl, index[3], false, IFLA_BR_VLAN_DEFAULT_PVID, 100, 2);
+	set_bridge(&nl, index[3], false, IFLA_BR_VLAN_FILTERING, 1, 1);
+	for (int i = 0; i < 3; i++) {
+		index[i] = new_link(&nl, port[i], "veth");
+		add(&was, port[i], "")->index = (uint32_t)index[i];
+		add(&is, port[i], "");
+	}
+	must(kho_netdev_find_virtual(&nl, &was, &e), &e);
+	assert_int_equal(was.n_link, 4);
+	for (size_t i = 0; i < 3; i++) {
+		was.link[i]->master = (uint32_t)index[3];
+		must(kho_netdev_enslave(&nl, &was, i, index, &e), &e);
+	}
+	set_bridge_vlan(&nl, index[0], RTM_SETLINK, 10, 0);
+	set_bridge_vlan(&nl, index[0], RTM_DELLINK, 100, 0);
+	set_bridge_vlan(&nl, index[1], RTM_DELLINK, 100, 0);
+	set_bridge_vlan(&nl, index[3], RTM_DELLINK, 100, BRIDGE_FLAGS_SELF);
+	must(kho_netdev_read(&nl, &was, false, &e), &e);
+	expect_vlans(&was);
+
+	must(kho_link_del(&nl, "br0", &e), &e);
+	index[3] = kho_netdev_make(&nl, &was, 3, index, &e);
+	must(index[3], &e);
+	for (size_t i = 0; i < 3; i++)
+		must(kho_netdev_enslave(&nl, &was, i, index, &e), &e);
+	for (size_t i = 0; i < 4; i++)
+		must(kho_netdev_apply_ports(&nl, &was, i, index, &e), &e);
+	must(kho_netdev_find_virtual(&nl, &is, &e), &e);
+	must(kho_netdev_read(&nl, &is, false, &e), &e);
+	expect_vlans(&is);
 	config_done(&was);
 	config_done(&is);
 }
@@ -257,7 +316,7 @@ static void wanted_modules(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(bridge_comes_back), cmocka_unit_test(wanted_modules),
+		cmocka_unit_test(bridge_comes_back), cmocka_unit_test(isolation_comes_back), cmocka_unit_test(wanted_modules),
 		cmocka_unit_test(files_of_services), cmocka_unit_test(indexes_come_back),
 	};
 

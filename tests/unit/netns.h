@@ -43,4 +43,40 @@ static inline bool new_namespace(void)
 	return unshare(CLONE_NEWNET) == 0 && kho_nft_load(&nothing, true, &e) == 0;
 }
 
+/* As `ip link set ... type bridge` and `bridge link set` do. */
+static inline void set_bridge(struct kho_nl *nl, int index, bool port, uint16_t type, uint32_t value, size_t len)
+{
+	struct kho_err e = KHO_ERR_INIT;
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
+	struct nlattr *info, *in;
+
+	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = index;
+	info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
+	mnl_attr_put_strz(nlh, port ? IFLA_INFO_SLAVE_KIND : IFLA_INFO_KIND, "bridge");
+	in = mnl_attr_nest_start(nlh, port ? IFLA_INFO_SLAVE_DATA : IFLA_INFO_DATA);
+	mnl_attr_put(nlh, type, len, &value);
+	mnl_attr_nest_end(nlh, in);
+	mnl_attr_nest_end(nlh, info);
+	must(kho_nl_do(nl, nlh, &e, "set"), &e);
+}
+
+/* As `bridge vlan add` (RTM_SETLINK) and `del` (RTM_DELLINK) do; flags: BRIDGE_FLAGS_SELF for a bridge. */
+static inline void set_bridge_vlan(struct kho_nl *nl, int index, uint16_t type, uint16_t vid, uint16_t flags)
+{
+	struct bridge_vlan_info v = { .vid = vid };
+	struct kho_err e = KHO_ERR_INIT;
+	struct nlmsghdr *nlh = kho_nl_request(nl, type, 0, sizeof(struct ifinfomsg));
+	struct ifinfomsg *ifm = mnl_nlmsg_get_payload(nlh);
+	struct nlattr *nest;
+
+	ifm->ifi_family = AF_BRIDGE;
+	ifm->ifi_index = index;
+	nest = mnl_attr_nest_start(nlh, IFLA_AF_SPEC);
+	if (flags)
+		mnl_attr_put_u16(nlh, IFLA_BRIDGE_FLAGS, flags);
+	mnl_attr_put(nlh, IFLA_BRIDGE_VLAN_INFO, sizeof(v), &v);
+	mnl_attr_nest_end(nlh, nest);
+	must(kho_nl_do(nl, nlh, &e, "VLAN %u", vid), &e);
+}
+
 #endif
