@@ -322,7 +322,7 @@ static int apply_route(struct kho_nl *nl, const Kho__Netdev *cfg, const int *ifi
 {
 	/* nexthop objects are dumped with their meaning spelled out too: that is what is carried */
 	static const uint16_t drop[] = { RTA_OIF, RTA_MULTIPATH, RTA_CACHEINFO, RTA_NH_ID, RTA_MFC_STATS };
-	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct rtmsg));
+	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWROUTE, NLM_F_CREATE, sizeof(struct rtmsg));
 	struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
 	const struct nlattr *oif = kho_nl_attr(msg, sizeof(*rtm), RTA_OIF), *mp = kho_nl_attr(msg, sizeof(*rtm), RTA_MULTIPATH);
 	int index = 0, ret;
@@ -330,6 +330,8 @@ static int apply_route(struct kho_nl *nl, const Kho__Netdev *cfg, const int *ifi
 	if (msg->len < sizeof(*rtm))
 		return kho_fail(err, -EBADMSG, "malformed route");
 	memcpy(rtm, msg->data, sizeof(*rtm));
+	/* IPv6 takes any other of the same metric for the same one, unless it is appended; the very same one exists all the same */
+	nlh->nlmsg_flags |= rtm->rtm_family == AF_INET6 ? NLM_F_APPEND : NLM_F_EXCL;
 	rtm->rtm_flags &= RTNH_F_ONLINK;
 	if (oif && mnl_attr_get_payload_len(oif) == 4) {
 		index = kho_netdev_map_index(cfg, ifindex, mnl_attr_get_u32(oif));

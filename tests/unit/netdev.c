@@ -180,6 +180,56 @@ static void isolation_comes_back(void **state)
 	config_done(&is);
 }
 
+/* --- routes --- */
+
+/* fd77::/64 by that interface, as it would be dumped. */
+static void add_route(Kho__Netdev *c, const Kho__NetLink *l)
+{
+	static const uint8_t to[16] = { 0xfd, 0x77 };
+	char buf[256] __attribute__((aligned(8)));
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct rtmsg *rtm = mnl_nlmsg_put_extra_header(nlh, sizeof(*rtm));
+
+	*rtm = (struct rtmsg){ .rtm_family = AF_INET6,
+			       .rtm_dst_len = 64,
+			       .rtm_table = RT_TABLE_MAIN,
+			       .rtm_protocol = RTPROT_STATIC,
+			       .rtm_type = RTN_UNICAST };
+	mnl_attr_put(nlh, RTA_DST, sizeof(to), to);
+	mnl_attr_put_u32(nlh, RTA_OIF, l->index);
+	mnl_attr_put_u32(nlh, RTA_PRIORITY, 256);
+	assert_int_equal(kho_pb_append_bytes(&c->route, &c->n_route, mnl_nlmsg_get_payload(nlh), mnl_nlmsg_get_payload_len(nlh)), 0);
+}
+
+/* IPv6: one prefix by two interfaces, with the same metric. */
+static void routes_of_equal_metric(void **state)
+{
+	static const char *const name[] = { "eth0", "eth1" };
+	_cleanup_nl_ struct kho_nl nl = KHO_NL_INIT;
+	Kho__Netdev was = KHO__NETDEV__INIT;
+	struct kho_err e = KHO_ERR_INIT;
+	int index[2];
+
+	(void)state;
+	if (!kho_exists("/proc/sys/net/ipv6") || unshare(CLONE_NEWNET) < 0)
+		skip();
+	must(kho_nl_open(&nl, &e), &e);
+	for (int i = 0; i < 2; i++) {
+		index[i] = new_link(&nl, name[i], "ifb");
+		must(kho_link_set(&nl, index[i], IFF_UP, IFF_UP, &e), &e);
+		add(&was, name[i], "")->index = (uint32_t)index[i];
+	}
+	for (int i = 0; i < 2; i++)
+		add_route(&was, was.link[i]);
+	add_route(&was, was.link[1]); /* the very same one is there already */
+	must(kho_netdev_apply_routes(&nl, &was, index, &e), &e);
+	must(kho_netdev_read(&nl, &was, false, &e), &e);
+	assert_int_equal(was.n_route, 2);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(mnl_attr_get_u32(kho_nl_attr(&was.route[i], sizeof(struct rtmsg), RTA_OIF)), index[i]);
+	config_done(&was);
+}
+
 /* --- indexes --- */
 
 static void indexes_come_back(void **state)
@@ -316,8 +366,8 @@ static void wanted_modules(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(bridge_comes_back), cmocka_unit_test(isolation_comes_back), cmocka_unit_test(wanted_modules),
-		cmocka_unit_test(files_of_services), cmocka_unit_test(indexes_come_back),
+		cmocka_unit_test(bridge_comes_back), cmocka_unit_test(isolation_comes_back), cmocka_unit_test(routes_of_equal_metric),
+		cmocka_unit_test(wanted_modules), cmocka_unit_test(files_of_services), cmocka_unit_test(indexes_come_back),
 	};
 
 	return cmocka_run_group_tests_name("netdev", tests, NULL, NULL);
