@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "state-serializers/proc/blocks.h"
 #include "state-serializers/proc/img.h"
 
@@ -220,40 +220,10 @@ struct kho_space *kho_space_load(const char *dir, pid_t pid, int uffd, struct kh
 	return NULL;
 }
 
-struct kho_space *kho_space_clone(struct kho_space *from, int uffd)
-{
-	struct kho_space *s = calloc(1, sizeof(*s));
-
-	if (!s)
-		return NULL;
-	*s = *from;
-	s->uffd = uffd;
-	s->b = malloc(from->room * sizeof(*s->b));
-	s->files = calloc(from->nfiles, sizeof(*s->files));
-	if (!s->b || !s->files) {
-		free(s->b);
-		free(s->files);
-		free(s);
-		return NULL;
-	}
-	memcpy(s->b, from->b, from->n * sizeof(*s->b));
-	for (size_t i = 0; i < from->nfiles; i++) {
-		s->files[i] = from->files[i];
-		if (from->files[i].fd < 0)
-			continue;
-		s->files[i].fd = fcntl(from->files[i].fd, F_DUPFD_CLOEXEC, 0);
-		if (from->files[i].len)
-			s->files[i].map = mmap(NULL, from->files[i].len, PROT_READ, MAP_SHARED,
-					       from->files[i].fd, 0);
-	}
-	from->shared = s->shared = true;
-	return s;
-}
-
 void kho_space_free(struct kho_space *s)
 {
 	for (size_t i = 0; i < s->nfiles; i++) {
-		if (s->files[i].map && s->files[i].map != MAP_FAILED)
+		if (s->files[i].map)
 			munmap(s->files[i].map, s->files[i].len);
 		if (s->files[i].fd >= 0)
 			close(s->files[i].fd);
@@ -261,6 +231,7 @@ void kho_space_free(struct kho_space *s)
 	if (s->uffd >= 0)
 		close(s->uffd);
 	free(s->files);
+	free(s->group);
 	free(s->b);
 	free(s);
 }
@@ -284,6 +255,36 @@ static bool drop_page(struct kho_space *s, struct kho_block *b, unsigned i)
 	settle(s, b, mask(i, 1));
 	wake(s, b->va + i * KHO_PAGE, KHO_PAGE);
 	return true;
+}
+
+/* There may be memory in a moment: nobody asks the kernel all the time. */
+static bool starve(struct kho_space *s)
+{
+	if (!s->again_us)
+		s->again_us = kho_clock_us() + KHO_SPACE_AGAIN_US;
+	return false;
+}
+
+/* The thread at va faults again: after the event that is to be read, or when there may be memory. */
+static void ask_later(struct kho_space *s, uint64_t va)
+{
+	if (!s->again_us) {
+		wake(s, va, KHO_PAGE);
+		return;
+	}
+	if (!s->hungry_end || va < s->hungry)
+		s->hungry = va;
+	if (va + KHO_PAGE > s->hungry_end)
+		s->hungry_end = va + KHO_PAGE;
+}
+
+void kho_space_again(struct kho_space *s)
+{
+	if (!s->again_us || kho_clock_us() < s->again_us)
+		return;
+	if (s->hungry_end)
+		wake(s, s->hungry, s->hungry_end - s->hungry);
+	s->again_us = s->hungry = s->hungry_end = 0;
 }
 
 /* Copy pages [i, i + n) of the block, or only the first ones; false: nothing can be done with it
@@ -313,8 +314,15 @@ static bool copy(struct kho_space *s, struct kho_block *b, unsigned i, unsigned 
 	case ENOSPC:
 		s->gone = true;
 		return false;
-	default: /* of several pages some may lie in another area, or in none */
+	case ENOMEM: /* of the machine, or of its control group */
+		return starve(s);
+	case ENOENT:
 		return n > 1 ? copy(s, b, i, 1) : drop_page(s, b, i);
+	default: /* of several pages some may lie in another area; one that cannot be read is lost */
+		if (n > 1)
+			return copy(s, b, i, 1);
+		kho_space_end(s);
+		return false;
 	}
 }
 
@@ -337,8 +345,12 @@ static void zero(struct kho_space *s, uint64_t va)
 {
 	struct uffdio_zeropage z = { .range = { .start = va, .len = KHO_PAGE } };
 
-	if (ioctl(s->uffd, UFFDIO_ZEROPAGE, &z) && errno == EEXIST)
+	if (!ioctl(s->uffd, UFFDIO_ZEROPAGE, &z))
+		return;
+	if (errno == EEXIST)
 		wake(s, va, KHO_PAGE);
+	else if (errno == EAGAIN || (errno == ENOMEM && !starve(s)))
+		ask_later(s, va);
 }
 
 void kho_space_fault(struct kho_space *s, uint64_t va, unsigned around)
@@ -361,7 +373,7 @@ void kho_space_fault(struct kho_space *s, uint64_t va, unsigned around)
 	 * the fault is then asked for again by copying it alone once more. */
 	copy(s, b, first, end - first);
 	if (b->todo & mask(i, 1) && !copy(s, b, i, 1))
-		wake(s, va, KHO_PAGE); /* the thread faults again, after the event */
+		ask_later(s, va);
 }
 
 static void give_back(struct kho_space *s, const struct kho_block *b)
@@ -373,7 +385,7 @@ static void give_back(struct kho_space *s, const struct kho_block *b)
 
 void kho_space_fill(struct kho_space *s)
 {
-	if (!s->pending || s->gone)
+	if (!s->pending || s->gone || s->again_us)
 		return;
 	for (size_t tried = 0; tried <= s->n; tried++) {
 		struct kho_block *b;
@@ -407,13 +419,6 @@ void kho_space_drop(struct kho_space *s, uint64_t start, uint64_t end)
 	}
 }
 
-/* Its missing pages would read as zeros: better no such process. */
-static void kill_for_want_of_memory(struct kho_space *s)
-{
-	kill(s->pid, SIGKILL);
-	s->gone = true;
-}
-
 static int by_va(const void *a, const void *b)
 {
 	const struct kho_block *x = a, *y = b;
@@ -444,7 +449,7 @@ void kho_space_move(struct kho_space *s, uint64_t from, uint64_t to, uint64_t le
 							     .file = b.file,
 							     .nr = 1,
 							     .off = b.off + i }))
-				kill_for_want_of_memory(s);
+				kho_space_end(s); /* for want of memory */
 	}
 	/* what was complete or moved away no longer names an address */
 	n = 0;

@@ -79,10 +79,13 @@ static void on_fork(struct server *v, struct kho_space *parent, int uffd)
 {
 	struct kho_space *child = kho_space_clone(parent, uffd);
 
-	if (!child || add_space(v, child)) {
-		close(uffd); /* its missing pages would read as zeros: better no such process */
-		if (child)
-			kill(child->pid, SIGKILL);
+	if (child && !add_space(v, child))
+		return;
+	/* its descriptor stays open: until it is ended it sleeps at the first page that it misses, and does not read zeros */
+	kho_space_end_all(parent);
+	if (child) {
+		child->uffd = -1;
+		kho_space_free(child);
 	}
 }
 
@@ -92,8 +95,11 @@ static void on_event(struct server *v, struct kho_space *sp)
 	ssize_t n = read(sp->uffd, &m, sizeof(m));
 
 	if (n != (ssize_t)sizeof(m)) {
-		if (n == 0 || (errno != EAGAIN && errno != EINTR))
-			sp->gone = true;
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		/* a fork's descriptor cannot be had (EMFILE, ENOMEM) */
+		kho_space_end_all(sp);
+		sp->gone = true;
 		return;
 	}
 	switch (m.event) {
@@ -186,19 +192,33 @@ static bool fills(const struct server *v)
 	return v->restored && v->told;
 }
 
-/* One look at everything that may have happened; waits only when there is nothing to fill. */
+/* How long to wait for an event (poll): not at all when there is something to fill. */
+static int patience(const struct server *v)
+{
+	bool hungry = false, fed = false;
+
+	for (size_t i = 0; i < v->n; i++)
+		*(v->s[i]->again_us ? &hungry : &fed) = true;
+	if (fills(v) && fed)
+		return 0;
+	return hungry ? KHO_SPACE_AGAIN_US / 1000 : v->restored ? 200 : -1;
+}
+
+/* One look at everything that may have happened. */
 static int turn(struct server *v)
 {
 	struct pollfd p[SPACES_MAX + 3];
 	size_t n = v->n;
-	int timeout = fills(v) ? 0 : v->restored ? 200 : -1, rc = 0;
+	int rc = 0;
 
 	p[0] = (struct pollfd){ .fd = v->conn >= 0 ? v->conn : v->listen, .events = POLLIN };
 	p[1] = (struct pollfd){ .fd = v->sigs, .events = POLLIN };
 	for (size_t i = 0; i < n; i++)
 		p[i + 2] = (struct pollfd){ .fd = v->s[i]->uffd, .events = POLLIN };
-	if (poll(p, n + 2, timeout) < 0)
+	if (poll(p, n + 2, patience(v)) < 0)
 		return errno == EINTR ? 0 : -errno;
+	for (size_t i = 0; i < n; i++)
+		kho_space_again(v->s[i]);
 	for (size_t i = 0; i < n; i++)
 		if (p[i + 2].revents)
 			on_event(v, v->s[i]);
