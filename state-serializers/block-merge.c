@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
@@ -24,6 +25,7 @@
 #include "state-serializers/common.h"
 
 #define POLL_US 50000
+#define RETRY_S 10
 #define CHUNK 8		/* sectors; small chunks: one written block costs one block */
 
 static pthread_mutex_t merge_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -131,45 +133,47 @@ static bool holder_of(const char *under, char name[KHO_DM_NAME])
 	return false;
 }
 
-/* One look at every device of ours: how many are not what they shall be yet. */
-static int look_at_all(struct kho_err *err)
+/* One look at every device of ours: how many still become what they shall be; the first failure, which keeps nobody from the others. */
+static int look_at_all(int *left, struct kho_err *err)
 {
 	_cleanup_closedir_ DIR *d = opendir("/dev/mapper");
-	int left = 0;
+	int first = 0;
 
+	*left = 0;
 	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+		struct kho_err one = KHO_ERR_INIT;
 		char holder[KHO_DM_NAME];
 		int ret;
 
 		if (strncmp(e->d_name, KHO_DM_PREFIX, strlen(KHO_DM_PREFIX)))
 			continue;
 		if (strncmp(e->d_name, KHO_DM_UNDER, strlen(KHO_DM_UNDER)))
-			ret = kho_merge_poll(e->d_name, err);
+			ret = kho_merge_poll(e->d_name, &one);
 		else if (holder_of(e->d_name, holder))
-			ret = poll_one(holder, e->d_name, err);
+			ret = poll_one(holder, e->d_name, &one);
 		else /* left by a merge that was broken off between the last two acts */
-			ret = kho_dm_remove(e->d_name, err) ? : 1;
-		if (ret < 0)
-			return ret;
-		left += !ret;
+			ret = kho_dm_remove(e->d_name, &one) ? : 1;
+		kho_first_failure(ret, &one, &first, err);
+		*left += !ret;
 	}
-	return left;
+	return first;
 }
 
 int kho_merge_wait_all(uint64_t timeout_us, struct kho_err *err)
 {
 	uint64_t end = kho_clock_us() + timeout_us;
-	struct kho_err e = KHO_ERR_INIT;
 
 	for (;;) {
-		pthread_mutex_lock(&merge_lock);
-		int left = look_at_all(&e);
+		struct kho_err e = KHO_ERR_INIT;
+		int left, ret;
 
+		pthread_mutex_lock(&merge_lock);
+		ret = look_at_all(&left, &e);
 		pthread_mutex_unlock(&merge_lock);
-		if (left < 0) {
+		if (ret < 0 && (!left || kho_clock_us() > end)) {
 			if (err)
 				*err = e;
-			return left;
+			return ret;
 		}
 		if (!left)
 			break;
@@ -181,11 +185,28 @@ int kho_merge_wait_all(uint64_t timeout_us, struct kho_err *err)
 	return 0;
 }
 
+/* Nobody waits for the watching thread: the kernel's log is where a person finds it. */
+static void tell(const struct kho_err *e)
+{
+	char line[700];
+
+	snprintf(line, sizeof(line), "<3>khoctl: what was written before the commit is only in memory, and is lost when this kernel ends: %s\n",
+		 e->msg);
+	(void)!kho_write_existing("/dev/kmsg", line, NULL); /* a log may be missing */
+}
+
 static void *watch(void *arg)
 {
+	struct kho_err e = KHO_ERR_INIT;
+
 	(void)arg;
-	/* no limit: a later upgrade's preserve waits too, and finds out why it does not end */
-	(void)!kho_merge_wait_all(UINT64_MAX / 2, NULL);
+	/* no limit: a later upgrade's preserve waits too, and finds out why it does not end; its looks may also make one of ours fail */
+	for (unsigned failed = 0; kho_merge_wait_all(UINT64_MAX / 2, &e) < 0; failed++) {
+		if (failed == 1)
+			tell(&e);
+		sleep(RETRY_S);
+		e = (struct kho_err)KHO_ERR_INIT;
+	}
 	return NULL;
 }
 

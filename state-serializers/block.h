@@ -115,9 +115,9 @@ int kho_map_merge(struct kho_map *m, struct kho_err *err);
 int kho_merge_begin(const char *name, dev_t origin, dev_t cow, uint64_t sectors, struct kho_err *err);
 /* One look: 1 = merged and now linear, 0 = still at it (or other target), negative = failed. */
 int kho_merge_poll(const char *name, struct kho_err *err);
-/* Look until all of our devices on this kernel are linear; -EBUSY after timeout. Frees the stores. */
+/* Look until all of our devices on this kernel are linear, or have failed; -EBUSY after timeout. Frees the stores. */
 int kho_merge_wait_all(uint64_t timeout_us, struct kho_err *err);
-/* The same in a thread of its own. */
+/* The same in a thread of its own, which tells the kernel's log of a failure and goes on looking. */
 int kho_merge_watch(struct kho_err *err);
 
 /* --- operations --- */
