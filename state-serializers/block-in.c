@@ -143,6 +143,17 @@ static int load_targets(const Kho__BlockLayer *l, struct kho_err *err)
 	return ret;
 }
 
+/* The kernel would call modprobe, which there may be none. What is not found is the mount's to tell. */
+static void load_charsets(const char *options)
+{
+	char module[64];
+
+	for (int names = 0; names < 2; names++) {
+		kho_fat_charset(options, names, module);
+		(void)!kho_modules_load((const char *const[]){ module }, 1, NULL);
+	}
+}
+
 static int load_modules(struct kho_err *err)
 {
 	uint64_t kib = 0;
@@ -165,6 +176,8 @@ static int load_modules(struct kho_err *err)
 		const char *const fs[] = { in.b->source[i]->fstype };
 
 		ret = kho_modules_load(fs, 1, err);
+		if (!ret && !strcmp(fs[0], "vfat"))
+			load_charsets(in.b->source[i]->options);
 	}
 	for (size_t i = 0; !ret && i < in.b->n_layer; i++)
 		ret = load_targets(in.b->layer[i], err);

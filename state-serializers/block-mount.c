@@ -29,6 +29,15 @@ static void set_option(int fs, char *option, const char *device, struct kho_env 
 		kho_note(env, "%s: this kernel does not take the mount option %s", device, option);
 }
 
+void kho_fat_charset(const char *options, bool names, char module[64])
+{
+	const char *option = names ? "iocharset=" : "codepage=", *at = strstr(options, option);
+
+	/* the kernel shows both; else it has what most are built with */
+	at = at ? at + strlen(option) : names ? "ascii" : "437";
+	snprintf(module, 64, "%s%.*s", names ? "nls_" : "nls_cp", (int)strcspn(at, ","), at);
+}
+
 /* The kernel's own words, "e ..." lines read from the context. */
 static void fs_message(int fs, char *buf, size_t size)
 {

@@ -66,6 +66,8 @@ int kho_dm_ready(struct kho_err *err);
 /* Mount the super block of a device at a directory of its own (made). note may be NULL: told of options that this kernel refuses. */
 int kho_mount_hidden(const char *device, const char *fstype, const char *options, const char *dir,
 		     struct kho_env *env, struct kho_err *err);
+/* The module of the character set that a vfat with these options has for its short names (its code page), or for all names as we see them. */
+void kho_fat_charset(const char *options, bool names, char module[64]);
 /* Mount directory root of what is mounted at dir also at target, with options and propagation of its own. */
 int kho_mount_at(const char *dir, const char *root, const char *target, const char *options, unsigned long propagation,
 		 struct kho_err *err);

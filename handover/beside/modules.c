@@ -18,7 +18,7 @@
 #include "lib/netmods.h"
 
 /*
- * What an incoming kernel may need besides the drivers of its devices: file systems, packet holding
+ * What an incoming kernel may need besides the drivers of its devices: file systems (vfat with its character sets), packet holding
  * and locking, socket dumps for criu, snapshots of disks.  What the target does not have is skipped
  * here; who needs it says so (gates of the agent).
  */
@@ -35,6 +35,10 @@ static const char *const wanted[] = {
 	"xfs",
 	"btrfs",
 	"vfat",
+	"nls_cp437",
+	"nls_ascii",
+	"nls_iso8859_1",
+	"nls_utf8",
 	"overlay",
 	"loop",
 	"brd",

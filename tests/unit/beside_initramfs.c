@@ -316,6 +316,8 @@ static void test_modules(void **state)
 	assert_true(listed(&l, "net_failover.ko")); /* a dependency */
 	assert_true(listed(&l, "sch_plug.ko"));
 	assert_true(listed(&l, "xfs.ko"));
+	assert_true(listed(&l, "nls_cp437.ko"));
+	assert_true(listed(&l, "nls_ascii.ko"));
 	assert_true(listed(&l, "modules.dep.bin"));
 	assert_false(listed(&l, "wireguard.ko"));
 	kho_files_done(&l);

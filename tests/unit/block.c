@@ -239,6 +239,27 @@ static void ram_has_its_options(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+/* As /proc/self/mountinfo shows them. */
+static void charsets(void **state)
+{
+	static const char esp[] = "rw,fmask=0077,dmask=0077,codepage=437,iocharset=ascii,shortname=mixed,utf8,errors=remount-ro";
+	char module[64];
+
+	(void)state;
+	kho_fat_charset(esp, false, module);
+	assert_string_equal(module, "nls_cp437");
+	kho_fat_charset(esp, true, module);
+	assert_string_equal(module, "nls_ascii");
+	kho_fat_charset("rw,iocharset=iso8859-1,codepage=850", false, module);
+	assert_string_equal(module, "nls_cp850");
+	kho_fat_charset("rw,iocharset=iso8859-1,codepage=850", true, module);
+	assert_string_equal(module, "nls_iso8859-1");
+	kho_fat_charset("rw", false, module);
+	assert_string_equal(module, "nls_cp437");
+	kho_fat_charset("rw", true, module);
+	assert_string_equal(module, "nls_ascii");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +268,7 @@ int main(void)
 		cmocka_unit_test(crypttab_lines),
 		cmocka_unit_test(mounts_in_ram_are_said),
 		cmocka_unit_test(ram_has_its_options),
+		cmocka_unit_test(charsets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
