@@ -291,6 +291,13 @@ void kho_phase(struct kho_env *env, const char *name, uint64_t begin_us)
 		env->ops->phase(env, name, begin_us, kho_clock_us());
 }
 
+bool kho_sysctl_goes_first(const char *key)
+{
+	const char *name = strrchr(key, '/');
+
+	return name && (!strcmp(name, "/forwarding") || !strcmp(name, "/ip_forward"));
+}
+
 int kho_put_files(struct kho_env *env, const char *dir, const char *prefix, char *const *names, size_t n, struct kho_err *err)
 {
 	uint64_t bytes;

@@ -75,6 +75,9 @@ int kho_driver_modules(const char *sysroot, const char *path, char ***out, size_
 #define kho_note(env, ...) do { if ((env)->ops && (env)->ops->note) (env)->ops->note((env), __VA_ARGS__); } while (0)
 void kho_phase(struct kho_env *env, const char *name, uint64_t begin_us);
 
+/* A parameter ("net/ipv4/ip_forward", "ipv6/conf/all/forwarding") that, when it changes, changes others (accept_redirects): it is written first. */
+bool kho_sysctl_goes_first(const char *key);
+
 /* Send n files of a directory, dir/names[i] as prefix/names[i], in as few messages as it takes. */
 int kho_put_files(struct kho_env *env, const char *dir, const char *prefix, char *const *names, size_t n, struct kho_err *err) __must_check;
 

@@ -168,12 +168,15 @@ static int prepare(struct kho_env *env, const struct kho_blob *in, struct kho_er
 	pending = host_new();
 	if (!before || !pending || read_names(before, err) < 0)
 		return kho_fail(err, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < h->n_sysctl; i++) {
-		if (h->sysctl[i]->late)
-			keep_pending(h->sysctl[i]);
-		else
-			write_one(env, h->sysctl[i], before);
-	}
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < h->n_sysctl; i++) {
+			if (kho_sysctl_goes_first(h->sysctl[i]->key) != !pass)
+				continue;
+			if (h->sysctl[i]->late)
+				keep_pending(h->sysctl[i]);
+			else
+				write_one(env, h->sysctl[i], before);
+		}
 	return set_names(h, err);
 }
 

@@ -76,14 +76,12 @@ static void apply_sysctls(const Kho__NetLink *l)
 {
 	char path[512];
 
-	/* `forwarding` resets others: it goes first */
 	for (int pass = 0; pass < 2; pass++) {
 		for (size_t i = 0; i < l->n_sysctl; i++) {
 			const char *key = l->sysctl[i]->key;
 			const char *tail = strrchr(key, '/');
-			bool is_forwarding = tail && !strcmp(tail, "/forwarding");
 
-			if (is_forwarding != !pass || strstr(key, "..") || (tail && !strcmp(tail, "/addr_gen_mode")))
+			if (kho_sysctl_goes_first(key) != !pass || strstr(key, "..") || (tail && !strcmp(tail, "/addr_gen_mode")))
 				continue;
 			net_sysctl_path(key, l->name, path);
 			if (*path)

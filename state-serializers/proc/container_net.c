@@ -113,11 +113,13 @@ static void apply_settings(const KhoProc__ContainerNet *n)
 {
 	char path[256];
 
-	for (size_t i = 0; i < n->n_sysctl; i++) {
-		snprintf(path, sizeof(path), "/proc/sys/net/%s", n->sysctl[i]->key);
-		if (!strstr(n->sysctl[i]->key, ".."))
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < n->n_sysctl; i++) {
+			if (kho_sysctl_goes_first(n->sysctl[i]->key) != !pass || strstr(n->sysctl[i]->key, ".."))
+				continue;
+			snprintf(path, sizeof(path), "/proc/sys/net/%s", n->sysctl[i]->key);
 			(void)!kho_write_existing(path, n->sysctl[i]->value, NULL); /* one that this kernel does not have */
-	}
+		}
 }
 
 struct inner {

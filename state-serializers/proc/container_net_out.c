@@ -249,6 +249,13 @@ static bool has(const KhoProc__ContainerNet *n, const KhoProc__Setting *s)
 	return false;
 }
 
+/* What another one changes: as a new namespace has it says nothing, when it is written there. */
+static bool is_changed_by_others(const char *key)
+{
+	return !strcmp(key, "ipv4/conf/all/accept_redirects") || !strcmp(key, "ipv4/conf/default/forwarding") ||
+	       !strcmp(key, "ipv6/conf/default/forwarding");
+}
+
 /* Only what somebody has set. */
 static int read_sysctls(int fd, KhoProc__ContainerNet *n, struct kho_err *err)
 {
@@ -259,7 +266,7 @@ static int read_sysctls(int fd, KhoProc__ContainerNet *n, struct kho_err *err)
 	if (!rc)
 		rc = kho_in_netns(-1, read_settings, &fresh, err);
 	for (size_t i = 0; i < n->n_sysctl; i++) {
-		if (!rc && has(&fresh, n->sysctl[i]))
+		if (!rc && has(&fresh, n->sysctl[i]) && !is_changed_by_others(n->sysctl[i]->key))
 			kho_proc__setting__free_unpacked(n->sysctl[i], NULL);
 		else
 			n->sysctl[kept++] = n->sysctl[i];

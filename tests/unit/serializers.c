@@ -29,6 +29,7 @@
 #include "lib/io.h"
 #include "state-serializers/clock.pb-c.h"
 #include "state-serializers/common.h"
+#include "state-serializers/host.pb-c.h"
 #include "state-serializers/host-sysctl.h"
 #include "state-serializers/netdev.h"
 
@@ -367,6 +368,40 @@ static void multipath(void **state)
 	kho__netdev__free_unpacked(is, NULL);
 }
 
+/* Forwarding resets accept_redirects when it changes: both are what they were all the same. */
+static void forwarding_goes_first(void **state)
+{
+	static const char forward[] = "/proc/sys/net/ipv4/ip_forward", redirects[] = "/proc/sys/net/ipv4/conf/all/accept_redirects";
+	const struct kho_serializer *host = kho_serializer_find("host");
+	Kho__HostSysctl first = KHO__HOST_SYSCTL__INIT, second = KHO__HOST_SYSCTL__INIT, *both[] = { &first, &second };
+	_cleanup_free_ char *was = NULL, *is = NULL, *redirected = NULL, *value = NULL;
+	char name[] = "test";
+	Kho__Host h = KHO__HOST__INIT;
+	struct kho_blob blob = { 0 };
+	struct kho_err e = KHO_ERR_INIT;
+	struct kho_env env = { 0 };
+
+	(void)state;
+	if (unshare(CLONE_NEWNET | CLONE_NEWUTS) < 0 || access(forward, W_OK) < 0 || access(redirects, W_OK) < 0)
+		skip();
+	must(kho_read_line(forward, &was, &e), &e);
+	value = strdup(*was == '1' ? "0" : "1");
+	h.hostname = h.domainname = name;
+	first.key = (char *)(uintptr_t)"net/ipv4/conf/all/accept_redirects";
+	second.key = (char *)(uintptr_t)"net/ipv4/ip_forward";
+	first.value = second.value = value;
+	h.sysctl = both;
+	h.n_sysctl = 2;
+	must(kho_pb_pack(&h.base, &blob, &e), &e);
+	must(host->prepare(&env, &blob, &e), &e);
+	must(kho_read_line(forward, &is, &e), &e);
+	must(kho_read_line(redirects, &redirected, &e), &e);
+	assert_string_equal(is, value);
+	assert_string_equal(redirected, value);
+	must(host->unprepare(&env, &e), &e);
+	kho_blob_done(&blob);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -377,6 +412,7 @@ int main(void)
 		cmocka_unit_test(clock_refuses_another_clock),
 		cmocka_unit_test(netdev_comes_back),
 		cmocka_unit_test(multipath),
+		cmocka_unit_test(forwarding_goes_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
