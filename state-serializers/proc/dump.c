@@ -121,7 +121,8 @@ static int wait_all(bool (*done)(const struct kho_proc_out_wl *), uint64_t timeo
 	struct kho_proc_out *o = &kho_proc_out;
 	struct timespec end;
 
-	clock_gettime(CLOCK_REALTIME, &end);
+	/* not the time of day: that may be set meanwhile */
+	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += (time_t)(timeout_us / 1000000);
 	for (;;) {
 		size_t i, missing = o->n;
@@ -142,7 +143,7 @@ static int wait_all(bool (*done)(const struct kho_proc_out_wl *), uint64_t timeo
 		}
 		if (missing == o->n)
 			return 0;
-		if (pthread_cond_timedwait(&o->changed, &o->lock, &end) == ETIMEDOUT)
+		if (pthread_cond_clockwait(&o->changed, &o->lock, CLOCK_MONOTONIC, &end) == ETIMEDOUT)
 			return kho_fail(err, -ETIMEDOUT, "%s %s: not done within %llu s", what,
 					o->w[missing].name,
 					(unsigned long long)timeout_us / 1000000);

@@ -71,7 +71,7 @@ static void let_dumps_end(void)
 
 	if (!o->dumping)
 		return;
-	clock_gettime(CLOCK_REALTIME, &end);
+	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += (time_t)(KHO_PATIENCE_US / 1000000);
 	pthread_mutex_lock(&o->lock);
 	while (live) {
@@ -79,7 +79,7 @@ static void let_dumps_end(void)
 		for (size_t i = 0; i < o->n; i++)
 			/* one that was not dumped yet is to give up: see kho_proc_out_reset() */
 			live += o->w[i].dumped && !o->w[i].ended;
-		if (live && pthread_cond_timedwait(&o->changed, &o->lock, &end) == ETIMEDOUT)
+		if (live && pthread_cond_clockwait(&o->changed, &o->lock, CLOCK_MONOTONIC, &end) == ETIMEDOUT)
 			break;
 	}
 	pthread_mutex_unlock(&o->lock);
