@@ -17,6 +17,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/sched_events.h"
 #include "lib/spawn.h"
 #include "orchestrator/lock.h"
 
@@ -202,6 +203,7 @@ int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipe
 {
 	struct kho_plan_request rq = kho_cli_request(c);
 	_cleanup_free_ char *file = file_of(rq.to);
+	_cleanup_close_ int quiet = kho_sched_events_hold();
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_plan *p = NULL;
 	struct kho_engine *e = NULL;

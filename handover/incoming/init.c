@@ -24,6 +24,7 @@
 #include "handover/kexec/handed.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/sched_events.h"
 
 #define IMAGES_DIR  "/run/khoctl/images"
 #define JOURNAL_DIR "/var/lib/khoctl"
@@ -248,6 +249,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	block_signals(&set);
+	/* while there is one CPU; until this process is another's */
+	(void)kho_sched_events_hold();
 	if (boot(&err) < 0)
 		give_up(&err);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,

@@ -101,6 +101,12 @@ one() {
 	outgoing=$(vm_release)
 	why=
 	judge "$@" || was=FAIL
+	# an emulator that runs code which the kernel has patched away (docs/TESTING.md): undone as it has to be, and no fault of this list
+	if [ "$was" = FAIL ] && grep -aq 'Oops: int3' "$out/told"; then
+		echo "     $3: $why; once more"
+		was=ok why=
+		judge "$@" || was=FAIL
+	fi
 	struck=$((struck + 1))
 	place=$(where 2> /dev/null || echo nowhere)
 	printf '%-4s %-60s exit %-3s %-9s %4d s  %s\n' "$was" "$3" "$shown" "$place" $((SECONDS - t0)) "$why"
