@@ -40,6 +40,7 @@ struct kho_cli {
 	uint64_t memory, cpus;
 	bool dry_run, yes, follow, after_boot, json, help;
 	bool all, rollback, allow_unknown, gates, no_gates;
+	bool way_back; /* no option: kho_cli_way_back() */
 	char **args; /* positional */
 	int nargs;
 };
@@ -90,6 +91,12 @@ void kho_cli_json(struct json_object *o);
 
 /* The real serializers, engines and directories. */
 const struct kho_world *kho_cli_world(void);
+
+/*
+ * The options of the upgrade that goes back to a kernel: it is neither watched nor compared, and no limit of the blackout that khoctl.conf
+ * has keeps it.
+ */
+struct kho_cli kho_cli_way_back(const struct kho_cli *c, const char *to);
 
 /* The plan's request out of the options. */
 struct kho_plan_request kho_cli_request(const struct kho_cli *c);

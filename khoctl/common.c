@@ -85,6 +85,7 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 		.no_gates = c->no_gates,
 		.gate_limits = c->gate_limits,
 		.max_blackout = c->max_blackout,
+		.any_blackout = c->way_back,
 		.allow_unknown = c->allow_unknown,
 		.regression = c->regression,
 		.rollback_on_failure = c->rollback_on_failure,
@@ -101,6 +102,16 @@ int kho_cli_gate_policy(const struct kho_cli *c, struct kho_gate_policy *p, stru
 enum kho_exit kho_cli_gate_exit(enum kho_gate_verdict v)
 {
 	return v == KHO_GATE_PASS ? KHO_EXIT_OK : v == KHO_GATE_FAIL ? KHO_EXIT_FAILED : KHO_EXIT_UNDECIDED;
+}
+
+struct kho_cli kho_cli_way_back(const struct kho_cli *c, const char *to)
+{
+	struct kho_cli back = *c;
+
+	back.to = to;
+	back.rollback_on_failure = back.regression = "0s";
+	back.way_back = true;
+	return back;
 }
 
 enum kho_exit kho_cli_refusal(int rc)

@@ -144,7 +144,7 @@ static bool led_here(const struct json_object *report)
 static int go_back(const struct kho_cli *c, const struct json_object *report)
 {
 	const char *old_image = kho_json_get_str(report, "old_image");
-	struct kho_cli again = *c;
+	struct kho_cli again = kho_cli_way_back(c, old_image);
 	char text[512];
 
 	if (!led_here(report)) {
@@ -160,7 +160,6 @@ static int go_back(const struct kho_cli *c, const struct json_object *report)
 			 old_image);
 		return kho_cli_tell(c, KHO_EXIT_REFUSED, "committed", text);
 	}
-	again.to = old_image;
 	return kho_verb_upgrade(&again);
 }
 

@@ -137,13 +137,10 @@ static int compare(const struct kho_recording *before, const struct kho_gate_pol
 
 static int go_back(const struct kho_cli *c)
 {
-	struct kho_cli again = *c;
+	struct kho_cli again = kho_cli_way_back(c, "previous");
 	int code = KHO_EXIT_REFUSED;
 
-	again.to = "previous";
 	again.yes = true;
-	again.rollback_on_failure = "0s"; /* once */
-	again.regression = "0s";
 	/* the limits were for the comparison; and this kernel is the one that is not good */
 	again.gate_limits = NULL;
 	again.no_gates = true;

@@ -180,7 +180,7 @@ static int apply_gates(struct kho_plan *p, const struct kho_plan_request *rq, st
 	uint64_t max = 0;
 
 	kho_gate_policy_init(&p->gates);
-	if (p->config.max_blackout_us)
+	if (p->config.max_blackout_us && !rq->any_blackout)
 		p->gates.limit[KHO_GATE_BLACKOUT] = (int64_t)p->config.max_blackout_us;
 	p->gates.demanded = rq->gates || rq->gate_limits || p->canary.on;
 	if (rq->no_gates && p->gates.demanded)

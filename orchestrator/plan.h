@@ -35,6 +35,7 @@ struct kho_plan_request {
 	bool gates;		 /* the incoming kernel must be measured; also when limits are given; as configured otherwise */
 	bool no_gates;		 /* it must not */
 	const char *gate_limits; /* over the configuration's; kho_gate_policy_set(), or NULL */
+	bool any_blackout;	  /* no limit of the blackout, whatever is configured */
 	const char *max_blackout; /* "50ms": the limit of gate blackout, over all others; NULL: as configured */
 	bool allow_unknown;	 /* a gate that could not be measured does not hold; as configured otherwise */
 	const char *regression; /* "10s": as regression_us, instead of the configuration's; "0s": not at all; NULL: as configured */
