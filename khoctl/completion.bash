@@ -9,16 +9,16 @@ _khoctl()
 	fi
 	case $prev in
 	--to | --kernel)
-		mapfile -t COMPREPLY < <(cd /boot && compgen -W "latest previous $(compgen -G 'vmlinuz-*' | sed s/vmlinuz-//)" -- "$cur"; compgen -f -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "latest previous $(cd /boot && compgen -G 'vmlinuz-*' | sed s/vmlinuz-//)" -- "$cur"; compgen -f -- "$cur")
 		return ;;
 	--sysroot)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return ;;
-	show)
+	show | --before | --svg | --junit)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return ;;
 	--hold-before)
-		mapfile -t COMPREPLY < <(compgen -W "preflight reserve spawn handshake probe precopy freeze shift restore" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "preflight reserve spawn handshake probe precopy freeze" -- "$cur")
 		return ;;
 	--engine)
 		mapfile -t COMPREPLY < <(compgen -W "auto beside kexec" -- "$cur")
@@ -45,5 +45,8 @@ _khoctl()
 	version) opts=" --json --help" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")
+	case ${COMP_WORDS[1]} in
+	record | compare) mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- "$cur") ;;
+	esac
 }
 complete -F _khoctl khoctl
