@@ -124,6 +124,8 @@ static KhoProc__ContainerNet *read_back(struct kho_err *err)
 	return n;
 }
 
+static bool has_vlans; /* bridges of this kernel */
+
 /* The outer end, which is up, shall be in another VLAN than new ports, and hear no other isolated one. */
 static void isolate(void)
 {
@@ -132,8 +134,10 @@ static void isolate(void)
 	int index = (int)if_nametoindex("vethtest");
 
 	must(kho_nl_open(&nl, &e), &e);
-	set_bridge(&nl, (int)if_nametoindex("brtest"), false, IFLA_BR_VLAN_FILTERING, 1, 1);
-	set_bridge(&nl, index, true, IFLA_BRPORT_ISOLATED, 1, 1);
+	assert_true(set_bridge(&nl, index, true, IFLA_BRPORT_ISOLATED, 1, 1));
+	has_vlans = set_bridge(&nl, (int)if_nametoindex("brtest"), false, IFLA_BR_VLAN_FILTERING, 1, 1);
+	if (!has_vlans)
+		return;
 	set_bridge_vlan(&nl, index, RTM_SETLINK, 10, 0);
 	set_bridge_vlan(&nl, index, RTM_DELLINK, 1, 0);
 }
@@ -145,6 +149,8 @@ static void check_port(const KhoProc__VethPeer *p)
 
 	assert_non_null(isolated);
 	assert_int_equal(mnl_attr_get_u8(isolated), 1);
+	if (!has_vlans)
+		return;
 	assert_int_equal(p->n_vlan, 1);
 	memcpy(&v, p->vlan[0].data, sizeof(v));
 	assert_int_equal(v.vid, 10);

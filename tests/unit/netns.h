@@ -43,8 +43,8 @@ static inline bool new_namespace(void)
 	return unshare(CLONE_NEWNET) == 0 && kho_nft_load(&nothing, true, &e) == 0;
 }
 
-/* As `ip link set ... type bridge` and `bridge link set` do. */
-static inline void set_bridge(struct kho_nl *nl, int index, bool port, uint16_t type, uint32_t value, size_t len)
+/* As `ip link set ... type bridge` and `bridge link set` do. false: this kernel cannot (bridges without VLANs). */
+static inline bool set_bridge(struct kho_nl *nl, int index, bool port, uint16_t type, uint32_t value, size_t len)
 {
 	struct kho_err e = KHO_ERR_INIT;
 	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
@@ -57,7 +57,11 @@ static inline void set_bridge(struct kho_nl *nl, int index, bool port, uint16_t 
 	mnl_attr_put(nlh, type, len, &value);
 	mnl_attr_nest_end(nlh, in);
 	mnl_attr_nest_end(nlh, info);
-	must(kho_nl_do(nl, nlh, &e, "set"), &e);
+	int ret = kho_nl_do(nl, nlh, &e, "set");
+
+	if (ret != -EOPNOTSUPP)
+		must(ret, &e);
+	return !ret;
 }
 
 /* As `bridge vlan add` (RTM_SETLINK) and `del` (RTM_DELLINK) do; flags: BRIDGE_FLAGS_SELF for a bridge. */
