@@ -132,7 +132,7 @@ static int probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 	if (!env->root_in_ram)
 		return 0;
 	if (kho_report_add(r, KHO_V_LOSS, "files", "/", "keep data on a disk, or stop others than workloads from writing",
-			   "in RAM: moves as a copy; what others than workloads write in the last second before the freeze may be missing"))
+			   "in RAM: moves as a copy; what others than workloads write while memory is copied may be missing"))
 		return kho_fail(err, -ENOMEM, "report: out of memory");
 	return 0;
 }
