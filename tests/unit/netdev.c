@@ -146,8 +146,10 @@ static void isolation_comes_back(void **state)
 		skip();
 	must(kho_nl_open(&nl, &e), &e);
 	index[3] = new_link(&nl, "br0", "bridge");
-	if (!set_bridge(&nl, index[3], false, IFLA_BR_VLAN_DEFAULT_PVID, 100, 2) || !set_bridge(&nl, index[3], false, IFLA_BR_VLAN_FILTERING, 1, 1))
+	if (!set_bridge(&nl, index[3], false, IFLA_BR_VLAN_DEFAULT_PVID, 100, 2) || !set_bridge(&nl, index[3], false, IFLA_BR_VLAN_FILTERING, 1, 1)) {
+		kho_nl_close(&nl); /* who skips does not come back */
 		skip();
+	}
 	for (int i = 0; i < 3; i++) {
 		index[i] = new_link(&nl, port[i], "veth");
 		add(&was, port[i], "")->index = (uint32_t)index[i];
