@@ -246,6 +246,17 @@ static void same_config(const Kho__NetLink *a, const Kho__NetLink *b)
 	}
 }
 
+/* nic0, up, with a carrier */
+static void nic_is_up(struct kho_nl *nl)
+{
+	struct kho_err e = KHO_ERR_INIT;
+
+	add_nic(nl);
+	must(kho_link_rename(nl, if_nametoindex("tmp0"), "nic0", &e), &e);
+	must(kho_link_set(nl, if_nametoindex("nic0"), IFF_UP, IFF_UP, &e), &e);
+	must(kho_link_set(nl, if_nametoindex("veth0"), IFF_UP, IFF_UP, &e), &e);
+}
+
 static void netdev_comes_back(void **state)
 {
 	(void)state;
@@ -255,10 +266,7 @@ static void netdev_comes_back(void **state)
 	if (unshare(CLONE_NEWNET) < 0)
 		skip();
 	must(kho_nl_open(&nl, &e), &e);
-	add_nic(&nl);
-	must(kho_link_rename(&nl, if_nametoindex("tmp0"), "nic0", &e), &e);
-	must(kho_link_set(&nl, if_nametoindex("nic0"), IFF_UP, IFF_UP, &e), &e);
-	must(kho_link_set(&nl, if_nametoindex("veth0"), IFF_UP, IFF_UP, &e), &e);
+	nic_is_up(&nl);
 	sysctl("/proc/sys/net/ipv4/conf/nic0/rp_filter", "2");
 	sysctl("/proc/sys/net/ipv4/conf/nic0/forwarding", "1");
 	add_address(&nl, AF_INET, "10.1.0.1", 24);
@@ -342,10 +350,7 @@ static void multipath(void **state)
 	if (unshare(CLONE_NEWNET) < 0)
 		skip();
 	must(kho_nl_open(&nl, &e), &e);
-	add_nic(&nl);
-	must(kho_link_rename(&nl, if_nametoindex("tmp0"), "nic0", &e), &e);
-	must(kho_link_set(&nl, if_nametoindex("nic0"), IFF_UP, IFF_UP, &e), &e);
-	must(kho_link_set(&nl, if_nametoindex("veth0"), IFF_UP, IFF_UP, &e), &e);
+	nic_is_up(&nl);
 	add_address(&nl, AF_INET, "10.1.0.1", 24);
 	if (!add_multipath(&nl)) {
 		kho_nl_close(&nl); /* who skips does not come back */
