@@ -12,7 +12,7 @@
 #include "orchestrator/journal.h"
 #include "orchestrator/lock.h"
 #include "orchestrator/report.h"
-#include "orchestrator/steps.h"
+#include "orchestrator/upgrade.h"
 
 const char *kho_past_name(enum kho_past_state state)
 {
@@ -109,8 +109,7 @@ static enum kho_past_state state_of(struct kho_past *p, const char *sysroot, con
 	bool of_this_boot = kho_journal_read(run_dir, run_dir, &here, NULL, NULL) == 0;
 
 	/* khoctl died before it could note that the other kernel has signed */
-	if (of_this_boot && !p->undoing && !strcmp(p->step, KHO_STEP_SIGNS) &&
-	    !strcmp(kho_json_get_str(p->report, "outcome"), "interrupted"))
+	if (of_this_boot && kho_upgrade_died_signing(p->records))
 		p->is_signed |= kho_instance_other_signed(sysroot);
 
 	/* whatever its end says: who has handed over is to be gone by now */

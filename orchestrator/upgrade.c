@@ -213,20 +213,43 @@ struct progress {
 	struct json_object *sysctls, *modules; /* borrowed */
 };
 
+/* An end that leaves nothing to be done. */
+static bool is_end(const struct json_object *rec)
+{
+	return !strcmp(kho_json_get_str(rec, "rec"), "end") && strcmp(kho_json_get_str(rec, "outcome"), kho_outcome_name(KHO_OUT_PERSON));
+}
+
+bool kho_upgrade_died_signing(const struct json_object *records)
+{
+	bool signs = false;
+
+	for (size_t i = 0; i < json_object_array_length(records); i++) {
+		const struct json_object *o = json_object_array_get_idx(records, i);
+		const char *kind = kho_json_get_str(o, "rec");
+
+		if (!strcmp(kind, "signed") || is_end(o))
+			return false;
+		if (strcmp(kind, "step"))
+			continue;
+		if (strcmp(kho_json_get_str(o, "act"), "run"))
+			return false;
+		signs |= !strcmp(kho_json_get_str(o, "step"), KHO_STEP_SIGNS);
+	}
+	return signs;
+}
+
 static struct progress how_far(struct json_object *records)
 {
 	struct progress p = { .last = -1 };
 	const struct kho_step *list = kho_steps;
 	size_t n = kho_nsteps;
-	bool undoing = false;
 
 	for (size_t i = 0; i < json_object_array_length(records); i++) {
 		struct json_object *o = json_object_array_get_idx(records, i);
 		const char *kind = kho_json_get_str(o, "rec");
 
 		if (!strcmp(kind, "end"))
-			p.ended = strcmp(kho_json_get_str(o, "outcome"),
-					 kho_outcome_name(KHO_OUT_PERSON));
+			p.ended = is_end(o);
 		else if (!strcmp(kind, "begin")) {
 			p.begin_us = (uint64_t)kho_json_get_int(o, "at_us");
 			if (json_object_get_boolean(kho_json_get(o, "canary"))) {
@@ -246,11 +269,8 @@ static struct progress how_far(struct json_object *records)
 			p.modules = kho_json_get(o, "old");
 		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "act"), "run"))
 			p.last = kho_step_find_in(list, n, kho_json_get_str(o, "step"));
-		else if (!strcmp(kind, "step"))
-			undoing = true;
 	}
-	p.unsaid = !p.committed && !p.ended && !undoing && list == kho_steps && p.last == kho_step_find(KHO_STEP_SIGNS) &&
-		   kho_instance_other_signed("");
+	p.unsaid = kho_upgrade_died_signing(records) && kho_instance_other_signed("");
 	p.committed |= p.unsaid;
 	return p;
 }

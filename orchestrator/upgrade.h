@@ -54,6 +54,12 @@ struct kho_upgrade_options {
 int kho_upgrade_may_begin(const struct kho_world *w, struct kho_err *err) __must_check;
 
 /*
+ * Do these records (kho_journal_read) end in the step in which both kernels sign, and not say whether they have? Then khoctl died in it,
+ * and the other kernel's ledger tells (kho_instance_other_signed).
+ */
+bool kho_upgrade_died_signing(const struct json_object *records);
+
+/*
  * Run it, or (the plan is one of a canary) try the kernel and take everything back. The last event is "result" (docs/formats.md). Returns the outcome; err is filled unless
  * upgraded. When it works and the engine is a real one, it does not return: this kernel ends in it.
  */

@@ -294,11 +294,43 @@ static void test_nothing_to_resume(void **state)
 	assert_int_equal(kho_upgrade_recover(&o, &err), 0);
 }
 
+static bool died_signing(void)
+{
+	_cleanup_json_ struct json_object *records = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+
+	assert_int_equal(kho_journal_read(run_dir, run_dir, &records, NULL, &err), 0);
+	return kho_upgrade_died_signing(records);
+}
+
+/* Between the two signatures the journal says nothing of them; before, after, and once something was undone it does. */
+static void test_died_signing(void **state)
+{
+	struct kho_upgrade_options o = options(NULL);
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	run_killed("restore.after:kill");
+	assert_false(died_signing());
+	unlink_journal();
+	run_killed("commit.after:kill");
+	assert_false(died_signing());
+	unlink_journal();
+	run_killed("commit.signed:kill");
+	assert_true(died_signing());
+	/* the fake one has no ledger: nobody has signed */
+	killed(child_recover, "spawn.undo:kill");
+	assert_false(died_signing());
+	assert_int_equal(kho_upgrade_recover(&o, &err), 0);
+	assert_false(died_signing());
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_killed_undo), T(test_killed_in_a_record), T(test_undo_again),
 		T(test_peer_keeps_signed), T(test_torn_journal), T(test_note), T(test_full), T(test_damaged_copy), T(test_resume), T(test_nothing_to_resume),
+		T(test_died_signing),
 	};
 
 	return cmocka_run_group_tests_name("orchestrator journal", tests, NULL, NULL);
