@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What all verbs share.  See khoctl/cli.h. */
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "khoctl/cli.h"
@@ -49,12 +48,10 @@ int kho_cli_need_root(const struct kho_cli *c, const char *what)
 
 void kho_cli_json(struct json_object *o)
 {
-	_cleanup_free_ char *text = strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	_cleanup_free_ char *text = kho_json_line(o, true, NULL);
 
-	if (text) {
-		kho_json_clean(text, strlen(text));
-		puts(text);
-	}
+	if (text)
+		fputs(text, stdout);
 	json_object_put(o);
 }
 

@@ -25,13 +25,13 @@ static size_t defuse(char *buf, size_t n)
 static int print_chunk(const struct kho_cli *c, char *buf, size_t n)
 {
 	if (c->json) {
-		struct json_object *o = json_object_new_object();
+		_cleanup_json_ struct json_object *o = json_object_new_object();
+		_cleanup_free_ char *line = NULL;
 
-		kho_json_clean(buf, n);
 		json_object_object_add(o, "text", json_object_new_string_len(buf, (int)n));
-		puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-							       JSON_C_TO_STRING_NOSLASHESCAPE));
-		json_object_put(o);
+		line = kho_json_line(o, false, NULL);
+		if (line)
+			fputs(line, stdout);
 		return fflush(stdout);
 	}
 	return kho_write_all(1, buf, defuse(buf, n));

@@ -84,10 +84,12 @@ static int show_journal(const struct kho_cli *c, const void *bytes, size_t len)
 		kho_cli_json(o);
 		return KHO_EXIT_OK;
 	}
-	for (size_t i = 0; i < json_object_array_length(records); i++)
-		puts(json_object_to_json_string_ext(json_object_array_get_idx(records, i),
-						    JSON_C_TO_STRING_PLAIN |
-							    JSON_C_TO_STRING_NOSLASHESCAPE));
+	for (size_t i = 0; i < json_object_array_length(records); i++) {
+		_cleanup_free_ char *line = kho_json_line(json_object_array_get_idx(records, i), false, NULL);
+
+		if (line)
+			fputs(line, stdout);
+	}
 	if (torn)
 		puts("(the tail is torn)");
 	return KHO_EXIT_OK;

@@ -69,14 +69,11 @@ static void send_line(void *arg, const char *line, size_t len)
 
 static void send_object(int fd, struct json_object *o)
 {
-	_cleanup_free_ char *line = NULL;
+	size_t len;
+	_cleanup_free_ char *line = kho_json_line(o, false, &len);
 
-	if (asprintf(&line, "%s\n",
-		     json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-							       JSON_C_TO_STRING_NOSLASHESCAPE)) < 0)
-		line = NULL;
 	if (line)
-		send_line(&fd, line, strlen(line));
+		send_line(&fd, line, len);
 	json_object_put(o);
 }
 

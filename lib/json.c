@@ -4,6 +4,8 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 void kho_json_str(struct json_object *o, const char *key, const char *text)
 {
@@ -66,6 +68,23 @@ void kho_json_clean(char *text, size_t len)
 		if (!n)
 			text[i] = '?';
 	}
+}
+
+char *kho_json_line(struct json_object *o, bool pretty, size_t *out_len)
+{
+	size_t len = 0;
+	const char *text = json_object_to_json_string_length(
+		o, (pretty ? JSON_C_TO_STRING_PRETTY : JSON_C_TO_STRING_PLAIN) | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+	char *line = text ? malloc(len + 2) : NULL;
+
+	if (!line)
+		return NULL;
+	memcpy(line, text, len);
+	kho_json_clean(line, len);
+	memcpy(line + len, "\n", 2);
+	if (out_len)
+		*out_len = len + 1;
+	return line;
 }
 
 const char *kho_json_get_str(const struct json_object *o, const char *key)

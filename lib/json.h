@@ -25,6 +25,12 @@ void kho_json_number(struct json_object *o, const char *key, double v);
 /* JSON is UTF-8: what is none in these bytes, of a name or a log, becomes '?'. */
 void kho_json_clean(char *text, size_t len);
 
+/*
+ * An object (borrowed) as clean text with a newline at its end, malloc'd; pretty: over several lines, indented. *out_len (may be NULL):
+ * bytes without the NUL. NULL: no memory.
+ */
+char *kho_json_line(struct json_object *o, bool pretty, size_t *out_len);
+
 /* Read a member; a missing one or one of another type gives "" / 0 / NULL. Borrowed from o. */
 const char *kho_json_get_str(const struct json_object *o, const char *key);
 int64_t kho_json_get_int(const struct json_object *o, const char *key);

@@ -3,7 +3,6 @@
 #include "orchestrator/events.h"
 
 #include <pthread.h>
-#include <string.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
@@ -89,21 +88,16 @@ void kho_events_emit(struct kho_events *e, struct json_object *event)
 {
 	_cleanup_json_ struct json_object *own = event;
 	_cleanup_free_ char *line = NULL;
-	const char *text;
 	size_t len;
 
 	kho_json_int(own, "t_us", (int64_t)(kho_clock_us() - e->begin_us));
-	text = json_object_to_json_string_length(
-		own, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-	line = malloc(len + 2);
+	line = kho_json_line(own, false, &len);
 	if (!line)
 		return;
-	memcpy(line, text, len);
-	memcpy(line + len, "\n", 2);
 	pthread_mutex_lock(&e->lock);
-	(void)!kho_logfile_append(e->file, line, len + 1, false, NULL);
+	(void)!kho_logfile_append(e->file, line, len, false, NULL);
 	if (e->fn)
-		e->fn(e->arg, line, len + 1);
+		e->fn(e->arg, line, len);
 	pthread_mutex_unlock(&e->lock);
 }
 

@@ -241,11 +241,10 @@ void kho_report_taken_over(struct json_object *report)
 
 int kho_report_save(const char *state_dir, struct json_object *report, struct kho_err *err)
 {
-	const char *text = json_object_to_json_string_ext(
-		report, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
-	_cleanup_free_ char *path = NULL;
+	size_t len;
+	_cleanup_free_ char *text = kho_json_line(report, true, &len), *path = NULL;
 
-	if (asprintf(&path, "%s/report.json", state_dir) < 0)
+	if (!text || asprintf(&path, "%s/report.json", state_dir) < 0)
 		return kho_fail(err, -ENOMEM, "save the report: out of memory");
-	return kho_write_file(path, text, strlen(text), err);
+	return kho_write_file(path, text, len, err);
 }

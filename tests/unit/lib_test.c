@@ -178,8 +178,10 @@ static void test_json_text(void **state)
 		{ "\xc0\x80 \xed\xa0\x80 \xf4\x90\x80\x80 \xff", "?? ??? ???? ?" },
 	};
 	_cleanup_json_ struct json_object *o = json_object_new_object(), *back = NULL;
+	_cleanup_free_ char *line = NULL;
 	struct kho_err err = KHO_ERR_INIT;
 	const char *text;
+	size_t len;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
@@ -188,6 +190,10 @@ static void test_json_text(void **state)
 		kho_json_clean(s, strlen(s));
 		assert_string_equal(s, t[i].out);
 	}
+	kho_json_str(o, "name", "a\xe4" "b");
+	line = kho_json_line(o, false, &len);
+	assert_string_equal(line, "{\"name\":\"a?b\"}\n");
+	assert_int_equal(len, strlen(line));
 	kho_json_number(o, "ratio", INFINITY);
 	kho_json_number(o, "small", 0.5);
 	text = json_object_to_json_string(o);

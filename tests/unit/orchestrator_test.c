@@ -44,6 +44,26 @@ static void test_upgrade(void **state)
 	assert_non_null(strstr(events, "\"event\":\"progress\",\"round\":2"));
 }
 
+/* A name or a message of somebody else may be no UTF-8; a line of events is. */
+static void test_event_text(void **state)
+{
+	struct json_object *ev = kho_event_new("note");
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_events *e = NULL;
+	_cleanup_free_ char *path = NULL, *text = NULL;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(kho_events_create(run_dir, state_dir, on_event, NULL, &e, &err), 0);
+	kho_json_str(ev, "text", "caf\xe9 \xc3\xa9");
+	kho_events_emit(e, ev);
+	kho_events_free(e);
+	assert_non_null(strstr(events, "\"text\":\"caf? \xc3\xa9\""));
+	assert_true(asprintf(&path, "%s/" KHO_EVENTS_NAME, run_dir) > 0);
+	assert_int_equal(kho_read_file(path, 1 << 20, &text, &len, &err), 0);
+	assert_string_equal(text, events);
+}
+
 /* What the incoming kernel does with the journal that it is given. */
 static void upgrade_and_keep(const struct kho_upgrade_options *o)
 {
@@ -436,7 +456,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_upgrade),    T(test_times), T(test_each_fail),	   T(test_each_hang),
 		T(test_each_kill),  T(test_lane_failures), T(test_lane_faults), T(test_slow_retrieve), T(test_each_signal),
-		T(test_finish_twice), T(test_undo_goes_on),
+		T(test_finish_twice), T(test_undo_goes_on), T(test_event_text),
 		T(test_peer_lost),  T(test_signal),	   T(test_after_commit),
 		T(test_busy),	    T(test_hold),	   T(test_stuck),
 	};
