@@ -101,6 +101,9 @@ struct kho_cli kho_cli_way_back(const struct kho_cli *c, const char *to);
 /* The plan's request out of the options. */
 struct kho_plan_request kho_cli_request(const struct kho_cli *c);
 
+/* KHO_EXIT_OK; or an option of it has a value that cannot be (kho_plan_request_check): the usage code, told. */
+int kho_cli_request_check(const struct kho_cli *c, const struct kho_plan_request *rq);
+
 /* The gates' limits out of the options, over the table's. -EINVAL: --gate-limits is wrong. */
 int kho_cli_gate_policy(const struct kho_cli *c, struct kho_gate_policy *p, struct kho_err *err) __must_check;
 

@@ -89,6 +89,16 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 	};
 }
 
+int kho_cli_request_check(const struct kho_cli *c, const struct kho_plan_request *rq)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	int rc = kho_plan_request_check(kho_cli_world(), rq, &err);
+
+	if (rc == 0)
+		return KHO_EXIT_OK;
+	return kho_cli_error(c, rc == -ENOMEM ? KHO_EXIT_INTERNAL : KHO_EXIT_USAGE, &err);
+}
+
 int kho_cli_gate_policy(const struct kho_cli *c, struct kho_gate_policy *p, struct kho_err *err)
 {
 	kho_gate_policy_init(p);

@@ -5,11 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bpf/load.h"
 #include "khoctl/canary.h"
 #include "khoctl/worker.h"
 #include "lib/cleanup.h"
-#include "lib/io.h"
 #include "lib/json.h"
 
 static int usage(const struct kho_cli *c, const struct kho_err *err)
@@ -23,17 +21,11 @@ static int usage(const struct kho_cli *c, const struct kho_err *err)
 /* The command line alone; what depends on the machine is the plan's to say. */
 static int check_options(const struct kho_cli *c, struct kho_err *err)
 {
-	struct kho_gate_policy p;
-	unsigned mixes;
-	uint64_t us;
+	struct kho_plan_request rq = kho_cli_request(c);
 
 	if (!c->kernel)
 		return kho_fail(err, -EINVAL, "--kernel KERNEL (latest, previous, a release or a file) is missing");
-	if (c->load && kho_mixes_parse(c->load, &mixes, err) < 0)
-		return err->code;
-	if (c->watch_for && !kho_parse_duration(c->watch_for, &us))
-		return kho_fail(err, -EINVAL, "--for %s: want a time like 60s", c->watch_for);
-	return kho_cli_gate_policy(c, &p, err);
+	return kho_plan_request_check(kho_cli_world(), &rq, err);
 }
 
 /* Before minutes are spent on what could not be written then. */

@@ -20,6 +20,9 @@ int kho_verb_check(const struct kho_cli *c)
 
 	if (!rq.to)
 		rq.to = "latest";
+	rc = kho_cli_request_check(c, &rq);
+	if (rc)
+		return rc;
 	rc = kho_plan_make(kho_cli_world(), &rq, &p, &e, &err);
 	if (rc < 0)
 		return kho_cli_error(c, kho_cli_refusal(rc), &err);

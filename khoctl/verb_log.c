@@ -63,13 +63,13 @@ int kho_verb_log(const struct kho_cli *c)
 	struct json_object *o;
 	struct kept k = { 0 };
 
-	if (!c->sysroot && kho_cli_need_root(c, "log"))
-		return KHO_EXIT_REFUSED;
 	if (generation && generation[strspn(generation, "0123456789")]) {
 		(void)kho_fail(&err, -EINVAL, "'%s' is no generation; khoctl list shows numbers",
 			       generation);
 		return kho_cli_error(c, KHO_EXIT_USAGE, &err);
 	}
+	if (!c->sysroot && kho_cli_need_root(c, "log"))
+		return KHO_EXIT_REFUSED;
 	if (!dir || !find(dir, generation, &k)) {
 		(void)kho_fail(&err, -ENOENT, "no log of %s%s is kept in %s",
 			       generation ? "generation " : "a retired kernel",

@@ -164,14 +164,13 @@ int kho_worker_watch(const struct kho_cli *c, kho_worker_fn *child)
 	return watch_worker(c, events[0]);
 }
 
-static int dry_run(const struct kho_cli *c)
+static int dry_run(const struct kho_cli *c, const struct kho_plan_request *rq)
 {
-	struct kho_plan_request rq = kho_cli_request(c);
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_engine *e = NULL;
 	struct kho_plan *p = NULL;
 	struct json_object *j;
-	int rc = kho_plan_make(kho_cli_world(), &rq, &p, &e, &err);
+	int rc = kho_plan_make(kho_cli_world(), rq, &p, &e, &err);
 
 	if (rc < 0)
 		return kho_cli_error(c, kho_cli_refusal(rc), &err);
@@ -198,7 +197,8 @@ static int usage(const struct kho_cli *c, const char *text)
 
 int kho_verb_upgrade(const struct kho_cli *c)
 {
-	int hold = c->hold_before ? kho_step_find(c->hold_before) : 0;
+	int hold = c->hold_before ? kho_step_find(c->hold_before) : 0, rc;
+	struct kho_plan_request rq = kho_cli_request(c);
 
 	if (!c->to)
 		return usage(c, "--to KERNEL (latest, previous, a release or a file) is missing");
@@ -208,8 +208,11 @@ int kho_verb_upgrade(const struct kho_cli *c)
 		return usage(c, "--exec needs --hold-before");
 	if (hold < 0 || hold > kho_step_find(KHO_STEP_HELD))
 		return usage(c, "--hold-before wants a step up to freeze");
+	rc = kho_cli_request_check(c, &rq);
+	if (rc)
+		return rc;
 	if (c->dry_run)
-		return dry_run(c);
+		return dry_run(c, &rq);
 	if (kho_cli_need_root(c, "upgrade"))
 		return KHO_EXIT_REFUSED;
 	return kho_worker_watch(c, kho_worker_main);

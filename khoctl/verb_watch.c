@@ -180,14 +180,14 @@ int kho_verb_watch(const struct kho_cli *c)
 	uint64_t for_us = FOR_US;
 	int rc;
 
-	if (kho_cli_need_root(c, "watch"))
-		return KHO_EXIT_REFUSED;
 	if (c->watch_for && !kho_parse_duration(c->watch_for, &for_us)) {
 		kho_fail(&l.err, -EINVAL, "--for %s: want a time like 60s", c->watch_for);
 		return kho_cli_error(c, KHO_EXIT_USAGE, &l.err);
 	}
 	if (kho_cli_gate_policy(c, &p, &l.err))
 		return kho_cli_error(c, KHO_EXIT_USAGE, &l.err);
+	if (kho_cli_need_root(c, "watch"))
+		return KHO_EXIT_REFUSED;
 	rc = watch(c, &p, for_us, &l);
 	if (rc < 0)
 		return kho_cli_error(c, kho_cli_refusal(rc), &l.err);

@@ -225,6 +225,32 @@ static int apply_argv(struct kho_plan *p, const struct kho_plan_request *rq, str
 	return 0;
 }
 
+/* All of that. Nothing of the machine is looked at. */
+static int apply_request(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err)
+{
+	int rc = apply_argv(p, rq, err);
+
+	if (rc == 0 && rq->canary)
+		rc = kho_plan_canary(p, rq, err);
+	if (rc == 0)
+		rc = apply_gates(p, rq, err);
+	if (rc == 0 && p->config.regression_us && (p->config.regression_us < KHO_RECORD_LEAST_US || p->config.regression_us > KHO_RECORD_MOST_US))
+		rc = kho_fail(err, -EINVAL, "regression: want a time from 1s to 30s");
+	return rc;
+}
+
+int kho_plan_request_check(const struct kho_world *world, const struct kho_plan_request *rq, struct kho_err *err)
+{
+	struct kho_plan *p = calloc(1, sizeof(*p)); /* of no configuration: what is wrong then is of argv */
+	const struct kho_engine_entry *en;
+	int rc = p ? apply_request(p, rq, err) : kho_fail(err, -ENOMEM, "plan: out of memory");
+
+	if (rc == 0 && rq->engine && strcmp(rq->engine, "auto"))
+		rc = kho_plan_engine_find(world, rq->engine, &en, err);
+	kho_plan_free(p);
+	return rc;
+}
+
 /* The limits that it is to compare by, as they are here; its words are split at blanks, and none of these has one. */
 static int plan_compare(const struct kho_plan *p, const struct kho_plan_request *rq, char **out)
 {
@@ -241,8 +267,6 @@ static int plan_watch(struct kho_plan *p, const struct kho_plan_request *rq, str
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
-	if (p->config.regression_us && (p->config.regression_us < KHO_RECORD_LEAST_US || p->config.regression_us > KHO_RECORD_MOST_US))
-		return kho_fail(err, -EINVAL, "regression: want a time from 1s to 30s");
 	if (!p->config.rollback_us && !p->config.regression_us)
 		return 0;
 	if (n <= 0)
@@ -284,11 +308,7 @@ static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct 
 	int rc = load_config(p, err);
 
 	if (rc == 0)
-		rc = apply_argv(p, rq, err);
-	if (rc == 0 && rq->canary)
-		rc = kho_plan_canary(p, rq, err);
-	if (rc == 0)
-		rc = apply_gates(p, rq, err);
+		rc = apply_request(p, rq, err);
 	if (rc == 0)
 		rc = plan_watch(p, rq, err);
 	if (rc == 0)

@@ -102,6 +102,12 @@ struct kho_plan {
 };
 
 /*
+ * Can the values of the request (argv) be, whatever machine and configuration are like? -EINVAL: no, err says which one. What kernel is
+ * asked for (to) is not looked at: whether it is there is the plan's to say.
+ */
+int kho_plan_request_check(const struct kho_world *world, const struct kho_plan_request *rq, struct kho_err *err) __must_check;
+
+/*
  * Make the plan, and the engine that will carry it out (*out_engine; its ops->free before
  * kho_plan_free). A plan with can == false is a plan too: it says why. Negative: not even a plan
  * (no image, bad configuration, unknown engine).

@@ -118,20 +118,31 @@ static int choose_auto(struct kho_plan *p, struct kho_engine **out, struct kho_e
 	return kho_fail(err, -ENOSYS, "this khoctl has no engine");
 }
 
+int kho_plan_engine_find(const struct kho_world *w, const char *name, const struct kho_engine_entry **out, struct kho_err *err)
+{
+	const struct kho_engine_entry *en = w->engines;
+
+	while (en->name && strcmp(en->name, name))
+		en++;
+	if (!en->name)
+		return kho_fail(err, -EINVAL, "engine '%s' is unknown; give auto or %s", name, w->engines->name ? w->engines->name : "none");
+	*out = en;
+	return 0;
+}
+
 int kho_plan_choose_engine(struct kho_plan *p, const char *name, struct kho_engine **out,
 			   struct kho_err *err)
 {
 	const struct kho_engine_entry *en;
 	struct candidate c = { 0 };
+	int rc;
 
 	*out = NULL;
 	if (!strcmp(name, "auto"))
 		return choose_auto(p, out, err);
-	for (en = p->world.engines; en->name && strcmp(en->name, name); en++)
-		;
-	if (!en->name)
-		return kho_fail(err, -EINVAL, "engine '%s' is unknown; give auto or %s", name,
-				p->world.engines->name ? p->world.engines->name : "none");
+	rc = kho_plan_engine_find(&p->world, name, &en, err);
+	if (rc < 0)
+		return rc;
 	if (try_engine(p, en, &c) < 0) {
 		candidate_done(&c);
 		return kho_fail(err, -ENOMEM, "choose the engine: out of memory");

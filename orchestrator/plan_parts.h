@@ -7,6 +7,9 @@
 
 #include "orchestrator/plan.h"
 
+/* The engine of that name, of the table. -EINVAL: there is none. */
+int kho_plan_engine_find(const struct kho_world *w, const char *name, const struct kho_engine_entry **out, struct kho_err *err) __must_check;
+
 /*
  * Engine by name, or for "auto" the first whose probe does not say no; with its plan, report and
  * reason. None can: the report of the first one is kept and *out is that engine. Negative: unknown

@@ -122,7 +122,7 @@ head -c 3000 "$root/boot/vmlinuz-7.3.4" > "$tmp/short"
 exits 2 "truncated" "$khoctl" check --sysroot "$root" --to "$tmp/short"
 says 'truncated' "truncated: said"
 exits 2 "missing" "$khoctl" check --sysroot "$root" --to /boot/none
-exits 2 "unknown engine" "$khoctl" check --sysroot "$root" --to latest --engine warp
+exits 1 "unknown engine" "$khoctl" check --sysroot "$root" --to latest --engine warp
 says "engine 'warp' is unknown; give auto or" "unknown engine: said"
 
 printf 'pidfil = /run/x.pid\n' > "$root/etc/khoctl/workloads.d/web.conf"
@@ -139,9 +139,9 @@ exits 2 "a limit of what is not known" "$khoctl" check --sysroot "$root" --to 7.
 says '^no +blackout +max-blackout +50\.0 ms is allowed, and the blackout is not known: .*; fix: --allow-unknown' "a limit of what is not known: refused, and what to do"
 exits 2 "unknown allowed" "$khoctl" check --sysroot "$root" --to 7.3.4 --max-blackout 50ms --allow-unknown
 says '^unknown +blackout +max-blackout +not known; 50\.0 ms is allowed' "unknown allowed: no refusal"
-exits 2 "a limit that is no time" "$khoctl" check --sysroot "$root" --to 7.3.4 --max-blackout 50
+exits 1 "a limit that is no time" "$khoctl" check --sysroot "$root" --to 7.3.4 --max-blackout 50
 says 'max-blackout 50: want a time like 50ms' "a limit that is no time: said"
-exits 2 "no time at all" "$khoctl" upgrade --dry-run --sysroot "$root" --to 7.3.4 --max-blackout 0ms
+exits 1 "no time at all" "$khoctl" upgrade --dry-run --sysroot "$root" --to 7.3.4 --max-blackout 0ms
 exits 2 "check by kexec" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine kexec
 says '^predicted blackout: - \(not known until one like it was seen here' "check by kexec: nothing to predict from"
 mkdir -p "$root/var/lib/khoctl"

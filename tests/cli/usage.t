@@ -26,6 +26,23 @@ exits 1 "too many arguments" "$khoctl" list me
 exits 1 "hold in the blackout" "$khoctl" upgrade --to latest --hold-before shift
 exits 1 "exec without hold" "$khoctl" upgrade --to latest --exec true
 exits 1 "sysroot without dry run" "$khoctl" upgrade --to latest --sysroot /
+wrong() { # OPTION VALUE WHAT-IS-WANTED: said before anything is looked at, also by who is not root
+	exits 1 "upgrade $1 $2" "$khoctl" upgrade --to latest "$1" "$2"
+	says "$3" "upgrade $1 $2: said"
+}
+wrong --max-blackout soon 'max-blackout soon: want a time like 50ms'
+wrong --outgoing-panic maybe 'outgoing-panic maybe: want complete or wait'
+wrong --rollback-on-failure soon 'rollback-on-failure soon: want a time like 60s'
+wrong --regression soon 'regression soon: want a time like 10s'
+wrong --regression 31s 'regression: want a time from 1s to 30s'
+wrong --gate-limits wakup=1 "limit 'wakup=': there is no such gate"
+wrong --engine warp "engine 'warp' is unknown"
+exits 1 "gates, and no gates" "$khoctl" upgrade --to latest --gates --no-gates
+exits 1 "dry run of a wrong value, in JSON" "$khoctl" upgrade --to latest --dry-run --max-blackout soon --json
+says '"exit":1' "dry run of a wrong value, in JSON: said"
+exits 1 "check of a wrong value" "$khoctl" check --max-blackout soon
+exits 1 "canary: percent" "$khoctl" canary --kernel latest --slower much
+says '--slower much: want percent' "canary: percent: said"
 exits 1 "watch for no time" "$khoctl" watch --for soon
 says "--for soon: want a time like 60s" "it says what is wanted"
 exits 1 "canary without a kernel" "$khoctl" canary --load all

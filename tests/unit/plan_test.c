@@ -262,6 +262,33 @@ static void test_canary_refused(void **state)
 	done(p, e);
 }
 
+/* What argv alone is wrong in; what the machine lacks, or its configuration says, is no matter. */
+static void test_request_check(void **state)
+{
+	static const struct {
+		struct kho_plan_request rq;
+		const char *says; /* NULL: it can be */
+	} t[] = {
+		{ { .to = "/nowhere", .engine = "broken", .regression = "10s", .max_blackout = "50ms" }, NULL },
+		{ { .engine = "auto", .canary = true, .load = "/nowhere/at-all", .load_for = "30s" }, NULL },
+		{ { .engine = "warp" }, "engine 'warp' is unknown" },
+		{ { .regression = "31s" }, "from 1s to 30s" },
+		{ { .max_blackout = "0ms" }, "--max-blackout 0ms" },
+		{ { .gates = true, .no_gates = true }, "--no-gates" },
+		{ { .canary = true, .slower = "much" }, "--slower much" },
+	};
+	struct kho_world w = { fake_serializers, engines, "/nonexistent", "/nonexistent" };
+
+	(void)state;
+	put_text("/etc/khoctl/khoctl.conf", "memory = lots\n");
+	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		struct kho_err err = KHO_ERR_INIT;
+
+		assert_int_equal(kho_plan_request_check(&w, &t[i].rq, &err), t[i].says ? -EINVAL : 0);
+		assert_true(!t[i].says || strstr(err.msg, t[i].says));
+	}
+}
+
 static void test_no_other(void **state)
 {
 	char cmd[128];
@@ -450,7 +477,8 @@ static void test_for_undo(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { T(test_latest), T(test_workloads), T(test_no_other), T(test_bad_target),
-					    T(test_refusals), T(test_for_undo), T(test_gates), T(test_canary), T(test_canary_refused) };
+					    T(test_refusals), T(test_for_undo), T(test_gates), T(test_canary), T(test_canary_refused),
+					    T(test_request_check) };
 
 	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
 }
