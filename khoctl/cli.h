@@ -86,6 +86,12 @@ int kho_cli_tell(const struct kho_cli *c, enum kho_exit code, const char *outcom
 /* KHO_EXIT_OK for root; else the refusal of what ("upgrade"), told. */
 int kho_cli_need_root(const struct kho_cli *c, const char *what);
 
+/*
+ * KHO_EXIT_OK; or an upgrade runs, and what the probes of a plan do on this machine could be in its way: KHO_EXIT_BUSY, told. A recorded tree
+ * is in nobody's.
+ */
+int kho_cli_need_no_upgrade(const struct kho_cli *c);
+
 /* Print an object, indented, with a newline. Takes the reference. */
 void kho_cli_json(struct json_object *o);
 

@@ -6,6 +6,7 @@
 #include "khoctl/cli.h"
 #include "lib/cleanup.h"
 #include "lib/json.h"
+#include "orchestrator/lock.h"
 
 int kho_cli_error(const struct kho_cli *c, enum kho_exit code, const struct kho_err *err)
 {
@@ -44,6 +45,15 @@ int kho_cli_need_root(const struct kho_cli *c, const char *what)
 		return KHO_EXIT_OK;
 	(void)kho_fail(&err, -EPERM, "%s must be run as root", what);
 	return kho_cli_error(c, KHO_EXIT_REFUSED, &err);
+}
+
+int kho_cli_need_no_upgrade(const struct kho_cli *c)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	if (c->sysroot || kho_lock_look(KHO_RUN_DIR, &err) == 0)
+		return KHO_EXIT_OK;
+	return kho_cli_error(c, KHO_EXIT_BUSY, &err);
 }
 
 void kho_cli_json(struct json_object *o)

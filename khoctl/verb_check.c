@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * khoctl check: the plan's verdicts.  Nothing is touched.
+ * khoctl check: the plan's verdicts.  Nothing is touched; but its probes have CRIU dump and restore, may have the kernel verify an image in
+ * the slot of kexec, and measure CPUs and memory, all of which would be in the way of an upgrade that runs.
  */
 #include <stdio.h>
 
@@ -21,6 +22,8 @@ int kho_verb_check(const struct kho_cli *c)
 	if (!rq.to)
 		rq.to = "latest";
 	rc = kho_cli_request_check(c, &rq);
+	if (!rc)
+		rc = kho_cli_need_no_upgrade(c);
 	if (rc)
 		return rc;
 	rc = kho_plan_make(kho_cli_world(), &rq, &p, &e, &err);

@@ -209,6 +209,8 @@ int kho_verb_upgrade(const struct kho_cli *c)
 	if (hold < 0 || hold > kho_step_find(KHO_STEP_HELD))
 		return usage(c, "--hold-before wants a step up to freeze");
 	rc = kho_cli_request_check(c, &rq);
+	if (!rc && c->dry_run)
+		rc = kho_cli_need_no_upgrade(c);
 	if (rc)
 		return rc;
 	if (c->dry_run)

@@ -5,9 +5,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+
+#define MOMENT_US 2000000u
+#define TICK_US	  50000u
 
 static char *lock_path(const char *run_dir)
 {
@@ -43,6 +47,25 @@ void kho_lock_step(int fd, const char *step)
 	(void)!pwrite(fd, text, (size_t)n, 0);
 }
 
+static int busy(const char *which, pid_t pid, const char *step, struct kho_err *err)
+{
+	return kho_fail(err, -EBUSY, "%s upgrade is running (pid %d, step %s); wait for it, or stop it: khoctl rollback", which, pid, step);
+}
+
+int kho_lock_look(const char *run_dir, struct kho_err *err)
+{
+	char step[32];
+	pid_t pid;
+
+	/* who has told a result has it for a moment yet */
+	for (unsigned us = 0; (pid = kho_lock_holder(run_dir, step)); us += TICK_US) {
+		if (us >= MOMENT_US)
+			return busy("an", pid, step, err);
+		usleep(TICK_US);
+	}
+	return 0;
+}
+
 int kho_lock_take(const char *run_dir, struct kho_err *err)
 {
 	_cleanup_free_ char *path = lock_path(run_dir);
@@ -61,10 +84,7 @@ int kho_lock_take(const char *run_dir, struct kho_err *err)
 	if (fcntl(fd, F_OFD_SETLK, &l) < 0) {
 		pid_t pid = kho_lock_holder(run_dir, step);
 
-		return kho_fail(err, -EBUSY,
-				"another upgrade is running (pid %d, step %s); wait for it, or "
-				"stop it: khoctl rollback",
-				pid, step);
+		return busy("another", pid, step, err);
 	}
 	kho_lock_step(fd, "begin");
 	return steal_fd(fd);

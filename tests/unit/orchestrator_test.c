@@ -433,7 +433,11 @@ static void test_busy(void **state)
 	assert_int_equal(kho_upgrade_run(&o, &err), KHO_OUT_BUSY);
 	assert_non_null(strstr(err.msg, "another upgrade is running"));
 	assert_non_null(strstr(err.msg, "step precopy"));
+	assert_int_equal(kho_lock_look(run_dir, &err), -EBUSY);
+	assert_non_null(strstr(err.msg, "an upgrade is running"));
 	close(fd);
+	assert_int_equal(kho_lock_look(run_dir, &err), 0);
+	assert_int_equal(kho_lock_look("/nonexistent", &err), 0);
 }
 
 static void test_hold(void **state)

@@ -100,6 +100,9 @@ ends 0 run.json khoctl status --json
 has run.json '.state == "running" and .step == "hold-before-freeze" and .pid > 1 and .undoing == false and .to == "'"$to"'"'
 ends 6 second khoctl upgrade --to "$image"
 says second "busy: another upgrade is running \(pid $(jq .pid "$out/run.json"), step hold-before-freeze\)"
+ends 6 check.busy khoctl check --to "$image"
+says check.busy "an upgrade is running \(pid $(jq .pid "$out/run.json"), step hold-before-freeze\)"
+ends 6 dry.busy khoctl upgrade --to "$image" --dry-run
 ends 0 list.json khoctl list --json
 has list.json '[.instances[] | .release] == ["'"$from"'", "'"$to"'"] and (.instances | map(.cpus | length) | add) == 4'
 ends 0 list khoctl list
