@@ -69,6 +69,12 @@ struct kho_instance_info {		/* one line of `khoctl list` */
 
 struct kho_engine;
 
+/* Who may be told meanwhile to wait no longer for an answer. */
+struct kho_until {
+	bool (*stop)(void *arg); /* asked every 20 ms; NULL: it never says so */
+	void *arg;
+};
+
 struct kho_engine_ops {
 	const char *name;
 	/* Can it work here? Adds items to the report, fills the plan; touches nothing. */
@@ -84,16 +90,13 @@ struct kho_engine_ops {
 	int (*disconnect)(struct kho_engine *e, struct kho_err *err);
 	/* After the commit, by a new khoctl: connect to the agent as it is; gives it nothing. */
 	int (*reconnect)(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
-	/* One serializer operation on the incoming side: "prepare", "unprepare", "retrieve", "discard", "finish",
-	 * "tidy" (blob in, may be NULL) or "verify" (fills r). deadline_us: absolute, kho_clock_us(). [any] */
-	int (*peer_op)(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in,
-		       struct kho_report *r, uint64_t deadline_us, struct kho_err *err);
 	/*
-	 * peer_op "retrieve" for those who may be told to stop meanwhile: stop is asked every 20 ms, and when it says yes the caller goes on without an answer
-	 * (-EINTR). The peer may still work on it; its "discard" ends that. May be NULL: peer_op does not take long. [any]
+	 * One serializer operation on the incoming side: "prepare", "unprepare", "retrieve", "discard", "finish",
+	 * "tidy" (blob in, may be NULL) or "verify" (fills r, which else may be NULL). When until (may be NULL) says stop, the caller goes on without an
+	 * answer (-EINTR); the peer may still work on it, and after a "retrieve" its "discard" ends that. deadline_us: absolute, kho_clock_us(). [any]
 	 */
-	int (*peer_retrieve)(struct kho_engine *e, const char *serializer, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
-			     uint64_t deadline_us, struct kho_err *err);
+	int (*peer_op)(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in,
+		       struct kho_report *r, const struct kho_until *until, uint64_t deadline_us, struct kho_err *err);
 	/*
 	 * The incoming kernel measures whether it is fit to be given work (bpf/gates.def); verdicts by the policy's limits. May be NULL: it
 	 * does not run yet when it could be asked.

@@ -155,9 +155,12 @@ int kho_context_check(struct kho_upgrade *u, struct kho_err *err)
 }
 
 /* What the peer has done is a phase; what it has not, says which operation it was. */
-static int ended(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, uint64_t begin, int rc, struct kho_err *err)
+static int peer_until(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
+		      const struct kho_blob *in, struct kho_report *r, const struct kho_until *until, uint64_t deadline_us, struct kho_err *err)
 {
+	uint64_t begin = kho_clock_us();
 	char name[64];
+	int rc = u->engine->ops->peer_op(u->engine, s->name, op, in, r, until, deadline_us, err);
 
 	snprintf(name, sizeof(name), "%s %s", op, s->name);
 	if (rc < 0)
@@ -166,29 +169,18 @@ static int ended(struct kho_upgrade *u, const struct kho_serializer *s, const ch
 	return 0;
 }
 
-static int peer_until(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
-		      const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us, struct kho_err *err)
-{
-	uint64_t begin = kho_clock_us();
-
-	return ended(u, s, op, begin, u->engine->ops->peer_op(u->engine, s->name, op, in, r, deadline_us, err), err);
-}
-
 int kho_context_retrieve(struct kho_upgrade *u, const struct kho_serializer *s, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
 			 struct kho_err *err)
 {
-	const struct kho_engine_ops *ops = u->engine->ops;
-	uint64_t begin = kho_clock_us();
+	const struct kho_until until = { stop, arg };
 
-	if (!ops->peer_retrieve)
-		return kho_context_peer(u, s, "retrieve", in, NULL, err);
-	return ended(u, s, "retrieve", begin, ops->peer_retrieve(u->engine, s->name, in, stop, arg, atomic_load(&u->deadline_us), err), err);
+	return peer_until(u, s, "retrieve", in, NULL, &until, atomic_load(&u->deadline_us), err);
 }
 
 int kho_context_peer(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
 		     const struct kho_blob *in, struct kho_report *r, struct kho_err *err)
 {
-	return peer_until(u, s, op, in, r, atomic_load(&u->deadline_us), err);
+	return peer_until(u, s, op, in, r, NULL, atomic_load(&u->deadline_us), err);
 }
 
 int kho_context_peer_twice(struct kho_upgrade *u, const struct kho_serializer *s, const char *op, enum kho_fault_place place,
@@ -201,12 +193,12 @@ int kho_context_peer_twice(struct kho_upgrade *u, const struct kho_serializer *s
 		return rc;
 	now = kho_clock_us();
 	first = deadline > now ? now + (deadline - now) / 3 : deadline;
-	rc = peer_until(u, s, op, NULL, NULL, first, err);
+	rc = peer_until(u, s, op, NULL, NULL, NULL, first, err);
 	if (rc < 0)
-		rc = peer_until(u, s, op, NULL, NULL, deadline, err);
+		rc = peer_until(u, s, op, NULL, NULL, NULL, deadline, err);
 	/* its agent has ended, and perhaps the next one, too */
 	for (unsigned i = 0; rc == -ECONNRESET && i < AGENTS; i++)
-		rc = peer_until(u, s, op, NULL, NULL, deadline, err);
+		rc = peer_until(u, s, op, NULL, NULL, NULL, deadline, err);
 	return rc;
 }
 

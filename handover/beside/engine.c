@@ -152,26 +152,15 @@ int kho_beside_map_head(struct kho_beside *b, struct kho_err *err)
 	return b->head ? 0 : err ? err->code : -EIO;
 }
 
-static int peer_op(struct kho_engine *e, const char *serializer, const char *op,
-		   const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us,
-		   struct kho_err *err)
+static int peer_op(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in, struct kho_report *r,
+		   const struct kho_until *until, uint64_t deadline_us, struct kho_err *err)
 {
 	struct kho_beside *b = kho_beside_of(e);
 
 	if (!b->peer)
 		return kho_fail(err, -ENOTCONN, "%s %s: not connected to the incoming kernel", op,
 				serializer);
-	return kho_peer_op(b->peer, serializer, op, in, r, deadline_us, err);
-}
-
-static int peer_retrieve(struct kho_engine *e, const char *serializer, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
-			 uint64_t deadline_us, struct kho_err *err)
-{
-	struct kho_beside *b = kho_beside_of(e);
-
-	if (!b->peer)
-		return kho_fail(err, -ENOTCONN, "retrieve %s: not connected to the incoming kernel", serializer);
-	return kho_peer_retrieve(b->peer, serializer, in, stop, arg, deadline_us, err);
+	return kho_peer_op(b->peer, serializer, op, in, r, until, deadline_us, err);
 }
 
 static int set_state(struct kho_engine *e, unsigned state, struct kho_err *err)
@@ -223,7 +212,6 @@ static const struct kho_engine_ops beside_ops = {
 	.disconnect = kho_beside_disconnect,
 	.reconnect = kho_beside_reconnect,
 	.peer_op = peer_op,
-	.peer_retrieve = peer_retrieve,
 	.gates = kho_beside_gates,
 	.load = kho_beside_load,
 	.entrust = kho_beside_entrust,

@@ -87,7 +87,7 @@ int kho_kexec_stop(struct kho_engine *e, struct kho_err *err);
 int kho_kexec_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err *err);
 int kho_kexec_disconnect(struct kho_engine *e, struct kho_err *err);
 int kho_kexec_peer_op(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in, struct kho_report *r,
-		      uint64_t deadline_us, struct kho_err *err);
+		      const struct kho_until *until, uint64_t deadline_us, struct kho_err *err);
 int kho_kexec_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete, struct kho_err *err);
 int kho_kexec_peer_fault(struct kho_engine *e, const char *kind, struct kho_err *err);
 

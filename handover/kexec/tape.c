@@ -92,12 +92,13 @@ int kho_kexec_disconnect(struct kho_engine *e, struct kho_err *err)
 }
 
 int kho_kexec_peer_op(struct kho_engine *e, const char *serializer, const char *op, const struct kho_blob *in, struct kho_report *r,
-		      uint64_t deadline_us, struct kho_err *err)
+		      const struct kho_until *until, uint64_t deadline_us, struct kho_err *err)
 {
 	KhoLink__Op o = KHO_LINK__OP__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
 
 	(void)r;
+	(void)until; /* it does not take long */
 	(void)deadline_us;
 	if (!strcmp(op, "unprepare"))
 		take_back(kho_kexec_of(e), serializer, "prepare");

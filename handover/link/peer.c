@@ -285,8 +285,8 @@ static int add_items(struct kho_report *r, const KhoLink__Reply *reply, struct k
 	return 0;
 }
 
-static int ask_op(struct kho_peer *p, const char *serializer, const char *op, const struct kho_blob *in, struct kho_report *r,
-		  const struct kho_until *until, uint64_t deadline_us, struct kho_err *err)
+int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op, const struct kho_blob *in, struct kho_report *r,
+		const struct kho_until *until, uint64_t deadline_us, struct kho_err *err)
 {
 	KhoLink__Op o = KHO_LINK__OP__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;
@@ -303,21 +303,6 @@ static int ask_op(struct kho_peer *p, const char *serializer, const char *op, co
 		ret = add_items(r, reply->reply, err);
 	kho_msg_free(reply);
 	return ret;
-}
-
-int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
-		const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us,
-		struct kho_err *err)
-{
-	return ask_op(p, serializer, op, in, r, NULL, deadline_us, err);
-}
-
-int kho_peer_retrieve(struct kho_peer *p, const char *serializer, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
-		      uint64_t deadline_us, struct kho_err *err)
-{
-	const struct kho_until until = { stop, arg };
-
-	return ask_op(p, serializer, "retrieve", in, NULL, &until, deadline_us, err);
 }
 
 int kho_peer_cpu(struct kho_peer *p, uint32_t apicid, bool take, uint64_t deadline_us,

@@ -20,6 +20,7 @@
 
 struct kho_peer;
 struct kho_link_faults;
+struct kho_until;
 
 /* What the agent must know before anything else. */
 struct kho_peer_setup {
@@ -51,13 +52,9 @@ int kho_peer_connect(struct kho_peer **out, void *bulk, uint64_t bulk_bytes,
 /* Release of the peer's kernel and its process id of the agent's generation, as told in hello. */
 const char *kho_peer_release(const struct kho_peer *p);
 
-/* One serializer operation there; see struct kho_engine_ops.peer_op. r may be NULL. */
-int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op,
-		const struct kho_blob *in, struct kho_report *r, uint64_t deadline_us,
-		struct kho_err *err);
-/* The same for "retrieve"; see struct kho_engine_ops.peer_retrieve. stop may be NULL. */
-int kho_peer_retrieve(struct kho_peer *p, const char *serializer, const struct kho_blob *in, bool (*stop)(void *arg), void *arg,
-		      uint64_t deadline_us, struct kho_err *err);
+/* One serializer operation there; see struct kho_engine_ops.peer_op. r and until may be NULL. */
+int kho_peer_op(struct kho_peer *p, const char *serializer, const char *op, const struct kho_blob *in, struct kho_report *r,
+		const struct kho_until *until, uint64_t deadline_us, struct kho_err *err);
 /* The peer measures whether its kernel is fit to be given work, or looks at what was restored there; verdicts by our limits. */
 int kho_peer_gates(struct kho_peer *p, const struct kho_gate_ask *ask, const struct kho_gate_policy *policy, struct kho_gate_list *out,
 		   uint64_t deadline_us, struct kho_err *err);

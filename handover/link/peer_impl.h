@@ -10,6 +10,7 @@
 #ifndef KHO_LINK_PEER_IMPL_H
 #define KHO_LINK_PEER_IMPL_H
 
+#include "handover/engine.h"
 #include "handover/link/peer.h"
 #include "handover/link/wire.h"
 
@@ -73,11 +74,6 @@ struct kho_peer {
 int kho_peer_connect_on(struct kho_peer **out, const struct kho_transport *t, void *bulk,
 			uint64_t bulk_bytes, const struct kho_peer_setup *setup,
 			uint64_t deadline_us, struct kho_err *err) __must_check;
-
-struct kho_until { /* the caller wants to wait no longer */
-	bool (*stop)(void *arg); /* asked after each message, and every KHO_QUIET_US */
-	void *arg;
-};
 
 /*
  * Send m as a request (seq and deadline are set here) and wait for the reply; the agent's error

@@ -165,14 +165,18 @@ static int retrieve(struct kho_engine *e, const struct kho_serializer *s, const 
 	return s->retrieve(&e->env, in, err);
 }
 
-static int e_peer_op(struct kho_engine *e, const char *name, const char *op,
-		     const struct kho_blob *in, struct kho_report *r, uint64_t deadline,
-		     struct kho_err *err)
+static int e_peer_op(struct kho_engine *e, const char *name, const char *op, const struct kho_blob *in, struct kho_report *r,
+		     const struct kho_until *until, uint64_t deadline, struct kho_err *err)
 {
 	const struct kho_serializer *s = NULL;
 
 	char what[64];
 
+	while (until && fake.hangs && kho_clock_us() < deadline) {
+		if (until->stop(until->arg))
+			return kho_fail(err, -EINTR, "stopped while the agent works on it");
+		usleep(1000);
+	}
 	if (fake.peer_dead)
 		return kho_fail(err, -EPIPE, "the peer is gone");
 	snprintf(what, sizeof(what), "%s %s", op, name);
@@ -198,17 +202,6 @@ static int e_peer_op(struct kho_engine *e, const char *name, const char *op,
 	return s->finish(&e->env, err);
 }
 
-static int e_peer_retrieve(struct kho_engine *e, const char *name, const struct kho_blob *in, bool (*stop)(void *arg), void *arg, uint64_t deadline,
-			   struct kho_err *err)
-{
-	while (fake.hangs && kho_clock_us() < deadline) {
-		if (stop(arg))
-			return kho_fail(err, -EINTR, "stopped while the agent works on it");
-		usleep(1000);
-	}
-	return e_peer_op(e, name, "retrieve", in, NULL, deadline, err);
-}
-
 static void e_free(struct kho_engine *e)
 {
 	free(e);
@@ -216,7 +209,7 @@ static void e_free(struct kho_engine *e)
 
 static const struct kho_engine_ops fake_ops = {
 	"fake",	      e_probe,	 e_reserve,    e_unreserve,  e_spawn,
-	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_peer_retrieve, e_gates,      e_load,	 e_entrust,    e_commit,
+	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_gates,      e_load,	 e_entrust,    e_commit,
 	e_shift_rest, e_retire,	 e_set_state,  e_peer_alive, NULL,
 	NULL,	      NULL,	 e_free, false,
 };

@@ -164,7 +164,7 @@ static void op(const char *serializer, const char *what)
 {
 	struct kho_blob in = { .data = (void *)(uintptr_t)"state", .len = 5 };
 
-	assert_int_equal(engine->ops->peer_op(engine, serializer, what, &in, NULL, 0, NULL), 0);
+	assert_int_equal(engine->ops->peer_op(engine, serializer, what, &in, NULL, NULL, 0, NULL), 0);
 }
 
 static void test_requests(void **state)

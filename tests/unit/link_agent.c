@@ -32,7 +32,7 @@ static void operations(void **state)
 	assert_int_equal(f_op("s0", "retrieve", "abc", 3, 1000, &err), -ENOTUNIQ);
 	assert_string_equal(err.msg, "retrieve: there are two of it");
 	assert_int_equal(f_op("s0", "retrieve", NULL, 0, 1000, &err), 0);
-	assert_int_equal(kho_peer_op(fx.peer, "s0", "verify", NULL, &r, in_ms(1000), &err), 0);
+	assert_int_equal(kho_peer_op(fx.peer, "s0", "verify", NULL, &r, NULL, in_ms(1000), &err), 0);
 	assert_int_equal(r.n, 2);
 	assert_int_equal(r.items[1].verdict, KHO_V_LOSS);
 	assert_string_equal(r.items[1].subject, "redis fd 7");
@@ -79,7 +79,7 @@ static void gates(void **state)
 	/* by the processes of those serializers that have restored some */
 	assert_int_equal(kho_peer_gates(fx.peer, &dark, &p, &l, in_ms(1000), &err), 0);
 	assert_int_equal(l.r[0].value, 0);
-	assert_int_equal(kho_peer_op(fx.peer, "s1", "retrieve", NULL, NULL, in_ms(1000), &err), 0);
+	assert_int_equal(kho_peer_op(fx.peer, "s1", "retrieve", NULL, NULL, NULL, in_ms(1000), &err), 0);
 	assert_int_equal(kho_peer_gates(fx.peer, &restored, &p, &l, in_ms(1000), &err), 0);
 	assert_int_equal(l.n, 0);
 	assert_int_equal(fx.usual.pid, 4711);
@@ -138,6 +138,7 @@ static bool when_it_works(void *arg)
 static void cancelled(void **state)
 {
 	const struct kho_blob waits = { (void *)(uintptr_t)"12345", 5 };
+	const struct kho_until until = { when_it_works, NULL };
 	struct kho_err err = KHO_ERR_INIT;
 	uint64_t begin;
 
@@ -146,17 +147,17 @@ static void cancelled(void **state)
 	assert_int_equal(connect_peer(&err), 0);
 	atomic_store(&fx.go_on, false);
 	begin = kho_clock_us();
-	assert_int_equal(kho_peer_retrieve(fx.peer, "s1", &waits, when_it_works, NULL, in_ms(20000), &err), -EINTR);
+	assert_int_equal(kho_peer_op(fx.peer, "s1", "retrieve", &waits, NULL, &until, in_ms(20000), &err), -EINTR);
 	assert_true(kho_clock_us() - begin < 10000000);
 	assert_int_equal(atomic_load(&fx.waiting), 1);
 	assert_null(strstr(fx.log.text, "retrieved"));
 	/* a further one cannot begin yet, and then must not any more */
-	assert_int_equal(kho_peer_retrieve(fx.peer, "s1", &waits, when_it_works, NULL, in_ms(20000), &err), -EINTR);
+	assert_int_equal(kho_peer_op(fx.peer, "s1", "retrieve", &waits, NULL, &until, in_ms(20000), &err), -EINTR);
 	begin = kho_clock_us();
-	assert_int_equal(kho_peer_op(fx.peer, "s1", "discard", NULL, NULL, in_ms(19000), &err), 0);
+	assert_int_equal(kho_peer_op(fx.peer, "s1", "discard", NULL, NULL, NULL, in_ms(19000), &err), 0);
 	assert_true(kho_clock_us() - begin < 10000000);
 	/* whoever had its turn last has ended, too */
-	assert_int_equal(kho_peer_op(fx.peer, "s1", "verify", NULL, NULL, in_ms(19000), &err), 0);
+	assert_int_equal(kho_peer_op(fx.peer, "s1", "verify", NULL, NULL, NULL, in_ms(19000), &err), 0);
 	assert_true(strstr(fx.log.text, "retrieved") && strstr(fx.log.text, "retrieved") < strstr(fx.log.text, "discarded"));
 	assert_null(strstr(strstr(fx.log.text, "retrieved") + 1, "retrieved"));
 }

@@ -64,7 +64,7 @@ static int op(const char *ser, const char *name)
 {
 	struct kho_blob none = { 0 };
 
-	return kho_peer_op(fx.peer, ser, name, &none, NULL, in_ms(2000), NULL);
+	return kho_peer_op(fx.peer, ser, name, &none, NULL, NULL, in_ms(2000), NULL);
 }
 
 static int entrust(bool complete)
@@ -276,7 +276,7 @@ static void tidy_fails(void **state)
 	cannot_tidy = true;
 	assert_int_equal(op("rest", "tidy"), -ETIMEDOUT);
 	cannot_tidy = false;
-	assert_int_equal(kho_peer_op(fx.peer, "rest", "tidy", NULL, NULL, in_ms(2000), &err), -ETIMEDOUT);
+	assert_int_equal(kho_peer_op(fx.peer, "rest", "tidy", NULL, NULL, NULL, in_ms(2000), &err), -ETIMEDOUT);
 	assert_string_equal(err.msg, "the shim does not answer");
 	assert_ptr_equal(strstr(strstr(fx.log.text, "tidy-rest") + 1, "tidy-rest"), NULL);
 	assert_int_equal(op("gate", "tidy"), 0);

@@ -83,7 +83,7 @@ static void outgoing_is(enum kho_instance_state state)
 static int ask(const char *ser, const char *name)
 {
 	struct kho_err err = KHO_ERR_INIT;
-	int rc = kho_peer_op(fx.peer, ser, name, NULL, NULL, in_ms(20000), &err);
+	int rc = kho_peer_op(fx.peer, ser, name, NULL, NULL, NULL, in_ms(20000), &err);
 
 	if (rc && rc != -ECONNRESET)
 		fail_msg("%s %s: %d (%s)", name, ser, rc, err.msg);

@@ -394,7 +394,7 @@ static __attribute__((unused)) int f_op(const char *ser, const char *name, const
 {
 	struct kho_blob in = { (void *)data, len };
 
-	return kho_peer_op(fx.peer, ser, name, &in, NULL, in_ms(ms), err);
+	return kho_peer_op(fx.peer, ser, name, &in, NULL, NULL, in_ms(ms), err);
 }
 
 static int rm(const char *path, const struct stat *st, int flag, struct FTW *f)
