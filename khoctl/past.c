@@ -94,13 +94,12 @@ int64_t kho_own_generation(const char *sysroot)
 	return generation;
 }
 
-/* Did this kernel become what that upgrade made? Its journal ends before the commit if the outgoing
- * one fell then. */
+/* Did this kernel become what that upgrade made? */
 static bool is_outcome(const struct json_object *report, const char *sysroot)
 {
-	int64_t own = kho_own_generation(sysroot);
+	_cleanup_free_ char *running = NULL;
 
-	return own > 1 && own == kho_json_get_int(report, "generation");
+	return kho_plan_running(sysroot, &running, NULL) == 0 && kho_report_led_to(report, kho_own_generation(sysroot), running);
 }
 
 static enum kho_past_state state_of(struct kho_past *p, const char *sysroot, const char *run_dir)

@@ -154,14 +154,11 @@ static const char *text_of(struct json_object *o)
 static struct json_object *last_entry(const char *run_dir, const char *state_dir, const char *running, uint32_t generation)
 {
 	_cleanup_json_ struct json_object *records = NULL, *report = NULL;
-	int64_t led_to;
 
 	if (kho_journal_read(run_dir, state_dir, &records, NULL, NULL) < 0)
 		return NULL;
 	report = kho_report_of_journal(records);
-	led_to = kho_json_get_int(report, "generation");
-	if (!strcmp(kho_json_get_str(report, "outcome"), "interrupted") && led_to > 1 && led_to == (int64_t)generation - 1 &&
-	    !strcmp(kho_json_get_str(report, "to"), running))
+	if (!strcmp(kho_json_get_str(report, "outcome"), "interrupted") && kho_report_led_to(report, (int64_t)generation - 1, running))
 		kho_report_taken_over(report);
 	return kho_history_entry(report);
 }

@@ -233,6 +233,11 @@ struct json_object *kho_report_of_journal(struct json_object *records)
 	return out;
 }
 
+bool kho_report_led_to(const struct json_object *report, int64_t generation, const char *release)
+{
+	return generation > 1 && generation == kho_json_get_int(report, "generation") && !strcmp(kho_json_get_str(report, "to"), release);
+}
+
 void kho_report_taken_over(struct json_object *report)
 {
 	kho_json_str(report, "outcome", "upgraded");
