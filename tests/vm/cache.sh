@@ -133,13 +133,22 @@ finish_tree() {
 	chroot "$1" /sbin/ldconfig
 }
 
-make_build() {
-	local files
-	mapfile -t files < <(closure $STABLE "$@")
+# new_tree NAME SUITE PKG... [-- TAR-OPTION...]: NAME.new, of the packages and all they depend on (without TAR-OPTION: but their documentation)
+new_tree() {
+	local name=$1 suite=$2 files pkgs=()
+	shift 2
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do pkgs+=("$1"); shift; done
+	if [ $# -gt 0 ]; then shift; else set -- --exclude=./usr/share/doc --exclude=./usr/share/man --exclude=./usr/share/locale; fi
+	mapfile -t files < <(closure "$suite" "${pkgs[@]}")
+	[ ${#files[@]} -gt 0 ] || fail "$name: $suite does not have what it is made of"
 	fetch "${files[@]}"
-	rm -rf build.new; mkdir build.new
-	skeleton build.new
-	unpack build.new "${files[@]}" -- --exclude=./usr/share/doc --exclude=./usr/share/man --exclude=./usr/share/locale
+	rm -rf "$name.new"; mkdir "$name.new"
+	skeleton "$name.new"
+	unpack "$name.new" "${files[@]}" -- "$@"
+}
+
+make_build() {
+	new_tree build $STABLE "$@"
 	finish_tree build.new
 	ln -sfn gcc-14 build.new/usr/bin/gcc
 	mkdir -p build.new/usr/src
@@ -150,12 +159,7 @@ make_build() {
 }
 
 make_qemu() {	# make_qemu SUITE PKG...
-	local files
-	mapfile -t files < <(closure "$@")
-	fetch "${files[@]}"
-	rm -rf qemu.new; mkdir qemu.new
-	skeleton qemu.new
-	unpack qemu.new "${files[@]}" -- --exclude=./usr/share/doc --exclude=./usr/share/man --exclude=./usr/share/locale
+	new_tree qemu "$@"
 	rm -rf qemu; mv qemu.new qemu
 	cat > qemu-system-x86_64.new <<-'E'
 		#!/bin/sh
@@ -197,10 +201,7 @@ make_kernel() {
 	[ -f "$image" ] || mv "$t/usr/lib/modules/$rel/vmlinuz" "$image"
 	[ -f "$t/boot/config-$rel" ] || mv "$t/usr/lib/modules/$rel/config" "$t/boot/config-$rel"
 	rm -rf "$t"/boot/System.map* "$t/usr/lib/modules/$rel"/{System.map,vmlinuz,build,source} "$t/usr/src"
-	depmod_in "$t" "$rel"
-	rm "$t/lib"
-	(cd "$t" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0) > "kernels/$rel.cpio.new"
-	rm -rf "kernels/$rel"; mv "$t" "kernels/$rel"; mv "kernels/$rel.cpio.new" "kernels/$rel.cpio"
+	keep_kernel "$t" "$rel"
 	for f in "${files[@]}"; do
 		case $f in linux-headers-*|linux-kbuild-*) unpack build "$f" -- --exclude=./usr/share ;; esac
 	done
@@ -215,7 +216,7 @@ whole_kernel() {
 # have_kernel PKG SUITE: make_kernel unless it is there; $kernel_release
 have_kernel() {
 	local key=kernel-$1-$2 sum
-	sum=$({ declare -f make_kernel kernel_files; cat stamp/build; } | sha256sum)
+	sum=$({ declare -f make_kernel kernel_files keep_kernel pack_tree; cat stamp/build; } | sha256sum)
 	if [ "$(head -1 "stamp/$key" 2>/dev/null)" = "$sum" ]; then
 		kernel_release=$(sed -n 2p "stamp/$key")
 		! whole_kernel "$kernel_release" || return 0
@@ -279,13 +280,9 @@ add_criu() {
 }
 
 make_user() {
-	local files ex=() p
-	mapfile -t files < <(closure $STABLE "$@")
-	fetch "${files[@]}"
+	local ex=() p
 	for p in "${PRUNE[@]}"; do ex+=("--exclude=$p"); done
-	rm -rf user.new; mkdir user.new
-	skeleton user.new
-	unpack user.new "${files[@]}" -- --wildcards "${ex[@]}"
+	new_tree user $STABLE "$@" -- --wildcards "${ex[@]}"
 	finish_tree user.new
 	cp user.new/usr/share/base-passwd/passwd.master user.new/etc/passwd
 	cp user.new/usr/share/base-passwd/group.master user.new/etc/group
@@ -299,7 +296,7 @@ make_user() {
 	add_criu user.new
 	rm -rf user.new/dev/null user.new/etc/init.d user.new/etc/cron* user.new/usr/include
 	rm -rf user; mv user.new user
-	(cd user && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0) > user.cpio.new
+	pack_tree user > user.cpio.new
 	mv user.cpio.new user.cpio
 }
 
@@ -307,7 +304,8 @@ make_user() {
 part() {
 	local name=$1 fn=$2 sum
 	shift 2
-	sum=$({ declare -f "$fn" skeleton finish_tree unpack; [ "$name" != user ] || { declare -f add_criu; echo "$CRIU_MIN ${PRUNE[*]}"; }
+	sum=$({ declare -f "$fn" skeleton finish_tree unpack; [[ $(declare -f "$fn") != *new_tree* ]] || declare -f new_tree pack_tree
+		[ "$name" != user ] || { declare -f add_criu; echo "$CRIU_MIN ${PRUNE[*]}"; }
 		[ "$name" != host-tree ] || { declare -f add_criu host_install host_base_pkgs in_host; echo "$CRIU_MIN $HOST_WITHOUT"; }
 		printf '%s\n' "$@"; } | sha256sum)
 	[ "$(cat "stamp/$name" 2>/dev/null)" != "$sum" ] || return 0

@@ -28,3 +28,16 @@ depmod_in() {
 	local b=$cache/build
 	"$b/usr/lib64/ld-linux-x86-64.so.2" --library-path "$b/usr/lib/x86_64-linux-gnu" --argv0 depmod "$b/usr/bin/kmod" -b "$1" "$2"
 }
+
+# pack_tree DIR: all that is in it, as an archive for an initramfs, to standard output
+pack_tree() { (cd "$1" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0); }
+
+# keep_kernel TREE RELEASE: TREE, a folder in kernels/ of the cache (boot, usr/lib/modules, and lib -> usr/lib for depmod), becomes
+# kernels/RELEASE, and kernels/RELEASE.cpio is made of it
+keep_kernel() {
+	local to=$cache/kernels/$2
+	depmod_in "$1" "$2"
+	rm "$1/lib"
+	pack_tree "$1" > "$to.cpio.new"
+	rm -rf "$to"; mv "$1" "$to"; mv "$to.cpio.new" "$to.cpio"
+}

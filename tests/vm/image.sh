@@ -68,7 +68,7 @@ overlay() {
 	for f in "$builddir"/khoctl*; do
 		if [ -f "$f" ] && [ -x "$f" ]; then install -m 755 -s "$f" "$t/usr/sbin/"; fi
 	done
-	(cd "$t" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0)
+	pack_tree "$t"
 }
 
 for f in init vmagent; do [ -x "$builddir/tests/vm/$f" ] || fail "build/tests/vm/$f is missing: run 'make' first"; done

@@ -97,7 +97,7 @@ host_load() {
 
 # What was built here into the running machine, and the time that has passed since the snapshot.
 host_install() {
-	(cd "$dir/put" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0) | gzip -1 > "$dir/put.cpio.gz"
+	pack_tree "$dir/put" | gzip -1 > "$dir/put.cpio.gz"
 	why="khoctl could not be put in"
 	cmd_put "$dir/put.cpio.gz" /run/put.cpio.gz || return 1
 	# shellcheck disable=SC2016
