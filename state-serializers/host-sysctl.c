@@ -95,10 +95,12 @@ static const char *const never[] = {
 	"fs/mount-max",
 };
 
+/* They would be in the way of what is restored. */
 static const char *const late[] = {
 	"kernel/yama/ptrace_scope",   "kernel/unprivileged_bpf_disabled",
 	"kernel/perf_event_paranoid", "vm/overcommit_memory",
 	"vm/overcommit_ratio",	      "vm/overcommit_kbytes",
+	"vm/memfd_noexec",
 };
 
 static bool in_table(const char *const *table, size_t n, const char *key)

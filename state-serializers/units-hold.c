@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -25,6 +24,7 @@
 #include "lib/cleanup.h"
 #include "lib/fdpass.h"
 #include "lib/io.h"
+#include "lib/memfd.h"
 #include "state-serializers/units.h"
 
 #define USERS "/run/systemd/dynamic-uid"
@@ -113,12 +113,15 @@ int kho_units_hold_socket(const char *cgroup, const Kho__Listen *l)
 
 /* --- descriptor stores --- */
 
+/* It can be executed if it could, but where nothing that is in memory can be any more: then it is better than none. */
 static int make_memfd(const Kho__Kept *k)
 {
 	const char *name = strncmp(k->path, "/memfd:", 7) ? "khoctl" : k->path + 7;
 	_cleanup_free_ char *own = strndup(name, strcspn(name, " "));
-	_cleanup_close_ int fd = own ? memfd_create(own, MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
+	_cleanup_close_ int fd = own ? kho_memfd(own, MFD_ALLOW_SEALING | (k->seals & F_SEAL_EXEC ? 0 : MFD_EXEC), NULL) : -1;
 
+	if (fd == -EACCES)
+		fd = kho_memfd(own, MFD_ALLOW_SEALING, NULL);
 	if (fd < 0 || kho_write_all(fd, k->content.data, k->content.len) || (k->seals && fcntl(fd, F_ADD_SEALS, (int)k->seals)))
 		return -1;
 	return steal_fd(fd);

@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/memfd.h"
 #include "state-serializers/units.h"
 
 #define EXPORTED "/run/systemd/units"
@@ -257,9 +257,9 @@ int kho_units_text_give(struct kho_env *env, const Kho__Units *u, struct kho_err
 
 	if (!kho_units_is_told(u->version) || !u->n_state || !env->ops || !env->ops->to_init)
 		return 0;
-	fd = memfd_create("systemd-state", MFD_CLOEXEC);
+	fd = kho_memfd("systemd-state", 0, err);
 	if (fd < 0)
-		return kho_fail_errno(err, "systemd's state");
+		return kho_wrap(err, "systemd's state");
 	_cleanup_fclose_ FILE *f = fdopen(dup(fd), "w");
 
 	if (!f)

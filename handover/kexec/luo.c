@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/memfd.h"
 
 /* include/uapi/linux/liveupdate.h (Linux 7.2): each argument begins with its size, so that it can grow */
 struct luo_session {
@@ -36,11 +36,6 @@ struct luo_finish {
 /* Whoever only looks (khoctl check) has it for a moment. */
 #define BUSY_TRIES   30
 #define BUSY_WAIT_US 10000
-
-/* Since Linux 6.3, older than any orchestrator: with vm.memfd_noexec=2 no memfd is made without it. The seal goes along (memfd-v2). */
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008u
-#endif
 
 static int open_device(struct kho_err *err)
 {
@@ -107,11 +102,11 @@ int kho_luo_preserve(int s, int fd, uint64_t token, struct kho_err *err)
 
 int kho_luo_preserve_bytes(int s, const void *data, size_t len, uint64_t token, struct kho_err *err)
 {
-	_cleanup_close_ int fd = memfd_create("khoctl-state", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+	_cleanup_close_ int fd = kho_memfd("khoctl-state", 0, err); /* its seal goes along (memfd-v2) */
 	int ret;
 
 	if (fd < 0)
-		return kho_fail_errno(err, "memfd");
+		return fd;
 	ret = kho_write_all(fd, data, len);
 	if (ret < 0)
 		return kho_fail(err, ret, "write the state for the next kernel: %s", strerror(-ret));

@@ -5,12 +5,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "lib/cleanup.h"
 #include "lib/criu.h"
 #include "lib/io.h"
+#include "lib/memfd.h"
 #include "lib/spawn.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/place.h"
@@ -72,8 +72,10 @@ static int as_file(const KhoProc__Place *place, struct kho_err *err)
 
 	if (rc)
 		return rc;
-	fd = memfd_create("khoctl-place", MFD_CLOEXEC);
-	if (fd < 0 || kho_write_all(fd, b.data, b.len) || lseek(fd, 0, SEEK_SET))
+	fd = kho_memfd("khoctl-place", 0, err);
+	if (fd < 0)
+		rc = kho_wrap(err, "start criu");
+	else if (kho_write_all(fd, b.data, b.len) || lseek(fd, 0, SEEK_SET))
 		rc = kho_fail_errno(err, "start criu: memory for its place");
 	kho_blob_done(&b);
 	return rc ? rc : steal_fd(fd);

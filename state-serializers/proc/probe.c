@@ -10,11 +10,14 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/memfd.h"
+#include "lib/pid.h"
 #include "state-serializers/netdev.h"
 #include "state-serializers/proc/apparmor.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/criu.h"
 #include "state-serializers/proc/lazy.h"
+#include "state-serializers/proc/place.h"
 #include "state-serializers/proc/probe.h"
 #include "state-serializers/proc/selftest.h"
 #include "state-serializers/proc/sysv.h"
@@ -128,6 +131,16 @@ static int probe_container(struct kho_probe *p, struct kho_err *err)
 		   err);
 }
 
+/* Where such a one is, CRIU works by a loader that is executed from memory (worker.c). */
+static int probe_loader(struct kho_probe *p, struct kho_err *err)
+{
+	struct kho_err why = KHO_ERR_INIT;
+	bool elsewhere = p->w->container || kho_ns_differs(p->w->root, "mnt") || kho_ns_differs(p->w->root, "uts");
+	_cleanup_close_ int fd = elsewhere ? kho_memfd(KHO_CRIU_LOADER, MFD_EXEC, &why) : -1;
+
+	return elsewhere && fd < 0 ? say(p, KHO_V_NO, NULL, why.msg, err) : 0;
+}
+
 /* The first process whose profile cannot go with it. */
 static int probe_profiles(struct kho_probe *p, struct kho_err *err)
 {
@@ -163,6 +176,8 @@ static int probe_workload(struct kho_probe *p, struct kho_err *err)
 		kho_fail(err, rc, "look at workload %s: out of memory", p->w->name);
 	if (!rc && p->w->container && !*p->sysroot)
 		rc = probe_container(p, err);
+	if (!rc && !*p->sysroot)
+		rc = probe_loader(p, err);
 	if (!rc && !*p->sysroot)
 		rc = probe_profiles(p, err);
 	for (size_t i = 0; !rc && i < p->w->npids; i++)

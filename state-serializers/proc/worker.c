@@ -9,7 +9,6 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -17,15 +16,12 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/memfd.h"
 #include "lib/pid.h"
 #include "lib/spawn.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/place.h"
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010u
-#endif
 
 #define PLACE_MAX (64u << 20)
 #define HIGH	  200
@@ -50,34 +46,38 @@ static int open_high(const char *path, int flags)
  * A copy: what is executed may not be mapped by the processes that CRIU turns its own into (the kernel
  * would refuse to give them another executable), and each of them maps the loader.
  */
-static int copy_loader(void)
+static int copy_loader(struct kho_err *err)
 {
-	_cleanup_close_ int from = open("/lib64/ld-linux-x86-64.so.2", O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int to = memfd_create(KHO_CRIU_LOADER, MFD_CLOEXEC | MFD_EXEC);
+	_cleanup_close_ int from = open("/lib64/ld-linux-x86-64.so.2", O_RDONLY | O_CLOEXEC), to = -1;
 	struct stat st;
+	int fd;
 
-	if (to < 0 && errno == EINVAL) /* before Linux 6.3 all can be executed */
-		to = memfd_create(KHO_CRIU_LOADER, MFD_CLOEXEC);
-	if (from < 0 || to < 0 || fstat(from, &st))
-		return -1;
+	if (from < 0 || fstat(from, &st))
+		return kho_fail_errno(err, "open the loader");
+	to = kho_memfd(KHO_CRIU_LOADER, MFD_EXEC, err);
+	if (to < 0)
+		return to;
 	while (st.st_size > 0) {
 		ssize_t n = sendfile(to, from, NULL, (size_t)st.st_size);
 
 		if (n <= 0)
-			return -1;
+			return kho_fail(err, n < 0 ? -errno : -EIO, "copy the loader: %s", n < 0 ? strerror(errno) : "it has become shorter");
 		st.st_size -= n;
 	}
-	return fcntl(to, F_DUPFD_CLOEXEC, HIGH);
+	fd = fcntl(to, F_DUPFD_CLOEXEC, HIGH);
+	return fd < 0 ? kho_fail_errno(err, "copy the loader") : fd;
 }
 
 static int open_tools(struct tools *t, const char *criu, struct kho_err *err)
 {
 	size_t at = 0;
 
-	t->loader = copy_loader();
+	t->loader = copy_loader(err);
+	if (t->loader < 0)
+		return t->loader;
 	t->criu = open_high(criu, O_PATH); /* the loader opens it again */
-	if (t->loader < 0 || t->criu < 0)
-		return kho_fail_errno(err, "open %s", t->loader < 0 ? "the loader" : criu);
+	if (t->criu < 0)
+		return kho_fail_errno(err, "open %s", criu);
 	for (size_t i = 0; i < KHO_ARRAY_SIZE(lib_dirs); i++) {
 		int fd = open_high(lib_dirs[i], O_PATH | O_DIRECTORY);
 

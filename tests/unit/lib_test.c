@@ -22,6 +22,7 @@
 #include "lib/format.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/memfd.h"
 #include "lib/report.h"
 #include "tests/unit/tree.h"
 
@@ -215,6 +216,31 @@ static void test_clock(void **state)
 	kho_clock_set_tsc_khz(0);
 }
 
+/* What is not said to be executable cannot be, whatever vm.memfd_noexec is here. */
+static void test_memfd(void **state)
+{
+	_cleanup_close_ int known = memfd_create("khoctl-test", MFD_CLOEXEC | MFD_NOEXEC_SEAL); /* since Linux 6.3 */
+	_cleanup_close_ int data = kho_memfd("khoctl-test", 0, NULL), program = -1;
+	struct kho_err err = KHO_ERR_INIT;
+	struct stat st;
+
+	(void)state;
+	assert_true(data >= 0);
+	assert_int_equal(kho_write_all(data, "x", 1), 0);
+	assert_int_equal(fstat(data, &st), 0);
+	if (known >= 0) {
+		assert_true(fcntl(data, F_GET_SEALS) & F_SEAL_EXEC);
+		assert_false(st.st_mode & 0111);
+	}
+	program = kho_memfd("khoctl-test", MFD_EXEC, &err);
+	if (program == -EACCES) {
+		assert_non_null(strstr(err.msg, "vm.memfd_noexec=2"));
+		return;
+	}
+	assert_int_equal(fstat(program, &st), 0);
+	assert_true(st.st_mode & 0111);
+}
+
 static void test_fd_pass(void **state)
 {
 	int sv[2], fd, p[2];
@@ -264,7 +290,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_sizes), T(test_words), T(test_ids), T(test_versions), T(test_files), T(test_report), T(test_json), T(test_json_text),
-		T(test_clock), T(test_fd_pass), T(test_descriptors),
+		T(test_clock), T(test_fd_pass), T(test_memfd), T(test_descriptors),
 	};
 
 	return cmocka_run_group_tests_name("lib", tests, NULL, NULL);

@@ -97,6 +97,9 @@ static void sysctl_table(void **state)
 	assert_true(kho_sysctl_is_carried("net/ipv4/conf/default/rp_filter", &late));
 	assert_true(kho_sysctl_is_carried("kernel/yama/ptrace_scope", &late));
 	assert_true(late);
+	/* memory that is restored may have been one that can be executed */
+	assert_true(kho_sysctl_is_carried("vm/memfd_noexec", &late));
+	assert_true(late);
 	assert_false(kho_sysctl_is_carried("net/ipv4/conf/eth0/rp_filter", &late));
 	assert_false(kho_sysctl_is_carried("net/ipv4/neigh/eth0/app_solicit", &late));
 	assert_false(kho_sysctl_is_carried("net/ipv6/neigh/docker0/app_solicit", &late));
