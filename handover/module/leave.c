@@ -381,6 +381,12 @@ static void syscore_del(void)
 }
 #endif
 
+/* Does a restart or halt of this kernel pass its error record store (ACPI ERST), or is it held there, before it resets the machine? */
+static void erst_gate(u64 state)
+{
+	WRITE_ONCE(*(u64 *)(kho_up.head + KHO_OFF_ERST + KHO_ERST_GATE), state);
+}
+
 int kho_leave_setup(void)
 {
 	int ret = register_reboot_notifier(&reboot_nb);
@@ -400,15 +406,16 @@ int kho_leave_setup(void)
 	}
 	atomic_notifier_chain_register(&panic_notifier_list, &panic_nb);
 	syscore_add();
-	/* up to here a restart or halt of this kernel would have been held by its error record store */
 	if (kho_live(&kho_up))
-		WRITE_ONCE(*(u64 *)(kho_up.head + KHO_OFF_ERST + KHO_ERST_GATE),
-			   KHO_ERST_GATE_OPEN);
+		erst_gate(KHO_ERST_GATE_OPEN);
 	return 0;
 }
 
 void kho_leave_cleanup(void)
 {
+	/* nothing here parks this kernel any more: with another one on the machine it is held again (one that is alone may reset it) */
+	if (way_out() == &kho_up)
+		erst_gate(KHO_ERST_GATE_SHUT);
 	syscore_del();
 	atomic_notifier_chain_unregister(&panic_notifier_list, &panic_nb);
 	unregister_nmi_handler(NMI_LOCAL, "khoctl");

@@ -85,7 +85,7 @@
  * the gate as the number of the instruction to go on with), so that nothing resets the machine.
  */
 #define KHO_ERST_SIGN		0x00	/* u64, I: 1 = a record was written */
-#define KHO_ERST_GATE		0x08	/* u64, C: SHUT; then I: OPEN, by its module */
+#define KHO_ERST_GATE		0x08	/* u64, C: SHUT; then I: OPEN, by its module, which shuts it again if it fails to load */
 #define KHO_ERST_GATE_SHUT	1
 #define KHO_ERST_GATE_OPEN	3
 #define KHO_ERST_ZERO		0x10	/* u64, C: status, busy, count, attributes */
