@@ -33,6 +33,9 @@ int kho_clock_drift(uint64_t us, int64_t *out_ppm);
 /* Microseconds since the TSC was zero (or CLOCK_MONOTONIC, see above). Monotonic on one kernel. */
 uint64_t kho_clock_us(void);
 
+/* So many microseconds from now by CLOCK_MONOTONIC, for a wait by that clock; kho_clock_us() may be another one. */
+struct timespec kho_clock_in(uint64_t us);
+
 /* Is a the earlier time of a file? */
 static inline bool kho_is_earlier(const struct timespec *a, const struct timespec *b)
 {

@@ -48,14 +48,8 @@ static bool stopped(void *lanes)
 /* cond_wait that also wakes for u->stop, which nobody signals */
 static void wait_changed(struct kho_lanes *l)
 {
-	struct timespec ts;
+	const struct timespec ts = kho_clock_in(20000);
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	ts.tv_nsec += 20000000;
-	if (ts.tv_nsec >= 1000000000) {
-		ts.tv_nsec -= 1000000000;
-		ts.tv_sec++;
-	}
 	(void)pthread_cond_timedwait(&l->changed, &l->lock, &ts);
 }
 

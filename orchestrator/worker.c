@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
 
 struct kho_worker {
@@ -85,17 +85,10 @@ void kho_worker_start(struct kho_worker *w, int (*fn)(void *arg, struct kho_err 
 
 bool kho_worker_wait(struct kho_worker *w, uint64_t timeout_us)
 {
-	struct timespec ts;
+	const struct timespec ts = kho_clock_in(timeout_us);
 	bool ended;
 	int rc = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	ts.tv_sec += (time_t)(timeout_us / 1000000);
-	ts.tv_nsec += (long)(timeout_us % 1000000) * 1000;
-	if (ts.tv_nsec >= 1000000000) {
-		ts.tv_nsec -= 1000000000;
-		ts.tv_sec++;
-	}
 	pthread_mutex_lock(&w->lock);
 	while (w->busy && !rc)
 		rc = pthread_cond_timedwait(&w->changed, &w->lock, &ts);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "handover/incoming/agent_impl.h"
 #include "lib/cleanup.h"
@@ -44,10 +43,7 @@ static int lock_ser(struct kho_ser_slot *s, uint64_t deadline_us)
 
 	if (!deadline_us)
 		return pthread_mutex_lock(&s->busy);
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	left += ts.tv_nsec / 1000;
-	ts.tv_sec += left / 1000000;
-	ts.tv_nsec = left % 1000000 * 1000;
+	ts = kho_clock_in(left);
 	return pthread_mutex_clocklock(&s->busy, CLOCK_MONOTONIC, &ts);
 }
 

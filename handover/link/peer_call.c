@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "lib/clock.h"
 
@@ -30,13 +29,7 @@ static bool wait_until(struct kho_peer *p, uint64_t deadline_us)
 	left = deadline_us - now;
 	if (left > 3600000000ULL)
 		left = 3600000000ULL;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	ts.tv_sec += left / 1000000;
-	ts.tv_nsec += left % 1000000 * 1000;
-	if (ts.tv_nsec >= 1000000000) {
-		ts.tv_nsec -= 1000000000;
-		ts.tv_sec++;
-	}
+	ts = kho_clock_in(left);
 	pthread_cond_timedwait(&p->cond, &p->lock, &ts);
 	return true;
 }

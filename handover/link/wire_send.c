@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "handover/link/fault.h"
@@ -148,13 +147,7 @@ static int lock_out(struct kho_stream *s, uint64_t deadline_us)
 
 	if (!deadline_us)
 		return pthread_mutex_lock(&s->wlock);
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	ts.tv_sec += left / 1000000;
-	ts.tv_nsec += left % 1000000 * 1000;
-	if (ts.tv_nsec >= 1000000000) {
-		ts.tv_nsec -= 1000000000;
-		ts.tv_sec++;
-	}
+	ts = kho_clock_in(left);
 	return pthread_mutex_clocklock(&s->wlock, CLOCK_MONOTONIC, &ts);
 }
 

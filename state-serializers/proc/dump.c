@@ -119,11 +119,8 @@ static int wait_all(bool (*done)(const struct kho_proc_out_wl *), uint64_t timeo
 		    const char *what, struct kho_err *err)
 {
 	struct kho_proc_out *o = &kho_proc_out;
-	struct timespec end;
+	const struct timespec end = kho_clock_in(timeout_us); /* not the time of day: that may be set meanwhile */
 
-	/* not the time of day: that may be set meanwhile */
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += (time_t)(timeout_us / 1000000);
 	for (;;) {
 		size_t i, missing = o->n;
 

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
 #include "lib/patience.h"
 #include "state-serializers/proc/container.h"
@@ -71,8 +72,7 @@ static void let_dumps_end(void)
 
 	if (!o->dumping)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += (time_t)(KHO_PATIENCE_US / 1000000);
+	end = kho_clock_in(KHO_PATIENCE_US);
 	pthread_mutex_lock(&o->lock);
 	while (live) {
 		live = 0;

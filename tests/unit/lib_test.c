@@ -206,6 +206,7 @@ static void test_json_text(void **state)
 static void test_clock(void **state)
 {
 	uint64_t a = kho_clock_us(), b = kho_clock_us();
+	struct timespec now, later;
 
 	(void)state;
 	assert_true(b >= a);
@@ -214,6 +215,13 @@ static void test_clock(void **state)
 	b = kho_clock_us();
 	assert_true(b >= a);
 	kho_clock_set_tsc_khz(0);
+	now = kho_clock_in(0);
+	later = kho_clock_in(2999999);
+	assert_true(later.tv_nsec < 1000000000);
+	now.tv_sec += 2;
+	assert_true(kho_is_earlier(&now, &later));
+	now.tv_sec += 60; /* a test machine may stand still */
+	assert_true(kho_is_earlier(&later, &now));
 }
 
 /* What is not said to be executable cannot be, whatever vm.memfd_noexec is here. */
