@@ -3,11 +3,14 @@
 #include "lib/format.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/cleanup.h"
+
+#define IDS_MAX 65536 /* more than any kernel has CPUs */
 
 const char *kho_format_bytes(uint64_t bytes, char buf[static KHO_FORMAT_MAX])
 {
@@ -101,10 +104,44 @@ bool kho_ids_cover(const char *list, const char *other)
 	unsigned long first, last;
 
 	while (next_range(&other, &first, &last))
-		for (; first <= last && first < 65536; first++)
+		for (; first <= last && first < IDS_MAX; first++)
 			if (!kho_ids_has(list, first))
 				return false;
 	return true;
+}
+
+int kho_ids_read(const char *list, uint32_t **out, size_t *out_n)
+{
+	_cleanup_free_ uint32_t *ids = NULL;
+	unsigned long first, last;
+	size_t n = 0, room = 0;
+
+	while (n < IDS_MAX && next_range(&list, &first, &last))
+		for (; first <= last && first < IDS_MAX && n < IDS_MAX; first++) {
+			uint32_t *more = n < room ? ids : reallocarray(ids, room += 64, sizeof(*ids));
+
+			if (!more)
+				return -ENOMEM;
+			ids = more;
+			ids[n++] = (uint32_t)first;
+		}
+	*out = steal_ptr(ids);
+	*out_n = n;
+	return 0;
+}
+
+char *kho_ids_text(const uint32_t *ids, size_t n)
+{
+	size_t room = n * sizeof("4294967295") + 16;
+	_cleanup_free_ char *text = malloc(room);
+
+	if (!text)
+		return NULL;
+	*text = '\0';
+	/* it says "-" when it is out of memory, too */
+	if (n && !strcmp(kho_format_ids(ids, n, text, room), "-"))
+		return NULL;
+	return steal_ptr(text);
 }
 
 /* "-rc1" sorts before the end of the string, everything else behind it */

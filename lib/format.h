@@ -29,6 +29,15 @@ bool kho_ids_has(const char *list, unsigned long id);
 bool kho_ids_cover(const char *list, const char *other);
 
 /*
+ * The ids of such a list, in its order: *out malloc'd (NULL when there are none), *out_n of them. One of 65536 or more is left out, and so is
+ * what follows that many. 0 or -ENOMEM.
+ */
+int kho_ids_read(const char *list, uint32_t **out, size_t *out_n) __attribute__((warn_unused_result));
+
+/* As kho_format_ids(), but whole and malloc'd; "" when there are none. NULL: out of memory. */
+char *kho_ids_text(const uint32_t *ids, size_t n);
+
+/*
  * len bytes of text from somewhere that is not trusted (another kernel's log): what cannot be printed,
  * but for line ends and tabs, becomes '?'. No NUL is added. out may be in.
  */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/cpuinfo.h"
 #include "lib/format.h"
 #include "lib/io.h"
 
@@ -36,45 +37,35 @@ static int slurp(const char *sysroot, const char *name, char **out, struct kho_e
 	return kho_read_file(path, FILE_MAX, out, NULL, err);
 }
 
-/* "key<tab>: value" of /proc/cpuinfo */
-static bool cpuinfo_number(const char *line, const char *key, long *out)
+/* Is it among the flags of a CPU? */
+static bool has_flag(const char *cpuinfo, const char *flag)
 {
-	size_t n = strlen(key);
+	for (const char *line = strstr(cpuinfo, "\nflags"); line; line = strstr(line + 1, "\nflags")) {
+		const char *at = strstr(line, flag);
 
-	if (strncmp(line, key, n) || !strchr("\t :", line[n]))
-		return false;
-	line = strchr(line, ':');
-	if (!line)
-		return false;
-	*out = strtol(line + 1, NULL, 10);
-	return true;
+		if (at && at < line + 1 + strcspn(line + 1, "\n"))
+			return true;
+	}
+	return false;
 }
 
-static int parse_cpuinfo(char *text, struct kho_machine *m, struct kho_err *err)
+static int parse_cpuinfo(const char *text, struct kho_machine *m, struct kho_err *err)
 {
-	struct kho_machine_cpu *c = NULL;
-	char *line, *save;
-	long v;
+	_cleanup_free_ struct kho_cpuinfo *cpus = NULL;
+	size_t n = 0;
+	int ret = kho_cpuinfo_parse(text, &cpus, &n, err);
 
-	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		if (cpuinfo_number(line, "processor", &v)) {
-			c = kho_array_add(&m->cpus, &m->ncpus, sizeof(*c));
-			if (!c)
-				return kho_fail(err, -ENOMEM, "/proc/cpuinfo: out of memory");
-			*c = (struct kho_machine_cpu){
-				.cpu = v, .apicid = v, .core = v, .node = -1
-			};
-		} else if (c && cpuinfo_number(line, "physical id", &v)) {
-			c->package = v;
-		} else if (c && cpuinfo_number(line, "core id", &v)) {
-			c->core = v;
-		} else if (c && cpuinfo_number(line, "apicid", &v)) {
-			c->apicid = v;
-		} else if (c && !strncmp(line, "flags", 5) && strstr(line, " pdpe1gb")) {
-			m->has_1g_pages = true;
-		}
+	for (size_t i = 0; ret >= 0 && i < n; i++) {
+		struct kho_machine_cpu *c = kho_array_add(&m->cpus, &m->ncpus, sizeof(*c));
+
+		if (!c)
+			return kho_fail(err, -ENOMEM, "/proc/cpuinfo: out of memory");
+		*c = (struct kho_machine_cpu){
+			.cpu = cpus[i].cpu, .apicid = cpus[i].apicid, .package = cpus[i].package, .core = cpus[i].core, .node = -1
+		};
 	}
-	return m->ncpus ? 0 : kho_fail(err, -EINVAL, "/proc/cpuinfo: no processor in it");
+	m->has_1g_pages = has_flag(text, " pdpe1gb");
+	return ret;
 }
 
 static void read_nodes(const char *sysroot, struct kho_machine *m)

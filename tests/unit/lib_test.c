@@ -18,6 +18,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
+#include "lib/cpuinfo.h"
 #include "lib/fdpass.h"
 #include "lib/format.h"
 #include "lib/io.h"
@@ -85,6 +86,81 @@ static void test_ids(void **state)
 	assert_false(kho_ids_has("0-3,8", 4) || kho_ids_has("-", 0) || kho_ids_has("", 0));
 	assert_true(kho_ids_cover("0-63", "0-3,8") && kho_ids_cover("0-3,8", "8,0-1") && kho_ids_cover("1", ""));
 	assert_false(kho_ids_cover("0-3,8", "0-4") || kho_ids_cover("", "0"));
+}
+
+static void read_ids(const char *list, size_t want_n, const char *want)
+{
+	_cleanup_free_ uint32_t *ids = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t n = 0;
+
+	assert_int_equal(kho_ids_read(list, &ids, &n), 0);
+	assert_int_equal(n, want_n);
+	text = kho_ids_text(ids, n);
+	assert_non_null(text);
+	assert_string_equal(text, want);
+}
+
+static void test_ids_read(void **state)
+{
+	(void)state;
+	read_ids("0-3,8", 5, "0-3,8");
+	read_ids("8,0-1", 3, "0-1,8");
+	read_ids("", 0, "");
+	read_ids("-", 0, "");
+	read_ids("x,1", 0, "");
+	read_ids("5-2", 0, "");
+	read_ids("1,", 1, "1");
+	read_ids("65535-4294967295,99999999999999999999", 1, "65535");
+	read_ids("0-4294967295,0-4294967295", 65536, "0-65535");
+}
+
+/* Numbers of the kernel of one recorded tree -> the same CPUs' of another. */
+static void same_cpus(const char *from, const char *list, const char *to, const char *want)
+{
+	_cleanup_free_ struct kho_cpuinfo *a = NULL, *b = NULL;
+	_cleanup_free_ char *text = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+	uint32_t ids[16] = { 0 }, cpus[16] = { 0 };
+	size_t na = 0, nb = 0;
+
+	assert_int_equal(kho_cpuinfo_read(from, &a, &na, &err), 0);
+	assert_int_equal(kho_cpuinfo_read(to, &b, &nb, &err), 0);
+	assert_true(na <= 16 && nb <= 16);
+	text = kho_ids_text(cpus, kho_cpuinfo_cpus(b, nb, ids, kho_cpuinfo_apicids(a, na, list, ids), cpus));
+	assert_non_null(text);
+	assert_string_equal(text, want);
+}
+
+/* One machine before and after an upgrade: its fourth CPU is the first one of the next kernel. */
+static void test_cpus(void **state)
+{
+	static const char before[] = "tests/sysroots/vm-4cpu", after[] = "tests/sysroots/vm-upgraded";
+	const uint32_t odd[] = { UINT32_MAX, 3, 4, 3 };
+	_cleanup_free_ struct kho_cpuinfo *c = NULL;
+	struct kho_err err = KHO_ERR_INIT;
+	uint32_t cpus[16] = { 0 };
+	size_t n = 0;
+
+	(void)state;
+	same_cpus(before, "3", after, "0");
+	same_cpus(before, "0,3", after, "0-1");
+	same_cpus(after, "0-1", before, "0,3");
+	same_cpus(before, "0-63", after, "0-3");
+	same_cpus(before, "7", after, "");
+	same_cpus(before, "", after, "");
+	/* one with fewer CPUs */
+	same_cpus(before, "2-3", "tests/sysroots/host-2cpu", "");
+	same_cpus(before, "1-3", "tests/sysroots/host-2cpu", "1");
+	assert_int_equal(kho_cpuinfo_read(after, &c, &n, &err), 0);
+	assert_int_equal(kho_cpuinfo_cpus(c, n, odd, 4, cpus), 1);
+	assert_int_equal(cpus[0], 0);
+	free(steal_ptr(c));
+	/* a kernel without APIC ids, and texts that are none */
+	assert_int_equal(kho_cpuinfo_parse("processor\t: 0\ncore id\t\t:\nprocessor : 5\n\napicid\n", &c, &n, &err), 0);
+	assert_true(n == 2 && !c[0].core && c[1].cpu == 5 && c[1].apicid == 5);
+	assert_int_equal(kho_cpuinfo_parse("apicid\t: 1\n", &c, &n, &err), -EINVAL);
+	assert_int_equal(kho_cpuinfo_read(dir, &c, &n, &err), -ENOENT);
 }
 
 static void test_versions(void **state)
@@ -297,7 +373,7 @@ static void test_descriptors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_sizes), T(test_words), T(test_ids), T(test_versions), T(test_files), T(test_report), T(test_json), T(test_json_text),
+		T(test_sizes), T(test_words), T(test_ids), T(test_ids_read), T(test_cpus), T(test_versions), T(test_files), T(test_report), T(test_json), T(test_json_text),
 		T(test_clock), T(test_fd_pass), T(test_memfd), T(test_descriptors),
 	};
 
