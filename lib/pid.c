@@ -82,6 +82,30 @@ pid_t kho_pid_tracer(const char *sysroot, pid_t pid)
 	return p ? (pid_t)atoi(p + strlen("\nTracerPid:")) : 0;
 }
 
+uint64_t kho_pid_start(const char *sysroot, pid_t pid)
+{
+	_cleanup_free_ char *text = of_pid(sysroot, pid, "stat");
+	const char *p = text ? strrchr(text, ')') : NULL;
+	unsigned long long start;
+
+	/* proc_pid_stat(5): number 22; behind the name comes number 3 */
+	return p && sscanf(p, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start) == 1 ? start : 0;
+}
+
+char *kho_status_value(const char *status, const char *key)
+{
+	char line[64];
+	const char *p;
+
+	snprintf(line, sizeof(line), "\n%s:", key);
+	p = strstr(status, line);
+	if (!p)
+		return NULL;
+	p += strlen(line);
+	p += strspn(p, " \t");
+	return strndup(p, strcspn(p, "\n"));
+}
+
 bool kho_pidfd_wait(int pidfd, uint64_t timeout_us)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };

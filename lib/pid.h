@@ -25,6 +25,12 @@ pid_t kho_pid_parent(const char *sysroot, pid_t pid);
 /* Who traces it; 0: nobody, or it does not exist. */
 pid_t kho_pid_tracer(const char *sysroot, pid_t pid);
 
+/* When a process or thread began, in clock ticks since the boot: together with its number nobody else's. 0: it does not exist. */
+uint64_t kho_pid_start(const char *sysroot, pid_t pid);
+
+/* What the text of a status file has behind "KEY:" ("Cpus_allowed_list"), malloc'd; NULL: nothing, or out of memory. */
+char *kho_status_value(const char *status, const char *key);
+
 /* Its threads, malloc'd; 0 when it is gone. */
 size_t kho_pid_threads(pid_t pid, pid_t **out);
 

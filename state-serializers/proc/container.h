@@ -57,6 +57,9 @@ void kho_container_release(pid_t monitor);
  */
 pid_t kho_pidns_outer(pid_t root, pid_t inner);
 
+/* The number that a process or thread has in its own PID namespace, by the text of its status file; 0: it does not say. */
+pid_t kho_pidns_number(const char *status);
+
 /* Somebody in the namespace of process root who is none of those n (entered from outside); 0: nobody. */
 pid_t kho_pidns_other(pid_t root, const pid_t *pids, size_t n);
 

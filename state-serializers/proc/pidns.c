@@ -20,18 +20,21 @@ static ino_t pidns_of(pid_t pid)
 	return stat(path, &st) ? 0 : st.st_ino;
 }
 
-/* The last of the numbers behind "NSpid:", one for each namespace from ours inwards. */
+pid_t kho_pidns_number(const char *status)
+{
+	_cleanup_free_ char *numbers = kho_status_value(status, "NSpid");
+	const char *last = numbers ? strrchr(numbers, '\t') : NULL;
+
+	return numbers ? atoi(last ? last + 1 : numbers) : 0;
+}
+
 static pid_t innermost(pid_t pid)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64], *line, *last;
+	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (kho_read_file(path, 1 << 16, &text, NULL, NULL) || !(line = strstr(text, "\nNSpid:")))
-		return 0;
-	line[1 + strcspn(line + 1, "\n")] = '\0';
-	last = strrchr(line, '\t');
-	return last ? atoi(last) : 0;
+	return kho_read_file(path, 1 << 16, &text, NULL, NULL) ? 0 : kho_pidns_number(text);
 }
 
 pid_t kho_pidns_outer(pid_t root, pid_t inner)
