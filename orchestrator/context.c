@@ -87,6 +87,7 @@ void kho_context_wire(struct kho_upgrade *u)
 	e->env.ops = &u->env_ops;
 	e->env.workloads = &u->plan->workloads;
 	e->env.sysroot = u->plan->sysroot;
+	e->env.affinity = &u->affinity;
 	if (!e->env.run_dir)
 		e->env.run_dir = u->plan->world.run_dir;
 	if (!e->env.images_dir)
@@ -102,6 +103,7 @@ void kho_context_unwire(struct kho_upgrade *u)
 	if (!u->engine || u->engine->event_arg != u)
 		return;
 	u->engine->env.ops = u->engine_env_ops;
+	u->engine->env.affinity = NULL;
 	u->engine->phase = NULL;
 	u->engine->note = NULL;
 	u->engine->fault_struck = NULL;

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "lib/affinity.h"
 #include "orchestrator/events.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/plan.h"
@@ -47,6 +48,7 @@ struct kho_upgrade {
 	struct kho_gate_usual *usual;	  /* what that has seen, n of them */
 	size_t nusual;
 	struct json_object *sysctls; /* what reserve has changed: path -> old text */
+	struct kho_affinity affinity; /* who was pinned to CPUs, and what CPUs there were, before reserve */
 	struct json_object *modules; /* those that were loaded before a canary's load; NULL: it has not begun */
 };
 

@@ -72,6 +72,7 @@ static void context_done(struct kho_upgrade *u)
 	kho_events_free(u->events);
 	json_object_put(u->sysctls);
 	json_object_put(u->modules);
+	kho_affinity_done(&u->affinity);
 	free(u->canary);
 	free(u->usual);
 	kho_closep(&u->lock_fd);
@@ -210,7 +211,7 @@ struct progress {
 	bool committed, ended; /* ended: and nothing is left that was not undone */
 	bool unsaid;	       /* committed, but khoctl died before it wrote so: the ledger tells */
 	uint64_t begin_us, blackout_begin_us, blackout_end_us;
-	struct json_object *sysctls, *modules; /* borrowed */
+	struct json_object *sysctls, *modules, *affinity; /* borrowed */
 };
 
 /* An end that leaves nothing to be done. */
@@ -267,6 +268,8 @@ static struct progress how_far(struct json_object *records)
 			p.sysctls = kho_json_get(o, "old");
 		else if (!strcmp(kind, "modules"))
 			p.modules = kho_json_get(o, "old");
+		else if (!strcmp(kind, "affinity"))
+			p.affinity = o;
 		else if (!strcmp(kind, "step") && !strcmp(kho_json_get_str(o, "act"), "run"))
 			p.last = kho_step_find_in(list, n, kho_json_get_str(o, "step"));
 	}
@@ -409,6 +412,8 @@ int kho_upgrade_recover(const struct kho_upgrade_options *o, struct kho_err *err
 
 		u->sysctls = json_object_get(p.sysctls);
 		u->modules = json_object_get(p.modules);
+		/* out of memory: then nobody is pinned again */
+		(void)!kho_affinity_from_record(p.affinity, &u->affinity, NULL);
 		kho_context_wire(u);
 		kho_fail(err, -EINTR, "khoctl died in step %s", u->steps[p.last].name);
 		out = kho_runner_undo(&r, (size_t)p.last, err);

@@ -48,6 +48,7 @@ struct kho_pci_addr {
 };
 
 struct kho_env;
+struct kho_affinity;
 
 /* What surrounds a serializer; filled by the engine (outgoing) or the agent (incoming). */
 struct kho_env_ops {
@@ -95,6 +96,11 @@ struct kho_env {
 	bool last_round;		/* outgoing: preserve is not called again, whatever out_more says */
 	bool hurry;			/* incoming: prepare runs in the blackout: nothing that only finds out early what would fail later */
 	uint64_t disk_store_bytes;	/* outgoing: room for what is written to each file system until the commit; 0: the default */
+	/*
+	 * Outgoing, from step reserve on: who was pinned to CPUs, and what CPUs there were, before any of them left this kernel (lib/affinity.h).
+	 * NULL: not known.
+	 */
+	const struct kho_affinity *affinity;
 	bool root_in_ram;		/* the root file system is rootfs/tmpfs and is carried as a copy */
 	/*
 	 * Incoming side, root on a disk: where block's retrieve mounts the carried root, "/sysroot", with everything else below

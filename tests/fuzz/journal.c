@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Fuzz target: the journal's bytes, as they are on disk.  Where it reads records, what lies before
- * the torn tail reads the same.
+ * the torn tail reads the same; and each is read as one of who was pinned to CPUs.
  */
 #include "fuzz.h"
+#include "lib/affinity.h"
 #include "orchestrator/journal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -16,8 +17,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fuzz_check(!records && *err.msg);
 		return 0;
 	}
-	for (size_t i = 0; i < json_object_array_length(records); i++)
-		(void)!json_object_to_json_string(json_object_array_get_idx(records, i));
+	for (size_t i = 0; i < json_object_array_length(records); i++) {
+		struct json_object *o = json_object_array_get_idx(records, i);
+		struct kho_affinity a = { 0 };
+
+		(void)!json_object_to_json_string(o);
+		fuzz_check(kho_affinity_from_record(o, &a, &err) == 0);
+		for (size_t k = 0; k < a.n; k++)
+			fuzz_check(a.t[k].tid > 0 && (!k || a.t[k - 1].tid <= a.t[k].tid));
+		kho_affinity_done(&a);
+	}
 	json_object_put(records);
 	return 0;
 }
