@@ -278,6 +278,12 @@ static void gates_line(const struct json_object *gates, FILE *f)
 		fputc('\n', f);
 }
 
+static void loss_lines(const struct json_object *losses, FILE *f)
+{
+	for (size_t i = 0; i < length(losses); i++)
+		fprintf(f, "lost: %s\n", json_object_get_string(json_object_array_get_idx(losses, i)));
+}
+
 void kho_text_report(const struct json_object *r, FILE *f)
 {
 	static const char *const heads[] = { "PHASE", "FROM", "TIME", "MICROSECONDS", NULL };
@@ -305,6 +311,7 @@ void kho_text_report(const struct json_object *r, FILE *f)
 		msg);
 	if (*kho_json_get_str(r, "back"))
 		fprintf(f, "%s was given up: %s\n", kho_json_get_str(r, "to"), kho_json_get_str(r, "back"));
+	loss_lines(kho_json_get(r, "losses"), f);
 	gates_line(kho_json_get(r, "gates"), f);
 	if (kho_json_get(r, "regression"))
 		fprintf(f, "against the kernel before: %s%s%s\n", kho_json_get_str(kho_json_get(r, "regression"), "verdict"),

@@ -10,7 +10,7 @@
 #include "lib/json.h"
 
 struct digest {
-	struct json_object *phases, *gates;
+	struct json_object *phases, *gates, *losses;
 	int64_t blackout_begin, blackout_end, precopy_bytes, rounds, step_begin;
 	const char *outcome, *msg;
 	const struct json_object *regression; /* the last comparison with the kernel before; NULL: none */
@@ -86,6 +86,8 @@ static void digest(struct digest *d, struct json_object *out, struct json_object
 		d->back = kho_json_get_str(rec, "why");
 	} else if (!strcmp(kind, "regression")) {
 		d->regression = rec;
+	} else if (!strcmp(kind, "loss")) {
+		json_object_array_add(d->losses, json_object_new_string(kho_json_get_str(rec, "what")));
 	} else if (!strcmp(kind, "reset")) {
 		d->msg = kho_json_get_str(rec, "lost");
 	} else if (!strcmp(kind, "end")) {
@@ -210,6 +212,7 @@ struct json_object *kho_report_of_journal(struct json_object *records)
 	struct json_object *out = json_object_new_object(), *pre = json_object_new_object();
 	struct digest d = { .phases = json_object_new_array(),
 			    .gates = json_object_new_array(),
+			    .losses = json_object_new_array(),
 			    .outcome = "interrupted",
 			    .msg = "" };
 
@@ -226,6 +229,7 @@ struct json_object *kho_report_of_journal(struct json_object *records)
 	kho_json_int(pre, "bytes", d.precopy_bytes);
 	json_object_object_add(out, "precopy", pre);
 	json_object_object_add(out, "gates", d.gates);
+	json_object_object_add(out, "losses", d.losses);
 	kho_json_str(out, "outcome", d.outcome);
 	kho_json_str(out, "msg", d.msg);
 	kho_json_str(out, "back", d.back);

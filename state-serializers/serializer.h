@@ -13,6 +13,7 @@
  *   -- commit --
  *   forget     drop what is now stale here   finish    visible from here on (network unlocked)
  *                                            tidy      what could wait until after the blackout
+ *                                            cpus      what needs the last CPUs
  *
  *   unpreserve undoes preserve (and prepare's inverse `unprepare` runs on the incoming side),
  *   unfreeze undoes freeze and drain, discard undoes retrieve.  Every inverse accepts a half-done
@@ -206,6 +207,11 @@ struct kho_serializer {
 	int (*discard)(struct kho_env *env, struct kho_err *err);
 	int (*finish)(struct kho_env *env, struct kho_err *err);
 	int (*tidy)(struct kho_env *env, struct kho_err *err);
+	/*
+	 * Incoming, after the commit: this kernel has all CPUs that it will have (some come only when the outgoing kernel has ended). tidy has been called, or
+	 * its time was over. Fails with what could not be restored, in words for the report; nothing waits for it.
+	 */
+	int (*cpus)(struct kho_env *env, struct kho_err *err);
 	/*
 	 * The process in which finish succeeded has ended, and this is a copy of it from before that: what went on there in the background
 	 * begins anew. finish and tidy may have been broken off there as well, and are called here again.

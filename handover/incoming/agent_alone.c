@@ -78,7 +78,7 @@ int kho_agent_entrust(struct kho_agent *a, struct kho_request *rq, struct kho_er
 
 /* --- operations of serializers that nobody asks for --- */
 
-int kho_agent_one_op(struct kho_agent *a, const char *name, const char *what, struct kho_err *err)
+int kho_agent_one_op(struct kho_agent *a, const char *name, const char *what, uint64_t deadline_us, struct kho_err *err)
 {
 	KhoLink__Op o = KHO_LINK__OP__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
@@ -91,6 +91,7 @@ int kho_agent_one_op(struct kho_agent *a, const char *name, const char *what, st
 	o.op = (char *)what;
 	m.body_case = KHO_LINK__MSG__BODY_OP;
 	m.op = &o;
+	m.deadline_us = deadline_us;
 	ret = kho_agent_op(a, &rq, err);
 	for (size_t i = 0; !ret && i < rq.report.n; i++)
 		if (rq.report.items[i].verdict == KHO_V_NO)
@@ -114,7 +115,7 @@ int kho_agent_op_all(struct kho_agent *a, const char *what, unsigned flag, bool 
 		const struct kho_serializer *s = a->conf->find(a->trust.names[i]);
 
 		if (!flag || !!(s->flags & flag) == with)
-			kho_first_failure(kho_agent_one_op(a, s->name, what, &one), &one, &first, err);
+			kho_first_failure(kho_agent_one_op(a, s->name, what, 0, &one), &one, &first, err);
 	}
 	return first;
 }

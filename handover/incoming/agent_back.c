@@ -157,7 +157,7 @@ int kho_handed_back(struct kho_handed *h, const struct kho_err *why, struct kho_
 
 	a->conf->say("%s cannot go on with what %s has handed over: %s", h->s->to, h->s->from, why->msg);
 	for (size_t i = a->trust.n; i-- > 0;)
-		if (kho_agent_one_op(a, a->trust.names[i], "discard", &one) < 0)
+		if (kho_agent_one_op(a, a->trust.names[i], "discard", 0, &one) < 0)
 			a->conf->say("%s", one.msg);
 	note_failure(a, why->msg);
 	if (h->s->attempt || !*h->s->back_image)

@@ -173,8 +173,8 @@ void kho_agent_complete(struct kho_agent *a);
 void kho_agent_rest(struct kho_agent *a, const char *why);
 /* The journal as the other side has it now. */
 int kho_agent_keep_journal(struct kho_agent *a, const void *data, size_t len, struct kho_err *err) __must_check;
-/* An operation of one serializer, whose report must be without a "no". */
-int kho_agent_one_op(struct kho_agent *a, const char *name, const char *what, struct kho_err *err) __must_check;
+/* An operation of one serializer, whose report must be without a "no". deadline_us: so long it waits until an earlier one has ended; 0: for ever. */
+int kho_agent_one_op(struct kho_agent *a, const char *name, const char *what, uint64_t deadline_us, struct kho_err *err) __must_check;
 /* This side signs for both, in the journal and in its state; PID 1 knows it, too. */
 int kho_agent_sign_alone(struct kho_agent *a, struct kho_err *err) __must_check;
 /* An operation of every serializer that was entrusted, and that has not done it; with flag: of those that have it, or (!with) have not. */
@@ -195,6 +195,8 @@ void kho_agent_note_end(struct kho_agent *a, const char *outcome, const char *ms
 uint64_t kho_agent_frozen_us(const volatile struct kho_ledger *l);
 /* Into its file. */
 int kho_agent_save(struct kho_agent *a, struct kho_err *err) __must_check;
+/* Behind the end, and the kernel log: something was not restored. Into the file itself, which may have more than this process knows (of a deputy's agent). */
+void kho_agent_note_loss(struct kho_agent *a, const char *what);
 
 /* agent_retire.c */
 /* The upgrade is through: status file, the commands that were asked for, PID 1 enters the carried root. */

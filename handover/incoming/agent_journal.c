@@ -2,9 +2,11 @@
 /*
  * The journal, when the other side writes no more: because its kernel has ended, or is gone since the jump.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "handover/incoming/agent_impl.h"
 #include "lib/cleanup.h"
@@ -87,4 +89,35 @@ int kho_agent_save(struct kho_agent *a, struct kho_err *err)
 	if (asprintf(&path, "%s/journal", dir) < 0)
 		return kho_fail(err, -ENOMEM, "journal");
 	return kho_write_file(path, a->trust.journal, a->trust.len, err);
+}
+
+static int append(struct kho_agent *a, struct json_object *record, struct kho_err *err)
+{
+	size_t len = 0;
+	_cleanup_free_ char *one = kho_record_encode(record, &len), *dir = NULL, *path = NULL;
+	_cleanup_close_ int fd = -1;
+	int ret = one ? kho_agent_state_dir(a, &dir, err) : kho_fail(err, -ENOMEM, "journal");
+
+	if (ret < 0)
+		return ret;
+	if (asprintf(&path, "%s/journal", dir) < 0)
+		return kho_fail(err, -ENOMEM, "journal");
+	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	if (fd < 0)
+		return kho_fail_errno(err, "open %s", path);
+	ret = kho_write_all(fd, one, len);
+	return ret < 0 ? kho_fail(err, ret, "write %s: %s", path, strerror(-ret)) : fsync(fd) ? kho_fail_errno(err, "sync %s", path) : 0;
+}
+
+void kho_agent_note_loss(struct kho_agent *a, const char *what)
+{
+	struct json_object *rec = kho_record_new("loss");
+	struct kho_err err = KHO_ERR_INIT;
+
+	a->conf->say("%s", what);
+	kho_json_str(rec, "what", what);
+	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
+	if (append(a, rec, &err) < 0)
+		a->conf->say("%s", err.msg);
+	json_object_put(rec);
 }

@@ -145,6 +145,8 @@ static int run_op(struct kho_agent *a, struct kho_ser_slot *s, struct kho_reques
 	}
 	if (!strcmp(op, "tidy"))
 		return tidy(a, s, err);
+	if (!strcmp(op, "cpus"))
+		return ser->cpus ? ser->cpus(&a->env, err) : 0;
 	return kho_fail(err, -ENOSYS, "serializers have no operation '%s' on the incoming side",
 			op);
 }

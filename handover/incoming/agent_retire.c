@@ -31,6 +31,7 @@
 
 #define POLL_US	    1000
 #define SILENT_S    10	    /* no heartbeat for so long: it hangs */
+#define CPUS_US	    5000000 /* a serializer that still tidies up then keeps nobody waiting */
 #define LAST_TRY_US 3000000 /* the state comes some instructions before the CPU is in the park */
 
 struct result {
@@ -370,10 +371,23 @@ static bool is_over(struct kho_agent *a, const volatile struct kho_ledger *l, st
 	return true;
 }
 
+/* All CPUs that there will be are here. The kernel that would have reported what is lost is gone. */
+static void tell_cpus(struct kho_agent *a)
+{
+	for (size_t i = 0; i < a->trust.n; i++) {
+		const struct kho_serializer *s = a->conf->find(a->trust.names[i]);
+		struct kho_err err = KHO_ERR_INIT;
+
+		if (s && s->cpus && kho_agent_one_op(a, s->name, "cpus", kho_clock_us() + CPUS_US, &err) < 0)
+			kho_agent_note_loss(a, err.msg);
+	}
+}
+
 static void go_on(struct kho_agent *a, const struct result *r)
 {
 	struct kho_agent_shared *shared = a->conf->shared;
 
+	tell_cpus(a);
 	write_status(a, r);
 	/* a deputy that has taken over in the middle of this does it once more, but these */
 	if (!atomic_exchange(&shared->commands, true)) {

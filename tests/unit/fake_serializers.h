@@ -231,33 +231,27 @@ static inline int fake_dirty(struct kho_dirty *d, struct kho_err *err)
 		fake.finished[N] = 1;                                                              \
 		return act("finish", #id, err);                                                    \
 	}                                                                                          \
-	static const struct kho_serializer ser_##id = { #id,                                       \
-							ord,                                       \
-							fl,                                        \
-							needs_,                                    \
-							NULL,                                      \
-							NULL,                                      \
-							id##_probe,                                \
-							id##_preserve,                             \
-							N == 2 ? id##_dirty : NULL,                \
-							id##_unpreserve,                           \
-							id##_freeze,                               \
-							id##_drain,                                \
-							N == 2 ? id##_quiet : NULL,                \
-							id##_unfreeze,                             \
-							id##_forget,                               \
-							id##_prepare,                              \
-							id##_unprepare,                            \
-							id##_retrieve,                             \
-							id##_verify,                               \
-							NULL,                                      \
-							NULL,                                      \
-							id##_discard,                              \
-							id##_finish,                               \
-							NULL,                                      \
-							NULL,                                      \
-							NULL,                                      \
-							NULL };
+	static const struct kho_serializer ser_##id = {                                            \
+		.name = #id,                                                                       \
+		.order = ord,                                                                      \
+		.flags = fl,                                                                       \
+		.needs = needs_,                                                                   \
+		.probe = id##_probe,                                                               \
+		.preserve = id##_preserve,                                                         \
+		.dirty = N == 2 ? id##_dirty : NULL,                                               \
+		.unpreserve = id##_unpreserve,                                                     \
+		.freeze = id##_freeze,                                                             \
+		.drain = id##_drain,                                                               \
+		.quiet = N == 2 ? id##_quiet : NULL,                                               \
+		.unfreeze = id##_unfreeze,                                                         \
+		.forget = id##_forget,                                                             \
+		.prepare = id##_prepare,                                                           \
+		.unprepare = id##_unprepare,                                                       \
+		.retrieve = id##_retrieve,                                                         \
+		.verify = id##_verify,                                                             \
+		.discard = id##_discard,                                                           \
+		.finish = id##_finish,                                                             \
+	};
 
 static const char *const beta_needs[] = { "omega", NULL };
 SERIALIZER(0, alpha, 10, KHO_SER_GATE, NULL)

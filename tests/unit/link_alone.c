@@ -26,7 +26,14 @@ SIMPLE(gate, finish)
 SIMPLE(gate, tidy)
 SIMPLE(rest, finish)
 
-static bool cannot_tidy;
+static bool cannot_tidy, cannot_pin;
+
+static int rest_cpus(struct kho_env *env, struct kho_err *err)
+{
+	(void)env;
+	logf_("cpus-rest ");
+	return cannot_pin ? kho_fail(err, -ENODEV, "web: threads that run on all CPUs now: 1") : 0;
+}
 
 static int rest_tidy(struct kho_env *env, struct kho_err *err)
 {
@@ -45,7 +52,7 @@ static int verify(struct kho_env *env, struct kho_report *r, struct kho_err *err
 
 /* the gate is not the first */
 static const struct kho_serializer two[] = {
-	{ .name = "rest", .retrieve = s_retrieve, .verify = verify, .discard = s_discard, .finish = rest_finish, .tidy = rest_tidy },
+	{ .name = "rest", .retrieve = s_retrieve, .verify = verify, .discard = s_discard, .finish = rest_finish, .tidy = rest_tidy, .cpus = rest_cpus },
 	{ .name = "gate", .flags = KHO_SER_GATE, .retrieve = s_retrieve, .verify = verify, .discard = s_discard,
 	  .finish = gate_finish, .tidy = gate_tidy },
 };
@@ -79,7 +86,7 @@ static int setup_alone(void **state)
 {
 	struct kho_err err = KHO_ERR_INIT;
 
-	fence_fails = bad_verdict = false;
+	fence_fails = bad_verdict = cannot_pin = false;
 	setup_bare(state);
 	fx.machine.fence = m_fence;
 	fx.conf.find = find_two;
@@ -243,6 +250,35 @@ static void rest_after_commit(void **state)
 	json_object_put(o);
 }
 
+/* When it has retired and all CPUs are here serializers are told so, behind everything else; what is lost is in the journal. */
+static void all_cpus_are_here(void **state)
+{
+	struct kho_blob record = { (void *)"KHOJRNL1", 8 };
+	struct json_object *o;
+
+	(void)state;
+	cannot_pin = true;
+	assert_int_equal(entrust(true), 0);
+	all_across();
+	assert_int_equal(kho_peer_commit(fx.peer, &record, in_ms(1000), NULL), 0);
+	assert_int_equal(op("gate", "finish"), 0);
+	assert_int_equal(op("rest", "finish"), 0);
+	assert_int_equal(op("rest", "tidy"), 0);
+	assert_int_equal(op("gate", "tidy"), 0);
+	/* the last words of an outgoing kernel */
+	assert_int_equal(kho_peer_commit(fx.peer, &record, in_ms(1000), NULL), 0);
+	assert_null(strstr(fx.log.text, "cpus-rest"));
+	ends(KHO_STATE_RETIRED);
+	expect_log("grown ");
+	expect_log("cpus-rest ");
+	expect_log("[cpus rest: web: threads that run on all CPUs now: 1]");
+	assert_true(strstr(fx.log.text, "cpus-rest") > strstr(fx.log.text, "grown "));
+	assert_true(fx.shared.settled);
+	assert_int_equal(records("loss", &o), 1);
+	assert_string_equal(kho_json_get_str(o, "what"), "cpus rest: web: threads that run on all CPUs now: 1");
+	json_object_put(o);
+}
+
 /* Its khoctl dies after the commit, and its kernel lives: what is left is done, and a new khoctl is served. */
 static void khoctl_dies_after_commit(void **state)
 {
@@ -357,7 +393,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(completes),	     T(something_is_missing), T(was_being_undone),	  T(a_person_decides),
 		T(is_not_well),	     T(cannot_be_stopped),    T(nothing_entrusted), T(rest_after_commit),
-		T(khoctl_dies_after_commit), T(tidy_fails), T(logs_are_kept),
+		T(khoctl_dies_after_commit), T(all_cpus_are_here), T(tidy_fails), T(logs_are_kept),
 		T(logs_after_restart),
 	};
 

@@ -93,7 +93,7 @@ static void not_recorded(void **state)
 static void noted(void **state)
 {
 	_cleanup_json_ struct json_object *records = NULL, *report = NULL, *before = NULL;
-	struct json_object *rec = json_object_new_object();
+	struct json_object *rec = json_object_new_object(), *loss = kho_record_new("loss");
 	struct kho_upgrade_options o = options(NULL);
 	struct kho_gate_policy p;
 	struct kho_gate_list l = { 0 };
@@ -108,6 +108,7 @@ static void noted(void **state)
 	assert_int_equal(kho_journal_read(run_dir, state_dir, &records, NULL, &err), 0);
 	before = kho_report_of_journal(records);
 	assert_null(kho_json_get(before, "regression"));
+	assert_int_equal(json_object_array_length(kho_json_get(before, "losses")), 0);
 	json_object_put(steal_ptr(records));
 
 	kho_gate_policy_init(&p);
@@ -117,12 +118,16 @@ static void noted(void **state)
 	kho_json_str(rec, "msg", "gate runqueue: so it is");
 	json_object_object_add(rec, "gates", kho_gates_json(&l));
 	assert_int_equal(kho_journal_note(state_dir, rec, &err), 0);
+	kho_json_str(loss, "what", "web: threads that run on all CPUs now: 1");
+	assert_int_equal(kho_journal_note(state_dir, loss, &err), 0);
 	assert_int_equal(kho_journal_read(run_dir, state_dir, &records, NULL, &err), 0);
 	report = kho_report_of_journal(records);
 	assert_string_equal(kho_json_get_str(report, "outcome"), "upgraded");
 	assert_string_equal(kho_json_get_str(kho_json_get(report, "regression"), "verdict"), "fail");
 	assert_string_equal(kho_json_get_str(kho_json_get(report, "regression"), "msg"), "gate runqueue: so it is");
 	assert_int_equal(json_object_array_length(kho_json_get(kho_json_get(report, "regression"), "gates")), 1);
+	assert_int_equal(json_object_array_length(kho_json_get(report, "losses")), 1);
+	assert_string_equal(json_object_get_string(json_object_array_get_idx(kho_json_get(report, "losses"), 0)), "web: threads that run on all CPUs now: 1");
 }
 
 int main(void)
