@@ -4,6 +4,7 @@
  */
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/out.h"
+#include "state-serializers/proc/pinned.h"
 #include "state-serializers/proc/probe.h"
 
 /*
@@ -37,5 +38,6 @@ const struct kho_serializer kho_ser_proc = {
 	.discard = kho_proc_discard,
 	.finish = kho_proc_finish,
 	.tidy = kho_proc_tidy,
+	.cpus = kho_proc_cpus,
 	.health = kho_proc_health_now,
 };

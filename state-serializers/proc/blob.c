@@ -197,6 +197,8 @@ static int state_one(const struct kho_proc_out_wl *w, struct state_one *s, struc
 	s->msg.name = w->name;
 	s->msg.root = w->root;
 	s->msg.rounds = w->rounds;
+	s->msg.affinity = w->affinity;
+	s->msg.n_affinity = w->naffinity;
 	if (asprintf(&final, "%s/final", w->dir) < 0)
 		return kho_fail(err, -ENOMEM, "describe processes: out of memory");
 	rc = kho_img_tree_read(final, &t, err);

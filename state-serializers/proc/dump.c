@@ -12,9 +12,11 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "state-serializers/common.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/out.h"
 #include "state-serializers/proc/phase.h"
+#include "state-serializers/proc/pinned.h"
 #include "state-serializers/proc/thaw.h"
 #include "state-serializers/proc/vdso.h"
 
@@ -304,6 +306,19 @@ static int let_dump(struct kho_err *err)
 	return rc;
 }
 
+/* CRIU has what it takes to dump them, and no use for this thread meanwhile. */
+static int note_pinned(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_proc_out *o = &kho_proc_out;
+	uint64_t begin = kho_clock_us();
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < o->n; i++)
+		rc = kho_proc_pinned_note(env, &o->w[i], err);
+	kho_phase(env, "pinned threads", begin);
+	return rc;
+}
+
 int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *err)
 {
 	struct kho_proc_out *o = &kho_proc_out;
@@ -313,6 +328,10 @@ int kho_proc_drain(struct kho_env *env, struct kho_blob *out, struct kho_err *er
 	if (o->n) {
 		pthread_mutex_lock(&o->lock);
 		rc = let_dump(err);
+		pthread_mutex_unlock(&o->lock);
+		if (!rc)
+			rc = note_pinned(env, err);
+		pthread_mutex_lock(&o->lock);
 		if (!rc)
 			rc = wait_all(is_dumped, DUMP_US, "dump", err);
 		for (size_t i = 0; i < o->n; i++)

@@ -42,6 +42,8 @@ struct kho_proc_out_wl {
 	bool armed; /* the dump waits one step before seizing */
 	pid_t *tree; /* who was there then */
 	size_t ntree;
+	KhoProc__Affinity **affinity; /* threads that are pinned to CPUs, as frozen */
+	size_t naffinity;
 	/* under kho_proc_out.lock from freeze on: */
 	bool released, seized, dumped, ended;
 	bool left; /* by us: its CRIU ends because it finds itself alone, and undoes what it did */

@@ -106,7 +106,10 @@ void kho_map_classify(const char *path, uint64_t bytes, struct kho_fd_verdict *o
 /* Look at one process: adds an item for each trouble, and one that it moves when there is none. */
 int kho_probe_task(struct kho_probe *p, pid_t pid, struct kho_err *err) __must_check;
 
-/* The first thread of pid that may not use all CPUs that its control group has, and its CPUs; 0: there is none. */
+/*
+ * The first thread of pid that is pinned to CPUs of which this kernel does not say which they are, so that the next one cannot pin it again, and
+ * its CPUs; 0: there is none.
+ */
 pid_t kho_probe_pinned(const char *sysroot, pid_t pid, char cpus[KHO_FORMAT_MAX]);
 
 /* Is the socket one of any workload's? */

@@ -113,7 +113,7 @@ static void check_status(struct task *t)
 	tid = kho_probe_pinned(t->p->sysroot, t->pid, cpus);
 	if (tid)
 		task_trouble(t, KHO_V_LOSS, "pin it again afterwards (taskset -p), or set AllowedCPUs= of its unit",
-			     "thread %d is pinned to CPUs %s, which is not restored: it runs on all of them afterwards", tid, cpus);
+			     "thread %d is pinned to CPUs %s, and /proc/cpuinfo does not say which these are: it runs on all of them afterwards", tid, cpus);
 }
 
 /* Does a namespace of the process differ from that of `of` ("self": the system, also on a recorded tree)? */

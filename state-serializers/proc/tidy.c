@@ -2,10 +2,12 @@
 /*
  * After the commit: the processes that have the numbers of containers' monitors become these monitors.
  */
+#include "lib/cleanup.h"
 #include "lib/pod.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/in.h"
+#include "state-serializers/proc/pinned.h"
 #include "state-serializers/proc/shim.h"
 
 /* Of container i, and of the others of its pod. */
@@ -43,6 +45,8 @@ int kho_proc_tidy(struct kho_env *env, struct kho_err *err)
 			kho_first_failure(c->shim ? become_shim(p, i, &one) : kho_monitor_become(m, c, &one), &one, &first, err);
 		kho_first_failure(kho_container_tell(c, m->inode, &one), &one, &first, err);
 	}
+	/* its CPUs are not all here */
+	kho_proc_pinned_keep(steal_ptr(p->state));
 	kho_proc_in_reset();
 	return first;
 }

@@ -16,6 +16,7 @@
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/out.h"
+#include "state-serializers/proc/pinned.h"
 #include "state-serializers/proc/thaw.h"
 #include "state-serializers/proc/tree.h"
 
@@ -46,6 +47,7 @@ void kho_proc_out_reset(void)
 		free(o->w[i].name);
 		free(o->w[i].dir);
 		free(o->w[i].tree);
+		kho_proc_pinned_drop(&o->w[i]);
 	}
 	free(o->w);
 	o->w = NULL;

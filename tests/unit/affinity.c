@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Threads that are pinned to CPUs: who is, who was before CPUs left, and pinned again; bad input. */
+/* Threads that are pinned to CPUs: who is, who was before CPUs left, and pinned again, here and on the other side; bad input. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +18,9 @@
 #include "lib/io.h"
 #include "lib/json.h"
 #include "lib/pid.h"
+#include "state-serializers/common.h"
+#include "state-serializers/proc/in.h"
+#include "state-serializers/proc/pinned.h"
 #include "tree.h"
 
 static char dir[64];
@@ -257,11 +260,127 @@ static void bad_records(void **state)
 	record("{\"threads\":[{\"tid\":9,\"start\":1,\"cpus\":\"0\"},{\"tid\":8,\"start\":1,\"cpus\":[0]},{\"tid\":9,\"start\":1,\"cpus\":\"0\"}]}", 3);
 }
 
+/* --- carried by the serializer --- */
+
+/* The state as the incoming half gets it, with these of the process root. */
+static KhoProc__State *told(pid_t root, KhoProc__Affinity **affinity, size_t n)
+{
+	KhoProc__StateWorkload w = KHO_PROC__STATE_WORKLOAD__INIT, *list = &w;
+	KhoProc__State s = KHO_PROC__STATE__INIT, *out;
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_blob b = { 0 };
+
+	w.name = (char *)"test";
+	w.root = root;
+	w.affinity = affinity;
+	w.n_affinity = n;
+	s.workloads = &list;
+	s.n_workloads = 1;
+	assert_int_equal(kho_pb_pack(&s.base, &b, &err), 0);
+	out = kho_pb_unpack(&kho_proc__state__descriptor, &b, &err);
+	assert_non_null(out);
+	kho_blob_done(&b);
+	return out;
+}
+
+static void is_carried(const struct kho_env *env, struct kho_proc_out_wl *w, const char *list)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	assert_int_equal(kho_proc_pinned_note(env, w, &err), 0);
+	assert_int_equal(w->naffinity, 1);
+	assert_string_equal(w->affinity[0]->cpus, list);
+	assert_int_equal(w->affinity[0]->n_apicid, 1);
+	assert_int_equal(w->affinity[0]->n_tid, 1);
+	assert_int_equal(w->affinity[0]->tid[0], getpid());
+}
+
+static void carried(void **state)
+{
+	struct kho_affinity before = { 0 };
+	struct kho_env env = { .sysroot = "" };
+	struct kho_proc_out_wl w = { .name = (char *)"test", .root = getpid() };
+	struct kho_err err = KHO_ERR_INIT;
+	char first[16], second[16];
+
+	(void)state;
+	if (!can_pin())
+		skip();
+	snprintf(first, sizeof(first), "%u", cpus[0]);
+	snprintf(second, sizeof(second), "%u", cpus[1]);
+	assert_int_equal(kho_affinity_set(getpid(), cpus, 1), 0);
+	assert_int_equal(kho_proc_pinned_note(&env, &w, &err), 0);
+	assert_int_equal(w.naffinity, 0); /* nobody has noted what CPUs there are */
+	assert_int_equal(kho_affinity_read("", &before, &err), 0);
+	env.affinity = &before;
+	is_carried(&env, &w, first);
+	/* the kernel gives it all CPUs when that one leaves */
+	unpin();
+	is_carried(&env, &w, first);
+	kho_proc_pinned_keep(told(getpid(), w.affinity, w.naffinity));
+	assert_int_equal(kho_proc_cpus(&env, &err), 0);
+	runs_on(first);
+	/* once */
+	unpin();
+	assert_int_equal(kho_proc_cpus(&env, &err), 0);
+	assert_true(can_pin());
+	/* nothing was tidied yet */
+	kho_proc_in.state = told(getpid(), w.affinity, w.naffinity);
+	assert_int_equal(kho_proc_cpus(&env, &err), 0);
+	runs_on(first);
+	/* it has something of its own by then */
+	assert_int_equal(kho_affinity_set(getpid(), &cpus[1], 1), 0);
+	assert_int_equal(kho_proc_cpus(&env, &err), 0);
+	runs_on(second);
+	is_carried(&env, &w, second);
+	kho_proc__state__free_unpacked(kho_proc_in.state, NULL);
+	kho_proc_in.state = NULL;
+	unpin();
+	kho_proc_pinned_drop(&w);
+	kho_affinity_done(&before);
+}
+
+/* CPUs that are not here, numbers that are nobody's, an older khoctl's state without all that. */
+static void bad_state(void **state)
+{
+	int32_t tids[] = { INT32_MAX, -1, getpid(), 0, getpid() };
+	KhoProc__Affinity a = KHO_PROC__AFFINITY__INIT, *list = &a;
+	struct kho_env env = { .sysroot = "" };
+	struct kho_err err = KHO_ERR_INIT;
+	uint32_t ids[1000];
+
+	(void)state;
+	if (!can_pin())
+		skip();
+	memset(ids, 0xff, sizeof(ids));
+	a.cpus = (char *)"2-3";
+	a.tid = tids;
+	a.n_tid = 5;
+	for (a.n_apicid = 0; a.n_apicid <= 1000; a.n_apicid += 1000) {
+		a.apicid = ids;
+		kho_proc_pinned_keep(told(getpid(), &list, 1));
+		assert_int_equal(kho_proc_cpus(&env, &err), -EINVAL);
+		assert_non_null(strstr(err.msg, "test: threads that run on all CPUs now: 1; the first: "));
+		assert_non_null(strstr(err.msg, "was pinned to CPUs 2-3 of the former kernel: this one has none of them"));
+	}
+	a.n_apicid = 0;
+	kho_proc_pinned_keep(told(1, &list, 1));
+	assert_int_equal(kho_proc_cpus(&env, &err), 0);
+	a.n_tid = 0;
+	kho_proc_pinned_keep(told(getpid(), &list, 1));
+	assert_int_equal(kho_proc_cpus(&env, &err), 0);
+	kho_proc_pinned_keep(told(getpid(), NULL, 0));
+	assert_int_equal(kho_proc_cpus(&env, &err), 0);
+	kho_proc_pinned_keep(NULL);
+	assert_true(can_pin());
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(narrower), T(narrower_while_away), T(wanted), T(pinned_again), T(bad_sets), T(bad_records) };
+	const struct CMUnitTest tests[] = { T(narrower), T(narrower_while_away), T(wanted), T(pinned_again), T(bad_sets), T(bad_records), T(carried),
+					    T(bad_state) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,7 +107,7 @@ static void bad_groups(void **state)
 	assert_int_equal(kho_cgroup_prepare(&w, &err), -EINVAL);
 }
 
-/* Narrower than what its control group has, which may have it from one further up; other CPUs than are online are no matter. */
+/* Who is pinned is pinned again, unless nobody knows to what. */
 static void pinned(void **state)
 {
 	char cpus[KHO_FORMAT_MAX];
@@ -122,7 +122,11 @@ static void pinned(void **state)
 	put("/proc/700/task/701/status", "Name:\tio\nCpus_allowed_list:\t2-3\n");
 	assert_int_equal(kho_probe_pinned(dir, 700, cpus), 701);
 	assert_string_equal(cpus, "2-3");
+	put("/proc/cpuinfo", "processor\t: 0\napicid\t\t: 0\n\nprocessor\t: 1\napicid\t\t: 2\n\nprocessor\t: 2\napicid\t\t: 4\n");
+	assert_int_equal(kho_probe_pinned(dir, 700, cpus), 701);
 	put("/sys/fs/cgroup/khotest.slice/cpuset.cpus.effective", "2-3\n");
+	assert_int_equal(kho_probe_pinned(dir, 700, cpus), 0);
+	put("/proc/700/status", "Name:\tweb\nCpus_allowed_list:\t2\n");
 	assert_int_equal(kho_probe_pinned(dir, 700, cpus), 0);
 	put("/proc/700/status", "Name:\tweb\nCpus_allowed_list:\t3\n");
 	assert_int_equal(kho_probe_pinned(dir, 700, cpus), 700);
