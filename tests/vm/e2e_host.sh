@@ -136,6 +136,16 @@ go_compared() {
 	ok "upgrade $n: all clients on their connections"
 }
 
+# host_pinned COMMAND: what the threads of the processes whose numbers it prints may run on, by APIC ids: two kernels number CPUs differently
+host_pinned() {
+	# shellcheck disable=SC2016
+	local by_apicid='/^processor/ { c = $3 } /^apicid/ { id[c] = $3 } /^Name:/ { name = $2 } /^Cpus_allowed_list:/ { split("", on)
+		n = split($2, r, ","); for (i = 1; i <= n; i++) { m = split(r[i], e, "-"); for (p = e[1]; p <= e[m]; p++) if (p in id) on[id[p]] = 1 }
+		s = ""; for (p = 0; p < 256; p++) if (p in on) s = s " " p; print name " may run on APIC ids" s }'
+	# shellcheck disable=SC2016
+	vm sh -c 'for p in $(eval "$1"); do awk "$2" /proc/cpuinfo /proc/"$p"/task/*/status; done | sort' sh "$1" "$by_apicid" | tr -d '\r'
+}
+
 # The units as systemd tells them, one line each: name, state, restarts, main process, its start (in clock ticks, as ps shows it).
 host_units() {
 	local s pid
@@ -155,6 +165,7 @@ host_machine() {
 		findmnt -rn -o TARGET,SOURCE,FSTYPE,OPTIONS | sort; ip -o addr | sed "s/valid_lft.*//"; ip route; ip -6 route; ip rule; tc qdisc show
 		nft list ruleset; lsblk -rn -o NAME,TYPE,SIZE,RO,MOUNTPOINTS | sort; lsmod | cut -d" " -f1 | grep -vx sch_plug | sort; cat /sys/devices/system/cpu/online
 		for d in /sys/bus/pci/devices/*; do echo "${d##*/} $(basename "$(readlink "$d/driver" || echo none)")"; done; uname -r; hostname; id -un' | tr -d '\r'
+	host_pinned 'pgrep -x nginx'
 }
 
 # What upgrades could pile up, in a form that is the same whenever the same kernel runs: processes, what khoctl and systemd keep in
@@ -272,6 +283,9 @@ observe() {
 	diff -u "$out/units.before" "$out/units.$n" || die "units are not as they were"
 	! grep -v ' active 0 ' "$out/units.$n" || die "a unit is not active, or was restarted"
 	echo "ok    units never restarted:" $(awk '{ print $2 "=" $5 }' "$out/units.$n")
+	host_pinned 'pgrep -x nginx' > "$out/pinned.$n"
+	diff -u "$out/pinned.before" "$out/pinned.$n" || die "nginx is not pinned to the CPUs that it was pinned to"
+	echo "ok    nginx is pinned as before: $(grep -c ' ids [0-9]*$' "$out/pinned.$n") threads to one CPU each"
 	vm khoctl status | tr -d '\r' > "$out/status.$n"
 	for s in $SERVICES; do
 		grep -F "${UNIT[$s]}: still pid $(awk -v s="$s" '$1 == s { print $5 }' "$out/units.$n"), " "$out/status.$n" |
@@ -321,6 +335,8 @@ host_remember() {
 	vm_release > "$out/first"
 	host_units > "$out/units.before"
 	cat "$out/units.before"
+	host_pinned 'pgrep -x nginx' > "$out/pinned.before"
+	cat "$out/pinned.before"
 	! grep -v ' active 0 ' "$out/units.before" || die "a unit does not run"
 }
 

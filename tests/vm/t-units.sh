@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Units of systemd on the Debian machine, in one upgrade: a dynamic user with credentials and limits, private and own /tmp in use, a profile of AppArmor, an
-# instance of a template in a sub-group, socket activation with a descriptor store, a unit without main process, timers. Before
+# instance of a template in a sub-group, socket activation with a descriptor store, a unit without main process, timers, CPUAffinity=. Before
 # and after systemd tells the same of them; their clients see no error; afterwards they stop and start as ever.
 set -euo pipefail
 LABNAME=${LAB_NAME:-units}
@@ -39,7 +39,10 @@ unitd() {
 		syswrite $s, "GET $ARGV[0] HTTP/1.1\r\n\r\n"; $_ = ""; sysread $s, $_, 1000, length while !/\r\n\r\n.+\n/; print /\r\n\r\n(.+)\n/' "$1" | tr -d '\r\n'
 }
 
-story() { vm sh /usr/lib/khoctl-lab/story | tr -d '\r'; }
+story() {
+	vm sh /usr/lib/khoctl-lab/story | tr -d '\r'
+	host_pinned 'systemctl show -P MainPID khotest-tmp khotest-own'
+}
 
 # go N: the machine to its other kernel
 go() {
