@@ -179,6 +179,15 @@ void kho_instances_free(struct kho_instance_info *i, size_t n);
 /* On an incoming kernel that has signed: the outgoing one is stopped, whatever it does; what it had is to be taken. */
 int kho_instance_end_outgoing(struct kho_err *err);
 
+/* What an upgrade makes below its request's carry_dir. */
+#define KHO_CARRY_NAME "khoctl-state"
+
+/*
+ * Remove that, with what is in it: the memory of workloads. Fine when there is none. Also for who finds, when the machine starts, that a reset has cut an
+ * upgrade. -EIO: something of it is still there.
+ */
+int kho_carry_drop(const char *carry_dir, struct kho_err *err);
+
 /* Is it one of those that a request's `initramfs` may be? */
 bool kho_initramfs_mode_is_known(const char *mode);
 
