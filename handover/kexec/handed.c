@@ -36,6 +36,14 @@ static void freep(KhoHanded__State **s)
 	kho_handed_free(*s);
 }
 
+/* luo: every file has one. On a disk: who has none lies in the initramfs. In order: none comes twice. */
+static bool is_token(const KhoHanded__State *s, bool luo, uint64_t token, uint64_t last)
+{
+	if (!luo && (!*s->dir || !token))
+		return !token;
+	return token > last;
+}
+
 static int check_files(const KhoHanded__State *s, bool luo, struct kho_err *err)
 {
 	uint64_t last = KHO_HANDED_STATE_TOKEN;
@@ -47,10 +55,10 @@ static int check_files(const KhoHanded__State *s, bool luo, struct kho_err *err)
 
 		if (ret < 0)
 			return ret;
-		/* in order: none comes twice */
-		if (luo ? s->file[i]->token <= last : s->file[i]->token != 0)
+		if (!is_token(s, luo, s->file[i]->token, last))
 			return kho_fail(err, -EBADMSG, "file %s has the number %llu", s->file[i]->name, (unsigned long long)s->file[i]->token);
-		last = s->file[i]->token;
+		if (s->file[i]->token)
+			last = s->file[i]->token;
 	}
 	return 0;
 }
@@ -90,6 +98,8 @@ static int check(const KhoHanded__State *s, bool luo, struct kho_err *err)
 		return kho_fail(err, -EBADMSG, "releases, clock or attempt are none");
 	if (*s->back_image && !kho_path_is_plain(s->back_image))
 		return kho_fail(err, -EBADMSG, "the way back has no path that can be");
+	if (*s->dir && (luo || !kho_path_is_plain(s->dir)))
+		return kho_fail(err, -EBADMSG, "it has no directory on a disk that can be");
 	ret = check_files(s, luo, err);
 	return ret < 0 ? ret : check_messages(s, err);
 }
@@ -115,6 +125,8 @@ static int list_files(const char *state, const KhoHanded__State *s, const char *
 	for (size_t i = 0; !ret && i < s->n_file; i++) {
 		_cleanup_free_ char *from = NULL, *to = NULL;
 
+		if (s->file[i]->token) /* on a disk */
+			continue;
 		if (asprintf(&from, "%s/%s", dir, s->file[i]->name) < 0 || asprintf(&to, KHO_HANDED_IMAGES "/%s", s->file[i]->name) < 0)
 			return kho_fail(err, -ENOMEM, "hand over %s", s->file[i]->name);
 		ret = kho_files_add_as(l, from, to, err);

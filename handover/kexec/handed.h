@@ -4,7 +4,8 @@
  * agent), read by the agent, which trusts none of it: names, sizes and numbers are checked here.
  *
  * Two carriers. "luo": files in tmpfs are preserved in place by the Live Update Orchestrator, nothing is copied; both kernels must have
- * it, of one version. "initrd": everything is the last part of the initramfs, below KHO_HANDED_DIR; any kernel can read that.
+ * it, of one version. "initrd": everything is the last part of the initramfs, below KHO_HANDED_DIR; any kernel can read that. With --state-dir the
+ * images of workloads are not in there but on a disk (handover/kexec/disk.h).
  */
 #ifndef KHO_KEXEC_HANDED_H
 #define KHO_KEXEC_HANDED_H
@@ -38,14 +39,17 @@
 int kho_handed_pack(const KhoHanded__State *s, void **out, size_t *out_len, struct kho_err *err) __must_check;
 
 /*
- * Parse and check: revision, releases, names below images_dir (kho_link_name_ok), tokens of the carrier, each message one of those that are
- * replayed, the way back's paths. -EBADMSG or -EPROTONOSUPPORT with what is wrong. *out: kho_handed_free().
+ * Parse and check: revision, releases, names below images_dir (kho_link_name_ok), tokens of the carrier, the directory on the disk, each message one of
+ * those that are replayed, the way back's paths. -EBADMSG or -EPROTONOSUPPORT with what is wrong. *out: kho_handed_free().
  */
 int kho_handed_unpack(const void *data, size_t len, bool luo, KhoHanded__State **out, struct kho_err *err) __must_check;
 
 void kho_handed_free(KhoHanded__State *s);
 
-/* Carrier "initrd": the packed state in the file `state`, and s's files, which lie below dir, behind the archives that the initramfs at path holds. */
+/*
+ * Carrier "initrd": the packed state in the file `state`, and s's files, which lie below dir (but for those on a disk), behind the archives that the
+ * initramfs at path holds.
+ */
 int kho_handed_append(const char *path, const char *state, const KhoHanded__State *s, const char *dir, struct kho_err *err) __must_check;
 
 #endif

@@ -3,6 +3,7 @@
 #include "fuzz.h"
 #include "handover/kexec/handed.h"
 #include "handover/link/wire.h"
+#include "lib/io.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -28,6 +29,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (s->file[i]->name[0] == '/' || strstr(s->file[i]->name, ".."))
 			if (kho_link_name_ok(s->file[i]->name, NULL) < 0)
 				abort();
+	/* a file on a disk has a number of its own, and nothing but that is its name there */
+	for (size_t i = 0, n = 0; i < s->n_file; i++) {
+		if (*s->dir && s->file[i]->token && s->file[i]->token <= n)
+			abort();
+		n = s->file[i]->token ? s->file[i]->token : n;
+	}
+	if (*s->dir && (s->dir[0] != '/' || !kho_path_is_plain(s->dir)))
+		abort();
 	kho_handed_free(s);
 	return 0;
 }

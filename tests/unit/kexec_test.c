@@ -113,6 +113,12 @@ static void test_handed(void **state)
 	REFUSED((file[0].token = 2, file[1].token = 2), true, -EBADMSG, "number 2");
 	REFUSED(file[1].token = 7, true, -EBADMSG, "number 0"); /* the first has the state's */
 	REFUSED(file[0].token = 1, false, -EBADMSG, "number 1");
+	REFUSED((s.dir = (char *)"/data/../etc", file[0].token = 1), false, -EBADMSG, "directory on a disk");
+	REFUSED(s.dir = (char *)"data", false, -EBADMSG, "directory on a disk");
+	REFUSED((s.dir = (char *)"/data", file[0].token = 1, file[1].token = 2), true, -EBADMSG, "directory on a disk");
+	REFUSED((s.dir = (char *)"/data", file[0].token = 2, file[1].token = 2), false, -EBADMSG, "number 2");
+	REFUSED((s.dir = (char *)"/data", file[0].token = 2, file[1].token = 1), false, -EBADMSG, "number 1");
+	REFUSED((s.dir = (char *)"/data", file[0].token = 1, file[1].name = (char *)"redis/../../../etc/shadow"), false, -EINVAL, "etc");
 	REFUSED(s.n_message = 1, false, -EBADMSG, "missing");
 	REFUSED(s.n_message = 0, false, -EBADMSG, "missing");
 	REFUSED(s.n_message = 4, false, -EBADMSG, "request 4 of 4");
@@ -131,6 +137,20 @@ static void test_accepted(void **state)
 	file[0].token = 1;
 	file[1].token = 3; /* 2 was one that came again */
 	assert_int_equal(verdict(&s, true, &err), 0);
+	/* on a disk, some of them, or all */
+	s = whole();
+	s.dir = (char *)"/data/khoctl";
+	file[1].token = 3;
+	assert_int_equal(verdict(&s, false, &err), 0);
+	s = whole();
+	s.dir = (char *)"/data/khoctl";
+	file[0].token = 1;
+	assert_int_equal(verdict(&s, false, &err), 0);
+	s = whole();
+	s.dir = (char *)"/data/khoctl";
+	file[0].token = 1;
+	file[1].token = 2;
+	assert_int_equal(verdict(&s, false, &err), 0);
 	assert_int_equal(kho_handed_unpack("\xff\xff\xff", 3, false, &out, &err), -EBADMSG);
 	assert_null(out);
 }
