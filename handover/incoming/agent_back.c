@@ -120,7 +120,7 @@ static int preserve_again(struct kho_handed *h, const void *data, size_t len, st
 	return ret < 0 ? ret : kho_luo_preserve_bytes(h->session, data, len, KHO_HANDED_STATE_TOKEN, err);
 }
 
-/* Carrier "initrd": behind the root, as they came. */
+/* Carrier "initrd": behind the root, as they came; those on a disk are still there, and are read once more. */
 static int append_again(struct kho_handed *h, const void *data, size_t len, struct kho_err *err)
 {
 	int ret = kho_write_file(STATE, data, len, err);

@@ -74,27 +74,27 @@ int kho_handed_take(struct kho_handed *h, size_t i, struct kho_err *err)
 	return h->fd[i] < 0 ? kho_wrap(err, "%s", h->s->file[i]->name) : 0;
 }
 
-static char *path_of(const struct kho_handed *h, size_t i)
+char *kho_handed_path(const struct kho_handed *h, size_t i)
 {
 	char *path;
 
 	return asprintf(&path, "%s/%s", h->a.env.images_dir, h->s->file[i]->name) < 0 ? NULL : path;
 }
 
-/* luo: a name below images_dir that leads to the file itself, in this process: nothing is copied. */
+/* A name below images_dir that leads to the file itself: luo, in this process; else, where the initramfs has it. Nothing is copied. */
 static int link_file(struct kho_handed *h, size_t i, struct kho_err *err)
 {
-	_cleanup_free_ char *path = path_of(h, i), *dir = NULL;
-	char target[64];
-	int ret = kho_handed_take(h, i, err);
+	_cleanup_free_ char *path = kho_handed_path(h, i), *dir = NULL, *target = NULL;
+	int ret = h->luo ? kho_handed_take(h, i, err) : 0;
 
 	if (ret < 0)
 		return ret;
-	if (!path || !(dir = strdup(path)))
+	if ((h->luo ? asprintf(&target, "/proc/%d/fd/%d", (int)getpid(), h->fd[i]) : asprintf(&target, KHO_HANDED_IMAGES "/%s", h->s->file[i]->name)) < 0)
+		target = NULL;
+	if (!path || !target || !(dir = strdup(path)))
 		return kho_fail(err, -ENOMEM, "%s", h->s->file[i]->name);
 	*strrchr(dir, '/') = '\0';
 	ret = kho_mkdir(dir, err);
-	snprintf(target, sizeof(target), "/proc/%d/fd/%d", (int)getpid(), h->fd[i]);
 	if (!ret && symlink(target, path))
 		ret = kho_fail_errno(err, "%s", path);
 	return ret;
@@ -102,7 +102,7 @@ static int link_file(struct kho_handed *h, size_t i, struct kho_err *err)
 
 static int check_file(struct kho_handed *h, size_t i, struct kho_err *err)
 {
-	_cleanup_free_ char *path = path_of(h, i);
+	_cleanup_free_ char *path = kho_handed_path(h, i);
 	struct stat st;
 
 	if (!path)
@@ -114,19 +114,26 @@ static int check_file(struct kho_handed *h, size_t i, struct kho_err *err)
 			   (unsigned long long)h->s->file[i]->bytes);
 }
 
+/* Those on a disk come later (kho_handed_fetch). */
 static int place_files(struct kho_handed *h, struct kho_err *err)
 {
+	bool on_disk = *h->s->dir, links = h->luo || on_disk;
 	uint64_t begin = kho_clock_us();
 	int ret = 0;
 
-	/* initrd: its folder, over images_dir. (No links: who restores a container has another /proc.) */
-	if (!h->luo && h->s->n_file) {
+	/*
+	 * initrd: its folder, over images_dir. (No links: who restores a container has another /proc. What does not come from a disk is for nobody in a
+	 * container.)
+	 */
+	if (!links && h->s->n_file) {
 		if (mount(KHO_HANDED_IMAGES, h->a.env.images_dir, NULL, MS_BIND, NULL))
 			return kho_fail_errno(err, "mount " KHO_HANDED_IMAGES " on %s", h->a.env.images_dir);
 		h->bound = true;
 	}
 	for (size_t i = 0; !ret && i < h->s->n_file; i++) {
-		ret = h->luo ? link_file(h, i, err) : 0;
+		if (on_disk && h->s->file[i]->token)
+			continue;
+		ret = links ? link_file(h, i, err) : 0;
 		if (!ret)
 			ret = check_file(h, i, err);
 	}
@@ -230,6 +237,8 @@ static int one(struct kho_handed *h, struct job *jobs, size_t i, struct kho_err 
 	if (s) {
 		int ret = join_all(jobs, i, err);
 
+		if (!ret)
+			ret = kho_handed_fetch(h, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -303,7 +312,7 @@ static void unbind(struct kho_handed *h)
 /* luo: the link first, which the next upgrade would write through: into whatever this process then has under that number. */
 static void close_file(struct kho_handed *h, size_t i)
 {
-	_cleanup_free_ char *path = path_of(h, i);
+	_cleanup_free_ char *path = kho_handed_path(h, i);
 
 	if (path)
 		unlink(path);
@@ -318,6 +327,7 @@ static void let_go(struct kho_handed *h)
 	for (size_t i = 0; i < h->s->n_file; i++)
 		if (h->fd[i] >= 0)
 			close_file(h, i);
+	kho_handed_drop(h);
 	if (h->session >= 0 && kho_luo_finish(h->session, &err) < 0)
 		h->a.conf->say("%s", err.msg);
 	if (h->session >= 0)
