@@ -42,6 +42,7 @@ struct kho_engine_request {
 	const char *sysroot;		/* "" or a recorded tree (probe only) */
 	const char *run_dir;		/* "/run/khoctl" */
 	const char *state_dir;		/* "/var/lib/khoctl" */
+	const char *carry_dir;	/* the images of workloads go over this directory on a disk (absolute, without links); NULL: they do not */
 };
 
 /* What the engine chose and will do; filled by probe, printed by --dry-run. */

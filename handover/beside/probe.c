@@ -240,6 +240,15 @@ static int probe_memory(struct probe *p)
 			      (unsigned long long)(p->b->m.available_bytes / MIB));
 }
 
+/* Asked for: what goes from kernel to kernel goes over a disk. Here it goes through memory that both see. */
+static int probe_carry(struct probe *p)
+{
+	if (!p->b->e.req->carry_dir)
+		return 0;
+	return kho_report_add(p->r, KHO_V_NO, "engine", "--state-dir", "leave it out, or take --engine kexec",
+			      "it is for a kernel that takes this one's place by kexec");
+}
+
 static int probe_cmdline(struct probe *p)
 {
 	struct kho_err why = KHO_ERR_INIT;
@@ -253,7 +262,7 @@ int kho_beside_probe(struct kho_engine *e, struct kho_engine_plan *out, struct k
 		     struct kho_err *err)
 {
 	static int (*const parts[])(struct probe * p) = {
-		probe_module, probe_image, probe_target, probe_quiesce, probe_hardware, probe_cpus, probe_memory, probe_cmdline,
+		probe_module, probe_image, probe_target, probe_quiesce, probe_hardware, probe_cpus, probe_memory, probe_carry, probe_cmdline,
 	};
 	struct kho_beside *b = kho_beside_of(e);
 	struct probe p = { .b = b, .out = out, .r = r, .err = err };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The commit of this engine: everything into its carrier, and the jump. It comes back only with an error: what was added to the initramfs is cut
- * off again then, and the session ends with the files when all is undone (kho_kexec_drop_files).
+ * off again then, the session ends with the files when all is undone (kho_kexec_drop_files), and the folder on a disk goes (kho_kexec_unreserve).
  */
 #include <endian.h>
 #include <fcntl.h>
@@ -19,6 +19,7 @@
 #include "lib/io.h"
 
 #define MIB (1ULL << 20)
+#define JUMP_US 60000000ull /* with a disk: since the commit has begun */
 #define JOURNAL_HEAD 8 /* docs/formats.md: the mark before the first record */
 
 /* The journal without its last record, which says that the peer has signed: that is for the peer to say. */
@@ -62,6 +63,8 @@ static void fill_files(struct kho_kexec *k, struct state *st)
 		st->file[i].name = k->files[i].name;
 		st->file[i].token = k->files[i].token;
 		st->file[i].bytes = k->files[i].bytes;
+		st->file[i].packed = k->files[i].disk.packed;
+		st->file[i].digest = k->files[i].disk.digest;
 		st->files[i] = &st->file[i];
 	}
 }
@@ -90,6 +93,8 @@ static int fill_state(struct kho_kexec *k, const struct kho_blob *record, struct
 	s->record.data = record->data;
 	s->record.len = without_last(record);
 	s->jumped_us = kho_clock_us();
+	if (k->disk >= 0)
+		s->dir = (char *)(uintptr_t)k->e.req->carry_dir;
 	if (*k->back_image) {
 		int ret = kho_kexec_cmdline(k, true, &st->back_cmdline, err);
 
@@ -111,9 +116,20 @@ static int go_by_luo(struct kho_kexec *k, const void *data, size_t len, struct k
 	return ret < 0 ? ret : kho_kexec_jump(err);
 }
 
-/* --- carrier: the initramfs --- */
+/* --- carrier: the initramfs, with the images of workloads or without them --- */
 
-static int go_by_initrd(struct kho_kexec *k, const KhoHanded__State *s, const void *data, size_t len, struct kho_err *err)
+/*
+ * Who waits for this step gives it up 15 s after its deadline (orchestrator/steps.def) and undoes everything: then there must be no jump any more. A disk
+ * may be that slow.
+ */
+static int in_time(const struct kho_kexec *k, uint64_t begin_us, struct kho_err *err)
+{
+	if (k->disk < 0 || kho_clock_us() - begin_us < JUMP_US)
+		return 0;
+	return kho_fail(err, -ETIMEDOUT, "the state was not written and loaded in %llu s; a faster disk, or less to write, is needed", JUMP_US / 1000000);
+}
+
+static int go_by_initrd(struct kho_kexec *k, const KhoHanded__State *s, const void *data, size_t len, uint64_t commit_us, struct kho_err *err)
 {
 	_cleanup_free_ char *state = NULL;
 	uint64_t begin = kho_clock_us();
@@ -131,8 +147,10 @@ static int go_by_initrd(struct kho_kexec *k, const KhoHanded__State *s, const vo
 		ret = kho_kexec_load(k->e.req->image, k->initrd, k->cmdline, err);
 	if (!ret) {
 		kho_engine_phase(&k->e, "load", begin);
-		ret = kho_kexec_jump(err);
+		ret = in_time(k, commit_us, err);
 	}
+	if (!ret)
+		ret = kho_kexec_jump(err);
 	(void)!truncate(k->initrd, before.st_size);
 	return ret;
 }
@@ -155,7 +173,7 @@ int kho_kexec_commit(struct kho_engine *e, const struct kho_blob *record, struct
 		return ret;
 	kho_engine_phase(&k->e, "preserve", begin);
 	kho_engine_note(&k->e, "%llu MiB in %zu files are handed over; %s starts now", (unsigned long long)(bytes / MIB), k->nfiles, k->img.release);
-	ret = k->luo ? go_by_luo(k, data, len, err) : go_by_initrd(k, &st.s, data, len, err);
+	ret = k->luo ? go_by_luo(k, data, len, err) : go_by_initrd(k, &st.s, data, len, begin, err);
 	explicit_bzero(data, len);
 	return ret;
 }

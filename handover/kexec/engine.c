@@ -7,6 +7,7 @@
 
 #include "handover/kexec/kexec.h"
 #include "handover/uapi/khoctl_region.h"
+#include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
 
@@ -99,6 +100,8 @@ static void kexec_free(struct kho_engine *e)
 	free(k->initrd);
 	free(k->loaded);
 	free(k->mounted);
+	free(k->kept);
+	kho_closep(&k->disk);
 	free(k->cmdline);
 	free(k);
 }
@@ -133,7 +136,7 @@ int kho_kexec_new(const struct kho_engine_request *req, struct kho_engine **out,
 	if (!k)
 		return kho_fail(err, -ENOMEM, "kexec engine: out of memory");
 	pthread_mutex_init(&k->lock, NULL);
-	k->session = -1;
+	k->session = k->disk = -1;
 	k->e.ops = &ops;
 	k->e.req = req;
 	uname(&u);
@@ -145,7 +148,7 @@ int kho_kexec_new(const struct kho_engine_request *req, struct kho_engine **out,
 		*k->back_image = '\0';
 	if (asprintf(&k->images_dir, "%s/images", req->run_dir) < 0 || asprintf(&k->dir, "%s/kexec", req->run_dir) < 0 ||
 	    asprintf(&k->initrd, "%s/initrd", k->dir) < 0 || asprintf(&k->loaded, "%s/loaded", k->dir) < 0 ||
-	    asprintf(&k->mounted, "%s/mounted", k->dir) < 0) {
+	    asprintf(&k->mounted, "%s/mounted", k->dir) < 0 || asprintf(&k->kept, "%s/kept", k->dir) < 0) {
 		kexec_free(&k->e);
 		return kho_fail(err, -ENOMEM, "kexec engine: out of memory");
 	}
@@ -156,7 +159,7 @@ int kho_kexec_new(const struct kho_engine_request *req, struct kho_engine **out,
 		.run_dir = req->run_dir,
 		.images_dir = k->images_dir,
 		.sysroot = req->sysroot,
-		.in_place = true,
+		.in_place = !req->carry_dir, /* pages that are on a disk need not be in memory as well */
 	};
 	/* one clock for both kernels, as with a kernel beside */
 	if (!req->sysroot || !*req->sysroot)

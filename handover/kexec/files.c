@@ -2,7 +2,7 @@
 /*
  * Which files of images_dir are handed over, and, with the carrier "luo", the session that they are preserved in. Preserving takes time by the page.
  * So what comes before the freeze and does not change any more goes into the session at once, while everything runs: the pages of the rounds of
- * pre-copy, which are most of it, and copies.
+ * pre-copy, which are most of it, and copies. Likewise with a disk (--state-dir), which these pages are written to.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,6 +16,10 @@
 #include "handover/kexec/luo.h"
 #include "handover/link/wire.h"
 #include "lib/cleanup.h"
+#include "lib/clock.h"
+
+/* In the blackout: the disk must have taken what is left by then, well before the commit's deadline (orchestrator/steps.def). */
+#define WRITE_US 40000000ull
 
 static char *path_of(const struct kho_kexec *k, const char *name)
 {
@@ -67,6 +71,19 @@ static int preserve(struct kho_kexec *k, struct kho_kexec_file *f, bool linked, 
 	return 0;
 }
 
+/* Under the lock, or when none comes any more. until_us: as of kho_disk_put(). */
+static int put_on_disk(struct kho_kexec *k, struct kho_kexec_file *f, uint64_t until_us, struct kho_err *err)
+{
+	_cleanup_free_ char *path = path_of(k, f->name);
+	int ret = path ? kho_disk_put(k->disk, k->tokens + 1, path, until_us, &f->disk, err) : kho_fail(err, -ENOMEM, "hand over %s", f->name);
+
+	if (ret < 0)
+		return kho_wrap(err, "write the state to the disk");
+	f->token = ++k->tokens;
+	f->bytes = f->disk.bytes;
+	return 0;
+}
+
 static bool is_pages(const char *name)
 {
 	const char *base = strrchr(name, '/');
@@ -81,7 +98,7 @@ static void file_done(struct kho_kexec_file *f)
 	free(f->name);
 }
 
-/* A copy that comes once more: what was preserved under its name stays in the session, where nobody asks for it. */
+/* What comes once more: what was preserved or written under its name stays in the session, or on the disk, where nobody asks for it. */
 static void forget(struct kho_kexec *k, const char *name)
 {
 	for (size_t i = 0; i < k->nfiles; i++) {
@@ -101,13 +118,15 @@ static int add(struct kho_kexec *k, const char *name, bool copied, struct kho_er
 		k->files = more;
 	f = more ? &more[k->nfiles] : NULL;
 	if (f)
-		*f = (struct kho_kexec_file){ .name = strdup(name), .fd = -1 };
+		*f = (struct kho_kexec_file){ .name = strdup(name), .fd = -1, .copied = copied };
 	if (!f || !f->name)
 		return kho_fail(err, -ENOMEM, "hand over %s", name);
 	k->nfiles++;
-	if (!k->luo || k->frozen_us || !(copied || is_pages(name)))
+	if (k->frozen_us || !(copied || is_pages(name)))
 		return 0;
-	return preserve(k, f, !copied, err);
+	if (k->luo)
+		return preserve(k, f, !copied, err);
+	return k->disk >= 0 && !copied ? put_on_disk(k, f, 0, err) : 0;
 }
 
 int kho_kexec_add_file(struct kho_kexec *k, const char *name, bool copied, struct kho_err *err)
@@ -117,7 +136,7 @@ int kho_kexec_add_file(struct kho_kexec *k, const char *name, bool copied, struc
 	if (ret < 0)
 		return ret;
 	pthread_mutex_lock(&k->lock);
-	if (copied)
+	if (copied || k->disk >= 0)
 		forget(k, name);
 	ret = add(k, name, copied, err);
 	pthread_mutex_unlock(&k->lock);
@@ -161,19 +180,65 @@ static int measure(const struct kho_kexec *k, struct kho_kexec_file *f, struct k
 	return 0;
 }
 
+int kho_kexec_settle_files(struct kho_kexec *k, struct kho_err *err)
+{
+	int ret = 0;
+
+	if (k->disk < 0)
+		return 0;
+	if (syncfs(k->disk))
+		return kho_fail_errno(err, "write the state to the disk");
+	pthread_mutex_lock(&k->lock);
+	for (size_t i = 0; !ret && i < k->nfiles; i++) {
+		struct kho_kexec_file *f = &k->files[i];
+
+		if (!f->token || f->checked)
+			continue;
+		ret = kho_disk_get(k->disk, f->token, &f->disk, NULL, err);
+		f->checked = !ret;
+	}
+	pthread_mutex_unlock(&k->lock);
+	return ret < 0 ? kho_wrap(err, "read the state from the disk again") : 0;
+}
+
+/*
+ * The workloads are dumped. Who else waits for that file system goes on for a moment; what is written meanwhile is on the disk when it is frozen again. What
+ * is undone from here on finds it frozen or not.
+ */
+static int write_rest(struct kho_kexec *k, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us(), until = begin + WRITE_US;
+	int ret = kho_disk_thaw(k->disk, err);
+
+	for (size_t i = 0; !ret && i < k->nfiles; i++)
+		if (!k->files[i].token && !k->files[i].copied)
+			ret = put_on_disk(k, &k->files[i], until, err);
+	if (!ret)
+		ret = kho_kexec_settle_files(k, err);
+	if (!ret)
+		ret = kho_disk_freeze(k->disk, err);
+	kho_engine_phase(&k->e, "state to disk", begin);
+	if (!ret && kho_clock_us() > until)
+		ret = kho_fail(err, -ETIMEDOUT, "the disk is too slow: it has taken %llu s for what was left to write in the blackout",
+			       (unsigned long long)((kho_clock_us() - begin) / 1000000));
+	return ret;
+}
+
 int kho_kexec_close_files(struct kho_kexec *k, uint64_t *out_bytes, struct kho_err *err)
 {
+	int ret = 0;
+
 	*out_bytes = 0;
 	sort(k);
-	for (size_t i = 0; i < k->nfiles; i++) {
+	if (k->disk >= 0)
+		ret = write_rest(k, err);
+	for (size_t i = 0; !ret && i < k->nfiles; i++) {
 		struct kho_kexec_file *f = &k->files[i];
-		int ret = f->token ? 0 : k->luo ? preserve(k, f, false, err) : measure(k, f, err);
 
-		if (ret < 0)
-			return ret;
+		ret = f->token ? 0 : k->luo ? preserve(k, f, false, err) : measure(k, f, err);
 		*out_bytes += f->bytes;
 	}
-	return 0;
+	return ret;
 }
 
 int kho_kexec_preserve_state(struct kho_kexec *k, const void *data, size_t len, struct kho_err *err)

@@ -15,6 +15,7 @@
 #include "handover/beside/initramfs.h"
 #include "handover/beside/machine.h"
 #include "handover/engine.h"
+#include "handover/kexec/disk.h"
 #include "handover/kexec/new.h"
 #include "handover/link/link.pb-c.h"
 #include "lib/bzimage.h"
@@ -28,9 +29,12 @@ struct kho_kexec_request { /* a message, packed */
 
 struct kho_kexec_file {
 	char *name;	/* below images_dir */
-	uint64_t token; /* in the session; 0: it is in none (yet) */
-	uint64_t bytes; /* since it is preserved, or kho_kexec_close_files() */
+	uint64_t token; /* in the session, or on the disk; 0: it is in none (yet) */
+	uint64_t bytes; /* since it is preserved, on the disk, or kho_kexec_close_files() */
 	int fd;		/* luo: of one that is preserved and that a link of this process leads to; else -1 */
+	bool copied;	/* it is the engine's; on no disk, the next kernel may need it to get there */
+	bool checked;	/* on the disk: it was read from there again, and is whole */
+	struct kho_disk_file disk; /* of one that is there */
 };
 
 struct kho_kexec {
@@ -42,7 +46,8 @@ struct kho_kexec {
 	char *images_dir;      /* run_dir/images, a tmpfs of its own while an upgrade runs */
 	char *dir;	       /* run_dir/kexec, another one: what is below */
 	char *initrd;	       /* the initramfs */
-	char *loaded, *mounted; /* marks: a kernel of ours is loaded; images_dir is mounted by us */
+	char *loaded, *mounted, *kept; /* marks: a kernel of ours is loaded; images_dir is mounted by us; the folder on the disk is ours */
+	int disk;	       /* that folder, with --state-dir and since it is made; else -1 */
 	char *cmdline;
 	bool luo;	       /* carrier: else the initramfs */
 	char carrier[200];     /* why */
@@ -56,7 +61,7 @@ struct kho_kexec {
 	size_t ntape;
 	struct kho_kexec_file *files;
 	size_t nfiles;
-	uint64_t tokens; /* luo: the last one given */
+	uint64_t tokens; /* the last one given */
 	int session; /* luo, from the first file on; else -1. To close it drops what is in it */
 };
 
@@ -70,6 +75,10 @@ int kho_kexec_initramfs_in(struct kho_kexec *k, struct kho_initramfs_in *out, co
 int kho_kexec_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r, struct kho_err *err);
 /* Which carrier, and why; -EPROTO: none would be safe (the target would panic over what this kernel leaves). */
 int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err) __must_check;
+/* What it is called for people. */
+const char *kho_kexec_carrier_name(const struct kho_kexec *k);
+/* So much may come to lie on a disk, at the most: all pages, and what is written again in the rounds of pre-copy. */
+uint64_t kho_kexec_disk_need(const struct kho_workload_list *w);
 
 /*
  * cmdline.c: of the incoming kernel: this one's, without what is for this boot or for another engine; with the operator's words, or (back) of this
@@ -94,14 +103,19 @@ int kho_kexec_peer_fault(struct kho_engine *e, const char *kind, struct kho_err 
 /* files.c */
 /*
  * A file of images_dir is to be handed over; once, however often it is told. copied: it is the engine's, and new; else it is the serializer's own, who may
- * still look into it. luo: a copy, or pages of workloads, is preserved at once until the freeze.
+ * still look into it. luo: a copy, or pages of workloads, is preserved at once until the freeze. With a disk pages are written to it at once until then.
  */
 int kho_kexec_add_file(struct kho_kexec *k, const char *name, bool copied, struct kho_err *err) __must_check;
-/* None comes any more: they are in their order, with their sizes and, luo, all in the session. out_bytes: of all. */
+/* What has been written to the disk so far is there: synced, and read again. Nothing without one. -EBADMSG: it is not what was written. */
+int kho_kexec_settle_files(struct kho_kexec *k, struct kho_err *err) __must_check;
+/*
+ * None comes any more: they are in their order, with their sizes and, luo, all in the session. With a disk, images of workloads are on it, and its file
+ * system, which was frozen, is so again. out_bytes: of all.
+ */
 int kho_kexec_close_files(struct kho_kexec *k, uint64_t *out_bytes, struct kho_err *err) __must_check;
 /* luo: what says what the files are, into the session too. */
 int kho_kexec_preserve_state(struct kho_kexec *k, const void *data, size_t len, struct kho_err *err) __must_check;
-/* The inverse of all three. */
+/* The inverse of all; what lies on a disk is the folder's (kho_kexec_unreserve). */
 void kho_kexec_drop_files(struct kho_kexec *k);
 
 /* carry.c */

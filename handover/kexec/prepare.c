@@ -43,6 +43,44 @@ static int mount_images(struct kho_kexec *k, struct kho_err *err)
 	return ret < 0 ? ret : mount_place(k->images_dir, err);
 }
 
+/* The mark first: who undoes after a crash removes what may be ours. */
+static int make_folder(struct kho_kexec *k, struct kho_err *err)
+{
+	const char *dir = k->e.req->carry_dir;
+	uint64_t room = 0;
+	int ret;
+
+	if (!dir)
+		return 0;
+	ret = kho_disk_judge(dir, kho_kexec_disk_need(k->e.req->workloads), &room, err);
+	if (!ret)
+		ret = kho_write_file(k->kept, "", 0, err);
+	if (ret < 0)
+		return ret;
+	k->disk = kho_disk_make(dir, err);
+	if (k->disk == -EEXIST) /* somebody has made it just now: it is not ours */
+		(void)!unlink(k->kept);
+	if (k->disk >= 0)
+		return 0;
+	ret = k->disk;
+	k->disk = -1;
+	return ret;
+}
+
+static int drop_folder(struct kho_kexec *k, struct kho_err *err)
+{
+	int ret;
+
+	if (k->disk >= 0)
+		close(steal_fd(k->disk));
+	if (!k->e.req->carry_dir || !kho_exists(k->kept))
+		return 0;
+	ret = kho_carry_drop(k->e.req->carry_dir, err);
+	if (!ret)
+		(void)!unlink(k->kept);
+	return ret;
+}
+
 static int unmount_place(const char *dir, struct kho_err *err)
 {
 	if (kho_is_mount_point(dir) && umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW))
@@ -88,9 +126,11 @@ int kho_kexec_reserve(struct kho_engine *e, const struct kho_engine_plan *p, str
 		ret = mount_place(k->dir, err);
 	if (!ret)
 		ret = mount_images(k, err);
+	if (!ret)
+		ret = make_folder(k, err);
 	if (ret < 0)
 		return ret;
-	kho_engine_note(&k->e, "handed over by %s: %s", k->luo ? "the Live Update Orchestrator" : "the initramfs", k->carrier);
+	kho_engine_note(&k->e, "handed over by %s: %s", kho_kexec_carrier_name(k), k->carrier);
 	return write_initramfs(k, err);
 }
 
@@ -98,11 +138,14 @@ int kho_kexec_unreserve(struct kho_engine *e, struct kho_err *err)
 {
 	struct kho_kexec *k = kho_kexec_of(e);
 	struct kho_err one = KHO_ERR_INIT;
-	int first = 0;
+	int first = 0, dropped = drop_folder(k, &one);
 
+	kho_first_failure(dropped, &one, &first, err);
 	if (kho_exists(k->mounted))
 		kho_first_failure(unmount_place(k->images_dir, &one), &one, &first, err);
-	kho_first_failure(unmount_place(k->dir, &one), &one, &first, err);
+	/* the marks are in there, for who tries again */
+	if (dropped >= 0)
+		kho_first_failure(unmount_place(k->dir, &one), &one, &first, err);
 	return first;
 }
 

@@ -11,6 +11,7 @@
 #include "handover/beside/modules.h"
 #include "handover/beside/signature.h"
 #include "handover/dev.h"
+#include "handover/kexec/disk.h"
 #include "handover/kexec/kexec.h"
 #include "handover/kexec/load.h"
 #include "handover/kexec/luo.h"
@@ -19,6 +20,8 @@
 #include "lib/kho_abi.h"
 
 #define MIB (1ULL << 20)
+/* On a disk, besides pages: whatever else there is in images, and what the file system takes for itself. */
+#define DISK_MARGIN (64 * MIB)
 /* The first version of the orchestrator whose sessions hold any number of files (linked blocks); before it: 128, and a workload has more. */
 #define LUO_MANY_FILES 5
 
@@ -105,8 +108,39 @@ static int probe_carrier(struct probe *p)
 		return kho_report_add(p->r, KHO_V_UNKNOWN, "kexec", "carrier", NULL, "a recorded tree tells nothing about it");
 	if (kho_kexec_choose_carrier(p->k, &why) < 0)
 		return kho_report_refuse(p->r, "kexec", "handover", &why);
-	return kho_report_add(p->r, KHO_V_OK, "kexec", "carrier", NULL, "%s: %s",
-			      p->k->luo ? "the Live Update Orchestrator (in place, nothing is copied)" : "the initramfs", p->k->carrier);
+	return kho_report_add(p->r, KHO_V_OK, "kexec", "carrier", NULL, "%s%s: %s", kho_kexec_carrier_name(p->k),
+			      p->k->luo ? " (in place, nothing is copied)" : "", p->k->carrier);
+}
+
+static int probe_disk(struct probe *p)
+{
+	const struct kho_engine_request *req = p->k->e.req;
+	struct kho_err why = KHO_ERR_INIT;
+	uint64_t need, room = 0;
+
+	if (!req->carry_dir)
+		return 0;
+	if (is_recorded(p->k))
+		return kho_report_add(p->r, KHO_V_UNKNOWN, "kexec", "--state-dir", NULL, "a recorded tree tells nothing about it");
+	need = kho_kexec_disk_need(req->workloads);
+	if (kho_disk_judge(req->carry_dir, need, &room, &why) < 0)
+		return kho_report_refuse(p->r, "kexec", "--state-dir", &why);
+	return kho_report_add(p->r, KHO_V_OK, "kexec", "--state-dir", NULL, "%s: %llu MiB of room, at most %llu MiB are written there for a while",
+			      req->carry_dir, (unsigned long long)(room / MIB), (unsigned long long)(need / MIB));
+}
+
+static uint64_t resident(const struct kho_workload_list *w)
+{
+	uint64_t rss = 0;
+
+	for (size_t i = 0; w && i < w->n; i++)
+		rss += w->w[i].rss_bytes;
+	return rss;
+}
+
+uint64_t kho_kexec_disk_need(const struct kho_workload_list *w)
+{
+	return resident(w) * 2 + DISK_MARGIN;
 }
 
 /* What the archive takes, from its list. */
@@ -145,29 +179,29 @@ static int tell_initramfs(struct probe *p)
 
 /*
  * Memory of this kernel: the initramfs as a file and as loaded, the images; by the initramfs carrier they are in the file and loaded, too. In
- * the next kernel: the same, and the workloads.
+ * the next kernel: the same, and the workloads. What comes over a disk is there once, and the workloads.
  */
 static int probe_memory(struct probe *p)
 {
 	const struct kho_workload_list *w = p->k->e.req->workloads;
-	uint64_t packed = 0, unpacked = 0, rss = 0, need;
+	uint64_t packed = 0, unpacked = 0, rss = resident(w), need, next;
+	bool disk = p->k->e.req->carry_dir;
 	int ret;
 
 	if (is_recorded(p->k))
 		return 0;
-	for (size_t i = 0; w && i < w->n; i++)
-		rss += w->w[i].rss_bytes;
 	ret = initramfs_bytes(p, &packed, &unpacked);
 	if (ret < 0 || kho_report_worst(p->r) == KHO_V_NO)
 		return ret;
 	p->out->initrd_bytes = packed;
-	need = packed * 2 + rss * (p->k->luo ? 1 : 3);
+	need = packed * 2 + rss * (p->k->luo || disk ? 1 : 3);
+	next = unpacked + rss * (disk ? 2 : 3);
 	if (need > p->k->m.available_bytes)
 		return kho_report_add(p->r, KHO_V_NO, "memory", "images", "free some memory", "%llu MiB are needed for what is handed over, %llu MiB available",
 				      (unsigned long long)(need / MIB), (unsigned long long)(p->k->m.available_bytes / MIB));
-	if (unpacked + rss * 3 > p->k->m.total_bytes)
+	if (next > p->k->m.total_bytes)
 		return kho_report_add(p->r, KHO_V_NO, "memory", "next kernel", NULL, "%llu MiB are needed there, this machine has %llu MiB",
-				      (unsigned long long)((unpacked + rss * 3) / MIB), (unsigned long long)(p->k->m.total_bytes / MIB));
+				      (unsigned long long)(next / MIB), (unsigned long long)(p->k->m.total_bytes / MIB));
 	ret = kho_report_add(p->r, KHO_V_OK, "memory", "images", NULL, "%llu MiB for what is handed over, %llu MiB available",
 			     (unsigned long long)(need / MIB), (unsigned long long)(p->k->m.available_bytes / MIB));
 	return ret < 0 ? ret : tell_initramfs(p);
@@ -196,7 +230,7 @@ static int probe_cmdline(struct probe *p)
 int kho_kexec_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r, struct kho_err *err)
 {
 	static int (*const parts[])(struct probe *p) = {
-		probe_kexec, probe_image, probe_modules, probe_carrier, probe_memory, probe_back, probe_cmdline,
+		probe_kexec, probe_image, probe_modules, probe_carrier, probe_disk, probe_memory, probe_back, probe_cmdline,
 	};
 	struct probe p = { .k = kho_kexec_of(e), .out = out, .r = r, .err = err };
 	struct kho_err why = KHO_ERR_INIT;
@@ -302,5 +336,14 @@ int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err)
 		snprintf(k->carrier, sizeof(k->carrier), "%.190s", why.msg);
 	}
 	not_for_containers(k);
+	if (k->e.req->carry_dir) {
+		k->luo = false;
+		snprintf(k->carrier, sizeof(k->carrier), "%.150s, as asked for (--state-dir)", k->e.req->carry_dir);
+	}
 	return 0;
+}
+
+const char *kho_kexec_carrier_name(const struct kho_kexec *k)
+{
+	return k->luo ? "the Live Update Orchestrator" : k->e.req->carry_dir ? "a disk" : "the initramfs";
 }

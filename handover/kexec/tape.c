@@ -122,9 +122,13 @@ int kho_kexec_entrust(struct kho_engine *e, const char *const *names, const stru
 {
 	KhoLink__Entrust en = KHO_LINK__ENTRUST__INIT;
 	KhoLink__Msg m = KHO_LINK__MSG__INIT;
+	/* the rounds of pre-copy are over, and everything still runs */
+	int ret = kho_kexec_settle_files(kho_kexec_of(e), err);
 
 	(void)record; /* it comes with the commit */
 	(void)complete;
+	if (ret < 0)
+		return ret;
 	en.serializer = (char **)(uintptr_t)names;
 	while (names[en.n_serializer])
 		en.n_serializer++;

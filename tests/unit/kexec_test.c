@@ -291,6 +291,74 @@ static void test_close_files(void **state)
 	assert_int_equal(kho_kexec_close_files(k, &bytes, &err), -ENOENT);
 }
 
+/* With a disk: pages at once, the rest in the blackout, copies never. */
+static void test_disk_files(void **state)
+{
+	struct kho_kexec *k = kho_kexec_of(engine);
+	char dir[] = "/tmp/khoctl-kexec.XXXXXX", path[96];
+	struct kho_err err = KHO_ERR_INIT;
+	uint64_t bytes = 0;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	free(k->images_dir);
+	k->images_dir = strdup(dir);
+	k->disk = kho_disk_make(dir, &err);
+	assert_true(k->disk >= 0);
+	snprintf(path, sizeof(path), "%s/redis/pre.0", dir);
+	assert_int_equal(kho_mkdir(path, &err), 0);
+	snprintf(path, sizeof(path), "%s/redis/pre.0/pages-1.img", dir);
+	assert_int_equal(kho_write_file(path, "pages", 5, &err), 0);
+	assert_int_equal(kho_kexec_add_file(k, "redis/pre.0/pages-1.img", false, &err), 0);
+	assert_int_equal(kho_kexec_add_file(k, "redis/pre.0/pagemap-1.img", false, &err), 0);
+	assert_int_equal(kho_kexec_add_file(k, "files/0", true, &err), 0);
+	assert_int_equal(k->nfiles, 3);
+	assert_int_equal(k->files[0].token, 1);
+	assert_int_equal(k->files[0].bytes, 5);
+	assert_int_equal(k->files[1].token + k->files[2].token, 0);
+	/* once more: the newer one counts */
+	assert_int_equal(kho_write_file(path, "newer pages", 11, &err), 0);
+	assert_int_equal(kho_kexec_add_file(k, "redis/pre.0/pages-1.img", false, &err), 0);
+	assert_int_equal(k->nfiles, 3);
+	assert_int_equal(k->files[2].token, 2);
+	assert_int_equal(kho_kexec_settle_files(k, &err), 0);
+	assert_true(k->files[2].checked && !k->files[0].checked);
+	/* in the blackout nothing is written before its file system is thawed, and this one is never frozen */
+	k->frozen_us = 1;
+	assert_int_equal(kho_kexec_add_file(k, "redis/final/pages-1.img", false, &err), 0);
+	assert_int_equal(k->files[3].token, 0);
+	assert_true(kho_kexec_close_files(k, &bytes, &err) < 0);
+	assert_non_null(strstr(err.msg, "file system for the state"));
+	assert_int_equal(kho_carry_drop(dir, &err), 0);
+	kho_remove_tree(dir);
+}
+
+/* What is on the disk is not what was written. */
+static void test_disk_damaged(void **state)
+{
+	struct kho_kexec *k = kho_kexec_of(engine);
+	char dir[] = "/tmp/khoctl-kexec.XXXXXX", path[96];
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	free(k->images_dir);
+	k->images_dir = strdup(dir);
+	k->disk = kho_disk_make(dir, &err);
+	assert_true(k->disk >= 0);
+	snprintf(path, sizeof(path), "%s/redis", dir);
+	assert_int_equal(kho_mkdir(path, &err), 0);
+	snprintf(path, sizeof(path), "%s/redis/pages-1.img", dir);
+	assert_int_equal(kho_write_file(path, "pages", 5, &err), 0);
+	assert_int_equal(kho_kexec_add_file(k, "redis/pages-1.img", false, &err), 0);
+	snprintf(path, sizeof(path), "%s/" KHO_CARRY_NAME "/1.zst", dir);
+	assert_int_equal(truncate(path, 3), 0);
+	assert_int_equal(engine->ops->entrust(engine, names, &(struct kho_blob){ 0 }, true, &err), -EBADMSG);
+	assert_non_null(strstr(err.msg, "read the state from the disk again: 1.zst"));
+	assert_int_equal(k->ntape, 0);
+	kho_remove_tree(dir);
+}
+
 /* What the upgrade before has left under the name of a copy is not written to. */
 static void test_put_file(void **state)
 {
@@ -390,6 +458,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_both_sides, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_close_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_disk_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_disk_damaged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_put_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cmdline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cmdline_words, setup, teardown),
