@@ -3,7 +3,8 @@
  * khoctl status --after-boot, for khoctl-resume.service: when the machine starts, the journal alone
  * says whether a reset has cut an upgrade, and how far that had come.  What it cost goes into the
  * journal, where `khoctl status` finds it.  Nothing of an upgrade can be resumed after a reset:
- * memory is gone; what is on the disks is what the file systems' journals make of it.
+ * memory is gone; what is on the disks is what the file systems' journals make of it. State that was on its
+ * way over a disk (--state-dir) is of use to nobody any more, and is removed.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -50,6 +51,19 @@ static int note_reset(const struct kho_past *p, struct kho_err *err)
 	return kho_journal_note(KHO_STATE_DIR, rec, err);
 }
 
+/* What was on a disk for a kernel that never came, or did not get to its end: the memory of workloads. */
+static int drop_state(const struct kho_past *p, struct kho_err *err)
+{
+	for (size_t i = 0; i < json_object_array_length(p->records); i++) {
+		const struct json_object *o = json_object_array_get_idx(p->records, i);
+		const char *dir = kho_json_get_str(o, "state_dir");
+
+		if (!strcmp(kho_json_get_str(o, "rec"), "begin") && *dir)
+			return kho_carry_drop(dir, err);
+	}
+	return 0;
+}
+
 /* Is this kernel one that khoctl has started? Then nothing was reset. */
 static bool is_incoming(void)
 {
@@ -87,7 +101,9 @@ int kho_after_boot(const struct kho_cli *c)
 		return KHO_EXIT_OK;
 	tidy();
 	kho_past_read(&p, "");
-	if (p.state == KHO_PAST_REBOOTED && !*p.lost && note_reset(&p, &err) < 0)
+	if (p.state != KHO_PAST_REBOOTED)
+		return KHO_EXIT_OK;
+	if (!*p.lost && note_reset(&p, &err) < 0)
 		return kho_cli_error(c, KHO_EXIT_INTERNAL, &err);
-	return KHO_EXIT_OK;
+	return drop_state(&p, &err) < 0 ? kho_cli_error(c, KHO_EXIT_INTERNAL, &err) : KHO_EXIT_OK;
 }

@@ -35,7 +35,7 @@ enum kho_verb_id {
  * allows. */
 struct kho_cli {
 	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec, *outgoing_panic, *rollback_on_failure, *watch_for, *gate_limits, *max_blackout;
-	const char *workload, *svg, *regression, *before;
+	const char *workload, *svg, *regression, *before, *state_dir;
 	const char *kernel, *load, *slower, *junit; /* of a canary: kernel is never NULL */
 	uint64_t memory, cpus;
 	bool dry_run, yes, follow, after_boot, json, help;
@@ -125,7 +125,7 @@ enum kho_exit kho_cli_refusal(int rc);
 
 /*
  * khoctl status --after-boot: when a reset of the machine has cut an upgrade, write that and what
- * it has cost into the journal, and drop logs of kernels of long ago. An exit code.
+ * it has cost into the journal, remove state that it has left on a disk, and drop logs of kernels of long ago. An exit code.
  */
 int kho_after_boot(const struct kho_cli *c);
 

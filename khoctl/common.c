@@ -87,6 +87,7 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 		.engine = c->engine,
 		.cmdline = c->cmdline,
 		.memory = c->memory,
+		.state_dir = c->state_dir,
 		.outgoing_panic = c->outgoing_panic,
 		.gates = c->gates,
 		.no_gates = c->no_gates,

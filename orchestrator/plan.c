@@ -236,6 +236,8 @@ static int apply_request(struct kho_plan *p, const struct kho_plan_request *rq, 
 		rc = apply_gates(p, rq, err);
 	if (rc == 0 && p->config.regression_us && (p->config.regression_us < KHO_RECORD_LEAST_US || p->config.regression_us > KHO_RECORD_MOST_US))
 		rc = kho_fail(err, -EINVAL, "regression: want a time from 1s to 30s");
+	if (rc == 0 && rq->state_dir && *rq->state_dir != '/')
+		rc = kho_fail(err, -EINVAL, "--state-dir %s: want an absolute path", rq->state_dir);
 	return rc;
 }
 
@@ -249,6 +251,15 @@ int kho_plan_request_check(const struct kho_world *world, const struct kho_plan_
 		rc = kho_plan_engine_find(world, rq->engine, &en, err);
 	kho_plan_free(p);
 	return rc;
+}
+
+/* Without links: the next kernel looks for it below another root. */
+static int find_carry_dir(struct kho_plan *p, const char *dir, struct kho_err *err)
+{
+	if (!dir)
+		return 0;
+	p->carry_dir = *p->sysroot ? strdup(dir) : realpath(dir, NULL);
+	return p->carry_dir ? 0 : kho_fail_errno(err, "--state-dir %s", dir);
 }
 
 /* The limits that it is to compare by, as they are here; its words are split at blanks, and none of these has one. */
@@ -300,6 +311,7 @@ static void fill_request(struct kho_plan *p)
 		.sysroot = p->sysroot,
 		.run_dir = p->world.run_dir,
 		.state_dir = p->world.state_dir,
+		.carry_dir = p->carry_dir,
 	};
 }
 
@@ -309,6 +321,8 @@ static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct 
 
 	if (rc == 0)
 		rc = apply_request(p, rq, err);
+	if (rc == 0)
+		rc = find_carry_dir(p, rq->state_dir, err);
 	if (rc == 0)
 		rc = plan_watch(p, rq, err);
 	if (rc == 0)
@@ -368,6 +382,9 @@ int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *
 
 static int recall(struct kho_plan *p, const struct json_object *begin, struct kho_err *err)
 {
+	const char *carry_dir = kho_json_get_str(begin, "state_dir");
+
+	p->carry_dir = *carry_dir ? strdup(carry_dir) : NULL;
 	p->sysroot = strdup("");
 	p->image_path = strdup(kho_json_get_str(begin, "image"));
 	p->from = strdup(kho_json_get_str(begin, "from"));
@@ -377,7 +394,7 @@ static int recall(struct kho_plan *p, const struct json_object *begin, struct kh
 	p->generation = (uint32_t)kho_json_get_int(begin, "generation");
 	snprintf(p->image.release, sizeof(p->image.release), "%s", kho_json_get_str(begin, "to"));
 	if (!p->sysroot || !p->image_path || !p->from || !p->old_image || !p->engine_name ||
-	    !p->engine_reason)
+	    !p->engine_reason || (*carry_dir && !p->carry_dir))
 		return kho_fail(err, -ENOMEM, "recall the plan: out of memory");
 	(void)!load_config(p, NULL);
 	p->canary.on = json_object_get_boolean(kho_json_get(begin, "canary"));
@@ -458,6 +475,7 @@ void kho_plan_free(struct kho_plan *p)
 	free(p->canary.command);
 	free(p->canary.program);
 	free(p->previous_image);
+	free(p->carry_dir);
 	free(p->engine_name);
 	free(p->engine_reason);
 	free(p);

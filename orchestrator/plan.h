@@ -31,6 +31,7 @@ struct kho_plan_request {
 	const char *engine;  /* "auto" (or NULL) or a name */
 	const char *cmdline; /* more words for the incoming kernel, or NULL */
 	uint64_t memory;     /* bytes, instead of the configuration's; 0: as configured */
+	const char *state_dir; /* struct kho_engine_request's carry_dir, as the operator names it (absolute), or NULL */
 	const char *outgoing_panic; /* "complete" or "wait", instead of the configuration's, or NULL */
 	bool gates;		 /* the incoming kernel must be measured; also when limits are given; as configured otherwise */
 	bool no_gates;		 /* it must not */
@@ -87,6 +88,7 @@ struct kho_plan {
 	char *sysroot, *image_path, *modules_dir, *from, *old_image;
 	char *watch; /* what the new kernel is to run for these two, or NULL */
 	char *previous_image; /* what the running kernel came from; NULL: not known */
+	char *carry_dir; /* the request's, without links, or NULL */
 	uint32_t generation; /* of the incoming kernel */
 	struct kho_workload_list workloads;
 	char *engine_name, *engine_reason;

@@ -98,6 +98,8 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 	kho_json_str(rec, "old_image", p->old_image);
 	if (p->previous_image)
 		kho_json_str(rec, "previous_image", p->previous_image);
+	if (p->carry_dir)
+		kho_json_str(rec, "state_dir", p->carry_dir);
 	kho_json_int(rec, "at_us", (int64_t)kho_clock_us());
 	kho_json_int(rec, "time", (int64_t)time(NULL));
 	kho_json_str(ev, "from", p->from);

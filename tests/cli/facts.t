@@ -142,6 +142,12 @@ says '^unknown +blackout +max-blackout +not known; 50\.0 ms is allowed' "unknown
 exits 1 "a limit that is no time" "$khoctl" check --sysroot "$root" --to 7.3.4 --max-blackout 50
 says 'max-blackout 50: want a time like 50ms' "a limit that is no time: said"
 exits 1 "no time at all" "$khoctl" upgrade --dry-run --sysroot "$root" --to 7.3.4 --max-blackout 0ms
+exits 1 "state over a disk, by a relative path" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine kexec --state-dir data
+says 'state-dir data: want an absolute path' "state over a disk, by a relative path: said"
+exits 2 "state over a disk" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine kexec --state-dir /data
+says '^unknown +kexec +--state-dir +a recorded tree tells nothing' "state over a disk: of a recorded tree it is not known"
+exits 2 "state over a disk to a kernel beside" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine beside --state-dir /data
+says '^no +engine +--state-dir +it is for a kernel that takes this one' "state over a disk to a kernel beside: refused"
 exits 2 "check by kexec" "$khoctl" check --sysroot "$root" --to 7.3.4 --engine kexec
 says '^predicted blackout: - \(not known until one like it was seen here' "check by kexec: nothing to predict from"
 mkdir -p "$root/var/lib/khoctl"
