@@ -180,14 +180,15 @@ upgrade() {
 # shellcheck disable=SC2034 # for who sources this
 LUO_KERNELS=(--outgoing built/kho-before --incoming built/kho --append 'kho=on liveupdate=on kho_scratch=256M,512M,256M')
 
-# upgrade_by_kexec N: the same by the kexec engine. Nobody is left to give an exit code when the next kernel has taken this one's place.
+# upgrade_by_kexec N [OPTION...]: the same by the kexec engine. Nobody is left to give an exit code when the next kernel has taken this one's place.
 upgrade_by_kexec() {
 	local n=$1 from to image i
+	shift
 	from=$(vm_release); image=$(other_image); to=${image#/boot/vmlinuz-}
 	say "upgrade $n by kexec: $from -> $to"
-	vm khoctl check --to "$image" --engine kexec > "$out/check.$n.txt" 2>&1 || { cat "$out/check.$n.txt"; die "check"; }
+	vm khoctl check --to "$image" --engine kexec "$@" > "$out/check.$n.txt" 2>&1 || { cat "$out/check.$n.txt"; die "check"; }
 	cat "$out/check.$n.txt"
-	vm khoctl upgrade --to "$image" --engine kexec 2>&1 | tee "$out/jump.$n.txt" || true
+	vm khoctl upgrade --to "$image" --engine kexec "$@" 2>&1 | tee "$out/jump.$n.txt" || true
 	for i in $(seq 60); do
 		[ "$(vm_release 2> /dev/null)" != "$to" ] || [ "$(vm khoctl report --json 2> /dev/null | jq -r .outcome 2> /dev/null)" != upgraded ] || break
 		[ "$i" -lt 60 ] || { tail -n 30 "$top/build/lab/$LAB_NAME/outgoing.log"; die "$to does not run, or has not everything"; }

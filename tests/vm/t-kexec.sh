@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The kexec engine: the incoming kernel takes the place of this one, redis and its one connection go over with it. Stock kernels, whose state
 # goes along in the initramfs: there and back (that is an upgrade, too), undone before the jump, and back by itself when the incoming kernel
-# cannot restore. KEXEC=luo: kernels built with Kexec HandOver and the Live Update Orchestrator (cache.sh kernel built/kho), the state stays in place.
+# cannot restore; and with the state on a disk. KEXEC=luo: kernels built with Kexec HandOver and the Live Update Orchestrator (cache.sh kernel built/kho), the state stays in place.
 set -euo pipefail
 LABNAME=${LAB_NAME:-kexec}
 # shellcheck source=tests/vm/e2e.sh
@@ -16,11 +16,11 @@ if [ "${KEXEC:-}" = luo ]; then
 	kernels=("${LUO_KERNELS[@]}")
 fi
 
-# jump N: an upgrade by kexec, and how long each part took
+# jump N [OPTION...]: an upgrade by kexec, and how long each part took
 jump() {
 	local from
 	from=$(vm_release)
-	upgrade_by_kexec "$1"
+	upgrade_by_kexec "$@"
 	has "check.$1.txt" "$carrier"
 	ok "$from -> $(vm_release): $(jq .blackout_us "$out/report.$1.json") us of blackout"
 	jq -r '.phases[] | "      \(.us) \(.name)"' "$out/report.$1.json"
@@ -46,32 +46,89 @@ diff -u "$out/before" "$out/undone" || die "the machine is not as it was"
 [ "$(vm cat /sys/kernel/kexec_loaded | tr -d '\r')" = 0 ] || die "a kernel is still loaded"
 ok "undone before the jump: the machine is as before"
 
+# the state goes over the data disk: refused where it must not lie, and undone
+carry=/data/khoctl
+# no_carry: the folder is gone, or goes, behind the report, within seconds
+no_carry() {
+	local i
+	for i in $(seq 30); do
+		! vm test ! -e "$carry/khoctl-state" || return 0
+		sleep 1
+	done
+	die "$carry/khoctl-state is still there"
+}
+refused_carry() { # DIR PATTERN
+	local rc=0
+	vm khoctl check --to "$(other_image)" --engine kexec --state-dir "$1" > "$out/refused.txt" 2>&1 || rc=$?
+	[ "$rc" = 2 ] || { cat "$out/refused.txt"; die "--state-dir $1: exit code $rc, wanted 2"; }
+	has refused.txt "$2"
+}
+carry_undone() {
+	local rc=0
+	vm mkdir -p -m 700 "$carry" /run/carry
+	refused_carry /run/carry 'neither on ext4 nor on xfs'
+	vm chmod 777 "$carry"
+	refused_carry "$carry" "must be root's"
+	vm chmod 700 "$carry"
+	vm mkdir "$carry/khoctl-state"
+	refused_carry "$carry" 'is there already'
+	vm rmdir "$carry/khoctl-state"
+	vm env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)" --engine kexec --state-dir "$carry" > "$out/undone.disk.txt" 2>&1 || rc=$?
+	[ "$rc" = 3 ] || { tail -n 30 "$out/undone.disk.txt"; die "an upgrade over a disk that fails before the jump: exit code $rc, wanted 3"; }
+	client_alive
+	machine > "$out/undone.disk"
+	diff -u "$out/before" "$out/undone.disk" || die "the machine is not as it was"
+	vm test ! -e "$carry/khoctl-state" || die "the state is still on the disk"
+	ok "over a disk: refused elsewhere; undone before the jump, the machine is as before"
+}
+[ "${KEXEC:-}" = luo ] || carry_undone
+
 jump 1
 [ "$(pid_of_redis)" = "$pid" ] || die "redis has another number"
 jump 2
 [ "$(vm_release)" = "$first" ] || die "$first does not run again"
 [ "$(pid_of_redis)" = "$pid" ] || die "redis has another number"
 
-# a CRIU of the next kernel is killed in the middle of its restore: that kernel starts this one again, with everything
-say "the next kernel cannot restore"
-vm env KHOCTL_FAULT=proc.retrieve:peer-criu khoctl upgrade --to "$(other_image)" --engine kexec --cmdline khoctl.fault=1 > "$out/back.txt" 2>&1 || true
-for i in $(seq 120); do
-	[ "$(vm khoctl report --json 2> /dev/null | jq -r .outcome 2> /dev/null)" != "rolled back" ] || break
-	[ "$i" -lt 120 ] || { tail -n 40 "$out/back.txt" "$top/build/lab/$LAB_NAME/outgoing.log"; die "the way back did not come to its end"; }
-	sleep 1
-done
-[ "$(vm_release)" = "$first" ] || die "$first does not run again"
-client_alive
-[ "$(pid_of_redis)" = "$pid" ] || die "redis has another number"
-vm khoctl report > "$out/back.report"
-has back.report 'could not go on'
-ok "back by itself: $(vm khoctl report --json | jq .blackout_us) us of blackout"
+# comes_back N [OPTION...]: a CRIU of the next kernel is killed in the middle of its restore: that kernel starts this one again, with everything
+comes_back() {
+	local n=$1 from i
+	shift
+	from=$(vm_release)
+	say "the next kernel cannot restore"
+	vm env KHOCTL_FAULT=proc.retrieve:peer-criu khoctl upgrade --to "$(other_image)" --engine kexec --cmdline khoctl.fault=1 "$@" > "$out/back.$n.txt" 2>&1 || true
+	for i in $(seq 120); do
+		[ "$(vm khoctl report --json 2> /dev/null | jq -r .outcome 2> /dev/null)" != "rolled back" ] || break
+		[ "$i" -lt 120 ] || { tail -n 40 "$out/back.$n.txt" "$top/build/lab/$LAB_NAME/outgoing.log"; die "the way back did not come to its end"; }
+		sleep 1
+	done
+	[ "$(vm_release)" = "$from" ] || die "$from does not run again"
+	client_alive
+	[ "$(pid_of_redis)" = "$pid" ] || die "redis has another number"
+	vm khoctl report > "$out/back.$n.report"
+	has "back.$n.report" 'could not go on'
+	ok "back by itself: $(vm khoctl report --json | jq .blackout_us) us of blackout"
+}
+comes_back 1
+chain="rolled back, upgraded, upgraded, rolled back"
 
-# the chain of kernels: undone, up, back, and one that came back by itself
+# over the data disk: there, and back by itself; nothing of it stays
+if [ "${KEXEC:-}" != luo ]; then
+	say "the state goes over a disk"
+	carrier='a disk'
+	jump 3 --state-dir "$carry"
+	[ "$(pid_of_redis)" = "$pid" ] || die "redis has another number"
+	jq -e 'any(.phases[]; .name == "state from disk")' "$out/report.3.json" > /dev/null || die "the disk was not used"
+	no_carry
+	comes_back 2 --state-dir "$carry"
+	no_carry
+	chain="rolled back, $chain, upgraded, rolled back"
+fi
+
+# the chain of kernels: undone, up, back, and one that came back by itself; and all that went over a disk
 [ "${KEXEC:-}" != luo ] || vm sh -c '[ -e /sys/kernel/debug/kho ] || mount -t debugfs debugfs /sys/kernel/debug'
 vm khoctl history | tr -d '\r' | tee "$out/history.txt"
 vm khoctl history --json > "$out/history.json" || die "khoctl history"
-[ "$(jq -r '[.upgrades[] | .outcome] | join(", ")' "$out/history.json")" = "rolled back, upgraded, upgraded, rolled back" ] ||
+[ "$(jq -r '[.upgrades[] | .outcome] | join(", ")' "$out/history.json")" = "$chain" ] ||
 	die "the history is another one"
 # with Kexec HandOver the kernel itself knows: two jumps, and two of the one that went back
 if [ "${KEXEC:-}" = luo ]; then
