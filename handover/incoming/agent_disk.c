@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * State that has come over a disk (--state-dir). It is read when the file system that it lies on is back, which is what the serializer of disks sees to, with its drivers,
- * LVM and LUKS, and before the first who needs it: the processes. Until this side signs, that file system is seen through a snapshot, so that what lies there is untouched, and
- * still there for the way back.
+ * State that has come over a disk (--state-dir). It is read when the file system that it lies on is back, which is what the serializer of disks sees
+ * to, with its drivers, LVM and LUKS, and before the first who needs it: the processes. Until this side signs, that file system is seen through a
+ * snapshot, so that what lies there is untouched, and still there for the way back.
  */
 #include <stdio.h>
 #include <stdlib.h>

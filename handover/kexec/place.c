@@ -51,7 +51,8 @@ static int is_roots(const char *dir, struct kho_err *err)
 		if (!S_ISDIR(st.st_mode))
 			return kho_fail(err, -ENOTDIR, "%s is no directory", path);
 		if (st.st_uid || (st.st_mode & 022 && !(st.st_mode & sticky)))
-			return kho_fail(err, -EPERM, "%s must be root's, and writable by nobody else: memory of workloads would lie in it; chown root, chmod go-w",
+			return kho_fail(err, -EPERM,
+					"%s must be root's, and writable by nobody else: memory of workloads would lie in it; chown root, chmod go-w",
 					*path ? path : "/");
 		if (!slash)
 			return 0;
@@ -90,7 +91,8 @@ static int judge_file_system(const char *dir, const struct statfs *fs, dev_t dev
 	char node[64];
 
 	if (fs->f_type != EXT4_SUPER_MAGIC && fs->f_type != XFS_SUPER_MAGIC)
-		return kho_fail(err, -EOPNOTSUPP, "%s lies neither on ext4 nor on xfs; name a directory on a local disk (not on a network, in memory, on btrfs)", dir);
+		return kho_fail(err, -EOPNOTSUPP,
+				"%s lies neither on ext4 nor on xfs; name a directory on a local disk (not on a network, in memory, on btrfs)", dir);
 	if (fs->f_flags & ST_RDONLY)
 		return kho_fail(err, -EROFS, "%s is mounted read-only; name another directory", dir);
 	snprintf(node, sizeof(node), "/sys/dev/block/%u:%u", major(dev), minor(dev));
