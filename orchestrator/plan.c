@@ -85,6 +85,7 @@ static int load_config(struct kho_plan *p, struct kho_err *err)
 	_cleanup_free_ char *path = kho_sysroot_path(p->sysroot, "/etc/khoctl/khoctl.conf");
 	int rc;
 
+	p->config.gates = true;
 	p->config.precopy_rounds = 30;
 	p->config.disk_store = KHO_DISK_STORE_DEFAULT;
 	p->config.max_blackout_wait_us = KHO_CONVERGE_WAIT_US;

@@ -158,15 +158,16 @@ static int make_canary(struct kho_plan_request rq, const char *conf, struct kho_
 	return make_from(rq, conf, p, e, err);
 }
 
-/* Measured when khoctl.conf or argv say so, and argv does not say no; what is asked for in argv is demanded. */
+/* Measured unless khoctl.conf or argv say no; what is asked for in argv is demanded, whatever khoctl.conf says. */
 static void test_gates(void **state)
 {
 	static const struct {
 		const char *conf, *limits;
 		bool gates, no_gates, ask, demanded;
 	} cases[] = {
-		{ "", NULL, false, false, false, false },
+		{ "", NULL, false, false, true, false },
 		{ "", NULL, false, true, false, false },
+		{ "", NULL, true, false, true, true },
 		{ "gates = yes\n", NULL, false, false, true, false },
 		{ "gates = yes\n", NULL, false, true, false, false },
 		{ "gates = no\n", NULL, false, false, false, false },
