@@ -192,6 +192,20 @@ const char *kho_workload_declared(const struct kho_workload *w)
 			      : w->cgroup;
 }
 
+bool kho_workloads_keep(struct kho_workload_list *l, const char *name)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		if (!kept && !l->w[i].in_pod && !strcmp(l->w[i].name, name))
+			l->w[kept++] = l->w[i];
+		else
+			workload_done(&l->w[i]);
+	}
+	l->n = kept;
+	return kept;
+}
+
 void kho_workloads_done(struct kho_workload_list *l)
 {
 	for (size_t i = 0; i < l->n; i++)

@@ -70,6 +70,9 @@ const char *kho_workload_declared(const struct kho_workload *w);
 /* Find the processes of each: fills root, pids, rss_bytes, cg. A workload that does not run: -ESRCH naming it. */
 int kho_workloads_resolve(const char *sysroot, struct kho_workload_list *l, struct kho_err *err);
 
+/* Only the one of that name stays in the list (not a pod's further container, which is declared by nobody); false: there is none, and the list is empty. */
+bool kho_workloads_keep(struct kho_workload_list *l, const char *name);
+
 void kho_workloads_done(struct kho_workload_list *l);
 
 #endif

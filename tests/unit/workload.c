@@ -256,12 +256,32 @@ static void test_workload_container(void **state)
 	kho_workloads_done(&l);
 }
 
+/* One of several; and none, which leaves nothing. */
+static void test_keep(void **state)
+{
+	struct kho_workload_list l;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	put("/etc/khoctl/workloads.d/a.conf", "match = /usr/bin/a\n");
+	put("/etc/khoctl/workloads.d/z.conf", "match = /usr/bin/z\n");
+	assert_int_equal(load_conf("match = /usr/bin/redis-server\n", &l, &err), 0);
+	assert_int_equal(l.n, 3);
+	assert_true(kho_workloads_keep(&l, "redis"));
+	assert_int_equal(l.n, 1);
+	assert_string_equal(l.w[0].name, "redis");
+	assert_string_equal(l.w[0].match, "/usr/bin/redis-server");
+	assert_false(kho_workloads_keep(&l, "redi"));
+	assert_int_equal(l.n, 0);
+	kho_workloads_done(&l);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_workload_good), T(test_workload_bad), T(test_workload_none), T(test_workload_tree), T(test_workload_cgroup),
-		T(test_names), T(test_workload_unit), T(test_workload_container),
+		T(test_names), T(test_workload_unit), T(test_workload_container), T(test_keep),
 	};
 
 	return cmocka_run_group_tests_name("workload", tests, NULL, NULL);
