@@ -259,6 +259,7 @@ extern const struct kho_serializer kho_ser_clock;
 const struct kho_serializer kho_ser_clock = {
 	.name = "clock",
 	.order = 10,
+	.flags = KHO_SER_COPY,
 	.preserve = preserve,
 	.drain = drain,
 	.prepare = prepare,

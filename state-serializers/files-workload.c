@@ -39,31 +39,84 @@ static bool has_entry(const struct kho_ramroot *f, const char *path)
 	return false;
 }
 
-/* tmpfs, or the root itself; not /proc, not a disk (the block serializer's). */
-static bool is_in_ram(const struct look *l, const char *path, const struct stat *st)
+/* The kernel's own: each has one. */
+static bool is_kernels(const char *path)
 {
-	return st->st_dev == l->root_dev || kho_is_in_ram(path);
+	return kho_path_is_below(path, "/proc") || kho_path_is_below(path, "/sys") || kho_path_is_below(path, "/dev");
+}
+
+/* Where it lies. */
+enum where {
+	NOWHERE, /* not ours: /proc, or a disk, which the block serializer carries */
+	RAM,	 /* tmpfs */
+	ROOT,	 /* the root, in RAM */
+	DISK,	 /* of a copy alone */
+};
+
+static enum where where(const struct look *l, const char *path, const struct stat *st)
+{
+	if (st->st_dev == l->root_dev && l->f->env->root_in_ram)
+		return ROOT;
+	if (kho_is_in_ram(path))
+		return RAM;
+	return l->f->env->copy && !is_kernels(path) ? DISK : NOWHERE;
+}
+
+/* Has the other kernel's initramfs this one, as it was when that was packed? (handover/beside/initramfs.c) */
+static bool is_packed(const struct look *l, enum where at, const struct stat *st)
+{
+	return at == ROOT || (st->st_dev == l->root_dev && (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)));
+}
+
+/* By its name alone, so that it counts once. */
+static int count(struct look *l, const char *path, const struct stat *st, struct kho_err *err)
+{
+	struct kho_ramroot_sum *s = l->f->sum;
+	Kho__FileEntry *e = malloc(sizeof(*e));
+
+	if (!e)
+		return kho_fail(err, -ENOMEM, "out of memory");
+	kho__file_entry__init(e);
+	if (kho_pb_set(&e->path, path) || kho_pb_append(&l->f->list->entry, &l->f->list->n_entry, e)) {
+		kho__file_entry__free_unpacked(e, NULL);
+		return kho_fail(err, -ENOMEM, "out of memory");
+	}
+	if (!S_ISREG(st->st_mode))
+		return 0;
+	s->n++;
+	s->bytes += (uint64_t)st->st_size;
+	if ((uint64_t)st->st_size < s->largest_bytes)
+		return 0;
+	s->largest_bytes = (uint64_t)st->st_size;
+	snprintf(s->largest, sizeof(s->largest), "%s", path);
+	return 0;
 }
 
 static int take(struct look *l, const char *path, bool written, struct kho_err *err)
 {
 	char full[PATH_MAX], dir[PATH_MAX];
 	struct stat st;
+	enum where at;
 
 	snprintf(full, sizeof(full), "%s%s", l->f->root, path);
-	if (path[0] != '/' || lstat(full, &st) < 0 || !is_in_ram(l, full, &st))
+	at = path[0] != '/' || lstat(full, &st) < 0 ? NOWHERE : where(l, full, &st);
+	if (at == NOWHERE)
 		return 0;
-	bool on_root = st.st_dev == l->root_dev;
 	bool changed = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec > l->since;
 
 	/* a shared mapping is written to without a trace in ctime: `written` is enough */
-	if (has_entry(l->f, path) || ((on_root || l->written_only) && !written && !changed))
+	if (has_entry(l->f, path) || ((is_packed(l, at, &st) || l->written_only) && !written && !changed))
 		return 0;
-	int ret = on_root ? 0 : kho_ramroot_add_parents(l->f, path, err);
+	if (l->f->sum)
+		return count(l, path, &st, err);
+	/* of a copy it comes when nobody writes to it */
+	if (l->f->env->copy && written && !l->written_only)
+		return 0;
+	int ret = at == ROOT ? 0 : kho_ramroot_add_parents(l->f, path, err);
 
 	if (!ret)
 		ret = kho_ramroot_add(l->f, path, false, err);
-	if (ret || !l->written_only)
+	if (ret || !l->written_only || at == DISK)
 		return ret;
 	/* what was renamed into place beside it */
 	snprintf(dir, sizeof(dir), "%s", path);
@@ -99,8 +152,8 @@ static int look_at_fd(struct look *l, int proc, const char *number, struct kho_e
 	target[n] = '\0';
 	if (target[0] != '/')
 		return note_socket(l, target, err);
-	if (n > 10 && !strcmp(target + n - 10, " (deleted)"))
-		return 0;
+	if (n > 10 && !strcmp(target + n - 10, " (deleted)")) /* CRIU has it, and makes it anew in its directory */
+		return l->f->env->copy && !is_kernels(target) ? kho_ramroot_add_parents(l->f, target, err) : 0;
 	snprintf(info, sizeof(info), "fdinfo/%s", number);
 	_cleanup_close_ int fd = openat(proc, info, O_RDONLY | O_CLOEXEC);
 	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
@@ -111,7 +164,7 @@ static int look_at_fd(struct look *l, int proc, const char *number, struct kho_e
 	return take(l, target, flags && (strtoul(flags + 6, NULL, 8) & O_ACCMODE) != O_RDONLY, err);
 }
 
-/* Shared writable mappings of files: "addr-addr rw-s off dev inode path". */
+/* Shared writable mappings of files, of a copy all mappings: "addr-addr rw-s off dev inode path". */
 static int look_at_maps(struct look *l, pid_t pid, struct kho_err *err)
 {
 	char path[64], *line = NULL;
@@ -124,10 +177,12 @@ static int look_at_maps(struct look *l, pid_t pid, struct kho_err *err)
 	while (f && !ret && getline(&line, &size, f) > 0) {
 		char *perms = strchr(line, ' '), *name = strchr(line, '/');
 
-		if (!perms || !name || perms[2] != 'w' || perms[4] != 's' || strstr(name, " (deleted)"))
+		bool written = perms && perms[2] == 'w' && perms[4] == 's';
+
+		if (!name || (!written && !l->f->env->copy) || strstr(name, " (deleted)"))
 			continue;
 		name[strcspn(name, "\n")] = '\0';
-		ret = take(l, name, true, err);
+		ret = take(l, name, written, err);
 	}
 	free(line);
 	return ret;
@@ -201,8 +256,10 @@ static int look_at_sockets(struct look *l, struct kho_err *err)
 		if (!name)
 			continue;
 		snprintf(path, sizeof(path), "%.*s", (int)strcspn(name, "\n"), name);
+		if (l->f->env->copy && is_socket_of(l, line))
+			ret = kho_ramroot_add_parents(l->f, path, err);
 		*strrchr(path, '/') = '\0';
-		if (!strncmp(path, "/run/", 5) || !strncmp(path, "/tmp/", 5))
+		if (!ret && (!strncmp(path, "/run/", 5) || !strncmp(path, "/tmp/", 5)))
 			ret = take_dir(l, path, is_socket_of(l, line), err);
 	}
 	free(line);
@@ -322,8 +379,8 @@ int kho_ramroot_of_workloads(struct kho_ramroot *f, int64_t since_ns, bool writt
 	snprintf(root, sizeof(root), "%s/", f->root);
 	if (stat(root, &st) < 0)
 		return kho_fail_errno(err, "stat %s", root);
-	/* a root on a disk is the block serializer's: 0 is no device */
-	l.root_dev = f->env->root_in_ram ? st.st_dev : 0;
+	/* a root on a disk is the block serializer's, but for a copy: 0 is no device */
+	l.root_dev = f->env->root_in_ram || f->env->copy ? st.st_dev : 0;
 	for (size_t i = 0; w && !ret && i < w->n; i++)
 		for (size_t k = 0; !ret && k < w->w[i].npids; k++)
 			ret = look_at_process(&l, w->w[i].pids[k], err);

@@ -6,6 +6,8 @@
  * of /run only what workloads use and the directories of their units (the rest is the init system's, and made
  * anew by it).
  *
+ * A copy of workloads has no disks: what of theirs lies on one is sent as well, with the same path in its root (files-copy.c).
+ *
  * Not carried: deletions outside /var, /home, /root, /srv, /opt, /tmp, /mnt, /dev/shm and what lies below /run (the incoming
  * kernel's root has files of its own), hard links between files (each becomes a file of its own), changes that others
  * than workloads make between the last round and the end of the outgoing kernel.
@@ -99,7 +101,8 @@ static int scan_whole(struct kho_ramroot *f, int64_t since_ns, struct kho_err *e
 	struct statfs fs;
 	int ret = 0;
 
-	for (const char *const *p = kho_ram_whole; !ret && *p; p++)
+	/* a copy takes what it holds */
+	for (const char *const *p = kho_ram_whole; !ret && !f->env->copy && *p; p++)
 		if (!statfs(*p, &fs) && fs.f_type == TMPFS_MAGIC)
 			ret = kho_ramroot_scan(f, *p, since_ns, false, err);
 	for (size_t i = 0; !ret && i < out.ndirs; i++)
@@ -129,6 +132,8 @@ static int scan(struct kho_ramroot *f, int64_t since_ns, struct kho_err *err)
 
 static int probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
+	if (env->copy)
+		return kho_ramroot_probe_copy(env, r, err);
 	if (!env->root_in_ram)
 		return 0;
 	if (kho_report_add(r, KHO_V_LOSS, "files", "/", "keep data on a disk, or stop others than workloads from writing",
@@ -140,14 +145,15 @@ static int probe(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, bool *out_more, struct kho_err *err)
 {
 	uint64_t begin = kho_clock_us();
+	int64_t packed = 0;
 	int ret = 0;
 
 	*out_more = false;
 	if (!round || !out.list) {
 		out.next_image = 0;
-		out.since_ns = 0;
-		if (env->root_in_ram)
-			ret = packed_at(env, &out.since_ns, err);
+		if (env->root_in_ram || env->copy)
+			ret = packed_at(env, &packed, err);
+		out.since_ns = env->root_in_ram ? packed : 0;
 		if (!ret)
 			ret = list_new(err);
 	}
@@ -161,7 +167,7 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 	if (!ret)
 		ret = scan(&f, out.since_ns, err);
 	if (!ret && !round)
-		ret = kho_ramroot_of_workloads(&f, 0, false, err);
+		ret = kho_ramroot_of_workloads(&f, env->copy ? packed : 0, false, err);
 	collected(&f);
 	out.since_ns = now;
 	kho_phase(env, "file scan", begin);
@@ -223,6 +229,7 @@ extern const struct kho_serializer kho_ser_files;
 const struct kho_serializer kho_ser_files = {
 	.name = "files",
 	.order = 50,
+	.flags = KHO_SER_COPY,
 	.needs = needs,
 	.probe = probe,
 	.preserve = preserve,

@@ -5,8 +5,17 @@
 #ifndef KHO_FILES_H
 #define KHO_FILES_H
 
+#include <limits.h>
+
 #include "state-serializers/files.pb-c.h"
 #include "state-serializers/serializer.h"
+
+/* What workloads' files would be, if they were sent. */
+struct kho_ramroot_sum {
+	size_t n; /* regular files */
+	uint64_t bytes, largest_bytes;
+	char largest[PATH_MAX]; /* of them; "" */
+};
 
 /* What has been collected and where contents go. */
 struct kho_ramroot {
@@ -15,6 +24,7 @@ struct kho_ramroot {
 	Kho__Files *list;
 	unsigned next_image;
 	size_t inline_bytes; /* contents that travel in the list itself */
+	struct kho_ramroot_sum *sum; /* nothing is sent, only counted: kho_ramroot_of_workloads() */
 };
 
 /*
@@ -35,9 +45,17 @@ int kho_ramroot_scan(struct kho_ramroot *f, const char *dir, int64_t since_ns, b
 
 /*
  * What workloads use: files, directories and socket paths on tmpfs, pid files; and, with written_only, only files that are open
- * for writing or mapped shared and the directories around them that changed after since_ns.
+ * for writing or mapped shared and the directories around them that changed after since_ns. For a copy (env's copy) also
+ * what they have open or mapped on disks; of the root, whose files the other kernel has in its initramfs, only what changed
+ * after since_ns or may be written to.
  */
 int kho_ramroot_of_workloads(struct kho_ramroot *f, int64_t since_ns, bool written_only, struct kho_err *err);
+
+/* Bytes that go along with a copy: each takes memory there twice, and those that may be written to are read while the workloads stand still. */
+#define KHO_COPY_FILES_MAX (64ull << 20)
+
+/* Can the files of workloads go along with a copy of them? Adds to the report. */
+int kho_ramroot_probe_copy(struct kho_env *env, struct kho_report *r, struct kho_err *err);
 
 /* Paths of the runtime directories of units that are workloads, appended to a list; none where systemd is not PID 1. */
 int kho_ramroot_runtime_dirs(const char *sysroot, const struct kho_workload_list *w, char ***out, size_t *n, struct kho_err *err);

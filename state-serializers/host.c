@@ -216,6 +216,7 @@ extern const struct kho_serializer kho_ser_host;
 const struct kho_serializer kho_ser_host = {
 	.name = "host",
 	.order = 20,
+	.flags = KHO_SER_COPY,
 	.probe = probe,
 	.preserve = preserve,
 	.drain = drain,

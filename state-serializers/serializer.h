@@ -104,6 +104,11 @@ struct kho_env {
 	const struct kho_affinity *affinity;
 	bool root_in_ram;		/* the root file system is rootfs/tmpfs and is carried as a copy */
 	/*
+	 * Outgoing: only a copy of the workloads is made, for a kernel that is only tried (khoctl canary --shadow). They go on here, with their connections and
+	 * disks, of which the copy has none: what of theirs lies on disks goes along as files of its root.
+	 */
+	bool copy;
+	/*
 	 * Incoming side, root on a disk: where block's retrieve mounts the carried root, "/sysroot", with everything else below
 	 * it, until PID 1 enters it. "" or NULL when the root is in RAM, and on the outgoing side: see kho_new_root().
 	 */
@@ -168,6 +173,7 @@ typedef int kho_ask_fn(void *arg, const char *what, char **out, size_t *out_len,
 #define KHO_SER_LAST	(1u << 0)	/* retrieved after every other serializer */
 #define KHO_SER_GATE	(1u << 1)	/* its finish opens the network: the blackout ends when it has returned */
 #define KHO_SER_THAW	(1u << 2)	/* unfrozen before all others: they may need what it froze (pages of a program on the disk) */
+#define KHO_SER_COPY	(1u << 3)	/* takes part in a copy (env's copy), too: what it freezes is the workloads alone, and drain needs no device to be quiet */
 
 struct kho_serializer {
 	const char *name;		/* "proc", "netdev", "block", "host", "clock", "files" */

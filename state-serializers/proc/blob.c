@@ -7,6 +7,7 @@
 
 #include "lib/cleanup.h"
 #include "state-serializers/proc/apparmor.h"
+#include "state-serializers/proc/copy.h"
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/img.h"
 #include "state-serializers/proc/outside.h"
@@ -110,6 +111,9 @@ int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err
 	plan.revision = 1;
 	plan.workloads = p;
 	plan.pid_max = (uint32_t)kho_kernel_number("pid_max");
+	plan.copy = env->copy;
+	if (!rc && env->copy)
+		rc = kho_copy_addresses(&plan, err);
 	if (!rc)
 		rc = kho_aa_collect(env->workloads, &plan, err);
 	if (!rc)
@@ -118,6 +122,7 @@ int kho_proc_plan_pack(struct kho_env *env, struct kho_blob *out, struct kho_err
 	for (size_t i = 0; i < plan.n_workloads; i++)
 		free(w[i].pids);
 	kho_outside_names_done(&plan);
+	kho_copy_addresses_done(&plan);
 	return rc;
 }
 

@@ -19,8 +19,8 @@
 #include "state-serializers/proc/container.h"
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/place.h"
+#include "state-serializers/proc/thaw.h"
 #include "state-serializers/proc/tree.h"
-
 
 #define IS_KTHREAD 0x00200000u /* PF_KTHREAD, include/linux/sched.h */
 
@@ -112,6 +112,16 @@ static void kill_tasks(const KhoProc__StateWorkload *s)
 	}
 }
 
+/* A copy runs for a while: what it has started meanwhile was nobody before. */
+static void kill_started(pid_t root)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t n = kho_proc_tree_live(root, &pids);
+
+	for (size_t i = 0; i < n; i++)
+		kill(pids[i], SIGKILL);
+}
+
 void kho_proc_cancel(struct kho_env *env)
 {
 	(void)env;
@@ -128,6 +138,8 @@ int kho_proc_discard(struct kho_env *env, struct kho_err *err)
 	for (size_t i = 0; i < p->n; i++) {
 		kho_criu_kill(&p->w[i].criu);
 		kho_monitor_stop(&p->w[i].monitor);
+		if (p->plan->copy && p->w[i].state)
+			kill_started(p->w[i].state->root);
 		if (p->w[i].state)
 			kill_tasks(p->w[i].state);
 		kho_lazy_kill(&p->w[i].lazy);

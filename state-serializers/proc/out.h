@@ -80,6 +80,7 @@ struct kho_proc_out {
 	uint64_t all_bytes;		/* of all: the peer keeps them */
 	uint64_t paid_bytes;		/* of those that were made because they paid; 0: others were not asked for yet */
 	bool mem_track;
+	bool copy; /* they go on here: env's copy */
 	bool dumping; /* dump_thread was started and not joined */
 	pthread_t dump_thread;
 	atomic_bool leave; /* it is to end, and another one to take over */

@@ -25,17 +25,19 @@ static void options(CriuRpc__Opts *o, const struct kho_proc_out_wl *w, const cha
 	*o = (CriuRpc__Opts)CRIU_RPC__OPTS__INIT;
 	o->images_dir_fd = fd;
 	o->images_dir = fd < 0 ? (char *)images : NULL;
-	o->has_work_dir_fd = o->has_pid = o->has_tcp_established = o->has_file_locks =
-		o->has_log_level = 1;
+	o->has_work_dir_fd = o->has_pid = o->has_file_locks = o->has_log_level = 1;
 	o->work_dir_fd = w->work_fd;
 	o->pid = w->root;
-	o->tcp_established = o->file_locks = 1;
+	o->file_locks = 1;
+	o->has_tcp_established = o->tcp_established = !kho_proc_out.copy;
+	/* whoever goes on here keeps them, and they are not even looked at: no lock, no repair mode */
+	o->has_tcp_close = o->tcp_close = o->has_tcp_skip_in_flight = o->tcp_skip_in_flight = kho_proc_out.copy;
 	o->log_level = 1;
 	o->parent_img = (char *)parent;
 	o->has_manage_cgroups_mode = o->has_ghost_limit = o->has_network_lock = o->has_timeout = 1;
 	o->manage_cgroups_mode = CRIU_RPC__CGROUP_MODE__CG_IGNORE;
 	o->ghost_limit = 64u << 20;
-	o->network_lock = CRIU_RPC__NETWORK_LOCK__LOCK_SKIP; /* the frozen NIC is the lock */
+	o->network_lock = CRIU_RPC__NETWORK_LOCK__LOCK_SKIP; /* the frozen NIC is the lock; a copy needs none */
 	o->timeout = KHO_PROC_SEIZE_S;
 	o->external = w->external;
 	o->n_external = w->nexternal;
@@ -89,6 +91,7 @@ static int setup(struct kho_env *env, struct kho_err *err)
 	if (rc)
 		return rc;
 	o->mem_track = facts.mem_track;
+	o->copy = env->copy;
 	o->w = calloc(env->workloads->n + 1, sizeof(*o->w));
 	if (!o->w)
 		return kho_fail(err, -ENOMEM, "pre-copy: out of memory");

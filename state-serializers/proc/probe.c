@@ -152,6 +152,17 @@ static int probe_profiles(struct kho_probe *p, struct kho_err *err)
 	return rc ? say(p, KHO_V_NO, p->w->container ? "run it with apparmor=unconfined" : "run it without AppArmorProfile=", why.msg, err) : 0;
 }
 
+/* What a move can make again on the other kernel, and a copy on one that has neither network nor disks cannot. */
+static int probe_copy(struct kho_probe *p, struct kho_err *err)
+{
+	if (p->w->container)
+		return say(p, KHO_V_NO, NULL, "no copy is made of a container: its network and its root are not there", err);
+	if (!*p->sysroot && kho_ns_differs(p->w->root, "mnt"))
+		return say(p, KHO_V_NO, "turn off what its unit asks for (systemctl cat) that leads to it",
+			   "it has a mount namespace of its own, of which no copy is made", err);
+	return 0;
+}
+
 static void count_connections(const struct kho_probe *p)
 {
 	for (size_t i = 0; i < p->ninodes; i++) {
@@ -284,7 +295,9 @@ int kho_proc_probe(struct kho_env *env, struct kho_report *r, struct kho_err *er
 				       .nall_inodes = nall };
 
 		r->workload = p.w->name;
-		rc = probe_workload(&p, err);
+		rc = env->copy ? probe_copy(&p, err) : 0;
+		if (!rc)
+			rc = probe_workload(&p, err);
 	}
 	r->workload = NULL;
 	if (!rc && !*env->sysroot)

@@ -17,6 +17,7 @@
 #include "state-serializers/proc/apparmor.h"
 #include "state-serializers/proc/cgroup_filter.h"
 #include "state-serializers/proc/container_net.h"
+#include "state-serializers/proc/copy.h"
 #include "state-serializers/proc/in.h"
 #include "state-serializers/proc/phase.h"
 #include "state-serializers/proc/place.h"
@@ -160,7 +161,9 @@ int kho_proc_prepare(struct kho_env *env, const struct kho_blob *in, struct kho_
 	if (!p->plan->n_workloads)
 		return 0;
 	kho_proc_load_modules();
-	rc = make_room(p->plan, err);
+	rc = p->plan->copy ? kho_copy_network(p->plan, err) : 0;
+	if (!rc)
+		rc = make_room(p->plan, err);
 	if (!rc)
 		rc = kho_aa_load(p->plan, err);
 	if (!rc)
@@ -246,10 +249,11 @@ static int ask_restore(const struct kho_env *env, struct kho_proc_in_wl *w, stru
 		rc = kho_proc_place_options(env, w, &o, err);
 	if (rc)
 		return rc;
-	o.has_work_dir_fd = o.has_tcp_established = o.has_file_locks = o.has_log_level =
-		o.has_manage_cgroups_mode = 1;
+	o.has_work_dir_fd = o.has_file_locks = o.has_log_level = o.has_manage_cgroups_mode = 1;
 	o.work_dir_fd = w->work_fd;
-	o.tcp_established = o.file_locks = 1;
+	o.file_locks = 1;
+	o.has_tcp_established = o.tcp_established = !kho_proc_in.plan->copy;
+	o.has_tcp_close = o.tcp_close = kho_proc_in.plan->copy;
 	o.log_level = 1;
 	o.log_file = (char *)"restore.log";
 	o.has_notify_scripts = o.notify_scripts = 1;

@@ -333,6 +333,41 @@ static void late_link_gets_nothing(void **state)
 	world_done(&w);
 }
 
+/* Of a copy what is held open counts, once, wherever it lies; nothing is sent for that, and nothing of the kernel's own. */
+static void copy_is_measured(void **state)
+{
+	(void)state;
+	struct world w;
+	pid_t pid = getpid();
+	struct kho_workload one = { .name = (char *)"me", .root = pid, .pids = &pid, .npids = 1 };
+	const struct kho_workload_list all = { &one, 1 };
+	struct kho_ramroot_sum before = { 0 }, after = { 0 };
+
+	world_new(&w);
+	w.env.ops = NULL;
+	w.env.workloads = &all;
+	w.env.copy = true;
+	w.f.root = "";
+	w.f.sum = &before;
+	assert_int_equal(kho_ramroot_of_workloads(&w.f, INT64_MAX, false, &w.e), 0);
+	list_new(&w);
+	int fd = open(in(w.from, "/held"), O_RDWR | O_CREAT | O_CLOEXEC, 0600), again = dup(fd);
+
+	assert_true(fd >= 0 && again >= 0);
+	assert_int_equal(ftruncate(fd, 3ll << 30), 0);
+	w.f.sum = &after;
+	assert_int_equal(kho_ramroot_of_workloads(&w.f, INT64_MAX, false, &w.e), 0);
+	assert_int_equal(after.n, before.n + 1);
+	assert_int_equal(after.bytes, before.bytes + (3ull << 30));
+	assert_string_equal(after.largest, in(w.from, "/held"));
+	for (size_t i = 0; i < w.f.list->n_entry; i++)
+		assert_true(strncmp(w.f.list->entry[i]->path, "/proc/", 6) && !w.f.list->entry[i]->data.len);
+	assert_int_equal(w.f.next_image, 0);
+	close(fd);
+	close(again);
+	world_done(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,6 +376,7 @@ int main(void)
 		cmocka_unit_test(contents_are_of_what_was_looked_at),
 		cmocka_unit_test(links_and_fifos),
 		cmocka_unit_test(late_link_gets_nothing),
+		cmocka_unit_test(copy_is_measured),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
