@@ -216,6 +216,40 @@ int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s,
 	return rc < 0 && u->engine->ops->peer_alive(u->engine, &why) ? rc : 0;
 }
 
+static int verdict(const struct kho_serializer *s, const struct kho_report *r, struct kho_err *err)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->items[i].verdict == KHO_V_NO)
+			return kho_fail(err, -EBADMSG, "verify %s: %s: %s", s->name,
+					r->items[i].subject, r->items[i].what);
+	return 0;
+}
+
+int kho_context_verify(struct kho_upgrade *u, const struct kho_serializer *s, struct kho_err *err)
+{
+	struct kho_report r = KHO_REPORT_INIT;
+	int rc = kho_context_peer(u, s, "verify", NULL, &r, err);
+
+	if (rc == 0)
+		rc = verdict(s, &r, err);
+	kho_report_done(&r);
+	return rc;
+}
+
+int kho_context_unfreeze(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct kho_err one = KHO_ERR_INIT;
+	int first = 0;
+
+	for (size_t turn = 0; u->serializers[turn]; turn++) {
+		const struct kho_serializer *s = u->serializers[kho_context_thaw(u, turn)];
+
+		if (s->unfreeze)
+			kho_first_failure(s->unfreeze(&u->engine->env, &one), &one, &first, err);
+	}
+	return first;
+}
+
 size_t kho_context_thaw(const struct kho_upgrade *u, size_t turn)
 {
 	size_t n = 0, i = 0;

@@ -90,11 +90,16 @@ int kho_context_peer_twice(struct kho_upgrade *u, const struct kho_serializer *s
 int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
 			  struct kho_err *err) __must_check;
 
+/* The peer's "verify": -EBADMSG when it says no to anything. */
+int kho_context_verify(struct kho_upgrade *u, const struct kho_serializer *s, struct kho_err *err) __must_check;
+
 /*
  * Which of u->serializers is unfrozen in turn 0, 1 ...: those with KHO_SER_THAW first, each kind
  * last to first. There are as many turns as serializers.
  */
 size_t kho_context_thaw(const struct kho_upgrade *u, size_t turn);
+/* Unfreeze all of them, frozen or not, in that order; the first failure. */
+int kho_context_unfreeze(struct kho_upgrade *u, struct kho_err *err) __must_check;
 
 /* The disk goes away from the logs, and comes back. */
 void kho_context_disk_away(struct kho_upgrade *u);

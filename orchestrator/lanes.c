@@ -269,30 +269,16 @@ int kho_lanes_wait_restored(struct kho_lanes *l, struct kho_err *err)
 	return wait_all(l, LANE_RETRIEVED, 0, err);
 }
 
-static int verdict(const struct kho_serializer *s, const struct kho_report *r, struct kho_err *err)
-{
-	for (size_t i = 0; i < r->n; i++)
-		if (r->items[i].verdict == KHO_V_NO)
-			return kho_fail(err, -EBADMSG, "verify %s: %s: %s", s->name,
-					r->items[i].subject, r->items[i].what);
-	return 0;
-}
-
 int kho_lanes_verify(struct kho_lanes *l, struct kho_err *err)
 {
 	int rc = 0;
 
 	for (size_t i = 0; i < l->n && rc == 0; i++) {
-		struct kho_report r = KHO_REPORT_INIT;
-
 		if (!l->lane[i].s->verify)
 			continue;
 		rc = kho_context_check(l->u, err);
 		if (rc == 0)
-			rc = kho_context_peer(l->u, l->lane[i].s, "verify", NULL, &r, err);
-		if (rc == 0)
-			rc = verdict(l->lane[i].s, &r, err);
-		kho_report_done(&r);
+			rc = kho_context_verify(l->u, l->lane[i].s, err);
 	}
 	return rc;
 }

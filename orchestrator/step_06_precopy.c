@@ -16,6 +16,7 @@
 #include "orchestrator/converge.h"
 #include "orchestrator/gates.h"
 #include "orchestrator/lanes.h"
+#include "orchestrator/precopy.h"
 #include "orchestrator/step_list.h"
 
 #define BLOBS "blobs" /* below run_dir */
@@ -26,6 +27,7 @@ struct rounds {
 	bool more[MANY]; /* by serializer: wants to be called in this round */
 	unsigned round;
 	bool again;	/* somebody gains by another round */
+	bool there;	/* what failed is the peer's */
 	uint64_t bytes; /* of blobs, this round */
 };
 
@@ -68,8 +70,10 @@ static int preserve_one(struct rounds *r, const struct kho_serializer *s, bool *
 		kho_wrap(err, "preserve %s", s->name);
 	if (rc == 0 && r->round == 0)
 		keep_blob(u, s, &blob);
-	if (rc == 0 && r->round == 0 && s->prepare)
+	if (rc == 0 && r->round == 0 && s->prepare) {
 		rc = kho_context_peer(u, s, "prepare", &blob, NULL, err);
+		r->there = rc < 0;
+	}
 	r->bytes += blob.len;
 	r->again |= *more;
 	kho_blob_done(&blob);
@@ -143,22 +147,37 @@ static int entrust(struct kho_upgrade *u, struct kho_err *err)
 		      : u->engine->ops->entrust(u->engine, names, &record, !policy || !strcmp(policy, "complete"), err);
 }
 
-int kho_step_precopy(struct kho_upgrade *u, struct kho_err *err)
+static int all_rounds(struct rounds *r, struct kho_err *err)
 {
-	struct rounds r = { .u = u };
 	size_t n = 0;
 	int rc;
 
-	while (u->serializers[n])
+	while (r->u->serializers[n])
 		n++;
 	if (n > MANY)
 		return kho_fail(err, -E2BIG, "more than %u serializers", MANY);
-	rc = kho_gates_watch(u, err);
-	while (rc == 0) {
-		rc = one_round(&r, err);
-		if (!r.again || r.round >= u->plan->config.precopy_rounds)
-			break;
-	}
+	do {
+		rc = one_round(r, err);
+	} while (rc == 0 && r->again && r->round < r->u->plan->config.precopy_rounds);
+	return rc;
+}
+
+int kho_precopy_rounds(struct kho_upgrade *u, bool *out_there, struct kho_err *err)
+{
+	struct rounds r = { .u = u };
+	int rc = all_rounds(&r, err);
+
+	*out_there = r.there;
+	return rc;
+}
+
+int kho_step_precopy(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct rounds r = { .u = u };
+	int rc = kho_gates_watch(u, err);
+
+	if (rc == 0)
+		rc = all_rounds(&r, err);
 	if (rc == 0)
 		rc = kho_converge(u, again, &r, err);
 	kho_gates_watched(u);

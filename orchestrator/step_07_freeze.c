@@ -30,20 +30,6 @@ int kho_step_freeze(struct kho_upgrade *u, struct kho_err *err)
 	return rc < 0 ? rc : kho_gates_quiescent(u, false, err);
 }
 
-static int unfreeze_by_table(struct kho_upgrade *u, struct kho_err *err)
-{
-	struct kho_err one = KHO_ERR_INIT;
-	int first = 0;
-
-	for (size_t turn = 0; u->serializers[turn]; turn++) {
-		const struct kho_serializer *s = u->serializers[kho_context_thaw(u, turn)];
-
-		if (s->unfreeze)
-			kho_first_failure(s->unfreeze(&u->engine->env, &one), &one, &first, err);
-	}
-	return first;
-}
-
 int kho_undo_freeze(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct kho_err one = KHO_ERR_INIT;
@@ -55,7 +41,7 @@ int kho_undo_freeze(struct kho_upgrade *u, struct kho_err *err)
 		kho_first_failure(u->engine->ops->stop(u->engine, &one), &one, &first, err);
 	/* no lanes: somebody else's upgrade is being undone after its khoctl died */
 	kho_first_failure(u->lanes ? kho_lanes_unfreeze(u->lanes, &one)
-				   : unfreeze_by_table(u, &one),
+				   : kho_context_unfreeze(u, &one),
 			  &one, &first, err);
 	kho_first_failure(u->engine->ops->set_state(u->engine, KHO_STATE_RUNNING, &one), &one,
 			  &first, err);
