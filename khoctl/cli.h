@@ -36,7 +36,7 @@ enum kho_verb_id {
 struct kho_cli {
 	const char *to, *engine, *cmdline, *sysroot, *hold_before, *exec, *outgoing_panic, *rollback_on_failure, *watch_for, *gate_limits, *max_blackout;
 	const char *workload, *svg, *regression, *before, *state_dir;
-	const char *kernel, *load, *slower, *junit; /* of a canary: kernel is never NULL */
+	const char *kernel, *load, *slower, *junit, *shadow; /* of a canary: kernel is never NULL */
 	uint64_t memory, cpus;
 	bool dry_run, yes, follow, after_boot, json, help;
 	bool all, rollback, allow_unknown, gates, no_gates;
@@ -103,6 +103,9 @@ const struct kho_world *kho_cli_world(void);
  * has keeps it.
  */
 struct kho_cli kho_cli_way_back(const struct kho_cli *c, const char *to);
+
+/* --dry-run: print the plan and touch nothing; an exit code. */
+int kho_cli_dry_run(const struct kho_cli *c, const struct kho_plan_request *rq);
 
 /* The plan's request out of the options. */
 struct kho_plan_request kho_cli_request(const struct kho_cli *c);

@@ -84,6 +84,7 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 		.load = c->load,
 		.load_for = c->watch_for,
 		.slower = c->slower,
+		.shadow = c->shadow,
 		.engine = c->engine,
 		.cmdline = c->cmdline,
 		.memory = c->memory,

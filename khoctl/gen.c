@@ -14,6 +14,12 @@
 #include "orchestrator/plan.h"
 #include "orchestrator/steps.h"
 
+/* What follows a canary's step. */
+static const char *then(size_t step)
+{
+	return step + 1 == kho_ncanary_steps ? "; then everything is undone" : "";
+}
+
 static void man_verbs(FILE *f)
 {
 	for (int v = 0; v < KHO_NVERBS; v++) {
@@ -66,8 +72,8 @@ void kho_usage_man(FILE *f)
 			kho_steps[i].what, (unsigned long long)kho_steps[i].deadline_us / 1000000);
 	for (size_t i = 0; i < kho_ncanary_steps; i++)
 		if (kho_step_find(kho_canary_steps[i].name) < 0)
-			fprintf(f, "*%s* (of a canary, after *%s*; then everything is undone)\n\t%s (deadline: %llu s, and four times *--for*)\n\n",
-				kho_canary_steps[i].name, kho_canary_steps[i - 1].name, kho_canary_steps[i].what,
+			fprintf(f, "*%s* (of a canary, after *%s*%s)\n\t%s (deadline: %llu s, and four times *--for*)\n\n",
+				kho_canary_steps[i].name, kho_canary_steps[i - 1].name, then(i), kho_canary_steps[i].what,
 				(unsigned long long)kho_canary_steps[i].deadline_us / 1000000);
 	fputs("# EXIT STATUS\n\n", f);
 	for (size_t i = 0; i < kho_nexits; i++)
@@ -151,8 +157,8 @@ void kho_usage_docs(FILE *f)
 			kho_steps[i].flags & KHO_STEP_BLACKOUT ? "yes" : "");
 	for (size_t i = 0; i < kho_ncanary_steps; i++)
 		if (kho_step_find(kho_canary_steps[i].name) < 0)
-			fprintf(f, "| %s (of a canary, after %s; then everything is undone) | %s | %llu s, and four times `--for` | yes | |\n",
-				kho_canary_steps[i].name, kho_canary_steps[i - 1].name, kho_canary_steps[i].what,
+			fprintf(f, "| %s (of a canary, after %s%s) | %s | %llu s, and four times `--for` | yes | |\n",
+				kho_canary_steps[i].name, kho_canary_steps[i - 1].name, then(i), kho_canary_steps[i].what,
 				(unsigned long long)kho_canary_steps[i].deadline_us / 1000000);
 	fputs("\n| exit code | meaning |\n|---|---|\n", f);
 	for (size_t i = 0; i < kho_nexits; i++)

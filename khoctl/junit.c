@@ -77,6 +77,13 @@ static void each(struct counts *n, const struct json_object *list, const char *g
 	}
 }
 
+static void shadows(struct counts *n, const struct json_object *list, FILE *f)
+{
+	each(n, list, "shadow", "msg", f);
+	for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list); i++)
+		each(n, kho_json_get(json_object_array_get_idx(list, i), "gates"), "shadow.dark", "what", f);
+}
+
 static void all(struct counts *n, const struct json_object *v, FILE *f)
 {
 	const struct json_object *ready = kho_json_get(v, "ready");
@@ -86,6 +93,8 @@ static void all(struct counts *n, const struct json_object *v, FILE *f)
 	each(n, kho_json_get(ready, "before"), "ready.before", "what", f);
 	each(n, kho_json_get(v, "load"), "load", "msg", f);
 	each(n, kho_json_get(ready, "after"), "ready.after", "what", f);
+	shadows(n, kho_json_get(v, "shadow"), f);
+	each(n, kho_json_get(ready, "end"), "ready.end", "what", f);
 	test(n, "canary", "verdict", of_kernel ? kho_json_get_str(v, "verdict") : "none",
 	     kho_json_get_str(v, of_kernel ? "msg" : "outcome_msg"), f);
 }

@@ -208,7 +208,7 @@ void kho_text_plan(const struct json_object *plan, FILE *f)
 	const char *initrd = kho_json_get_str(kho_json_get(plan, "initramfs"), "path"),
 		   *cmdline = kho_json_get_str(plan, "cmdline");
 
-	fprintf(f, "%-10s %s -> %s (generation %lld)\n", "upgrade", kho_json_get_str(plan, "from"),
+	fprintf(f, "%-10s %s -> %s (generation %lld)\n", kho_json_get(plan, "canary") ? "canary" : "upgrade", kho_json_get_str(plan, "from"),
 		kho_json_get_str(plan, "to"), (long long)kho_json_get_int(plan, "generation"));
 	fprintf(f, "%-10s %s\n", "image", kho_json_get_str(plan, "image"));
 	fprintf(f, "%-10s %s\n", "modules", kho_json_get_str(plan, "modules_dir"));
@@ -224,8 +224,11 @@ void kho_text_plan(const struct json_object *plan, FILE *f)
 	fputs("\n", f);
 	kho_text_verdicts(plan, 0, f);
 	fputs("\n", f);
-	kho_text_workloads(plan, false, f);
-	fputs("\n", f);
+	/* a canary moves none */
+	if (!kho_json_get(plan, "canary")) {
+		kho_text_workloads(plan, false, f);
+		fputs("\n", f);
+	}
 	step_table(kho_json_get(plan, "steps"), f);
 }
 

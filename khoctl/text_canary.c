@@ -44,6 +44,57 @@ static void loads(const struct json_object *list, FILE *f)
 	kho_text_table_end(t, f);
 }
 
+/* "180 ms", or "-" */
+static const char *us_text(const struct json_object *o, const char *key, char out[KHO_FORMAT_MAX])
+{
+	return kho_json_get_int(o, key) > 0 ? kho_format_us((uint64_t)kho_json_get_int(o, key), out) : "-";
+}
+
+/* The verdict on one of the gates of the dark, "-" when it was not measured. */
+static const char *gate_of(const struct json_object *list, const char *name)
+{
+	for (size_t i = 0; i < length(list); i++) {
+		const struct json_object *o = json_object_array_get_idx(list, i);
+
+		if (!strcmp(kho_json_get_str(o, "name"), name))
+			return kho_json_get_str(o, "verdict");
+	}
+	return "-";
+}
+
+/* What its looks have shown. */
+static const char *health_text(const struct json_object *o, char *out, size_t len)
+{
+	long long looks = (long long)kho_json_get_int(o, "looks");
+
+	if (!json_object_get_boolean(kho_json_get(o, "restored")))
+		snprintf(out, len, "-");
+	else if (json_object_get_boolean(kho_json_get(o, "well")))
+		snprintf(out, len, "well, %lld times%s", looks, *kho_json_get_str(o, "health") ? "" : " (no check)");
+	else if (looks)
+		snprintf(out, len, "well %lld times, then not", looks);
+	else
+		snprintf(out, len, "not well");
+	return out;
+}
+
+static void shadows(const struct json_object *list, FILE *f)
+{
+	static const char *const heads[] = { "SHADOW", "STOOD STILL", "RESTORED IN", "HEALTH", "THREADS", "FATAL SIGNALS", "VERDICT", "MORE", NULL };
+	struct kho_text_table *t = kho_text_table_new(heads);
+
+	for (size_t i = 0; i < length(list); i++) {
+		const struct json_object *o = json_object_array_get_idx(list, i), *dark = kho_json_get(o, "gates");
+		char frozen[KHO_FORMAT_MAX], restore[KHO_FORMAT_MAX], health[48];
+		bool ran = json_object_get_boolean(kho_json_get(o, "restored"));
+
+		kho_text_row(t, (const char *const[]){ kho_json_get_str(o, "name"), us_text(o, "frozen_us", frozen), ran ? us_text(o, "restore_us", restore) : "-",
+						       health_text(o, health, sizeof(health)), gate_of(dark, "threads"), gate_of(dark, "signals"),
+						       kho_json_get_str(o, "verdict"), kho_json_get_str(o, "msg") });
+	}
+	kho_text_table_end(t, f);
+}
+
 /* Those that have not passed; and how many there were. */
 static void gates(const struct json_object *list, const char *when, FILE *f)
 {
@@ -57,16 +108,16 @@ static void gates(const struct json_object *list, const char *when, FILE *f)
 			passed++;
 			continue;
 		}
-		fprintf(f, "gate %s, %s the load: %s: %s", kho_json_get_str(o, "name"), when, verdict, kho_json_get_str(o, "metric"));
+		fprintf(f, "gate %s, %s: %s: %s", kho_json_get_str(o, "name"), when, verdict, kho_json_get_str(o, "metric"));
 		if (strcmp(verdict, "unknown"))
 			fprintf(f, ": %lld, limit %lld %s", (long long)kho_json_get_int(o, "value"), (long long)kho_json_get_int(o, "limit"),
 				kho_json_get_str(o, "unit"));
 		fprintf(f, "%s%s\n", *what ? ": " : "", what);
 	}
 	if (length(list))
-		fprintf(f, "gates %s the load: %zu of %zu passed\n", when, passed, length(list));
+		fprintf(f, "gates %s: %zu of %zu passed\n", when, passed, length(list));
 	else
-		fprintf(f, "gates %s the load: not measured\n", when);
+		fprintf(f, "gates %s: not measured\n", when);
 }
 
 void kho_text_canary(const struct json_object *canary, FILE *f)
@@ -80,8 +131,14 @@ void kho_text_canary(const struct json_object *canary, FILE *f)
 		kho_format_us((uint64_t)kho_json_get_int(canary, "for_us"), t));
 	loads(kho_json_get(canary, "load"), f);
 	fputs("\n", f);
-	gates(kho_json_get(ready, "before"), "before", f);
-	gates(kho_json_get(ready, "after"), "after", f);
+	if (kho_json_get(canary, "shadow")) {
+		shadows(kho_json_get(canary, "shadow"), f);
+		fputs("\n", f);
+	}
+	gates(kho_json_get(ready, "before"), "before the load", f);
+	gates(kho_json_get(ready, "after"), "after the load", f);
+	if (kho_json_get(ready, "end"))
+		gates(kho_json_get(ready, "end"), "after the shadow", f);
 	if (*log)
 		fprintf(f, "its messages: khoctl log, %s\n", log);
 	fprintf(f, "\n%s%s%s\n", kho_json_get_str(canary, "verdict"), *msg ? ": " : "", msg);

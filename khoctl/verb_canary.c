@@ -19,13 +19,11 @@ static int usage(const struct kho_cli *c, const struct kho_err *err)
 }
 
 /* The command line alone; what depends on the machine is the plan's to say. */
-static int check_options(const struct kho_cli *c, struct kho_err *err)
+static int check_options(const struct kho_cli *c, const struct kho_plan_request *rq, struct kho_err *err)
 {
-	struct kho_plan_request rq = kho_cli_request(c);
-
 	if (!c->kernel)
 		return kho_fail(err, -EINVAL, "--kernel KERNEL (latest, previous, a release or a file) is missing");
-	return kho_plan_request_check(kho_cli_world(), &rq, err);
+	return kho_plan_request_check(kho_cli_world(), rq, err);
 }
 
 /* Before minutes are spent on what could not be written then. */
@@ -38,10 +36,13 @@ static int try_junit(const struct kho_cli *c, struct kho_err *err)
 
 int kho_verb_canary(const struct kho_cli *c)
 {
+	struct kho_plan_request rq = kho_cli_request(c);
 	struct kho_err err = KHO_ERR_INIT;
 
-	if (check_options(c, &err) < 0)
+	if (check_options(c, &rq, &err) < 0)
 		return usage(c, &err);
+	if (c->dry_run)
+		return kho_cli_dry_run(c, &rq);
 	if (kho_cli_need_root(c, "canary"))
 		return KHO_EXIT_REFUSED;
 	if (try_junit(c, &err) < 0)

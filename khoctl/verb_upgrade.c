@@ -164,14 +164,17 @@ int kho_worker_watch(const struct kho_cli *c, kho_worker_fn *child)
 	return watch_worker(c, events[0]);
 }
 
-static int dry_run(const struct kho_cli *c, const struct kho_plan_request *rq)
+int kho_cli_dry_run(const struct kho_cli *c, const struct kho_plan_request *rq)
 {
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_engine *e = NULL;
 	struct kho_plan *p = NULL;
 	struct json_object *j;
-	int rc = kho_plan_make(kho_cli_world(), rq, &p, &e, &err);
+	int rc = kho_cli_need_no_upgrade(c);
 
+	if (rc)
+		return rc;
+	rc = kho_plan_make(kho_cli_world(), rq, &p, &e, &err);
 	if (rc < 0)
 		return kho_cli_error(c, kho_cli_refusal(rc), &err);
 	j = kho_plan_json(p);
@@ -209,12 +212,10 @@ int kho_verb_upgrade(const struct kho_cli *c)
 	if (hold < 0 || hold > kho_step_find(KHO_STEP_HELD))
 		return usage(c, "--hold-before wants a step up to freeze");
 	rc = kho_cli_request_check(c, &rq);
-	if (!rc && c->dry_run)
-		rc = kho_cli_need_no_upgrade(c);
 	if (rc)
 		return rc;
 	if (c->dry_run)
-		return dry_run(c, &rq);
+		return kho_cli_dry_run(c, &rq);
 	if (kho_cli_need_root(c, "upgrade"))
 		return KHO_EXIT_REFUSED;
 	return kho_worker_watch(c, kho_worker_main);

@@ -20,8 +20,30 @@ struct kho_mix_trial {		 /* one load, on both kernels in turn */
 	char msg[KHO_CANARY_MSG];
 };
 
+/* How far a shadow has come. */
+enum kho_shadow_end {
+	KHO_SHADOW_NOT_RUN,	 /* why: it was not worth it; "": it never came to that */
+	KHO_SHADOW_NOT_COPIED,	 /* something of this kernel's, or of its place there: it says nothing of the canary */
+	KHO_SHADOW_NOT_RESTORED,
+	KHO_SHADOW_SICK,	 /* it was not well */
+	KHO_SHADOW_WELL,
+};
+
+struct kho_shadow { /* the copy of a workload */
+	enum kho_shadow_end end;
+	char why[KHO_CANARY_MSG];
+	uint64_t frozen_us;  /* the workload stood still for so long, at most; 0: it was not stopped */
+	uint64_t restore_us; /* 0: it was not restored */
+	unsigned looks;	     /* so often it was well */
+	struct kho_gate_list dark; /* threads and signals; n 0: not measured */
+	enum kho_gate_verdict verdict;
+	char msg[KHO_CANARY_MSG];
+};
+
 struct kho_canary {
 	struct kho_gate_list before, after; /* n 0: not measured */
+	struct kho_shadow shadow; /* of a plan that has one */
+	struct kho_gate_list end; /* when it has ended */
 	unsigned busy; /* percent, of the CPUs of this kernel that the load ran on, before it did */
 	unsigned cpus; /* on so many of each kernel */
 	bool ours;     /* what failed is this kernel's, or khoctl's: it says nothing of the canary */
@@ -42,9 +64,17 @@ void kho_mix_trial_add(struct kho_mix_trial *t, const struct kho_load_result *th
 /* After the last one: verdict and msg. too_busy: percent, what this kernel's CPUs had to do besides, when that was too much; else 0. */
 void kho_mix_judge(struct kho_mix_trial *t, enum kho_mix mix, const struct kho_difference_limits *l, unsigned too_busy);
 
+/* verdict and msg of a shadow, which has come so far. */
+void kho_shadow_judge(struct kho_shadow *s, const struct kho_gate_policy *p);
+/* Its part of kho_canary_json(). */
+struct json_object *kho_shadow_json(const struct kho_shadow *s, const struct kho_plan *p);
+
+/* "pass", "fail", "undecided" */
+const char *kho_canary_name(enum kho_gate_verdict v);
+
 /*
  * verdict and msg of all. failed: the step that did, with why; NULL: none. The worst counts: what the kernel reports of itself, then its
- * loads; unknown does not count when the plan allows it.
+ * loads, its shadow; unknown does not count when the plan allows it.
  */
 void kho_canary_judge(struct kho_canary *c, const struct kho_plan *p, const char *failed, const struct kho_err *why);
 

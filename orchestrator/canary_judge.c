@@ -105,7 +105,7 @@ static void judge_gates(struct kho_canary *c, const struct kho_plan *p, const st
 /* A step that failed: of the kernel's making, unless it never ran, somebody stopped it, or it is ours. */
 static enum kho_gate_verdict of_failure(const struct kho_canary *c, const struct kho_plan *p, const char *failed, int code)
 {
-	static const char *const kernel[] = { "handshake", "probe", "load" };
+	static const char *const kernel[] = { "handshake", "probe", "load", "shadow" };
 
 	if (code == -EINTR || c->ours)
 		return KHO_GATE_UNKNOWN;
@@ -117,6 +117,16 @@ static enum kho_gate_verdict of_failure(const struct kho_canary *c, const struct
 	return KHO_GATE_UNKNOWN;
 }
 
+static void judge_shadow(struct kho_canary *c, const struct kho_plan *p)
+{
+	char what[96];
+
+	snprintf(what, sizeof(what), "shadow %s", p->canary.shadow);
+	worst(c, p, c->shadow.verdict, what, c->shadow.msg);
+	if (c->shadow.end != KHO_SHADOW_NOT_RUN)
+		judge_gates(c, p, &c->end, "after the shadow");
+}
+
 void kho_canary_judge(struct kho_canary *c, const struct kho_plan *p, const char *failed, const struct kho_err *why)
 {
 	const struct kho_difference_limits l = kho_canary_limits(p->canary.slower);
@@ -126,6 +136,8 @@ void kho_canary_judge(struct kho_canary *c, const struct kho_plan *p, const char
 	for (int i = 0; i < KHO_NMIXES; i++)
 		if (p->canary.mixes >> i & 1)
 			kho_mix_judge(&c->mix[i], (enum kho_mix)i, &l, c->busy > p->canary.busy_most ? c->busy : 0);
+	if (p->canary.shadow)
+		kho_shadow_judge(&c->shadow, &p->gates);
 	if (failed) {
 		c->verdict = of_failure(c, p, failed, why->code);
 		snprintf(c->msg, sizeof(c->msg), "%s", why->msg);
@@ -136,9 +148,11 @@ void kho_canary_judge(struct kho_canary *c, const struct kho_plan *p, const char
 	for (int i = 0; i < KHO_NMIXES; i++)
 		if (p->canary.mixes >> i & 1)
 			worst(c, p, c->mix[i].verdict, kho_mixes[i].name, c->mix[i].msg);
+	if (p->canary.shadow)
+		judge_shadow(c, p);
 }
 
-static const char *name_of(enum kho_gate_verdict v)
+const char *kho_canary_name(enum kho_gate_verdict v)
 {
 	return v == KHO_GATE_UNKNOWN ? "undecided" : kho_gate_verdict_name(v);
 }
@@ -163,7 +177,7 @@ static struct json_object *mix_json(const struct kho_mix_trial *t, enum kho_mix 
 
 	kho_json_str(o, "name", kho_mixes[mix].name);
 	kho_json_str(o, "what", kho_mixes[mix].what);
-	kho_json_str(o, "verdict", name_of(t->verdict));
+	kho_json_str(o, "verdict", kho_canary_name(t->verdict));
 	kho_json_str(o, "msg", t->msg);
 	kho_json_int(o, "rounds", t->rounds);
 	kho_json_int(o, "rounds_worse", t->rounds_worse);
@@ -183,7 +197,7 @@ struct json_object *kho_canary_json(const struct kho_canary *c, const struct kho
 {
 	struct json_object *o = json_object_new_object(), *ready = json_object_new_object(), *loads = json_object_new_array();
 
-	kho_json_str(o, "verdict", name_of(c->verdict));
+	kho_json_str(o, "verdict", kho_canary_name(c->verdict));
 	kho_json_str(o, "msg", c->msg);
 	kho_json_str(o, "kernel", p->image.release);
 	kho_json_str(o, "image", p->image_path);
@@ -203,6 +217,10 @@ struct json_object *kho_canary_json(const struct kho_canary *c, const struct kho
 		if (p->canary.mixes >> i & 1)
 			json_object_array_add(loads, mix_json(&c->mix[i], (enum kho_mix)i));
 	json_object_object_add(o, "load", loads);
+	if (p->canary.shadow) {
+		json_object_object_add(ready, "end", kho_gates_json(&c->end));
+		json_object_object_add(o, "shadow", kho_shadow_json(&c->shadow, p));
+	}
 	kho_json_str(o, "log", log);
 	return o;
 }

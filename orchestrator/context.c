@@ -86,6 +86,7 @@ void kho_context_wire(struct kho_upgrade *u)
 		u->env_ops.put_files = env_put_files;
 	e->env.ops = &u->env_ops;
 	e->env.workloads = &u->plan->workloads;
+	e->env.copy = u->plan->canary.shadow;
 	e->env.sysroot = u->plan->sysroot;
 	e->env.affinity = &u->affinity;
 	if (!e->env.run_dir)
@@ -104,6 +105,7 @@ void kho_context_unwire(struct kho_upgrade *u)
 		return;
 	u->engine->env.ops = u->engine_env_ops;
 	u->engine->env.affinity = NULL;
+	u->engine->env.workloads = &u->plan->workloads;
 	u->engine->phase = NULL;
 	u->engine->note = NULL;
 	u->engine->fault_struck = NULL;

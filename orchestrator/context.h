@@ -26,6 +26,7 @@ struct kho_upgrade {
 	const struct kho_step *steps; /* of an upgrade, or of a canary */
 	size_t nsteps;
 	struct kho_canary *canary; /* what it has found so far; NULL: it is none, or is only undone */
+	struct kho_workload_list copied; /* the workload of its shadow, as it was when it was copied; env's then */
 	struct kho_journal *journal;
 	struct kho_events *events;
 	struct kho_lanes *lanes;

@@ -123,6 +123,22 @@ int kho_gates_restored(struct kho_upgrade *u, struct kho_err *err)
 	return measured(u) ? ask(u, KHO_GATES_RESTORED, &none, err) : 0;
 }
 
+int kho_gates_copied(struct kho_upgrade *u, struct kho_gate_list *out, struct kho_err *err)
+{
+	struct kho_gate_list all;
+	uint64_t begin = kho_clock_us();
+	int rc = ask(u, KHO_GATES_DARK, &all, err);
+
+	out->n = 0;
+	if (rc < 0)
+		return rc;
+	kho_context_phase(u, "dark", begin, kho_clock_us());
+	for (size_t i = 0; i < all.n; i++)
+		if (all.r[i].gate != KHO_GATE_ERRORS)
+			out->r[out->n++] = all.r[i];
+	return kho_gates_note(u, out, err);
+}
+
 int kho_gates_dark(struct kho_upgrade *u, struct kho_err *err)
 {
 	const struct kho_gate_policy *policy = &u->plan->gates;

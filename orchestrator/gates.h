@@ -36,5 +36,7 @@ void kho_gates_watched(struct kho_upgrade *u);
 int kho_gates_restored(struct kho_upgrade *u, struct kho_err *err) __must_check;
 /* And what it has seen since. -EOPNOTSUPP names what fails there. */
 int kho_gates_dark(struct kho_upgrade *u, struct kho_err *err) __must_check;
+/* The same of a copy, noted, and not decided: without calls that fail, as they may where there is no network. The engine has `gates`. */
+int kho_gates_copied(struct kho_upgrade *u, struct kho_gate_list *out, struct kho_err *err) __must_check;
 
 #endif

@@ -246,8 +246,12 @@ int kho_plan_request_check(const struct kho_world *world, const struct kho_plan_
 {
 	struct kho_plan *p = calloc(1, sizeof(*p)); /* of no configuration: what is wrong then is of argv */
 	const struct kho_engine_entry *en;
-	int rc = p ? apply_request(p, rq, err) : kho_fail(err, -ENOMEM, "plan: out of memory");
+	int rc;
 
+	if (!p)
+		return kho_fail(err, -ENOMEM, "plan: out of memory");
+	p->world = *world;
+	rc = apply_request(p, rq, err);
 	if (rc == 0 && rq->engine && strcmp(rq->engine, "auto"))
 		rc = kho_plan_engine_find(world, rq->engine, &en, err);
 	kho_plan_free(p);
@@ -334,6 +338,8 @@ static int gather(struct kho_plan *p, const struct kho_plan_request *rq, struct 
 		rc = find_modules(p) < 0 ? kho_fail(err, -ENOMEM, "plan: out of memory") : 0;
 	if (rc == 0 && !p->canary.on)
 		rc = find_workloads(p, err);
+	if (rc == 0 && p->canary.shadow)
+		rc = kho_plan_shadow(p, err);
 	if (rc == 0)
 		rc = find_generation(p, err);
 	if (rc == 0)
@@ -365,10 +371,12 @@ int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *
 		rc = kho_plan_probe_host(p, err);
 	if (rc == 0 && *out_engine)
 		rc = kho_plan_probe_state(p, *out_engine, err);
-	if (rc == 0 && !p->canary.on)
+	if (rc == 0 && (!p->canary.on || p->canary.shadow))
 		rc = kho_plan_predict(p, *out_engine, err);
 	if (rc == 0 && !p->canary.on)
 		rc = kho_converge_check(p, err);
+	if (rc == 0 && p->canary.shadow)
+		rc = kho_plan_shadow_tell(p, err);
 	if (rc < 0) {
 		if (*out_engine)
 			(*out_engine)->ops->free(*out_engine);
@@ -383,7 +391,8 @@ int kho_plan_make(const struct kho_world *world, const struct kho_plan_request *
 
 static int recall(struct kho_plan *p, const struct json_object *begin, struct kho_err *err)
 {
-	const char *carry_dir = kho_json_get_str(begin, "state_dir");
+	const char *carry_dir = kho_json_get_str(begin, "state_dir"), *shadow = kho_json_get_str(begin, "shadow");
+	int rc = 0;
 
 	p->carry_dir = *carry_dir ? strdup(carry_dir) : NULL;
 	p->sysroot = strdup("");
@@ -399,12 +408,14 @@ static int recall(struct kho_plan *p, const struct json_object *begin, struct kh
 		return kho_fail(err, -ENOMEM, "recall the plan: out of memory");
 	(void)!load_config(p, NULL);
 	p->canary.on = json_object_get_boolean(kho_json_get(begin, "canary"));
-	if (p->canary.on)
+	if (p->canary.on && *shadow)
+		rc = kho_plan_shadow_recall(p, shadow, err);
+	else if (p->canary.on)
 		p->world.serializers = kho_no_serializers;
 	else if (!kho_workloads_declared(p->sysroot, &p->workloads, NULL))
 		(void)!kho_workloads_resolve(p->sysroot, &p->workloads, NULL);
 	fill_request(p);
-	return 0;
+	return rc;
 }
 
 static const struct json_object *first_of(struct json_object *records, const char *kind)
@@ -475,6 +486,8 @@ void kho_plan_free(struct kho_plan *p)
 	free(p->watch);
 	free(p->canary.command);
 	free(p->canary.program);
+	free(p->canary.shadow);
+	free(p->canary.copiers);
 	free(p->previous_image);
 	free(p->carry_dir);
 	free(p->engine_name);

@@ -6,6 +6,7 @@
 
 #include "bpf/load.h"
 #include "lib/cleanup.h"
+#include "lib/format.h"
 #include "lib/io.h"
 #include "orchestrator/plan_parts.h"
 
@@ -67,6 +68,26 @@ static void strip_config(struct kho_config *c, uint64_t cpus)
 	c->cpus_before_freeze = cpus ? cpus : 1;
 }
 
+/* Instead of the world's serializers: those that can copy what goes on. */
+static int take_shadow(struct kho_plan *p, const char *name, struct kho_err *err)
+{
+	const struct kho_serializer *const *all = p->world.serializers;
+	struct kho_canary_plan *c = &p->canary;
+	size_t n = 0, kept = 0;
+
+	while (all[n])
+		n++;
+	c->shadow = strdup(name);
+	c->copiers = calloc(n + 1, sizeof(*c->copiers));
+	if (!c->shadow || !c->copiers)
+		return kho_fail(err, -ENOMEM, "canary: out of memory");
+	for (size_t i = 0; i < n; i++)
+		if (all[i]->flags & KHO_SER_COPY)
+			c->copiers[kept++] = all[i];
+	p->world.serializers = c->copiers;
+	return 0;
+}
+
 int kho_plan_canary(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err)
 {
 	struct kho_canary_plan *c = &p->canary;
@@ -81,13 +102,50 @@ int kho_plan_canary(struct kho_plan *p, const struct kho_plan_request *rq, struc
 		rc = take_time(c, rq->load_for, err);
 	if (rc == 0)
 		rc = take_slower(c, rq->slower, err);
+	if (rc == 0 && rq->shadow)
+		rc = take_shadow(p, rq->shadow, err);
 	if (rc < 0)
 		return rc;
 	c->on = true;
 	c->busy_most = BUSY_MOST;
-	p->world.serializers = kho_no_serializers;
+	if (!c->shadow)
+		p->world.serializers = kho_no_serializers;
 	strip_config(&p->config, rq->cpus);
 	return 0;
+}
+
+int kho_plan_shadow(struct kho_plan *p, struct kho_err *err)
+{
+	struct kho_err why = KHO_ERR_INIT;
+	int rc = kho_workloads_load(p->sysroot, NULL, &p->workloads, err);
+
+	if (rc < 0)
+		return rc;
+	if (!kho_workloads_keep(&p->workloads, p->canary.shadow))
+		return kho_fail(err, -ENOENT, "--shadow %s: no workload of that name is declared in /etc/khoctl/workloads.d", p->canary.shadow);
+	if (kho_workloads_resolve(p->sysroot, &p->workloads, &why) < 0)
+		rc = kho_report_add(&p->report, KHO_V_NO, "workload", "find", NULL, "%s", why.msg);
+	return rc < 0 ? kho_fail(err, rc, "plan: out of memory") : 0;
+}
+
+int kho_plan_shadow_recall(struct kho_plan *p, const char *name, struct kho_err *err)
+{
+	int rc = take_shadow(p, name, err);
+
+	if (rc == 0 && kho_workloads_load(p->sysroot, NULL, &p->workloads, NULL) == 0)
+		(void)kho_workloads_keep(&p->workloads, name);
+	return rc;
+}
+
+int kho_plan_shadow_tell(struct kho_plan *p, struct kho_err *err)
+{
+	uint64_t us = p->prediction.part_us[KHO_PART_FREEZE] + p->prediction.part_us[KHO_PART_SHIFT];
+	char t[KHO_FORMAT_MAX];
+	int rc = kho_report_add(&p->report, KHO_V_LOSS, "shadow", p->canary.shadow, NULL,
+				"stands still while it is copied, %s%s; then it goes on, and its connections with it", us ? "for about " : "for how long is not known",
+				us ? kho_format_us(us, t) : "");
+
+	return rc < 0 ? kho_fail(err, rc, "plan: out of memory") : 0;
 }
 
 int kho_plan_canary_engine(const struct kho_plan *p, const struct kho_engine *e, const struct kho_engine_plan *ep, struct kho_report *r)

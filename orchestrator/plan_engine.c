@@ -192,6 +192,7 @@ int kho_plan_probe_state(struct kho_plan *p, struct kho_engine *e, struct kho_er
 	e->env.sysroot = p->sysroot;
 	e->env.run_dir = p->world.run_dir;
 	e->env.disk_store_bytes = p->config.disk_store;
+	e->env.copy = p->canary.shadow;
 	for (const struct kho_serializer *const *s = p->world.serializers; *s; s++) {
 		struct kho_err why = KHO_ERR_INIT;
 

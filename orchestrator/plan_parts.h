@@ -21,8 +21,14 @@ int kho_plan_choose_engine(struct kho_plan *p, const char *name, struct kho_engi
 /* What is true of the host whatever the engine: lockdown, IOMMU. Adds to the report. */
 int kho_plan_probe_host(struct kho_plan *p, struct kho_err *err) __must_check;
 
-/* A canary's part of the request; no serializer and no workload takes part, and nothing follows it. */
+/* A canary's part of the request; no serializer and no workload takes part, but for a shadow's, and nothing follows it. */
 int kho_plan_canary(struct kho_plan *p, const struct kho_plan_request *rq, struct kho_err *err) __must_check;
+/* Its shadow alone among the workloads, and what becomes of that: to the report. -ENOENT: none is declared by that name. */
+int kho_plan_shadow(struct kho_plan *p, struct kho_err *err) __must_check;
+/* The same of a canary whose khoctl died: as far as it can be found, and only by name. */
+int kho_plan_shadow_recall(struct kho_plan *p, const char *name, struct kho_err *err) __must_check;
+/* How long it will stand still, when that is predicted. Adds to the report. */
+int kho_plan_shadow_tell(struct kho_plan *p, struct kho_err *err) __must_check;
 /* What an engine must be able to do for a canary, and leave to this kernel. Adds to the report of a candidate. */
 int kho_plan_canary_engine(const struct kho_plan *p, const struct kho_engine *e, const struct kho_engine_plan *ep, struct kho_report *r);
 

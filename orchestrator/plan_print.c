@@ -39,18 +39,18 @@ static struct json_object *id_list(const uint32_t *ids, uint32_t n)
 	return list;
 }
 
-static struct json_object *step_list(void)
+static struct json_object *step_list(const struct kho_step *steps, size_t n)
 {
 	struct json_object *list = json_object_new_array();
 
-	for (size_t i = 0; i < kho_nsteps; i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct json_object *o = json_object_new_object();
 
-		kho_json_str(o, "name", kho_steps[i].name);
-		kho_json_int(o, "deadline_us", (int64_t)kho_steps[i].deadline_us);
-		kho_json_bool(o, "blackout", kho_steps[i].flags & KHO_STEP_BLACKOUT);
-		kho_json_bool(o, "point_of_no_return", kho_steps[i].flags & KHO_STEP_NO_RETURN);
-		kho_json_str(o, "what", kho_steps[i].what);
+		kho_json_str(o, "name", steps[i].name);
+		kho_json_int(o, "deadline_us", (int64_t)steps[i].deadline_us);
+		kho_json_bool(o, "blackout", steps[i].flags & KHO_STEP_BLACKOUT);
+		kho_json_bool(o, "point_of_no_return", steps[i].flags & KHO_STEP_NO_RETURN);
+		kho_json_str(o, "what", steps[i].what);
 		json_object_array_add(list, o);
 	}
 	return list;
@@ -89,6 +89,8 @@ struct json_object *kho_plan_json(const struct kho_plan *p)
 	json_object_object_add(o, "workloads", kho_plan_workloads(p));
 	json_object_object_add(o, "restarted", restarted_list(&p->report));
 	json_object_object_add(o, "report", kho_json_report(&p->report));
-	json_object_object_add(o, "steps", step_list());
+	if (p->canary.on)
+		kho_json_bool(o, "canary", true);
+	json_object_object_add(o, "steps", p->canary.on ? step_list(kho_canary_steps, kho_ncanary_steps) : step_list(kho_steps, kho_nsteps));
 	return o;
 }

@@ -100,7 +100,8 @@ struct json_object *kho_plan_record(const struct kho_plan *p)
 	kho_json_int(o, "predicted_us", (int64_t)p->prediction.us);
 	kho_json_str(o, "basis", p->basis);
 	json_object_object_add(o, "facts", kho_facts_json(&p->facts));
-	for (size_t i = 0; i < p->workloads.n; i++) {
+	/* a shadow's is not moved: its blackout is none of a report's */
+	for (size_t i = 0; !p->canary.on && i < p->workloads.n; i++) {
 		const struct kho_workload *w = &p->workloads.w[i];
 		struct json_object *e = json_object_new_object();
 

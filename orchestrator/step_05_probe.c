@@ -44,6 +44,9 @@ int kho_step_probe(struct kho_upgrade *u, struct kho_err *err)
 			rc = kho_fail(err, -EOPNOTSUPP, "%s: %s; %s", r.items[i].subject,
 				      r.items[i].what, r.items[i].fix);
 	kho_report_done(&r);
+	/* what its shadow would be made of says nothing of a canary */
+	if (rc < 0 && u->canary && !atomic_load(&u->stop))
+		u->canary->ours = true;
 	if (rc == 0)
 		rc = kho_context_check(u, err);
 	return rc < 0 ? rc : gates(u, err);

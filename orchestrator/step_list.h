@@ -25,6 +25,8 @@ KHO_STEP_FN(kho_step_freeze);
 KHO_STEP_FN(kho_undo_freeze);
 KHO_STEP_FN(kho_step_load);
 KHO_STEP_FN(kho_undo_load);
+KHO_STEP_FN(kho_step_shadow);
+KHO_STEP_FN(kho_undo_shadow);
 KHO_STEP_FN(kho_step_shift);
 KHO_STEP_FN(kho_undo_shift);
 KHO_STEP_FN(kho_step_restore);

@@ -14,7 +14,7 @@
 	(1u << 0) /* workloads do not answer while it runs: nothing may touch a disk */
 #define KHO_STEP_NO_RETURN (1u << 1) /* no undo from here on, once the commit is signed */
 #define KHO_STEP_PEER	   (1u << 2) /* needs a living peer: its loss fails the step */
-#define KHO_STEP_LOAD	   (1u << 3) /* puts load on two kernels: its deadline is longer by what that was asked to take, twice */
+#define KHO_STEP_LOAD	   (1u << 3) /* goes on for what a canary was asked to take, once or on two kernels: its deadline is longer by four times that */
 
 #define KHO_STEP_HELD "freeze"	/* the last one that an upgrade can be held before */
 #define KHO_STEP_SIGNS "commit" /* the step in which both kernels sign */

@@ -74,6 +74,7 @@ static void context_done(struct kho_upgrade *u)
 	json_object_put(u->modules);
 	kho_affinity_done(&u->affinity);
 	free(u->canary);
+	kho_workloads_done(&u->copied);
 	free(u->usual);
 	kho_closep(&u->lock_fd);
 	free(u);
@@ -94,6 +95,8 @@ static int journal_begin(struct kho_upgrade *u, struct kho_err *err)
 	kho_json_bool(rec, "jumps", u->engine->ops->jumps);
 	if (p->canary.on)
 		kho_json_bool(rec, "canary", true);
+	if (p->canary.shadow)
+		kho_json_str(rec, "shadow", p->canary.shadow);
 	kho_json_str(rec, "image", p->image_path);
 	kho_json_str(rec, "old_image", p->old_image);
 	if (p->previous_image)

@@ -260,7 +260,8 @@ static int talk(struct kho_beside *b, uint64_t deadline_us, struct kho_err *err)
 		.watch = req->watch,
 		.run_dir = req->run_dir,
 		.images_dir = b->images_dir,
-		.root_in_ram = b->m.root_in_ram,
+		/* no disk goes there: what a copy of a workload has of a root is what its initramfs has */
+		.root_in_ram = b->m.root_in_ram || req->devices_stay,
 		.pid_floor = kho_pid_range(req->workloads),
 		.phase = peer_phase,
 		.note = peer_note,

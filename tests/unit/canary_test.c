@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Canaries: what numbers mean; each way in which one can fail ends in its verdict with everything as before, and no serializer or workload has been
- * asked for anything. The loads really run, on this kernel.
+ * asked for anything, but for a shadow's. The loads really run, on this kernel.
  */
 #include "orchestrator_rig.h"
 
@@ -246,7 +246,7 @@ static void each_step(void **state)
 	(void)state;
 	for (size_t i = 0; i < kho_ncanary_steps; i++) {
 		const char *step = kho_canary_steps[i].name;
-		bool kernel = !strcmp(step, "handshake") || !strcmp(step, "probe") || !strcmp(step, "load");
+		bool kernel = !strcmp(step, "handshake") || !strcmp(step, "probe") || !strcmp(step, "load") || !strcmp(step, "shadow");
 		enum kho_outcome want = i == 0 ? KHO_OUT_REFUSED : kernel ? KHO_OUT_FAILED : KHO_OUT_UNDECIDED;
 		struct kho_err err;
 		char fault[64];
@@ -362,12 +362,161 @@ static void modules(void **state)
 	assert_true(seen);
 }
 
+/* --- a shadow --- */
+
+static const struct kho_serializer *const copiers[] = { &ser_beta, &ser_omega, NULL };
+
+static void shadow_reset(void)
+{
+	fake_reset();
+	fake.tell_signals = true;
+}
+
+static void put_text(const char *name, const char *text)
+{
+	put(name, text, strlen(text));
+}
+
+static int setup_shadow(void **state)
+{
+	static struct kho_workload redis = { .name = (char *)"redis", .health_tcp = (char *)"127.0.0.1:6379" };
+	int rc = setup_canary(state);
+
+	shadow_reset();
+	put_text("/etc/khoctl/workloads.d/redis.conf", "pidfile = /run/redis.pid\nhealth-tcp = 127.0.0.1:6379\n");
+	put_text("/run/redis.pid", "100");
+	put_text("/proc/100/stat", "100 (redis-server) S 1 100 100 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 100 1000 256 1\n");
+	plan.world.serializers = copiers;
+	plan.canary.shadow = (char *)"redis";
+	plan.workloads = (struct kho_workload_list){ &redis, 1 };
+	return rc;
+}
+
+/* Those that can copy did, and the workload went on before its copy was made; nobody was given anything, and the copy is gone. */
+static void copied(void **state)
+{
+	static const char *const order[] = { "engine load",    "preserve beta", "prepare beta",	   "freeze omega", "freeze beta",  "drain beta", "unfreeze",
+					     "retrieve beta",  "retrieve omega", "engine restored", "verify omega", "engine dark",  "discard omega" };
+	static const char *const never[] = { "alpha", "commit", "entrust", "finish", "forget", "retire" };
+	_cleanup_json_ struct json_object *r = NULL;
+	const struct json_object *c, *s;
+	struct kho_err err;
+
+	(void)state;
+	fake.rounds = 3;
+	assert_int_equal(run(NULL, &err), KHO_OUT_PASSED);
+	assert_true(fake_as_before());
+	assert_quiet_again();
+	for (size_t i = 1; i < sizeof(order) / sizeof(*order); i++)
+		if (!fake_order(order[i - 1], order[i]))
+			fail_msg("%s is not before %s: %s", order[i - 1], order[i], fake.log);
+	for (size_t i = 0; i < sizeof(never) / sizeof(*never); i++)
+		if (strstr(fake.log, never[i]))
+			fail_msg("a canary has called %s: %s", never[i], fake.log);
+	assert_int_equal(fake.asked, 3);
+	r = report();
+	assert_int_equal(json_object_array_length(kho_json_get(r, "workloads")), 0);
+	c = kho_json_get(r, "canary");
+	assert_int_equal(json_object_array_length(kho_json_get(kho_json_get(c, "ready"), "end")), 4);
+	s = json_object_array_get_idx(kho_json_get(c, "shadow"), 0);
+	assert_string_equal(kho_json_get_str(s, "name"), "redis");
+	assert_string_equal(kho_json_get_str(s, "verdict"), "pass");
+	assert_string_equal(kho_json_get_str(s, "health"), "127.0.0.1:6379");
+	assert_true(kho_json_get_int(s, "frozen_us") > 0 && kho_json_get_int(s, "looks") >= 2);
+	assert_true(json_object_get_boolean(kho_json_get(s, "restored")) && json_object_get_boolean(kho_json_get(s, "well")));
+	/* without its network calls fail, and that is no reason */
+	shadow_reset();
+	fake.storm = true;
+	assert_int_equal(run(NULL, &err), KHO_OUT_PASSED);
+}
+
+/* Whose fault it is makes the verdict; the workload goes on in any case, and all is as before. */
+static void shadow_verdicts(void **state)
+{
+	static const struct {
+		const char *fails, *says;
+		enum kho_outcome out;
+	} cases[] = {
+		{ "preserve omega", "shadow redis: not copied: preserve omega: ", KHO_OUT_UNDECIDED },
+		{ "prepare omega", "shadow redis: not restored: prepare omega: ", KHO_OUT_FAILED },
+		{ "freeze omega", "shadow redis: not copied: freeze omega: ", KHO_OUT_UNDECIDED },
+		{ "drain beta", "shadow redis: not copied: drain beta: ", KHO_OUT_UNDECIDED },
+		{ "retrieve beta", "shadow redis: not copied: retrieve beta: ", KHO_OUT_UNDECIDED },
+		{ "retrieve omega", "shadow redis: not restored: retrieve omega: ", KHO_OUT_FAILED },
+		{ "verdict omega", "shadow redis: verify omega: omega: no answer", KHO_OUT_FAILED },
+		{ "verify omega", "shadow redis: verify omega: verify omega went wrong", KHO_OUT_FAILED },
+	};
+	struct kho_err err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		shadow_reset();
+		fake.fail_op = cases[i].fails;
+		if (run(NULL, &err) != cases[i].out || !strstr(err.msg, cases[i].says))
+			fail_msg("%s: %s", cases[i].fails, err.msg);
+		if (!fake_as_before())
+			fail_msg("%s: %s", cases[i].fails, fake.log);
+		assert_quiet_again();
+	}
+	shadow_reset();
+	fake.crashed = 1;
+	assert_int_equal(run(NULL, &err), KHO_OUT_FAILED);
+	assert_non_null(strstr(err.msg, "shadow redis: gate signals: "));
+	assert_non_null(strstr(err.msg, "process 400: Segmentation fault"));
+	/* it has ended since the plan was made */
+	shadow_reset();
+	put_text("/run/redis.pid", "4711");
+	assert_int_equal(run(NULL, &err), KHO_OUT_UNDECIDED);
+	assert_non_null(strstr(err.msg, "shadow redis: not copied: workload redis (/run/redis.pid) does not run"));
+	put_text("/run/redis.pid", "100");
+	/* what was not measured is not passed */
+	fake_reset();
+	assert_int_equal(run(NULL, &err), KHO_OUT_UNDECIDED);
+	assert_non_null(strstr(err.msg, "shadow redis: no gate was measured"));
+	/* nobody is stopped for a kernel that has failed */
+	shadow_reset();
+	fake.warn_later = true;
+	assert_int_equal(run(NULL, &err), KHO_OUT_FAILED);
+	assert_non_null(strstr(err.msg, "after the load: gate warn"));
+	assert_null(strstr(fake.log, ";preserve "));
+	assert_null(strstr(fake.log, "retrieve"));
+}
+
+/* A workload that does not go on is for a person; one whose canary dies, or whose khoctl does while it stands still, does. */
+static void shadow_lost(void **state)
+{
+	struct kho_upgrade_options o;
+	struct kho_err err;
+
+	(void)state;
+	fake.fail_op = "unfreeze omega";
+	assert_int_equal(run(NULL, &err), KHO_OUT_PERSON);
+	assert_non_null(strstr(err.msg, "shadow: let redis go on: unfreeze omega went wrong; and undoing it: undo shadow: "));
+	fake.fail_op = NULL;
+	o = options(NULL);
+	assert_int_equal(kho_upgrade_recover(&o, &err), 0);
+
+	shadow_reset();
+	fake.die_in = "retrieve omega";
+	assert_int_equal(run(NULL, &err), KHO_OUT_FAILED);
+	assert_non_null(strstr(err.msg, "shadow: the incoming kernel is lost"));
+	assert_true(fake_as_before());
+
+	run_killed("omega.drain:kill");
+	o = options(NULL);
+	assert_int_equal(kho_upgrade_recover(&o, &err), 0);
+	assert_true(fake_order("unfreeze omega", "unpreserve omega") && fake_as_before());
+	assert_int_equal(kho_upgrade_may_begin(&plan.world, &err), 0);
+}
+
 #define C(f) cmocka_unit_test_setup_teardown(f, setup_canary, teardown)
+#define S(f) cmocka_unit_test_setup_teardown(f, setup_shadow, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers), cmocka_unit_test(tail), cmocka_unit_test(errors), C(passes), C(verdicts), C(each_step), C(interrupted), C(dies), C(killed), C(modules),
+		S(copied), S(shadow_verdicts), S(shadow_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

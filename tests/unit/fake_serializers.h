@@ -42,6 +42,8 @@ struct fake {
 	int interrupt; /* a descriptor: the second look sends SIGINT there */
 	int running, requests; /* what is under way when all is frozen, and when all is across; -1: not known */
 	bool late, no_btf, storm; /* what the gates find */
+	bool tell_signals;	  /* those of the dark tell also of signals: so many have ended something */
+	int crashed;
 	bool hangs; /* no retrieve comes back before it is told to */
 	bool warn_later; /* a warning, from the second measurement on */
 	unsigned measured, loads;
@@ -255,8 +257,8 @@ static inline int fake_dirty(struct kho_dirty *d, struct kho_err *err)
 
 static const char *const beta_needs[] = { "omega", NULL };
 SERIALIZER(0, alpha, 10, KHO_SER_GATE, NULL)
-SERIALIZER(1, beta, 20, 0, beta_needs)
-SERIALIZER(2, omega, 30, KHO_SER_LAST, NULL)
+SERIALIZER(1, beta, 20, KHO_SER_COPY, beta_needs)
+SERIALIZER(2, omega, 30, KHO_SER_LAST | KHO_SER_COPY, NULL)
 
 static const struct kho_serializer *const fake_serializers[] = { &ser_alpha, &ser_beta, &ser_omega,
 								 NULL };

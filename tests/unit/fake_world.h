@@ -94,6 +94,8 @@ static int e_gates(struct kho_engine *e, const struct kho_gate_ask *ask, const s
 	*out = (struct kho_gate_list){ 0 };
 	if (ask->moment == KHO_GATES_DARK)
 		kho_gate_measured(out, p, KHO_GATE_ERRORS, fake.storm ? 97 : 0, "process 400: 970 calls of 1000, at last: Function not implemented");
+	if (ask->moment == KHO_GATES_DARK && fake.tell_signals)
+		kho_gate_measured(out, p, KHO_GATE_SIGNALS, fake.crashed, "%s", fake.crashed ? "process 400: Segmentation fault" : "of 1 processes");
 	if (ask->moment != KHO_GATES_READY)
 		return act("engine", ask->moment == KHO_GATES_DARK ? "dark" : "restored", err);
 	kho_gate_measured(out, p, KHO_GATE_OOPS, 0, "%s", "");

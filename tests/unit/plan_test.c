@@ -236,6 +236,36 @@ static void test_canary(void **state)
 	done(p, e);
 }
 
+/* With a shadow: that workload alone, and those serializers that can copy; that it is stopped is said before. */
+static void test_shadow(void **state)
+{
+	struct kho_plan *p;
+	struct kho_engine *e;
+	struct kho_err err;
+	bool told = false;
+
+	(void)state;
+	put_text("/etc/khoctl/workloads.d/other.conf", "match = /usr/bin/other\n");
+	assert_int_equal(make_canary((struct kho_plan_request){ .shadow = "redis" }, "", &p, &e, &err), 0);
+	assert_true(p->can && p->canary.on && e->env.copy);
+	assert_int_equal(p->workloads.n, 1);
+	assert_int_equal(p->workloads.w[0].root, 100);
+	assert_ptr_equal(p->world.serializers[0], &ser_beta);
+	assert_ptr_equal(p->world.serializers[1], &ser_omega);
+	assert_null(p->world.serializers[2]);
+	for (size_t i = 0; i < p->report.n; i++)
+		told |= p->report.items[i].verdict == KHO_V_LOSS && !strcmp(p->report.items[i].area, "shadow") &&
+			strstr(p->report.items[i].what, "stands still while it is copied");
+	assert_true(told);
+	done(p, e);
+	assert_int_equal(make_canary((struct kho_plan_request){ .shadow = "postgres" }, "", &p, &e, &err), -ENOENT);
+	assert_non_null(strstr(err.msg, "--shadow postgres: no workload of that name"));
+	put_text("/run/redis.pid", "4711");
+	assert_int_equal(make_canary((struct kho_plan_request){ .shadow = "redis" }, "", &p, &e, &err), 0);
+	assert_false(p->can);
+	done(p, e);
+}
+
 static void test_canary_refused(void **state)
 {
 	static const struct {
@@ -472,13 +502,19 @@ static void test_for_undo(void **state)
 	assert_true(p->canary.on && !p->world.serializers[0]);
 	assert_int_equal(p->workloads.n, 0);
 	done(p, e);
+	/* and of one with a shadow: who may have stopped it */
+	kho_json_str(json_object_array_get_idx(records, 0), "shadow", "redis");
+	assert_int_equal(kho_plan_for_undo(&w, records, &p, &e, &err), 0);
+	assert_string_equal(p->canary.shadow, "redis");
+	assert_ptr_equal(p->world.serializers[0], &ser_beta);
+	done(p, e);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { T(test_latest), T(test_workloads), T(test_no_other), T(test_bad_target),
-					    T(test_refusals), T(test_for_undo), T(test_gates), T(test_canary), T(test_canary_refused),
+					    T(test_refusals), T(test_for_undo), T(test_gates), T(test_canary), T(test_shadow), T(test_canary_refused),
 					    T(test_request_check) };
 
 	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
