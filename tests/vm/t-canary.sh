@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Canaries with stock kernels: the other kernel passes; one that is slower (its own slab debugging), one that reports a WARN, one that panics, fail for
-# that; one that is stopped, or whose khoctl is killed, is taken back. Each time the machine is as before, and the client of redis none the wiser.
+# that; one that is stopped, or whose khoctl is killed, is taken back. A copy of redis (a shadow) is well there, and one that is not fails it. Each time the machine is as before, and
+# the client of redis none the wiser.
 # SAME=N: the running kernel beside itself passes N times (1). HOST=all: the same, briefly, on the Debian machine, whose root is on a disk: khoctl's own initramfs, and who stands by when khoctl is killed.
 set -euo pipefail
 LABNAME=${LAB_NAME:-canary}
@@ -86,6 +87,47 @@ FAULT=load:peer-panic canary panic 8 '^fail: load: the incoming kernel is lost: 
 FAULT=load:peer-hang canary hang 8 '^fail: load: the incoming kernel is lost: ' --load sched --for 3s --cmdline khoctl.fault=1
 # a command that sees on which kernel it is
 canary wrong 8 '^fail: command: .* operations failed on the canary' --load '/bin/grep -qv khoctl.try /proc/cmdline' --for 6s --cmdline khoctl.try
+
+# --- a copy of redis, which goes on ---
+vm khoctl canary --kernel "$image" --shadow redis --dry-run > "$out/dry.txt" 2>&1 || { cat "$out/dry.txt"; die "a shadow that is only planned"; }
+has dry.txt 'shadow +redis +stands still while it is copied'
+as_before dry
+rc=0
+decided shadow 0 khoctl canary --kernel "$image" --load sched --for 6s --allow-unknown --shadow redis --json --junit /run/shadow.xml
+mv "$out/shadow.txt" "$out/shadow.json"
+[ "$rc" = 0 ] || { cat "$out/shadow.json" "$out/shadow.err"; die "a shadow: exit code $rc"; }
+jq -e '.verdict == "pass" and (.shadow | length) == 1 and (.shadow[0] | .name == "redis" and .verdict == "pass" and .restored and .well and .looks >= 2 and .frozen_us > 0
+	and .health == "127.0.0.1:6379" and (.gates | map(.name)) == ["threads", "signals"] and all(.gates[]; .verdict == "pass"))
+	and (.ready.end | length) > 10 and all(.ready.end[]; .verdict != "fail")' "$out/shadow.json" > /dev/null || { cat "$out/shadow.json"; die "what is told of a shadow"; }
+lab get /run/shadow.xml "$out/shadow.xml"
+vm rm /run/shadow.xml
+grep -q '<testcase classname="shadow" name="redis"/>' "$out/shadow.xml" || die "JUnit of a shadow: $(grep shadow "$out/shadow.xml")"
+as_before shadow
+ok "shadow: $(jq -r '.shadow[0].msg' "$out/shadow.json")"
+# by a command that asks the copy; and says no on a kernel that was started to be refused
+vm sh -c 'mkdir -p /usr/local/sbin; printf "%s\n" "#!/bin/sh" "! grep -q khoctl.try /proc/cmdline && [ \"\$(redis-cli ping)\" = PONG ]" > /usr/local/sbin/shadow-health
+	chmod 755 /usr/local/sbin/shadow-health; /usr/local/sbin/shadow-health
+	printf "%s\n" "pidfile = /run/redis.pid" "health-command = /usr/local/sbin/shadow-health" "health-timeout = 10s" > /etc/khoctl/workloads.d/asked.conf' || die "a health command"
+canary asked 0 '^asked .* pass +restored in .* and well' --load sched --for 6s --allow-unknown --shadow asked
+canary sick 8 '^fail: shadow asked: verify proc: .*health command .*: it failed' --load sched --for 6s --allow-unknown --shadow asked --cmdline khoctl.try
+# what fails on this kernel says nothing of the other one
+FAULT=proc.drain:fail canary uncopied 9 '^redis .* undecided +not copied: .*injected failure' --load sched --for 3s --shadow redis
+rc=0
+vm env KHOCTL_FAULT=proc.drain:kill khoctl canary --kernel "$image" --load sched --for 3s --shadow redis > "$out/frozen.txt" 2>&1 || rc=$?
+[ "$rc" = 4 ] || { cat "$out/frozen.txt"; die "killed while redis stands still: exit code $rc"; }
+vm khoctl rollback > "$out/rollback.txt" 2>&1 || { cat "$out/rollback.txt"; die "rollback"; }
+as_before frozen
+ok "khoctl killed while redis stands still: khoctl rollback lets it go on"
+# a file that is too large is named, and nothing is begun
+vm sh -c 'truncate -s 100M /data/big; printf "%s\n" "pidfile = /run/big.pid" > /etc/khoctl/workloads.d/big.conf
+	setsid sh -c "echo \$\$ > /run/big.pid; exec sleep 9999" < /data/big > /dev/null 2>&1 & sleep 1'
+rc=0
+vm khoctl canary --kernel "$image" --shadow big > "$out/big.txt" 2>&1 || rc=$?
+[ "$rc" = 2 ] || { cat "$out/big.txt"; die "a file that is too large: exit code $rc"; }
+has big.txt 'refused: files /data/big: .*\(100 MiB\)'
+vm sh -c 'kill "$(cat /run/big.pid)"; rm -f /run/big.pid /data/big /etc/khoctl/workloads.d/big.conf /etc/khoctl/workloads.d/asked.conf /usr/local/sbin/shadow-health; sleep 1'
+as_before big
+ok "a shadow with a file that is too large: refused"
 
 # --- stopped, killed, refused ---
 vm sh -c 'khoctl canary --kernel '"$image"' --for 10m > /run/stopped.txt 2>&1 & p=$!
