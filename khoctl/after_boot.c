@@ -92,7 +92,7 @@ static void tidy(void)
 
 int kho_after_boot(const struct kho_cli *c)
 {
-	_cleanup_past_ struct kho_past p;
+	_cleanup_past_ struct kho_past p = { 0 };
 	struct kho_err err = KHO_ERR_INIT;
 
 	if (kho_cli_need_root(c, "status --after-boot"))
