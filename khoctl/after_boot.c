@@ -51,7 +51,7 @@ static int note_reset(const struct kho_past *p, struct kho_err *err)
 	return kho_journal_note(KHO_STATE_DIR, rec, err);
 }
 
-/* What was on a disk for a kernel that never came, or did not get to its end: the memory of workloads. */
+/* What was on a disk for a kernel that never came, did not get to its end, or was reset between that and the removal: the memory of workloads. */
 static int drop_state(const struct kho_past *p, struct kho_err *err)
 {
 	for (size_t i = 0; i < json_object_array_length(p->records); i++) {
@@ -101,9 +101,10 @@ int kho_after_boot(const struct kho_cli *c)
 		return KHO_EXIT_OK;
 	tidy();
 	kho_past_read(&p, "");
-	if (p.state != KHO_PAST_REBOOTED)
-		return KHO_EXIT_OK;
-	if (!*p.lost && note_reset(&p, &err) < 0)
+	if (p.state == KHO_PAST_REBOOTED && !*p.lost && note_reset(&p, &err) < 0)
 		return kho_cli_error(c, KHO_EXIT_INTERNAL, &err);
+	/* one that runs, or is to be undone, sees to it itself */
+	if (p.state != KHO_PAST_REBOOTED && p.state != KHO_PAST_ENDED)
+		return KHO_EXIT_OK;
 	return drop_state(&p, &err) < 0 ? kho_cli_error(c, KHO_EXIT_INTERNAL, &err) : KHO_EXIT_OK;
 }
