@@ -36,7 +36,7 @@ static int fetch_one(struct kho_handed *h, size_t i, int folder, struct kho_err 
 	*strrchr(parent, '/') = '\0';
 	ret = kho_mkdir(parent, err);
 	if (!ret)
-		ret = kho_disk_get(folder, f->token, &what, path, err);
+		ret = kho_disk_get(folder, f->token, &what, path, 0, err);
 	return ret < 0 ? kho_wrap(err, "%s", f->name) : 0;
 }
 

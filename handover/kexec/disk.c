@@ -27,6 +27,14 @@ static void name_of(uint64_t token, char name[32])
 	snprintf(name, 32, "%llu.zst", (unsigned long long)token);
 }
 
+/* until_us 0: there is time. */
+static int in_time(uint64_t until_us, struct kho_err *err)
+{
+	if (!until_us || kho_clock_us() <= until_us)
+		return 0;
+	return kho_fail(err, -ETIMEDOUT, "the disk is too slow for what is left to write in the blackout, and to read again");
+}
+
 /* --- pack --- */
 
 struct pack {
@@ -108,8 +116,8 @@ static int pack_all(int in, int out, uint64_t until_us, struct kho_disk_file *f,
 		if (n < 0)
 			return kho_fail(err, (int)n, "read: %s", strerror((int)-n));
 		ret = put_piece(&p, (size_t)n, out, f, err);
-		if (!ret && until_us && kho_clock_us() > until_us)
-			ret = kho_fail(err, -ETIMEDOUT, "the disk is too slow for what is left to write in the blackout");
+		if (!ret)
+			ret = in_time(until_us, err);
 	}
 	return ret;
 }
@@ -205,7 +213,7 @@ static int feed(struct unpack *u, size_t n, ZSTD_outBuffer *o, struct kho_err *e
 	return 0;
 }
 
-static int unpack_all(struct unpack *u, int fd, struct kho_err *err)
+static int unpack_all(struct unpack *u, int fd, uint64_t until_us, struct kho_err *err)
 {
 	ZSTD_outBuffer o = { u->out, PIECE, 0 };
 	ssize_t n;
@@ -220,19 +228,21 @@ static int unpack_all(struct unpack *u, int fd, struct kho_err *err)
 		if (u->got.packed > u->want->packed)
 			return damaged(u, "there is more of it than was written", err);
 		ret = feed(u, (size_t)n, &o, err);
+		if (!ret)
+			ret = in_time(until_us, err);
 	}
 	if (!ret && o.pos)
 		ret = take_piece(u, o.pos, err);
 	return ret;
 }
 
-int kho_disk_unpack(int fd, const struct kho_disk_file *f, int out, struct kho_err *err)
+int kho_disk_unpack(int fd, const struct kho_disk_file *f, int out, uint64_t until_us, struct kho_err *err)
 {
 	_cleanup_(unpack_done) struct unpack u = { .want = f, .to = out };
 	int ret = unpack_new(&u, err);
 
 	if (!ret)
-		ret = unpack_all(&u, fd, err);
+		ret = unpack_all(&u, fd, until_us, err);
 	if (ret < 0)
 		return ret;
 	if (u.got.bytes != f->bytes || u.got.packed != f->packed)
@@ -240,7 +250,7 @@ int kho_disk_unpack(int fd, const struct kho_disk_file *f, int out, struct kho_e
 	return u.got.digest == f->digest ? 0 : damaged(&u, "its digest is another one", err);
 }
 
-int kho_disk_get(int folder, uint64_t token, const struct kho_disk_file *f, const char *to, struct kho_err *err)
+int kho_disk_get(int folder, uint64_t token, const struct kho_disk_file *f, const char *to, uint64_t until_us, struct kho_err *err)
 {
 	_cleanup_close_ int in = -1, out = -1;
 	struct stat st;
@@ -259,7 +269,7 @@ int kho_disk_get(int folder, uint64_t token, const struct kho_disk_file *f, cons
 		return kho_fail_errno(err, "%s", to);
 	/* what this kernel has of it in memory tells nothing of the disk; and it is read once */
 	(void)!posix_fadvise(in, 0, 0, POSIX_FADV_DONTNEED);
-	ret = kho_disk_unpack(in, f, out, err);
+	ret = kho_disk_unpack(in, f, out, until_us, err);
 	(void)!posix_fadvise(in, 0, 0, POSIX_FADV_DONTNEED);
 	if (ret < 0 && to)
 		(void)!unlink(to);

@@ -27,12 +27,12 @@ int kho_disk_put(int folder, uint64_t token, const char *from, uint64_t until_us
 
 /*
  * Read it again, from the disk if it has been synced, into a file at `to` (0600; none is left after a failure); NULL: only look whether it is whole.
- * -EBADMSG: it is not what was put there.
+ * until_us: as of kho_disk_put(). -EBADMSG: it is not what was put there.
  */
-int kho_disk_get(int folder, uint64_t token, const struct kho_disk_file *f, const char *to, struct kho_err *err) __must_check;
+int kho_disk_get(int folder, uint64_t token, const struct kho_disk_file *f, const char *to, uint64_t until_us, struct kho_err *err) __must_check;
 
 /* The same of an open file, from where it stands; out: a descriptor, or -1. Never writes more than f->bytes, whatever is in it. */
-int kho_disk_unpack(int fd, const struct kho_disk_file *f, int out, struct kho_err *err) __must_check;
+int kho_disk_unpack(int fd, const struct kho_disk_file *f, int out, uint64_t until_us, struct kho_err *err) __must_check;
 
 /* --- place.c: the folder, and the file system that it lies on --- */
 

@@ -180,7 +180,8 @@ static int measure(const struct kho_kexec *k, struct kho_kexec_file *f, struct k
 	return 0;
 }
 
-int kho_kexec_settle_files(struct kho_kexec *k, struct kho_err *err)
+/* until_us: as of kho_disk_put() */
+static int settle(struct kho_kexec *k, uint64_t until_us, struct kho_err *err)
 {
 	int ret = 0;
 
@@ -194,33 +195,51 @@ int kho_kexec_settle_files(struct kho_kexec *k, struct kho_err *err)
 
 		if (!f->token || f->checked)
 			continue;
-		ret = kho_disk_get(k->disk, f->token, &f->disk, NULL, err);
+		ret = kho_disk_get(k->disk, f->token, &f->disk, NULL, until_us, err);
 		f->checked = !ret;
 	}
 	pthread_mutex_unlock(&k->lock);
 	return ret < 0 ? kho_wrap(err, "read the state from the disk again") : 0;
 }
 
+int kho_kexec_settle_files(struct kho_kexec *k, struct kho_err *err)
+{
+	return settle(k, 0, err);
+}
+
+static int in_time(uint64_t begin_us, struct kho_err *err)
+{
+	uint64_t us = kho_clock_us() - begin_us;
+
+	return us <= WRITE_US ? 0
+			      : kho_fail(err, -ETIMEDOUT, "the disk is too slow: it has taken %llu s for what was left to write in the blackout",
+					 (unsigned long long)(us / 1000000));
+}
+
 /*
  * The workloads are dumped. Who else waits for that file system goes on for a moment; what is written meanwhile is on the disk when it is frozen again. What
- * is undone from here on finds it frozen or not.
+ * is undone from here on finds it frozen or not. When this is late, it may have been given up and undone already: nobody would thaw it any more.
  */
 static int write_rest(struct kho_kexec *k, struct kho_err *err)
 {
-	uint64_t begin = kho_clock_us(), until = begin + WRITE_US;
+	uint64_t begin = kho_clock_us();
 	int ret = kho_disk_thaw(k->disk, err);
 
 	for (size_t i = 0; !ret && i < k->nfiles; i++)
 		if (!k->files[i].token && !k->files[i].copied)
-			ret = put_on_disk(k, &k->files[i], until, err);
+			ret = put_on_disk(k, &k->files[i], begin + WRITE_US, err);
 	if (!ret)
-		ret = kho_kexec_settle_files(k, err);
+		ret = settle(k, begin + WRITE_US, err);
+	if (!ret)
+		ret = in_time(begin, err);
 	if (!ret)
 		ret = kho_disk_freeze(k->disk, err);
+	if (!ret) {
+		ret = in_time(begin, err);
+		if (ret < 0)
+			(void)!kho_disk_thaw(k->disk, NULL);
+	}
 	kho_engine_phase(&k->e, "state to disk", begin);
-	if (!ret && kho_clock_us() > until)
-		ret = kho_fail(err, -ETIMEDOUT, "the disk is too slow: it has taken %llu s for what was left to write in the blackout",
-			       (unsigned long long)((kho_clock_us() - begin) / 1000000));
 	return ret;
 }
 

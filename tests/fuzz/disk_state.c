@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	f.packed = size - 4;
 	fill(&in, data + 4, size - 4);
 	fill(&out, "", 0);
-	ret = kho_disk_unpack(in, &f, out, &err);
+	ret = kho_disk_unpack(in, &f, out, 0, &err);
 	fuzz_check(ret == err.code && (!ret || *err.msg));
 	/* whatever is in it */
 	fuzz_check(!fstat(out, &st) && (uint64_t)st.st_size <= f.bytes);

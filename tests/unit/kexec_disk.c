@@ -95,14 +95,14 @@ static int get(uint64_t token, const struct kho_disk_file *f, const char *words)
 	int ret;
 
 	path_of(to, "out");
-	ret = kho_disk_get(folder, token, f, to, &err);
+	ret = kho_disk_get(folder, token, f, to, 0, &err);
 	assert_int_equal(ret, err.code);
 	if (ret < 0) {
 		assert_non_null(strstr(err.msg, words));
 		assert_false(kho_exists(to));
 	}
 	/* who only looks hears the same */
-	assert_int_equal(kho_disk_get(folder, token, f, NULL, NULL) < 0, ret < 0);
+	assert_int_equal(kho_disk_get(folder, token, f, NULL, 0, NULL) < 0, ret < 0);
 	return ret;
 }
 
@@ -219,7 +219,7 @@ static void test_no_file(void **state)
 	}
 }
 
-static void test_put_late(void **state)
+static void test_late(void **state)
 {
 	struct kho_err err = KHO_ERR_INIT;
 	struct kho_disk_file f;
@@ -230,6 +230,11 @@ static void test_put_late(void **state)
 	path_of(from, "in");
 	assert_int_equal(kho_disk_put(folder, 1, from, 1, &f, &err), -ETIMEDOUT);
 	assert_non_null(strstr(err.msg, "too slow"));
+	f = put(100, true);
+	err = (struct kho_err)KHO_ERR_INIT;
+	assert_int_equal(kho_disk_get(folder, 1, &f, NULL, 1, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.msg, "too slow"));
+	assert_int_equal(get(1, &f, ""), 0);
 }
 
 /* --- place.c --- */
@@ -319,7 +324,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_length, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_file, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_put_late, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_late, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_folder, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_judge, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_thaw, setup, teardown),
