@@ -61,16 +61,18 @@ static int is_roots(const char *dir, struct kho_err *err)
 	}
 }
 
-/* A device, or one below it: what is only partly on such a disk the serializer of disks refuses. */
+/*
+ * A device, or one below it: what is only partly on such a disk the serializer of disks refuses. A host bridge may lie below something else (as Hyper-V's
+ * below VMBUS).
+ */
 static bool is_on_pci(const char *node, unsigned depth)
 {
-	static const char pci[] = "/sys/devices/pci";
 	char full[PATH_MAX], path[PATH_MAX + 16];
 	bool is = false;
 
 	if (!realpath(node, full))
 		return false;
-	if (!strncmp(full, pci, strlen(pci)))
+	if (strstr(full, "/pci"))
 		return true;
 	snprintf(path, sizeof(path), "%s/slaves", full);
 	_cleanup_closedir_ DIR *d = depth < DEPTH_MAX ? opendir(path) : NULL;
