@@ -63,8 +63,16 @@ refused_carry() { # DIR PATTERN
 	[ "$rc" = 2 ] || { cat "$out/refused.txt"; die "--state-dir $1: exit code $rc, wanted 2"; }
 	has refused.txt "$2"
 }
+# carry_is_undone NAME RC: by an upgrade that ended so, whose output is undone.NAME.txt
+carry_is_undone() {
+	[ "$2" = 3 ] || { tail -n 30 "$out/undone.$1.txt"; die "an upgrade over a disk that fails before the jump ($1): exit code $2, wanted 3"; }
+	client_alive
+	machine > "$out/undone.$1"
+	diff -u "$out/before" "$out/undone.$1" || die "the machine is not as it was ($1)"
+	vm test ! -e "$carry/khoctl-state" || die "the state is still on the disk ($1)"
+}
 carry_undone() {
-	local rc=0
+	local rc=0 image
 	vm mkdir -p -m 700 "$carry" /run/carry
 	refused_carry /run/carry 'neither on ext4 nor on xfs'
 	vm chmod 777 "$carry"
@@ -74,12 +82,16 @@ carry_undone() {
 	refused_carry "$carry" 'is there already'
 	vm rmdir "$carry/khoctl-state"
 	vm env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)" --engine kexec --state-dir "$carry" > "$out/undone.disk.txt" 2>&1 || rc=$?
-	[ "$rc" = 3 ] || { tail -n 30 "$out/undone.disk.txt"; die "an upgrade over a disk that fails before the jump: exit code $rc, wanted 3"; }
-	client_alive
-	machine > "$out/undone.disk"
-	diff -u "$out/before" "$out/undone.disk" || die "the machine is not as it was"
-	vm test ! -e "$carry/khoctl-state" || die "the state is still on the disk"
-	ok "over a disk: refused elsewhere; undone before the jump, the machine is as before"
+	carry_is_undone disk "$rc"
+	# and with all of it written and the file system frozen once more: the kernel, which was loaded before, is gone when it is to be loaded with the state
+	rc=0 image=$(other_image)
+	vm sh -c '(until [ "$(cat /sys/kernel/kexec_loaded)" = 1 ]; do sleep 0.1; done; exec mv "$1" "$1.away") > /dev/null 2>&1 &
+		khoctl upgrade --to "$1" --engine kexec --state-dir "$2"; rc=$?; kill $! 2> /dev/null; mv "$1.away" "$1"; exit $rc' \
+		sh "$image" "$carry" > "$out/undone.late.txt" 2>&1 || rc=$?
+	has undone.late.txt 'vmlinuz-.*: No such file'
+	carry_is_undone late "$rc"
+	[ "$(vm cat /sys/kernel/kexec_loaded | tr -d '\r')" = 0 ] || die "a kernel is still loaded"
+	ok "over a disk: refused elsewhere; undone before it is written and after it, the machine is as before"
 }
 [ "${KEXEC:-}" = luo ] || carry_undone
 
@@ -121,7 +133,7 @@ if [ "${KEXEC:-}" != luo ]; then
 	no_carry
 	comes_back 2 --state-dir "$carry"
 	no_carry
-	chain="rolled back, $chain, upgraded, rolled back"
+	chain="rolled back, rolled back, $chain, upgraded, rolled back"
 fi
 
 # the chain of kernels: undone, up, back, and one that came back by itself; and all that went over a disk
