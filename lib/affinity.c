@@ -34,16 +34,20 @@ char *kho_affinity_online(const char *sysroot)
 	return list_of(sysroot, "online");
 }
 
-/* What a control group, or the first one above it that has something in it, has in that file, malloc'd; NULL: none has. */
-static char *of_group(const char *sysroot, const char *group, const char *name)
+/*
+ * What the control group of a process, or the first one above it that has something there, has in cpuset.cpus.effective (*top: that is the topmost
+ * one), malloc'd; NULL: none has.
+ */
+static char *of_group(const char *sysroot, pid_t pid, bool *top)
 {
-	_cleanup_free_ char *cg = strdup(group);
+	_cleanup_free_ char *cg = kho_cgroup_of(sysroot, pid);
 
 	while (cg) {
 		_cleanup_free_ char *path = NULL, *list = NULL;
 		char *slash = strrchr(cg, '/');
 
-		if (asprintf(&path, "%s/sys/fs/cgroup%s/%s", sysroot, cg, name) > 0 && kho_read_line(path, &list, NULL) >= 0 && *list)
+		*top = !slash || !slash[1];
+		if (asprintf(&path, "%s/sys/fs/cgroup%s/cpuset.cpus.effective", sysroot, cg) > 0 && kho_read_line(path, &list, NULL) >= 0 && *list)
 			return steal_ptr(list);
 		if (!slash)
 			break;
@@ -66,20 +70,21 @@ static char *those(const char *list, const char *a, const char *b)
 	return kho_ids_text(ids, kept);
 }
 
-/* The CPUs that its control group has, with those that it has again when they are back, malloc'd; NULL: out of memory. */
+/*
+ * The CPUs that its control group has, malloc'd; NULL: out of memory. CPUs that leave a kernel are taken from everybody in a group with the controller,
+ * and given back to them (cpuset_update_tasks_cpumask(), kernel/cgroup/cpuset.c): that is no pinning. In the topmost one everybody keeps them.
+ */
 static char *granted(const struct kho_affinity_scope *s, pid_t pid)
 {
-	_cleanup_free_ char *cg = kho_cgroup_of(s->sysroot, pid), *has = NULL, *may = NULL, *back = NULL;
+	bool top = true;
+	_cleanup_free_ char *has = of_group(s->sysroot, pid, &top);
 	char *both;
 
-	has = cg ? of_group(s->sysroot, cg, "cpuset.cpus.effective") : NULL;
 	if (!has)
 		return strdup(s->all);
-	if (!*s->away)
+	if (!top || !*s->away)
 		return steal_ptr(has);
-	may = of_group(s->sysroot, cg, "cpuset.cpus");
-	back = those(s->away, may, "");
-	return back && asprintf(&both, "%s,%s", has, back) > 0 ? both : NULL;
+	return asprintf(&both, "%s,%s", has, s->away) > 0 ? both : NULL;
 }
 
 bool kho_affinity_is_narrow(const struct kho_affinity_scope *s, pid_t pid, const char *may)

@@ -44,8 +44,9 @@ struct kho_affinity_scope {
 char *kho_affinity_online(const char *sysroot);
 
 /*
- * Is a thread of process pid, which may run on these CPUs, pinned? Not if they are all that its control group has, or will have again, but for those
- * that the kernel gives to nobody (isolcpus=).
+ * Is a thread of process pid, which may run on these CPUs, pinned? Not if they are all that its control group has, but for those that the kernel gives to
+ * nobody (isolcpus=). A group loses what is away, and its threads with it; the topmost one does not. (Who was pinned to just the rest before is known
+ * by kho_affinity_was().)
  */
 bool kho_affinity_is_narrow(const struct kho_affinity_scope *s, pid_t pid, const char *may);
 

@@ -52,6 +52,8 @@ story() {
 		done
 		sed -n "s/^\(Uid\|Cap...\|NSpid\|Seccomp\):/\1/p" /proc/$p/status
 		podman ps --format "{{.Names}} {{.State}} {{.Ports}}"; systemctl show -p MainPID,NRestarts own runc; ls /run/netns; runc list -f json | grep -o "\"\(id\|pid\|status\|bundle\)\":[^,}]*"' 2>&1 | tr -d '\r'
+	# they are in control groups that lose the CPUs that leave
+	host_pinned 'podman inspect -f "{{.State.Pid}}" own runc; ctr task ls | sed -n "s/^task  *\([0-9]*\) .*/\1/p"'
 }
 
 # go N: the machine to its other kernel
