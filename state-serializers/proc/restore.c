@@ -70,8 +70,7 @@ static int write_number(const char *name, uint64_t value, struct kho_err *err)
 	return kho_write_existing(path, text, err);
 }
 
-/* Our own processes get numbers above the workload's; a ceiling as high as it was there comes
- * first. */
+/* Our own processes get numbers above the workload's; a ceiling as high as it was there comes first. */
 static int make_room(const KhoProc__Plan *p, struct kho_err *err)
 {
 	uint64_t max = (uint64_t)highest(p) + PID_GAP;
@@ -87,10 +86,8 @@ static int make_room(const KhoProc__Plan *p, struct kho_err *err)
 			if (!kill(p->workloads[i]->pids[k], 0) ||
 			    kho_pid_state("", p->workloads[i]->pids[k]))
 				rc = kho_fail(err, -EEXIST,
-					      "pid %d of %s is taken in the incoming kernel; start "
-					      "the workload later"
-					      " in the life of the machine, so that it gets a "
-					      "higher number",
+					      "pid %d of %s is taken in the incoming kernel; start the workload later in the life of the machine, "
+					      "so that it gets a higher number",
 					      p->workloads[i]->pids[k], p->workloads[i]->name);
 	return rc;
 }
