@@ -15,7 +15,7 @@ int kho_memfd(const char *name, unsigned flags, struct kho_err *err)
 	if (fd >= 0)
 		return fd;
 	if (errno == EACCES && flags & MFD_EXEC)
-		return kho_fail(err, -EACCES, "%s: nothing that is in memory alone may be executed here (vm.memfd_noexec=2); sysctl vm.memfd_noexec=1 allows it",
-				name);
+		return kho_fail(err, -EACCES,
+				"%s: nothing that is in memory alone may be executed here (vm.memfd_noexec=2); sysctl vm.memfd_noexec=1 allows it", name);
 	return kho_fail_errno(err, "make the file %s in memory", name);
 }

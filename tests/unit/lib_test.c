@@ -373,8 +373,8 @@ static void test_descriptors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_sizes), T(test_words), T(test_ids), T(test_ids_read), T(test_cpus), T(test_versions), T(test_files), T(test_report), T(test_json), T(test_json_text),
-		T(test_clock), T(test_fd_pass), T(test_memfd), T(test_descriptors),
+		T(test_sizes), T(test_words), T(test_ids), T(test_ids_read), T(test_cpus), T(test_versions), T(test_files), T(test_report), T(test_json),
+		T(test_json_text), T(test_clock), T(test_fd_pass), T(test_memfd), T(test_descriptors),
 	};
 
 	return cmocka_run_group_tests_name("lib", tests, NULL, NULL);
