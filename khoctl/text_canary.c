@@ -86,9 +86,8 @@ static void shadows(const struct json_object *list, FILE *f)
 	for (size_t i = 0; i < length(list); i++) {
 		const struct json_object *o = json_object_array_get_idx(list, i), *dark = kho_json_get(o, "gates");
 		char frozen[KHO_FORMAT_MAX], restore[KHO_FORMAT_MAX], health[48];
-		bool ran = json_object_get_boolean(kho_json_get(o, "restored"));
 
-		kho_text_row(t, (const char *const[]){ kho_json_get_str(o, "name"), us_text(o, "frozen_us", frozen), ran ? us_text(o, "restore_us", restore) : "-",
+		kho_text_row(t, (const char *const[]){ kho_json_get_str(o, "name"), us_text(o, "frozen_us", frozen), us_text(o, "restore_us", restore),
 						       health_text(o, health, sizeof(health)), gate_of(dark, "threads"), gate_of(dark, "signals"),
 						       kho_json_get_str(o, "verdict"), kho_json_get_str(o, "msg") });
 	}

@@ -142,8 +142,8 @@ int kho_plan_shadow_tell(struct kho_plan *p, struct kho_err *err)
 	uint64_t us = p->prediction.part_us[KHO_PART_FREEZE] + p->prediction.part_us[KHO_PART_SHIFT];
 	char t[KHO_FORMAT_MAX];
 	int rc = kho_report_add(&p->report, KHO_V_LOSS, "shadow", p->canary.shadow, NULL,
-				"stands still while it is copied, %s%s; then it goes on, and its connections with it", us ? "for about " : "for how long is not known",
-				us ? kho_format_us(us, t) : "");
+				"stands still while it is copied, %s%s; then it goes on, and its connections with it",
+				us ? "for about " : "for how long is not known", us ? kho_format_us(us, t) : "");
 
 	return rc < 0 ? kho_fail(err, rc, "plan: out of memory") : 0;
 }

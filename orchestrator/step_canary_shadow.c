@@ -172,10 +172,10 @@ static int make_copy(struct copy *c, struct kho_err *err)
 static int restore(struct copy *c, struct kho_err *err)
 {
 	struct kho_upgrade *u = c->u;
+	uint64_t begin = 0;
 
 	for (unsigned last = 0; last <= KHO_SER_LAST; last += KHO_SER_LAST) {
-		uint64_t begin = kho_clock_us();
-
+		begin = kho_clock_us();
 		for (size_t i = 0; i < c->n; i++) {
 			const struct kho_serializer *s = u->serializers[i];
 			struct kho_err why = KHO_ERR_INIT;
@@ -189,8 +189,8 @@ static int restore(struct copy *c, struct kho_err *err)
 			if (rc < 0)
 				return ends(c, last && !is_of_place(rc) ? KHO_SHADOW_NOT_RESTORED : KHO_SHADOW_NOT_COPIED, &why, err);
 		}
-		c->s->restore_us = kho_clock_us() - begin;
 	}
+	c->s->restore_us = kho_clock_us() - begin;
 	return kho_gates_restored(u, err);
 }
 
