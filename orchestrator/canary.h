@@ -73,8 +73,8 @@ struct json_object *kho_shadow_json(const struct kho_shadow *s, const struct kho
 const char *kho_canary_name(enum kho_gate_verdict v);
 
 /*
- * verdict and msg of all. failed: the step that did, with why; NULL: none. The worst counts: what the kernel reports of itself, then its
- * loads, its shadow; unknown does not count when the plan allows it.
+ * verdict and msg of all, so far. failed: the step that did, with why; NULL: none. The worst counts: what the kernel reports of itself, then its
+ * loads, its shadow; unknown does not count when the plan allows it, but for a shadow of which there was no copy.
  */
 void kho_canary_judge(struct kho_canary *c, const struct kho_plan *p, const char *failed, const struct kho_err *why);
 

@@ -86,12 +86,18 @@ void kho_mix_judge(struct kho_mix_trial *t, enum kho_mix mix, const struct kho_d
 }
 
 /* Is it worse than all so far? Then it is what is said. */
-static void worst(struct kho_canary *c, const struct kho_plan *p, enum kho_gate_verdict v, const char *what, const char *msg)
+static void count(struct kho_canary *c, enum kho_gate_verdict v, const char *what, const char *msg)
 {
-	if (v <= c->verdict || (v == KHO_GATE_UNKNOWN && p->gates.allow_unknown))
+	if (v <= c->verdict)
 		return;
 	c->verdict = v;
 	snprintf(c->msg, sizeof(c->msg), "%s%s%s", what, *what ? ": " : "", msg);
+}
+
+static void worst(struct kho_canary *c, const struct kho_plan *p, enum kho_gate_verdict v, const char *what, const char *msg)
+{
+	if (v != KHO_GATE_UNKNOWN || !p->gates.allow_unknown)
+		count(c, v, what, msg);
 }
 
 static void judge_gates(struct kho_canary *c, const struct kho_plan *p, const struct kho_gate_list *l, const char *when)
@@ -122,7 +128,8 @@ static void judge_shadow(struct kho_canary *c, const struct kho_plan *p)
 	char what[96];
 
 	snprintf(what, sizeof(what), "shadow %s", p->canary.shadow);
-	worst(c, p, c->shadow.verdict, what, c->shadow.msg);
+	/* its gates are judged by the policy; that there was no copy at all is no gate */
+	count(c, c->shadow.verdict, what, c->shadow.msg);
 	if (c->shadow.end != KHO_SHADOW_NOT_RUN)
 		judge_gates(c, p, &c->end, "after the shadow");
 }

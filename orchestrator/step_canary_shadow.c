@@ -282,19 +282,30 @@ static int copy_and_run(struct copy *c, struct kho_err *err)
 	return rc;
 }
 
+/* No workload is stopped for a kernel that has failed already, or does not say how it is. */
+static bool is_worth_it(struct kho_upgrade *u)
+{
+	struct kho_canary *c = u->canary;
+	struct kho_err why = KHO_ERR_INIT;
+
+	if (kho_gates_decide(&c->after, &u->plan->gates, &why) < 0) {
+		snprintf(c->shadow.why, sizeof(c->shadow.why), "%s", why.msg);
+		return false;
+	}
+	/* its loads, too */
+	kho_canary_judge(c, u->plan, NULL, NULL);
+	if (c->verdict == KHO_GATE_FAIL)
+		snprintf(c->shadow.why, sizeof(c->shadow.why), "%s", c->msg);
+	return c->verdict != KHO_GATE_FAIL;
+}
+
 int kho_step_shadow(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct copy c = { .u = u, .s = &u->canary->shadow };
-	struct kho_err why = KHO_ERR_INIT;
 	int rc;
 
-	if (!u->plan->canary.shadow)
+	if (!u->plan->canary.shadow || !is_worth_it(u))
 		return 0;
-	/* no workload is stopped for a kernel that has failed already */
-	if (kho_gates_decide(&u->canary->after, &u->plan->gates, &why) < 0) {
-		snprintf(c.s->why, sizeof(c.s->why), "%s", why.msg);
-		return 0;
-	}
 	while (u->serializers[c.n] && c.n < MANY)
 		c.n++;
 	rc = copy_and_run(&c, err);

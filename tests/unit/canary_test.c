@@ -480,6 +480,17 @@ static void shadow_verdicts(void **state)
 	assert_non_null(strstr(err.msg, "after the load: gate warn"));
 	assert_null(strstr(fake.log, ";preserve "));
 	assert_null(strstr(fake.log, "retrieve"));
+	shadow_reset();
+	fake.wrong = 2;
+	assert_int_equal(run(NULL, &err), KHO_OUT_FAILED);
+	assert_non_null(strstr(err.msg, "command: 4 operations failed on the canary"));
+	assert_null(strstr(fake.log, ";preserve "));
+	/* what may be unknown is a gate, and not whether there was a copy */
+	shadow_reset();
+	fake.fail_op = "preserve omega";
+	plan.gates.allow_unknown = true;
+	assert_int_equal(run(NULL, &err), KHO_OUT_UNDECIDED);
+	assert_non_null(strstr(err.msg, "shadow redis: not copied: preserve omega: "));
 }
 
 /* A workload that does not go on is for a person; one whose canary dies, or whose khoctl does while it stands still, does. */
