@@ -105,7 +105,7 @@ grep -q '<testcase classname="shadow" name="redis"/>' "$out/shadow.xml" || die "
 as_before shadow
 ok "shadow: $(jq -r '.shadow[0].msg' "$out/shadow.json")"
 # by a command that asks the copy; and says no on a kernel that was started to be refused
-vm sh -c 'mkdir -p /usr/local/sbin; printf "%s\n" "#!/bin/sh" "! grep -q khoctl.try /proc/cmdline && [ \"\$(redis-cli ping)\" = PONG ]" > /usr/local/sbin/shadow-health
+vm sh -ec 'mkdir -p /usr/local/sbin; printf "%s\n" "#!/bin/sh" "! grep -q khoctl.try /proc/cmdline && [ \"\$(redis-cli ping)\" = PONG ]" > /usr/local/sbin/shadow-health
 	chmod 755 /usr/local/sbin/shadow-health; /usr/local/sbin/shadow-health
 	printf "%s\n" "pidfile = /run/redis.pid" "health-command = /usr/local/sbin/shadow-health" "health-timeout = 10s" > /etc/khoctl/workloads.d/asked.conf' || die "a health command"
 canary asked 0 '^asked .* pass +restored in .* and well' --load sched --for 6s --allow-unknown --shadow asked
@@ -116,6 +116,7 @@ rc=0
 vm env KHOCTL_FAULT=proc.drain:kill khoctl canary --kernel "$image" --load sched --for 3s --shadow redis > "$out/frozen.txt" 2>&1 || rc=$?
 [ "$rc" = 4 ] || { cat "$out/frozen.txt"; die "killed while redis stands still: exit code $rc"; }
 vm khoctl rollback > "$out/rollback.txt" 2>&1 || { cat "$out/rollback.txt"; die "rollback"; }
+[[ $(vm timeout 20 redis-cli ping) == PONG* ]] || die "redis does not go on: $(vm sh -c 'ps -o pid,stat,comm -p "$(cat /run/redis.pid)"' | tail -n 1)"
 as_before frozen
 ok "khoctl killed while redis stands still: khoctl rollback lets it go on"
 # a file that is too large is named, and nothing is begun
