@@ -82,6 +82,17 @@ static int probe_sum(const struct kho_ramroot_sum *s, struct kho_report *r)
 			      s->n, s->bytes >> 20, s->largest_bytes >> 20, KHO_COPY_FILES_MAX >> 20);
 }
 
+int kho_ramroot_copy_fits(struct kho_env *env, struct kho_err *err)
+{
+	struct kho_ramroot_sum sum = { 0 };
+	int rc = measure(env, &sum, err);
+
+	if (rc == 0 && sum.bytes > KHO_COPY_FILES_MAX)
+		rc = kho_fail(err, -EFBIG, "files that are held open or may be written to have %" PRIu64 " MiB by now, at most %llu go along; the largest: %s",
+			      sum.bytes >> 20, KHO_COPY_FILES_MAX >> 20, sum.largest);
+	return rc;
+}
+
 int kho_ramroot_probe_copy(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
 	struct kho_ramroot_sum sum = { 0 };

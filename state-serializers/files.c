@@ -151,7 +151,9 @@ static int preserve(struct kho_env *env, unsigned round, struct kho_blob *blob, 
 	*out_more = false;
 	if (!round || !out.list) {
 		out.next_image = 0;
-		if (env->root_in_ram || env->copy)
+		if (env->copy)
+			ret = kho_ramroot_copy_fits(env, err);
+		if (!ret && (env->root_in_ram || env->copy))
 			ret = packed_at(env, &packed, err);
 		out.since_ns = env->root_in_ram ? packed : 0;
 		if (!ret)

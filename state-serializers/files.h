@@ -56,6 +56,8 @@ int kho_ramroot_of_workloads(struct kho_ramroot *f, int64_t since_ns, bool writt
 
 /* Can the files of workloads go along with a copy of them? Adds to the report. */
 int kho_ramroot_probe_copy(struct kho_env *env, struct kho_report *r, struct kho_err *err);
+/* Do they still, just before it is made? They have had time to grow. -EFBIG says what is too much. */
+int kho_ramroot_copy_fits(struct kho_env *env, struct kho_err *err);
 
 /* Paths of the runtime directories of units that are workloads, appended to a list; none where systemd is not PID 1. */
 int kho_ramroot_runtime_dirs(const char *sysroot, const struct kho_workload_list *w, char ***out, size_t *n, struct kho_err *err);
