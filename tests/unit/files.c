@@ -363,6 +363,9 @@ static void copy_is_measured(void **state)
 	for (size_t i = 0; i < w.f.list->n_entry; i++)
 		assert_true(strncmp(w.f.list->entry[i]->path, "/proc/", 6) && !w.f.list->entry[i]->data.len);
 	assert_int_equal(w.f.next_image, 0);
+	/* and that is too much */
+	assert_int_equal(kho_ramroot_copy_fits(&w.env, &w.e), -EFBIG);
+	assert_non_null(strstr(w.e.msg, in(w.from, "/held")));
 	close(fd);
 	close(again);
 	world_done(&w);
