@@ -90,16 +90,16 @@ static int add_address(struct kho_nl *nl, unsigned lo, const char *text, struct 
 	return kho_nl_do(nl, nlh, err, "add %s to loopback", text);
 }
 
-/* Everything else. */
-static int add_route(struct kho_nl *nl, unsigned lo, unsigned char family, struct kho_err *err)
+/* Everything else. Not of IPv6: there a route over loopback is one that rejects (fib6_is_reject(), net/ipv6/route.c), as if there were none. */
+static int add_route(struct kho_nl *nl, unsigned lo, struct kho_err *err)
 {
 	struct nlmsghdr *nlh = kho_nl_request(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof(struct rtmsg));
 	struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
 
-	rtm->rtm_family = family;
+	rtm->rtm_family = AF_INET;
 	rtm->rtm_table = RT_TABLE_MAIN;
 	rtm->rtm_protocol = RTPROT_BOOT;
-	rtm->rtm_scope = family == AF_INET ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+	rtm->rtm_scope = RT_SCOPE_LINK;
 	rtm->rtm_type = RTN_UNICAST;
 	mnl_attr_put_u32(nlh, RTA_OIF, lo);
 	return kho_nl_do(nl, nlh, err, "add a route over loopback");
@@ -122,9 +122,5 @@ int kho_copy_network(const KhoProc__Plan *p, struct kho_err *err)
 		if (v6) /* a kernel without IPv6: CRIU says it, if there is a socket that needs it */
 			rc = 0;
 	}
-	if (!rc)
-		rc = add_route(&nl, lo, AF_INET, err);
-	if (!rc)
-		(void)!add_route(&nl, lo, AF_INET6, NULL); /* likewise */
-	return rc;
+	return rc ? rc : add_route(&nl, lo, err);
 }

@@ -2,7 +2,7 @@
 /*
  * A copy of workloads, on a kernel that is only tried (Plan.copy): they go on where they are, and so do their connections. That
  * kernel has no network but loopback. It gets the addresses of the machine that the workloads come from, so that sockets can be
- * bound to them; what is sent to others goes there, too, and is lost.
+ * bound to them; what is sent to others goes there, too, and is lost (over IPv6 they are unreachable).
  */
 #ifndef KHO_PROC_COPY_H
 #define KHO_PROC_COPY_H
