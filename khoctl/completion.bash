@@ -25,12 +25,12 @@ _khoctl()
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	check) opts=" --to --engine --memory --cmdline --all --max-blackout --allow-unknown --sysroot --json --help" ;;
+	check) opts=" --to --engine --memory --cmdline --state-dir --all --max-blackout --allow-unknown --sysroot --json --help" ;;
 	gates) opts=" --gate-limits --allow-unknown --sysroot --json --help" ;;
 	record) opts=" --for --workload --json --help" ;;
 	compare) opts=" --gate-limits --allow-unknown --svg --json --help" ;;
-	canary) opts=" --memory --cmdline --for --kernel --cpus --load --slower --junit --gate-limits --allow-unknown --json --help" ;;
-	upgrade) opts=" --to --engine --memory --cmdline --outgoing-panic --rollback-on-failure --regression --dry-run --yes --hold-before --exec --gates --no-gates --max-blackout --gate-limits --allow-unknown --sysroot --json --help" ;;
+	canary) opts=" --memory --cmdline --for --kernel --cpus --load --shadow --slower --junit --dry-run --gate-limits --allow-unknown --json --help" ;;
+	upgrade) opts=" --to --engine --memory --cmdline --state-dir --outgoing-panic --rollback-on-failure --regression --dry-run --yes --hold-before --exec --gates --no-gates --max-blackout --gate-limits --allow-unknown --sysroot --json --help" ;;
 	status) opts=" --follow --after-boot --json --help" ;;
 	list) opts=" --sysroot --json --help" ;;
 	console) opts=" --json --help" ;;
