@@ -57,7 +57,7 @@ programs() {
 	chmod 700 "$t/etc/khoctl" "$t/etc/khoctl/workloads.d"
 	install -m 755 "$builddir/tests/vm/vmagent" "$t/usr/lib/khoctl-lab/"
 	# several emulated machines on two CPUs: how late a thread runs says something of these, not of the kernel
-	(umask 077; echo 'gate-limits = timer=2000000,wakeup=2000000' > "$t/etc/khoctl/khoctl.conf")
+	(umask 077; echo 'gate-limits = timer=2000000,wakeup=2000000' >> "$t/etc/khoctl/khoctl.conf")
 	[ -z "${LAB_OVERLAY:-}" ] || cp -r "$LAB_OVERLAY/." "$t/"
 }
 
