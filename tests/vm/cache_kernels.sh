@@ -16,7 +16,8 @@ kho-before	2 small kho
 source_package() {
 	local p
 	apt apt-cache pkgnames linux-source- | grep -xE 'linux-source-[0-9.]+' | sort -rV | while read -r p; do
-		! apt apt-cache madison "$p" | grep -qF " $BACKPORTS/" || echo "$p"
+		# all of it is read: with -q a writer of several lines may die of SIGPIPE
+		! apt apt-cache madison "$p" | grep -F " $BACKPORTS/" > /dev/null || echo "$p"
 	done | sed -n "${1}p"
 }
 
