@@ -9,7 +9,7 @@ KBUILD_PKGS=(flex bison lz4 libelf-dev zlib1g-dev libssl-dev libc6-dev cpio pyth
 BUILT_KERNELS='
 debug		1 small debug
 kho		1 small kho
-kho-before	2 small kho
+kho-before	2 small kho before
 '
 
 # source_package RANK: "linux-source-X.Y" of backports, from the newest
