@@ -298,7 +298,7 @@ static void test_modules(void **state)
 		skip();
 	}
 	snprintf(command, sizeof(command),
-		 "cp $(ls build/module/*/khoctl.ko | grep -v '%s') %s/updates/", release, dir);
+		 "cp $(ls build/module/*/khoctl.ko | grep -v '%s' | head -n 1) %s/updates/", release, dir);
 	run(command);
 	refused(&t, "is built for kernel");
 	snprintf(command, sizeof(command), "cp %s %s/updates/", other, dir);
