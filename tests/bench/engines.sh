@@ -3,6 +3,7 @@
 #   reboot   systemctl reboot: firmware, kernel, systemd, redis loads its data
 #   plain    kexec-tools' kexec -l, systemctl kexec: the same without the firmware
 #   kexec    khoctl upgrade --engine kexec
+#   disk     khoctl upgrade --engine kexec --state-dir, on the root disk
 #   beside   khoctl upgrade
 # Ratios into build/bench-engines/report.json. No assertion on times.
 set -euo pipefail
@@ -65,14 +66,17 @@ vm redis-cli save > /dev/null
 lab put "$kexec_tools/sbin/kexec" /sbin/kexec
 vm chmod 755 /sbin/kexec
 
-replaced beside khoctl upgrade --to "$(other_image)"
+# (a kernel that was started beside another one cannot be replaced by kexec: beside is the last)
 replaced kexec khoctl upgrade --to "$(other_image)" --engine kexec
+vm mkdir -m 700 /srv/state
+replaced disk khoctl upgrade --to "$(other_image)" --engine kexec --state-dir /srv/state
 to=$(other_image)
 vm /sbin/kexec -s -l "$to" "--initrd=/boot/initrd.img-${to#/boot/vmlinuz-}" --reuse-cmdline
 replaced plain systemctl kexec
 replaced reboot systemctl reboot
+replaced beside khoctl upgrade --to "$(other_image)"
 lab down
 
 jq -s 'map({(.way): .silent_us}) | add as $w | {silent_us: $w,
-	ratios: {kexec_over_plain: ($w.kexec / $w.plain), kexec_over_reboot: ($w.kexec / $w.reboot), kexec_over_beside: ($w.kexec / $w.beside),
+	ratios: {kexec_over_plain: ($w.kexec / $w.plain), disk_over_plain: ($w.disk / $w.plain), kexec_over_reboot: ($w.kexec / $w.reboot), kexec_over_beside: ($w.kexec / $w.beside),
 		beside_over_reboot: ($w.beside / $w.reboot)} | map_values(. * 1000 | round / 1000)}' "$out"/way.*.json | tee "$out/report.json"
