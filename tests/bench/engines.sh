@@ -63,7 +63,7 @@ runs_well "before anything is done"
 host_list
 vm redis-cli eval 'for i = 1, ARGV[1] do redis.call("set", "filler:" .. i, string.rep("x", 1000)) end' 0 $((MIB * 1024)) > /dev/null
 vm redis-cli save > /dev/null
-lab put "$kexec_tools/sbin/kexec" /sbin/kexec
+lab put "$kexec_tools/usr/sbin/kexec" /sbin/kexec
 vm chmod 755 /sbin/kexec
 
 # (a kernel that was started beside another one cannot be replaced by kexec: beside is the last)
