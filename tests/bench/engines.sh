@@ -55,7 +55,19 @@ replaced() {
 		tee "$out/way.$way.json"
 }
 
-kexec_tools=$("$here/cache.sh" package kexec-tools | tail -n 1)
+# kexec-tools, and what Debian links it with
+programs() {
+	local p folder first
+	first=$("$here/cache.sh" package kexec-tools | tail -n 1)
+	p=$(readelf -d "$first/usr/sbin/kexec" | sed -n 's/.*NEEDED.*\[libxenctrl\.so\.\(.*\)\]/\1/p')
+	for p in kexec-tools ${p:+libxenmisc$p libxencall1 libxendevicemodel1 libxenevtchn1 libxenforeignmemory1 libxengnttab1 libxentoolcore1 libxentoollog1}; do
+		folder=$("$here/cache.sh" package "$p" | tail -n 1)
+		tar -C "$folder" --exclude=./usr/share -cf "$out/package.tar" .
+		lab put "$out/package.tar" /var/tmp/package.tar
+		vm tar -C / --keep-directory-symlink --no-same-owner -xf /var/tmp/package.tar
+	done
+	vm rm /var/tmp/package.tar
+}
 lab down > /dev/null 2>&1 || true
 lab up --host --cpus "$CPUS" --mem 4096
 lab may-reset
@@ -63,8 +75,8 @@ runs_well "before anything is done"
 host_list
 vm redis-cli eval 'for i = 1, ARGV[1] do redis.call("set", "filler:" .. i, string.rep("x", 1000)) end' 0 $((MIB * 1024)) > /dev/null
 vm redis-cli save > /dev/null
-lab put "$kexec_tools/usr/sbin/kexec" /sbin/kexec
-vm chmod 755 /sbin/kexec
+programs
+vm /sbin/kexec --version > /dev/null || die "kexec-tools do not run"
 
 # (a kernel that was started beside another one cannot be replaced by kexec: beside is the last)
 replaced kexec khoctl upgrade --to "$(other_image)" --engine kexec
