@@ -36,7 +36,16 @@ caught=0
 for n in 1 2 3 4 5 6 7 8; do
 	[ "$n" -le 3 ] || [ "$caught" = 0 ] || break
 	image=$(other_image)
-	vm khoctl upgrade --to "$image" > "$out/upgrade.$n.txt" 2>&1 || { tail -n 30 "$out/upgrade.$n.txt"; upgrade_died "$n" "$?"; }
+	# on a host whose CPUs others want, too, a virtual one may not run between two looks: undone, as docs/limits.md says, and tried once more
+	rc=0
+	vm khoctl upgrade --to "$image" > "$out/upgrade.$n.txt" 2>&1 || rc=$?
+	if [ "$rc" = 3 ] && grep -aq 'was in the vDSO 32 times' "$out/upgrade.$n.txt"; then
+		goes_on "upgrade $n, undone"
+		say "upgrade $n is undone: a thread was always in the vDSO; once more"
+		rc=0
+		vm khoctl upgrade --to "$image" > "$out/upgrade.$n.txt" 2>&1 || rc=$?
+	fi
+	[ "$rc" = 0 ] || { tail -n 30 "$out/upgrade.$n.txt"; upgrade_died "$n" "$rc"; }
 	wait_alone "${image#/boot/vmlinuz-}"
 	client_alive
 	goes_on "upgrade $n"
