@@ -242,12 +242,10 @@ static int set_list(pid_t tid, const char *list)
 /* 1: it is pinned again; 0: it need not be. */
 static int put_back(const struct kho_affinity_scope *s, const struct kho_affinity_thread *t)
 {
-	_cleanup_free_ char *status = NULL, *may = NULL;
-	char path[64];
+	_cleanup_free_ char *status = kho_pid_start(NULL, t->tid) == t->start ? kho_pid_status(NULL, t->tid) : NULL, *may = NULL;
 	int rc;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", t->tid);
-	if (kho_pid_start(NULL, t->tid) != t->start || kho_read_file(path, STATUS_MAX, &status, NULL, NULL) < 0)
+	if (!status)
 		return 0;
 	may = kho_status_value(status, "Cpus_allowed_list");
 	if (!may || !strcmp(may, t->cpus) || kho_affinity_is_narrow(s, t->tid, may))

@@ -74,12 +74,16 @@ pid_t kho_pid_parent(const char *sysroot, pid_t pid)
 	return read_stat(sysroot, pid, &state, &parent) ? parent : 0;
 }
 
+char *kho_pid_status(const char *sysroot, pid_t pid)
+{
+	return of_pid(sysroot, pid, "status");
+}
+
 pid_t kho_pid_tracer(const char *sysroot, pid_t pid)
 {
-	_cleanup_free_ char *text = of_pid(sysroot, pid, "status");
-	const char *p = text ? strstr(text, "\nTracerPid:") : NULL;
+	_cleanup_free_ char *text = kho_pid_status(sysroot, pid), *tracer = text ? kho_status_value(text, "TracerPid") : NULL;
 
-	return p ? (pid_t)atoi(p + strlen("\nTracerPid:")) : 0;
+	return tracer ? (pid_t)atoi(tracer) : 0;
 }
 
 uint64_t kho_pid_start(const char *sysroot, pid_t pid)

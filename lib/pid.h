@@ -28,6 +28,9 @@ pid_t kho_pid_tracer(const char *sysroot, pid_t pid);
 /* When a process or thread began, in clock ticks since the boot: together with its number nobody else's. 0: it does not exist. */
 uint64_t kho_pid_start(const char *sysroot, pid_t pid);
 
+/* The text of the status file of a process or thread, malloc'd; NULL: it does not exist. (A recorded tree has those of processes alone.) */
+char *kho_pid_status(const char *sysroot, pid_t pid);
+
 /* What the text of a status file has behind "KEY:" ("Cpus_allowed_list"), malloc'd; NULL: nothing, or out of memory. */
 char *kho_status_value(const char *status, const char *key);
 

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include "lib/cleanup.h"
-#include "lib/io.h"
 #include "lib/pid.h"
 #include "state-serializers/proc/container.h"
 
@@ -30,11 +29,9 @@ pid_t kho_pidns_number(const char *status)
 
 static pid_t innermost(pid_t pid)
 {
-	_cleanup_free_ char *text = NULL;
-	char path[64];
+	_cleanup_free_ char *text = kho_pid_status(NULL, pid);
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	return kho_read_file(path, 1 << 16, &text, NULL, NULL) ? 0 : kho_pidns_number(text);
+	return text ? kho_pidns_number(text) : 0;
 }
 
 pid_t kho_pidns_outer(pid_t root, pid_t inner)

@@ -2,13 +2,11 @@
 /* Threads that are pinned to CPUs.  See pinned.h. */
 #include "state-serializers/proc/pinned.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/affinity.h"
 #include "lib/cleanup.h"
-#include "lib/io.h"
 #include "lib/pid.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/container.h"
@@ -24,12 +22,10 @@ typedef int thread_fn(void *arg, const struct thread *t);
 
 static int look_at(pid_t tid, thread_fn *fn, void *arg)
 {
-	_cleanup_free_ char *status = NULL, *may = NULL;
+	_cleanup_free_ char *status = kho_pid_status(NULL, tid), *may = NULL;
 	struct thread t = { .tid = tid };
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	if (kho_read_file(path, 65536, &status, NULL, NULL) < 0)
+	if (!status)
 		return 0;
 	t.may = may = kho_status_value(status, "Cpus_allowed_list");
 	t.number = kho_pidns_number(status);
