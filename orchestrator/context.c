@@ -227,7 +227,7 @@ static int verdict(const struct kho_serializer *s, const struct kho_report *r, s
 	return 0;
 }
 
-int kho_context_verify(struct kho_upgrade *u, const struct kho_serializer *s, struct kho_err *err)
+static int verify_one(struct kho_upgrade *u, const struct kho_serializer *s, struct kho_err *err)
 {
 	struct kho_report r = KHO_REPORT_INIT;
 	int rc = kho_context_peer(u, s, "verify", NULL, &r, err);
@@ -235,6 +235,20 @@ int kho_context_verify(struct kho_upgrade *u, const struct kho_serializer *s, st
 	if (rc == 0)
 		rc = verdict(s, &r, err);
 	kho_report_done(&r);
+	return rc;
+}
+
+int kho_context_verify(struct kho_upgrade *u, struct kho_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; u->serializers[i] && rc == 0; i++) {
+		if (!u->serializers[i]->verify)
+			continue;
+		rc = kho_context_check(u, err);
+		if (rc == 0)
+			rc = verify_one(u, u->serializers[i], err);
+	}
 	return rc;
 }
 

@@ -91,8 +91,8 @@ int kho_context_peer_twice(struct kho_upgrade *u, const struct kho_serializer *s
 int kho_context_peer_undo(struct kho_upgrade *u, const struct kho_serializer *s, const char *op,
 			  struct kho_err *err) __must_check;
 
-/* The peer's "verify": -EBADMSG when it says no to anything. */
-int kho_context_verify(struct kho_upgrade *u, const struct kho_serializer *s, struct kho_err *err) __must_check;
+/* Ask the peer to verify everything; -EBADMSG when it says no to anything. */
+int kho_context_verify(struct kho_upgrade *u, struct kho_err *err) __must_check;
 
 /*
  * Which of u->serializers is unfrozen in turn 0, 1 ...: those with KHO_SER_THAW first, each kind

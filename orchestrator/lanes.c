@@ -269,20 +269,6 @@ int kho_lanes_wait_restored(struct kho_lanes *l, struct kho_err *err)
 	return wait_all(l, LANE_RETRIEVED, 0, err);
 }
 
-int kho_lanes_verify(struct kho_lanes *l, struct kho_err *err)
-{
-	int rc = 0;
-
-	for (size_t i = 0; i < l->n && rc == 0; i++) {
-		if (!l->lane[i].s->verify)
-			continue;
-		rc = kho_context_check(l->u, err);
-		if (rc == 0)
-			rc = kho_context_verify(l->u, l->lane[i].s, err);
-	}
-	return rc;
-}
-
 /* Let every lane end after the operation it is in; one that does not is left behind and named. */
 static int stop_all(struct kho_lanes *l, struct kho_err *err)
 {

@@ -31,8 +31,6 @@ void kho_lanes_start(struct kho_lanes *l);
 int kho_lanes_wait_frozen(struct kho_lanes *l, struct kho_err *err) __must_check;
 int kho_lanes_wait_shifted(struct kho_lanes *l, struct kho_err *err) __must_check;
 int kho_lanes_wait_restored(struct kho_lanes *l, struct kho_err *err) __must_check;
-/* Ask the peer to verify everything; -EBADMSG when one says no. */
-int kho_lanes_verify(struct kho_lanes *l, struct kho_err *err) __must_check;
 /*
  * Inverses, in falling order; each first stops the lanes. Discard what the peer has retrieved
  * (only_last: those with KHO_SER_LAST alone); unfreeze what was frozen (and discard what is still

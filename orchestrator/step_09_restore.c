@@ -15,7 +15,7 @@ int kho_step_restore(struct kho_upgrade *u, struct kho_err *err)
 	if (rc == 0)
 		rc = kho_gates_restored(u, err);
 	if (rc == 0)
-		rc = kho_lanes_verify(u->lanes, err);
+		rc = kho_context_verify(u, err);
 	return rc < 0 ? rc : kho_gates_dark(u, err);
 }
 

@@ -194,16 +194,6 @@ static int restore(struct copy *c, struct kho_err *err)
 	return kho_gates_restored(u, err);
 }
 
-static int look(struct copy *c, struct kho_err *why)
-{
-	int rc = 0;
-
-	for (size_t i = 0; rc == 0 && i < c->n; i++)
-		if (c->u->serializers[i]->verify)
-			rc = kho_context_verify(c->u, c->u->serializers[i], why);
-	return rc;
-}
-
 static int rest(struct kho_upgrade *u, uint64_t until, struct kho_err *err)
 {
 	int rc = kho_context_check(u, err);
@@ -226,7 +216,7 @@ static int watch(struct copy *c, struct kho_err *err)
 		uint64_t now = kho_clock_us(), next = now + every < end ? now + every : end;
 
 		over = now >= end;
-		if (look(c, &why) == 0) {
+		if (kho_context_verify(c->u, &why) == 0) {
 			c->s->looks++;
 			failed = false;
 		} else if (failed) {
