@@ -268,10 +268,8 @@ int kho_context_unfreeze(struct kho_upgrade *u, struct kho_err *err)
 
 size_t kho_context_thaw(const struct kho_upgrade *u, size_t turn)
 {
-	size_t n = 0, i = 0;
+	size_t n = kho_serializers_count(u->serializers), i = 0;
 
-	while (u->serializers[n])
-		n++;
 	for (unsigned thaw = KHO_SER_THAW;; thaw = 0) {
 		for (i = n; i-- > 0;)
 			if ((u->serializers[i]->flags & KHO_SER_THAW) == thaw && turn-- == 0)

@@ -188,10 +188,8 @@ int kho_lanes_new(struct kho_upgrade *u, struct kho_lanes **out, struct kho_err 
 {
 	struct kho_lanes *l = calloc(1, sizeof(*l));
 	pthread_condattr_t attr;
-	size_t n = 0;
+	size_t n = kho_serializers_count(u->serializers);
 
-	while (u->serializers[n])
-		n++;
 	if (l)
 		l->lane = calloc(n + 1, sizeof(*l->lane));
 	if (!l || !l->lane) {

@@ -73,10 +73,8 @@ static int take_shadow(struct kho_plan *p, const char *name, struct kho_err *err
 {
 	const struct kho_serializer *const *all = p->world.serializers;
 	struct kho_canary_plan *c = &p->canary;
-	size_t n = 0, kept = 0;
+	size_t n = kho_serializers_count(all), kept = 0;
 
-	while (all[n])
-		n++;
 	c->shadow = strdup(name);
 	c->copiers = calloc(n + 1, sizeof(*c->copiers));
 	if (!c->shadow || !c->copiers)

@@ -9,6 +9,8 @@
 
 struct kho_upgrade;
 
+#define KHO_SERIALIZERS_MAX 64u /* more than there are */
+
 /*
  * Every serializer preserves, in rounds until none gains by another; the first round's blobs prepare the peer. *out_there: what failed, failed on the
  * peer. Inverse: kho_undo_precopy() (step_list.h).

@@ -20,11 +20,10 @@
 #include "orchestrator/step_list.h"
 
 #define BLOBS "blobs" /* below run_dir */
-#define MANY  64u     /* more serializers than there are */
 
 struct rounds {
 	struct kho_upgrade *u;
-	bool more[MANY]; /* by serializer: wants to be called in this round */
+	bool more[KHO_SERIALIZERS_MAX]; /* by serializer: wants to be called in this round */
 	unsigned round;
 	bool again;	/* somebody gains by another round */
 	bool there;	/* what failed is the peer's */
@@ -135,7 +134,7 @@ static int entrust(struct kho_upgrade *u, struct kho_err *err)
 {
 	const char *policy = u->plan->config.outgoing_panic;
 	_cleanup_(kho_blob_done) struct kho_blob record = { 0 };
-	const char *names[MANY + 1] = { NULL };
+	const char *names[KHO_SERIALIZERS_MAX + 1] = { NULL };
 	int rc;
 
 	if (!u->engine->ops->entrust)
@@ -149,13 +148,10 @@ static int entrust(struct kho_upgrade *u, struct kho_err *err)
 
 static int all_rounds(struct rounds *r, struct kho_err *err)
 {
-	size_t n = 0;
 	int rc;
 
-	while (r->u->serializers[n])
-		n++;
-	if (n > MANY)
-		return kho_fail(err, -E2BIG, "more than %u serializers", MANY);
+	if (kho_serializers_count(r->u->serializers) > KHO_SERIALIZERS_MAX)
+		return kho_fail(err, -E2BIG, "more than %u serializers", KHO_SERIALIZERS_MAX);
 	do {
 		rc = one_round(r, err);
 	} while (rc == 0 && r->again && r->round < r->u->plan->config.precopy_rounds);
@@ -191,11 +187,9 @@ int kho_step_precopy(struct kho_upgrade *u, struct kho_err *err)
 int kho_undo_precopy(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct kho_err one = KHO_ERR_INIT;
+	size_t n = kho_serializers_count(u->serializers);
 	int first = 0;
-	size_t n = 0;
 
-	while (u->serializers[n])
-		n++;
 	while (n-- > 0) {
 		const struct kho_serializer *s = u->serializers[n];
 		int rc;

@@ -16,7 +16,6 @@
 #include "orchestrator/precopy.h"
 #include "orchestrator/step_list.h"
 
-#define MANY	 64u	    /* more serializers than there are */
 #define LOOKS	 30	    /* at a copy that runs for long */
 #define LOOK_US	 2000000ull /* between two of them, at least */
 #define AGAIN_US 1000000ull /* one that is not well is looked at once more: it may have been late */
@@ -26,8 +25,8 @@ struct copy {
 	struct kho_upgrade *u;
 	struct kho_shadow *s;
 	size_t n;
-	bool frozen[MANY];
-	struct kho_blob blob[MANY]; /* by serializer */
+	bool frozen[KHO_SERIALIZERS_MAX];
+	struct kho_blob blob[KHO_SERIALIZERS_MAX]; /* by serializer */
 };
 
 static bool stopped(void *arg)
@@ -247,11 +246,9 @@ static int run_copy(struct copy *c, struct kho_err *err)
 static int discard_all(struct kho_upgrade *u, struct kho_err *err)
 {
 	struct kho_err one = KHO_ERR_INIT;
-	size_t n = 0;
+	size_t n = kho_serializers_count(u->serializers);
 	int first = 0;
 
-	while (u->serializers[n])
-		n++;
 	while (n-- > 0)
 		if (u->serializers[n]->discard)
 			kho_first_failure(kho_context_peer_undo(u, u->serializers[n], "discard", &one), &one, &first, err);
@@ -291,13 +288,13 @@ static bool is_worth_it(struct kho_upgrade *u)
 
 int kho_step_shadow(struct kho_upgrade *u, struct kho_err *err)
 {
-	struct copy c = { .u = u, .s = &u->canary->shadow };
+	struct copy c = { .u = u, .s = &u->canary->shadow, .n = kho_serializers_count(u->serializers) };
 	int rc;
 
 	if (!u->plan->canary.shadow || !is_worth_it(u))
 		return 0;
-	while (u->serializers[c.n] && c.n < MANY)
-		c.n++;
+	if (c.n > KHO_SERIALIZERS_MAX)
+		return kho_fail(err, -E2BIG, "more than %u serializers", KHO_SERIALIZERS_MAX);
 	rc = copy_and_run(&c, err);
 	for (size_t i = 0; i < c.n; i++)
 		kho_blob_done(&c.blob[i]);

@@ -234,6 +234,16 @@ struct kho_serializer {
 /* All serializers, in `order`, NULL-terminated; made from serializers.def. Any op may be NULL (nothing to do). */
 extern const struct kho_serializer *const kho_serializers[];
 
+/* How many there are in such a list. */
+static inline size_t kho_serializers_count(const struct kho_serializer *const *list)
+{
+	size_t n = 0;
+
+	while (list[n])
+		n++;
+	return n;
+}
+
 /* By name, or NULL. */
 const struct kho_serializer *kho_serializer_find(const char *name);
 
