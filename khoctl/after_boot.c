@@ -19,6 +19,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/record.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/steps.h"
 
@@ -54,14 +55,10 @@ static int note_reset(const struct kho_past *p, struct kho_err *err)
 /* What was on a disk for a kernel that never came, did not get to its end, or was reset between that and the removal: the memory of workloads. */
 static int drop_state(const struct kho_past *p, struct kho_err *err)
 {
-	for (size_t i = 0; i < json_object_array_length(p->records); i++) {
-		const struct json_object *o = json_object_array_get_idx(p->records, i);
-		const char *dir = kho_json_get_str(o, "state_dir");
+	const struct json_object *begin = kho_record_find(p->records, "begin");
+	const char *dir = begin ? kho_json_get_str(begin, "state_dir") : "";
 
-		if (!strcmp(kho_json_get_str(o, "rec"), "begin") && *dir)
-			return kho_carry_drop(dir, err);
-	}
-	return 0;
+	return *dir ? kho_carry_drop(dir, err) : 0;
 }
 
 /* Is this kernel one that khoctl has started? Then nothing was reset. */

@@ -44,3 +44,14 @@ struct json_object *kho_record_new(const char *kind)
 	kho_json_str(o, "rec", kind);
 	return o;
 }
+
+const struct json_object *kho_record_find(const struct json_object *records, const char *kind)
+{
+	for (size_t i = 0; i < json_object_array_length(records); i++) {
+		const struct json_object *o = json_object_array_get_idx(records, i);
+
+		if (!strcmp(kho_json_get_str(o, "rec"), kind))
+			return o;
+	}
+	return NULL;
+}

@@ -19,4 +19,7 @@ char *kho_record_encode(struct json_object *record, size_t *out_len);
 /* A record {"rec": kind}, to be filled. */
 struct json_object *kho_record_new(const char *kind);
 
+/* The first of that kind in an array of records, which owns it; NULL: there is none. */
+const struct json_object *kho_record_find(const struct json_object *records, const char *kind);
+
 #endif

@@ -13,6 +13,7 @@
 #include "lib/io.h"
 #include "lib/json.h"
 #include "lib/pod.h"
+#include "lib/record.h"
 #include "orchestrator/converge.h"
 #include "orchestrator/plan_parts.h"
 #include "orchestrator/record.h"
@@ -418,21 +419,10 @@ static int recall(struct kho_plan *p, const struct json_object *begin, struct kh
 	return rc;
 }
 
-static const struct json_object *first_of(struct json_object *records, const char *kind)
-{
-	for (size_t i = 0; i < json_object_array_length(records); i++) {
-		const struct json_object *o = json_object_array_get_idx(records, i);
-
-		if (!strcmp(kho_json_get_str(o, "rec"), kind))
-			return o;
-	}
-	return NULL;
-}
-
 int kho_plan_for_undo(const struct kho_world *world, struct json_object *records,
 		      struct kho_plan **out, struct kho_engine **out_engine, struct kho_err *err)
 {
-	const struct json_object *begin = first_of(records, "begin");
+	const struct json_object *begin = kho_record_find(records, "begin");
 	const struct kho_engine_entry *en = world->engines;
 	struct kho_plan *p;
 	int rc;
