@@ -193,7 +193,9 @@ void kho_agent_note_end(struct kho_agent *a, const char *outcome, const char *ms
 #define KHO_OUTCOME(ret) ((ret) < 0 ? "needs a person" : "upgraded")
 /* When the outgoing kernel said that the blackout began; 0: it has not. */
 uint64_t kho_agent_frozen_us(const volatile struct kho_ledger *l);
-/* Into its file. */
+/* Its file here, malloc'd, in a folder that is there. */
+int kho_agent_journal_path(const struct kho_agent *a, char **out, struct kho_err *err) __must_check;
+/* Into that file. */
 int kho_agent_save(struct kho_agent *a, struct kho_err *err) __must_check;
 /* Behind the end, and the kernel log: something was not restored. Into the file itself, which may have more than this process knows (of a deputy's agent). */
 void kho_agent_note_loss(struct kho_agent *a, const char *what);

@@ -79,29 +79,33 @@ void kho_agent_note_end(struct kho_agent *a, const char *outcome, const char *ms
 	kho_agent_note(a, rec);
 }
 
-int kho_agent_save(struct kho_agent *a, struct kho_err *err)
+int kho_agent_journal_path(const struct kho_agent *a, char **out, struct kho_err *err)
 {
-	_cleanup_free_ char *dir = NULL, *path = NULL;
+	_cleanup_free_ char *dir = NULL;
 	int ret = kho_agent_state_dir(a, &dir, err);
 
 	if (ret < 0)
 		return ret;
-	if (asprintf(&path, "%s/journal", dir) < 0)
-		return kho_fail(err, -ENOMEM, "journal");
-	return kho_write_file(path, a->trust.journal, a->trust.len, err);
+	return asprintf(out, "%s/journal", dir) < 0 ? kho_fail(err, -ENOMEM, "journal") : 0;
+}
+
+int kho_agent_save(struct kho_agent *a, struct kho_err *err)
+{
+	_cleanup_free_ char *path = NULL;
+	int ret = kho_agent_journal_path(a, &path, err);
+
+	return ret < 0 ? ret : kho_write_file(path, a->trust.journal, a->trust.len, err);
 }
 
 static int append(struct kho_agent *a, struct json_object *record, struct kho_err *err)
 {
 	size_t len = 0;
-	_cleanup_free_ char *one = kho_record_encode(record, &len), *dir = NULL, *path = NULL;
+	_cleanup_free_ char *one = kho_record_encode(record, &len), *path = NULL;
 	_cleanup_close_ int fd = -1;
-	int ret = one ? kho_agent_state_dir(a, &dir, err) : kho_fail(err, -ENOMEM, "journal");
+	int ret = one ? kho_agent_journal_path(a, &path, err) : kho_fail(err, -ENOMEM, "journal");
 
 	if (ret < 0)
 		return ret;
-	if (asprintf(&path, "%s/journal", dir) < 0)
-		return kho_fail(err, -ENOMEM, "journal");
 	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
 	if (fd < 0)
 		return kho_fail_errno(err, "open %s", path);

@@ -226,15 +226,12 @@ int kho_agent_state_dir(const struct kho_agent *a, char **out, struct kho_err *e
 int kho_agent_commit(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
 {
 	const KhoLink__Commit *c = rq->m->commit;
-	_cleanup_free_ char *dir = NULL, *path = NULL;
+	_cleanup_free_ char *path = NULL;
 	bool again = a->committed;
-	int ret;
+	int ret = kho_agent_journal_path(a, &path, err);
 
-	ret = kho_agent_state_dir(a, &dir, err);
 	if (ret < 0)
 		return ret;
-	if (asprintf(&path, "%s/journal", dir) < 0)
-		return kho_fail(err, -ENOMEM, "journal");
 	/*
 	 * the record first: whoever finds COMMITTED must find it, too. It may come again, more
 	 * complete
