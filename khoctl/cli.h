@@ -94,6 +94,8 @@ int kho_cli_need_no_upgrade(const struct kho_cli *c);
 
 /* Print an object, indented, with a newline. Takes the reference. */
 void kho_cli_json(struct json_object *o);
+/* The same on one line. */
+void kho_cli_json_line(struct json_object *o);
 
 /* The real serializers, engines and directories. */
 const struct kho_world *kho_cli_world(void);

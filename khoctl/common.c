@@ -56,13 +56,23 @@ int kho_cli_need_no_upgrade(const struct kho_cli *c)
 	return kho_cli_error(c, KHO_EXIT_BUSY, &err);
 }
 
-void kho_cli_json(struct json_object *o)
+static void print_json(struct json_object *o, bool pretty)
 {
-	_cleanup_free_ char *text = kho_json_line(o, true, NULL);
+	_cleanup_free_ char *text = kho_json_line(o, pretty, NULL);
 
 	if (text)
 		fputs(text, stdout);
 	json_object_put(o);
+}
+
+void kho_cli_json(struct json_object *o)
+{
+	print_json(o, true);
+}
+
+void kho_cli_json_line(struct json_object *o)
+{
+	print_json(o, false);
 }
 
 const struct kho_world *kho_cli_world(void)

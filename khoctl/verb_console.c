@@ -25,13 +25,10 @@ static size_t defuse(char *buf, size_t n)
 static int print_chunk(const struct kho_cli *c, char *buf, size_t n)
 {
 	if (c->json) {
-		_cleanup_json_ struct json_object *o = json_object_new_object();
-		_cleanup_free_ char *line = NULL;
+		struct json_object *o = json_object_new_object();
 
 		json_object_object_add(o, "text", json_object_new_string_len(buf, (int)n));
-		line = kho_json_line(o, false, NULL);
-		if (line)
-			fputs(line, stdout);
+		kho_cli_json_line(o);
 		return fflush(stdout);
 	}
 	return kho_write_all(1, buf, defuse(buf, n));

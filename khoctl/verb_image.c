@@ -84,12 +84,8 @@ static int show_journal(const struct kho_cli *c, const void *bytes, size_t len)
 		kho_cli_json(o);
 		return KHO_EXIT_OK;
 	}
-	for (size_t i = 0; i < json_object_array_length(records); i++) {
-		_cleanup_free_ char *line = kho_json_line(json_object_array_get_idx(records, i), false, NULL);
-
-		if (line)
-			fputs(line, stdout);
-	}
+	for (size_t i = 0; i < json_object_array_length(records); i++)
+		kho_cli_json_line(json_object_get(json_object_array_get_idx(records, i)));
 	if (torn)
 		puts("(the tail is torn)");
 	return KHO_EXIT_OK;
