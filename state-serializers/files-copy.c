@@ -96,9 +96,12 @@ int kho_ramroot_copy_fits(struct kho_env *env, struct kho_err *err)
 int kho_ramroot_probe_copy(struct kho_env *env, struct kho_report *r, struct kho_err *err)
 {
 	struct kho_ramroot_sum sum = { 0 };
-	int rc = *env->sysroot ? 0 : measure(env, &sum, err);
+	int rc;
 
-	if (*env->sysroot || rc < 0)
+	if (*env->sysroot)
+		return 0;
+	rc = measure(env, &sum, err);
+	if (rc < 0)
 		return rc;
 	for (size_t i = 0; rc == 0 && i < env->workloads->n; i++)
 		rc = probe_one(env, &env->workloads->w[i], r);
