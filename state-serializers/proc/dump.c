@@ -309,12 +309,9 @@ static int let_dump(struct kho_err *err)
 /* CRIU has what it takes to dump them, and no use for this thread meanwhile. */
 static int note_pinned(struct kho_env *env, struct kho_err *err)
 {
-	struct kho_proc_out *o = &kho_proc_out;
 	uint64_t begin = kho_clock_us();
-	int rc = 0;
+	int rc = kho_proc_pinned_note(env, &kho_proc_out, err);
 
-	for (size_t i = 0; !rc && i < o->n; i++)
-		rc = kho_proc_pinned_note(env, &o->w[i], err);
 	kho_phase(env, "pinned threads", begin);
 	return rc;
 }

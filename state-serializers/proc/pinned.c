@@ -98,19 +98,23 @@ static int note_one(void *arg, const struct thread *t)
 	return 0;
 }
 
-int kho_proc_pinned_note(const struct kho_env *env, struct kho_proc_out_wl *w, struct kho_err *err)
+int kho_proc_pinned_note(const struct kho_env *env, struct kho_proc_out *o, struct kho_err *err)
 {
-	struct note n = { .w = w, .before = env->affinity };
+	struct note n = { .before = env->affinity };
 	_cleanup_free_ char *away = NULL;
-	int rc;
+	int rc = 0;
 
-	kho_proc_pinned_drop(w);
+	for (size_t i = 0; i < o->n; i++)
+		kho_proc_pinned_drop(&o->w[i]);
 	if (!n.before || !n.before->ncpu)
 		return 0;
 	away = kho_affinity_away(n.before);
 	n.scope = (struct kho_affinity_scope){ .sysroot = "", .all = n.before->all, .away = away };
-	rc = away ? each_thread(w->root, note_one, &n) : -ENOMEM;
-	return rc ? kho_fail(err, rc, "who of %s is pinned to CPUs: out of memory", w->name) : 0;
+	for (size_t i = 0; away && !rc && i < o->n; i++) {
+		n.w = &o->w[i];
+		rc = each_thread(n.w->root, note_one, &n);
+	}
+	return !away || rc ? kho_fail(err, -ENOMEM, "who is pinned to CPUs: out of memory") : 0;
 }
 
 void kho_proc_pinned_drop(struct kho_proc_out_wl *w)

@@ -10,10 +10,10 @@
 #include "state-serializers/proc/out.h"
 
 /*
- * Outgoing: who of the (frozen) tree is pinned, by what he was pinned to before CPUs left this kernel (env->affinity), into w->affinity, which is
- * emptied first. Nothing where that is not known. -ENOMEM.
+ * Outgoing: who of the (frozen) trees is pinned, by what he was pinned to before CPUs left this kernel (env->affinity), into each workload's affinity,
+ * which is emptied first. Nothing where that is not known. -ENOMEM.
  */
-int kho_proc_pinned_note(const struct kho_env *env, struct kho_proc_out_wl *w, struct kho_err *err) __must_check;
+int kho_proc_pinned_note(const struct kho_env *env, struct kho_proc_out *o, struct kho_err *err) __must_check;
 void kho_proc_pinned_drop(struct kho_proc_out_wl *w);
 
 /* Incoming: the state of the processes (taken over; NULL: none) is kept for kho_proc_cpus(), when all else is dropped. */

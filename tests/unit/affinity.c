@@ -292,9 +292,10 @@ static KhoProc__State *told(pid_t root, KhoProc__Affinity **affinity, size_t n)
 
 static void is_carried(const struct kho_env *env, struct kho_proc_out_wl *w, const char *list)
 {
+	struct kho_proc_out out = { .w = w, .n = 1 };
 	struct kho_err err = KHO_ERR_INIT;
 
-	assert_int_equal(kho_proc_pinned_note(env, w, &err), 0);
+	assert_int_equal(kho_proc_pinned_note(env, &out, &err), 0);
 	assert_int_equal(w->naffinity, 1);
 	assert_string_equal(w->affinity[0]->cpus, list);
 	assert_int_equal(w->affinity[0]->n_apicid, 1);
@@ -307,6 +308,7 @@ static void carried(void **state)
 	struct kho_affinity before = { 0 };
 	struct kho_env env = { .sysroot = "" };
 	struct kho_proc_out_wl w = { .name = (char *)"test", .root = getpid() };
+	struct kho_proc_out out = { .w = &w, .n = 1 };
 	struct kho_err err = KHO_ERR_INIT;
 	char first[16], second[16];
 
@@ -316,7 +318,7 @@ static void carried(void **state)
 	snprintf(first, sizeof(first), "%u", cpus[0]);
 	snprintf(second, sizeof(second), "%u", cpus[1]);
 	assert_int_equal(kho_affinity_set(getpid(), cpus, 1), 0);
-	assert_int_equal(kho_proc_pinned_note(&env, &w, &err), 0);
+	assert_int_equal(kho_proc_pinned_note(&env, &out, &err), 0);
 	assert_int_equal(w.naffinity, 0); /* nobody has noted what CPUs there are */
 	assert_int_equal(kho_affinity_read("", &before, &err), 0);
 	env.affinity = &before;
