@@ -3,4 +3,4 @@ LIB_SRCS += $(addprefix orchestrator/,plan.c plan_engine.c plan_print.c plan_tar
 	step_04_handshake.c step_05_probe.c step_06_precopy.c step_07_freeze.c step_08_shift.c step_09_restore.c \
 	step_10_commit.c step_11_settle.c step_12_retire.c)
 # canary_test puts real load on this machine, for a minute: make test-host, or make check-units UNIT=canary_test
-UNIT += orchestrator_regression orchestrator_test orchestrator_journal orchestrator_converge orchestrator_gates plan_test predict_test history_test
+UNIT += orchestrator_regression orchestrator_test orchestrator_journal orchestrator_converge orchestrator_gates plan_test plan_request canary_judge predict_test history_test
