@@ -291,6 +291,18 @@ static void test_close_files(void **state)
 	assert_int_equal(kho_kexec_close_files(k, &bytes, &err), -ENOENT);
 }
 
+/* Images lie in that directory (mkdtemp), and what goes over a disk goes below it. */
+static void with_disk(struct kho_kexec *k, char *dir)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	assert_non_null(mkdtemp(dir));
+	free(k->images_dir);
+	k->images_dir = strdup(dir);
+	k->disk = kho_disk_make(dir, &err);
+	assert_true(k->disk >= 0);
+}
+
 /* With a disk: pages at once, the rest in the blackout, copies never. */
 static void test_disk_files(void **state)
 {
@@ -300,11 +312,7 @@ static void test_disk_files(void **state)
 	uint64_t bytes = 0;
 
 	(void)state;
-	assert_non_null(mkdtemp(dir));
-	free(k->images_dir);
-	k->images_dir = strdup(dir);
-	k->disk = kho_disk_make(dir, &err);
-	assert_true(k->disk >= 0);
+	with_disk(k, dir);
 	snprintf(path, sizeof(path), "%s/redis/pre.0", dir);
 	assert_int_equal(kho_mkdir(path, &err), 0);
 	snprintf(path, sizeof(path), "%s/redis/pre.0/pages-1.img", dir);
@@ -341,11 +349,7 @@ static void test_disk_damaged(void **state)
 	struct kho_err err = KHO_ERR_INIT;
 
 	(void)state;
-	assert_non_null(mkdtemp(dir));
-	free(k->images_dir);
-	k->images_dir = strdup(dir);
-	k->disk = kho_disk_make(dir, &err);
-	assert_true(k->disk >= 0);
+	with_disk(k, dir);
 	snprintf(path, sizeof(path), "%s/redis", dir);
 	assert_int_equal(kho_mkdir(path, &err), 0);
 	snprintf(path, sizeof(path), "%s/redis/pages-1.img", dir);
