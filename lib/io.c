@@ -314,6 +314,30 @@ int kho_copy_file(const char *from, const char *to, struct kho_err *err)
 	return n < 0 ? kho_fail_errno(err, "read %s", from) : 0;
 }
 
+int kho_symlink_up(const char *target, const char *path, struct kho_err *err)
+{
+	_cleanup_free_ char *dir = strdup(path), *real = NULL, *up = NULL;
+	char *slash = dir ? strrchr(dir, '/') : NULL, *at;
+	size_t depth = 0;
+
+	if (!slash || *target != '/')
+		return kho_fail(err, dir ? -EINVAL : -ENOMEM, "link %s to %s", path, target);
+	*slash = '\0';
+	/* as it really lies: what is above the end of a link is not what is above the link */
+	real = realpath(*dir ? dir : "/", NULL);
+	if (!real)
+		return kho_fail_errno(err, "link %s: %s", path, dir);
+	for (const char *c = real; *c; c++)
+		depth += *c == '/' && c[1];
+	at = up = malloc(depth * 3 + strlen(target));
+	if (!up)
+		return kho_fail(err, -ENOMEM, "link %s", path);
+	for (; depth; depth--)
+		at = stpcpy(at, "../");
+	strcpy(at, target + 1);
+	return symlink(up, path) ? kho_fail_errno(err, "link %s", path) : 0;
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st, (void)type, (void)ftw;

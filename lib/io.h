@@ -43,6 +43,12 @@ int kho_write_file(const char *path, const void *data, size_t len,
 /* The bytes of one file into another (0600, made or emptied). */
 int kho_copy_file(const char *from, const char *to, struct kho_err *err) __must_check;
 
+/*
+ * A symbolic link at path (whose directory is there) to target (absolute), that goes up from where it lies instead of beginning at the root: so it leads
+ * there also for who has come to its directory by a descriptor and has another root and other mounts. -EEXIST: there is something at path.
+ */
+int kho_symlink_up(const char *target, const char *path, struct kho_err *err) __must_check;
+
 /* Remove path with all below it on its file system; what cannot be removed stays. */
 void kho_remove_tree(const char *path);
 

@@ -81,7 +81,10 @@ char *kho_handed_path(const struct kho_handed *h, size_t i)
 	return asprintf(&path, "%s/%s", h->a.env.images_dir, h->s->file[i]->name) < 0 ? NULL : path;
 }
 
-/* A name below images_dir that leads to the file itself: luo, in this process; else, where the initramfs has it. Nothing is copied. */
+/*
+ * A name below images_dir that leads to the file itself: luo, in this process; else, where the initramfs has it. Nothing is copied. The link goes up from
+ * its place: CRIU opens images from inside of what it restores, a container with another root and another /proc, by a descriptor of their directory.
+ */
 static int link_file(struct kho_handed *h, size_t i, struct kho_err *err)
 {
 	_cleanup_free_ char *path = kho_handed_path(h, i), *dir = NULL, *target = NULL;
@@ -95,9 +98,7 @@ static int link_file(struct kho_handed *h, size_t i, struct kho_err *err)
 		return kho_fail(err, -ENOMEM, "%s", h->s->file[i]->name);
 	*strrchr(dir, '/') = '\0';
 	ret = kho_mkdir(dir, err);
-	if (!ret && symlink(target, path))
-		ret = kho_fail_errno(err, "%s", path);
-	return ret;
+	return ret < 0 ? ret : kho_symlink_up(target, path, err);
 }
 
 static int check_file(struct kho_handed *h, size_t i, struct kho_err *err)
@@ -121,10 +122,7 @@ static int place_files(struct kho_handed *h, struct kho_err *err)
 	uint64_t begin = kho_clock_us();
 	int ret = 0;
 
-	/*
-	 * initrd: its folder, over images_dir. (No links: who restores a container has another /proc. What does not come from a disk is for nobody in a
-	 * container.)
-	 */
+	/* initrd: its folder, over images_dir */
 	if (!links && h->s->n_file) {
 		if (mount(KHO_HANDED_IMAGES, h->a.env.images_dir, NULL, MS_BIND, NULL))
 			return kho_fail_errno(err, "mount " KHO_HANDED_IMAGES " on %s", h->a.env.images_dir);

@@ -17,6 +17,7 @@
 #include "handover/link/wire.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/io.h"
 
 /* In the blackout: the disk must have taken what is left by then, well before the commit's deadline (orchestrator/steps.def). */
 #define WRITE_US 40000000ull
@@ -35,14 +36,16 @@ static int need_session(struct kho_kexec *k, struct kho_err *err)
 	return k->session < 0 ? k->session : 0;
 }
 
-/* CRIU's next dump opens what the round before has written: it gets a link to the file itself. */
+/* CRIU's next dump, which may have other mounts, opens what the round before has written: it gets a link to the file itself. */
 static int link_back(const struct kho_kexec *k, const struct kho_kexec_file *f, struct kho_err *err)
 {
 	_cleanup_free_ char *path = path_of(k, f->name);
 	char target[64];
 
+	if (!path)
+		return kho_fail(err, -ENOMEM, "hand over %s", f->name);
 	snprintf(target, sizeof(target), "/proc/%d/fd/%d", (int)getpid(), f->fd);
-	return path && !symlink(target, path) ? 0 : kho_fail_errno(err, "hand over %s", f->name);
+	return kho_symlink_up(target, path, err);
 }
 
 /*

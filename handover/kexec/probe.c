@@ -305,18 +305,6 @@ static int compare(struct kho_kexec *k, const struct kho_abi *now, const struct 
 	return 0;
 }
 
-/* Files of the orchestrator's have no name; the link to them that the agent makes leads nowhere in a container's /proc. */
-static void not_for_containers(struct kho_kexec *k)
-{
-	const struct kho_workload_list *w = k->e.req->workloads;
-
-	for (size_t i = 0; k->luo && w && i < w->n; i++)
-		if (w->w[i].container) {
-			k->luo = false;
-			snprintf(k->carrier, sizeof(k->carrier), "%.60s is a container: its images need a name that its CRIU can open", w->w[i].name);
-		}
-}
-
 int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err)
 {
 	struct kho_abi now, next;
@@ -335,7 +323,6 @@ int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err)
 		k->luo = false;
 		snprintf(k->carrier, sizeof(k->carrier), "%.190s", why.msg);
 	}
-	not_for_containers(k);
 	if (k->e.req->carry_dir) {
 		k->luo = false;
 		snprintf(k->carrier, sizeof(k->carrier), "%.150s, as asked for (--state-dir)", k->e.req->carry_dir);

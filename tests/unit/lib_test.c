@@ -14,6 +14,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
@@ -369,12 +371,60 @@ static void test_descriptors(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
+/* In another root, with a descriptor of the directory that the links are in: which of them lead to the file. */
+static bool seen_from(const char *root, int fd, const char *name)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(chroot(root) || chdir("/") ? 2 : faccessat(fd, name, F_OK, 0) != 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 2);
+	return !WEXITSTATUS(status);
+}
+
+static void test_symlink_up(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	char deep[100], root[100], target[100], up[120], plain[120], alias[100];
+	struct stat is, want;
+
+	(void)state;
+	put("target", "x");
+	snprintf(target, sizeof(target), "%s/target", dir);
+	snprintf(root, sizeof(root), "%s/root", dir);
+	snprintf(deep, sizeof(deep), "%s/a/b", dir);
+	snprintf(up, sizeof(up), "%s/up", deep);
+	snprintf(plain, sizeof(plain), "%s/plain", deep);
+	assert_int_equal(kho_mkdir(deep, &err), 0);
+	assert_int_equal(kho_mkdir(root, &err), 0);
+	assert_int_equal(kho_symlink_up(target, up, &err), 0);
+	assert_int_equal(kho_symlink_up(target, up, &err), -EEXIST);
+	assert_int_equal(kho_symlink_up("target", plain, &err), -EINVAL);
+	assert_true(!stat(target, &want) && !stat(up, &is) && is.st_ino == want.st_ino);
+	assert_int_equal(symlink(target, plain), 0);
+	/* the directory by another name, which is less deep */
+	snprintf(alias, sizeof(alias), "%s/alias", dir);
+	assert_int_equal(symlink("a/b", alias), 0);
+	snprintf(up, sizeof(up), "%s/again", alias);
+	assert_int_equal(kho_symlink_up(target, up, &err), 0);
+	assert_true(!stat(up, &is) && is.st_ino == want.st_ino);
+	if (geteuid()) /* only root has another root */
+		return;
+	_cleanup_close_ int fd = open(deep, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_true(seen_from(root, fd, "up") && seen_from(root, fd, "again"));
+	assert_false(seen_from(root, fd, "plain"));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_sizes), T(test_words), T(test_ids), T(test_ids_read), T(test_cpus), T(test_versions), T(test_files), T(test_report), T(test_json),
 		T(test_json_text), T(test_clock), T(test_fd_pass), T(test_memfd), T(test_descriptors),
+		T(test_symlink_up),
 	};
 
 	return cmocka_run_group_tests_name("lib", tests, NULL, NULL);
