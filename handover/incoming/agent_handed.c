@@ -333,6 +333,9 @@ static void let_go(struct kho_handed *h)
 	h->session = -1;
 	unbind(h);
 	kho_remove_tree(KHO_HANDED_DIR);
+	/* there may be the key of a disk among them, and h stays as long as this process */
+	for (size_t i = 0; i < h->s->n_message; i++)
+		explicit_bzero(h->s->message[i].data, h->s->message[i].len);
 }
 
 static void finish(struct kho_agent *a)

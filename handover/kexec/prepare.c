@@ -17,22 +17,23 @@
 #include "lib/io.h"
 
 #define MIB (1ULL << 20)
+#define OPTIONS "mode=0700,size=0,nr_inodes=0" /* of a tmpfs without a limit */
 
 /*
- * A tmpfs without a limit: /run's is a part of the memory, and what is needed has been counted (probe.c). Of shmem, as the Live Update
- * Orchestrator wants it; a /run that is the first root is not.
+ * A tmpfs of its own: /run's is a part of the memory, and what is needed has been counted (probe.c). Of shmem, as the Live Update
+ * Orchestrator wants it; a /run that is the first root is not. secret: there may be a key of a disk in it, which is not for any swap (Linux 6.4).
  */
-static int mount_place(const char *dir, struct kho_err *err)
+static int mount_place(const char *dir, bool secret, struct kho_err *err)
 {
-	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	static const char *const options[] = { OPTIONS ",huge=within_size,noswap", OPTIONS ",noswap", OPTIONS ",huge=within_size", OPTIONS };
 	int ret = kho_mkdir(dir, err);
 
 	if (ret < 0 || kho_is_mount_point(dir))
 		return ret;
-	if (mount("tmpfs", dir, "tmpfs", flags, "mode=0700,size=0,nr_inodes=0,huge=within_size") &&
-	    mount("tmpfs", dir, "tmpfs", flags, "mode=0700,size=0,nr_inodes=0"))
-		return kho_fail_errno(err, "mount a tmpfs on %s", dir);
-	return 0;
+	for (size_t i = secret ? 0 : 2; i < sizeof(options) / sizeof(*options); i++)
+		if (!mount("tmpfs", dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options[i]))
+			return 0;
+	return kho_fail_errno(err, "mount a tmpfs on %s", dir);
 }
 
 /* On a kernel that khoctl has started there is one already, and stays. */
@@ -40,7 +41,7 @@ static int mount_images(struct kho_kexec *k, struct kho_err *err)
 {
 	int ret = kho_is_mount_point(k->images_dir) ? 0 : kho_write_file(k->mounted, "", 0, err);
 
-	return ret < 0 ? ret : mount_place(k->images_dir, err);
+	return ret < 0 ? ret : mount_place(k->images_dir, false, err);
 }
 
 /* The mark first: who undoes after a crash removes what may be ours. */
@@ -123,7 +124,7 @@ int kho_kexec_reserve(struct kho_engine *e, const struct kho_engine_plan *p, str
 	if (!ret && !k->cmdline)
 		ret = kho_kexec_cmdline(k, false, &k->cmdline, err);
 	if (!ret)
-		ret = mount_place(k->dir, err);
+		ret = mount_place(k->dir, true, err);
 	if (!ret)
 		ret = mount_images(k, err);
 	if (!ret)
