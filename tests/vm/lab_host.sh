@@ -6,9 +6,28 @@
 
 root_serial=khoctl-lab-root
 
+# host_can_boot RELEASE: this kernel, which is not installed on that machine, finds the root disk without modules and without an initrd
+host_can_boot() {
+	local option config=$cache/kernels/$1/boot/config-$1
+	[ -z "$root" ] && [ -f "$config" ] || fail "up --host: $1 is not installed on that machine${root:+, whose root needs an initrd}"
+	for option in VIRTIO_PCI "$(if has_hardware nvme; then echo BLK_DEV_NVME; else echo VIRTIO_BLK; fi)" EFI_PARTITION EXT4_FS DEVTMPFS_MOUNT AUTOFS_FS; do
+		grep -qx "CONFIG_$option=y" "$config" || fail "up --host: $1 is not installed on that machine, and boots no disk of it without an initrd (CONFIG_$option)"
+	done
+}
+
+# host_kernel RELEASE: into $dir/put, as its package would have put it there (khoctl.ko and the lists of modules are there already)
+host_kernel() {
+	local f from=$cache/kernels/$1 to=$dir/put/usr/lib/modules/$1
+	mkdir -p "$dir/put/boot" "$to"
+	cp "$from/boot/vmlinuz-$1" "$from/boot/config-$1" "$dir/put/boot/"
+	for f in kernel modules.order modules.builtin modules.builtin.modinfo; do
+		[ ! -e "$from/usr/lib/modules/$1/$f" ] || cp -r "$from/usr/lib/modules/$1/$f" "$to/"
+	done
+}
+
 # host_prepare RELEASE...: what was built here is in $dir/put; each release can be booted from the disk
 host_prepare() {
-	local rel
+	local rel own=()
 	need debugfs cpio socat
 	from=$cache/host${root:+/$root}
 	if [ "$root" ]; then "$vmdir/root_image.sh" "$root"; else "$vmdir/cache.sh" host; fi
@@ -16,9 +35,14 @@ host_prepare() {
 	. "$from/env"
 	disk_serial=$root_serial
 	for rel in "$@"; do
-		[ -f "$from/boot/initrd.img-$rel" ] || fail "up --host: $rel is not installed on that machine"
+		[ ! -f "$from/boot/initrd.img-$rel" ] || continue
+		host_can_boot "$rel"
+		own+=("$rel")
 	done
 	"$vmdir/image.sh" --tree "$dir/put" "$@"
+	for rel in "${own[@]}"; do host_kernel "$rel"; done
+	# no snapshot is kept of what nobody else boots
+	[ ${#own[@]} = 0 ] || { need sfdisk; fresh=1; }
 	# an emulated machine that shares two CPUs with another one may take longer than the 90 s of a real one
 	install -D -m 644 /dev/stdin "$dir/put/etc/systemd/system.conf.d/lab.conf" <<< $'[Manager]\nDefaultDeviceTimeoutSec=10min\nDefaultTimeoutStartSec=10min'
 	rm -f "$dir"/{data,extra}.img "$dir/initrd"
@@ -128,6 +152,11 @@ host_write() {
 host_boot() {
 	kernel=$from/boot/vmlinuz-$outgoing initrd=$from/boot/initrd.img-$outgoing
 	words=${HOST_ROOT:-root=UUID=$HOST_UUID ro}
+	# the kernel alone knows partitions, not file systems, by their UUID
+	if [ ! -f "$initrd" ]; then
+		kernel=$cache/kernels/$outgoing/boot/vmlinuz-$outgoing initrd=
+		words="root=PARTUUID=$(sfdisk --part-uuid "$disk" 2) rootwait ro"
+	fi
 	asked=
 	[ "${HOST_PASS:-}" ] || return 0
 	rm -f "$run/com1.in"
