@@ -8,8 +8,8 @@ KBUILD_PKGS=(flex bison lz4 libelf-dev zlib1g-dev libssl-dev libc6-dev cpio pyth
 # NAME, which of the sources (1: the newest), what of kernels/ is its configuration
 BUILT_KERNELS='
 debug		1 small debug
-kho		1 small kho
-kho-before	2 small kho before
+kho		1 small kho host
+kho-before	2 small kho host before
 '
 
 # source_package RANK: "linux-source-X.Y" of backports, from the newest
