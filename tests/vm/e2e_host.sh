@@ -340,16 +340,16 @@ host_remember() {
 	! grep -v ' active 0 ' "$out/units.before" || die "a unit does not run"
 }
 
-# host_upgrade N TO: check, upgrade (by $ENGINE, if it is set), observe; TO may be "rollback"; $out/upgrade.N.json is the report with the predicted blackout and the units
+# host_upgrade N TO: check, upgrade (by $ENGINE and over the disk at $STATE_ON, if they are set), observe; TO may be "rollback"; $out/upgrade.N.json is the report with the predicted blackout and the units
 host_upgrade() {
 	local n=$1 to=$2 from image rc=0 words
 	from=$(vm_release) image=$(other_image)
-	words="upgrade --to $to${ENGINE:+ --engine $ENGINE}"
+	words="upgrade --to $to${ENGINE:+ --engine $ENGINE}${STATE_ON:+ --state-dir $STATE_ON}"
 	[ "$to" != rollback ] || { words="rollback --yes"; to=$image; }
 	say "upgrade $n: $from -> ${image#/boot/vmlinuz-}"
 	echo "# khoctl check --to $to"
-	vm khoctl check --to "$to" ${ENGINE:+--engine "$ENGINE"} || die "check"
-	vm khoctl check --to "$to" ${ENGINE:+--engine "$ENGINE"} --json > "$out/check.$n.json" || die "check --json"
+	vm khoctl check --to "$to" ${ENGINE:+--engine "$ENGINE"} ${STATE_ON:+--state-dir "$STATE_ON"} || die "check"
+	vm khoctl check --to "$to" ${ENGINE:+--engine "$ENGINE"} ${STATE_ON:+--state-dir "$STATE_ON"} --json > "$out/check.$n.json" || die "check --json"
 	echo "# khoctl $words"
 	# shellcheck disable=SC2086
 	vm khoctl $words || rc=$?

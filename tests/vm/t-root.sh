@@ -4,6 +4,7 @@
 #   luks   "guided - encrypted LVM": ext4 and swap on LVM on LUKS2, its passphrase typed at boot and once more for khoctl, /boot beside it
 #   xfs, btrfs (subvolume @rootfs)
 # Each: an upgrade that fails and is undone; one that works, with a client; luks: the way back, which asks nobody. Clean in the end.
+# STATE_DIR=1: by kexec instead, with the state on that root (ROOTS='luks xfs'; on btrfs it is refused): one that fails, one that works.
 set -euo pipefail
 LABNAME=${LAB_NAME:-root}
 # shellcheck source=tests/vm/e2e.sh
@@ -43,7 +44,7 @@ key_is_nowhere() {
 	vm sh -c 'k=$(dmsetup table --showkeys vda3_crypt | cut -d" " -f5); [ ${#k} = 128 ] || { echo "no key in the table: ${#k}"; exit 1; }
 		export LC_ALL=C
 		b=$(echo "$k" | sed "s/../& /g" | grep -oE "((0[0-9b-f]|[1-9a-f][0-9a-f]) ){8}" | head -n 1 | sed "s/\\(..\\) /\\\\x\\1/g") # no line ends in it
-		found() { grep -rlaP "$b" /run /dev/shm /tmp /etc /root /var/lib/khoctl /var/log; grep -rlaF "$k" /run /dev/shm /tmp /etc /root /var; }
+		found() { grep -rlaP "$b" /run /dev/shm /tmp /etc /root /srv /var/lib/khoctl /var/log; grep -rlaF "$k" /run /dev/shm /tmp /etc /root /srv /var; }
 		echo "$k" > /dev/shm/hex; bash -c "printf \"$b\"" > /dev/shm/bytes
 		n=$(found | grep -cxE "/dev/shm/(hex|bytes)"); rm /dev/shm/hex /dev/shm/bytes
 		[ "$n" = 2 ] || { echo "not found where it is"; exit 1; }
@@ -80,6 +81,53 @@ going() {
 	ok "$ROOT: $(vm_release), disks as before; $(jq .blackout_us "$out/upgrade.$1.json") us of blackout"
 }
 
+# nothing_left WHEN: the folder for the state is empty, or is so within seconds (after an upgrade it goes behind the report)
+nothing_left() {
+	local i
+	for i in $(seq 60); do
+		[ "$(in_vm "ls -A $state_on | wc -l")" != 0 ] || return 0
+		sleep 0.5
+	done
+	die "$ROOT: $1, there is left in $state_on: $(in_vm "ls -A $state_on")"
+}
+
+# The state goes over the root's own disk.
+state_on=/srv/state
+over_root() {
+	local rc=0
+	vm mkdir -m 700 "$state_on"
+	vm khoctl check --to "$(other_image)" --engine kexec --state-dir "$state_on" > "$out/check.state" 2>&1 || rc=$?
+	if [ "$ROOT" = btrfs ]; then
+		[ "$rc" = 2 ] || { cat "$out/check.state"; die "a state on btrfs: exit code $rc, wanted 2"; }
+		has check.state 'neither on ext4 nor on xfs'
+		ok "$ROOT: refused, it is no file system for the state"
+		return
+	fi
+	[ "$rc" = 0 ] || { cat "$out/check.state"; die "check: exit code $rc"; }
+	has check.state "a disk: $state_on"
+	host_machine > "$out/before"
+	host_fails state-restore "injected failure" env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)" --engine kexec --state-dir "$state_on"
+	disks > "$out/disks.undone"
+	diff -u "$out/disks.before" "$out/disks.undone" || die "$ROOT: undone, the disks are not as they were"
+	nothing_left "undone"
+	ENGINE=kexec STATE_ON=$state_on going 1
+	jq -e 'any(.phases[]; .name == "state from disk")' "$out/report.1.json" > /dev/null || die "$ROOT: the disk was not used"
+	nothing_left "upgraded"
+	vm rmdir "$state_on"
+	ok "$ROOT: the state went over it, and nothing of it is left"
+}
+
+# With a kernel beside.
+beside() {
+	vm khoctl check --to "$(other_image)" > /dev/null || die "check"
+	host_machine > "$out/before"
+	host_fails fault-restore "injected failure" env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)"
+	disks > "$out/disks.undone"
+	diff -u "$out/disks.before" "$out/disks.undone" || die "$ROOT: undone, the disks are not as they were"
+	going 1
+	[ "$ROOT" != luks ] || going 2
+}
+
 for ROOT in $ROOTS; do
 	export ROOT
 	say "root on $ROOT"
@@ -97,13 +145,7 @@ for ROOT in $ROOTS; do
 		vm sh -c 'dmsetup table vda3_crypt | grep -q ":logon:"' || die "the kernel shows the key"
 		unlock
 	fi
-	vm khoctl check --to "$(other_image)" > /dev/null || die "check"
-	host_machine > "$out/before"
-	host_fails fault-restore "injected failure" env KHOCTL_FAULT=restore:fail khoctl upgrade --to "$(other_image)"
-	disks > "$out/disks.undone"
-	diff -u "$out/disks.before" "$out/disks.undone" || die "$ROOT: undone, the disks are not as they were"
-	going 1
-	[ "$ROOT" != luks ] || going 2
+	if [ "${STATE_DIR:-}" ]; then over_root; else beside; fi
 	host_clients_stop; ok "$ROOT: clients: no error, no reply missing"
 	host_end; ok "$ROOT: powered off, the disk is clean"
 done
