@@ -15,6 +15,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/kconfig.h"
 
 struct kho_beside *kho_beside_of(struct kho_engine *e)
 {
@@ -86,33 +87,12 @@ int kho_beside_initramfs(struct kho_beside *b, struct kho_report *r)
 							b->m.root_in_ram, &b->initramfs, r);
 }
 
-/* CONFIG_HZ of the target, 0 when its configuration is not installed. */
+/* 0 when its configuration is not installed. */
 static unsigned target_hz(const struct kho_beside *b)
 {
-	static const struct {
-		const char *before, *after;
-	} places[] = {
-		{ "/boot/config-", "" },
-		{ "/lib/modules/", "/config" },
-		{ "/usr/lib/modules/", "/config" },
-	};
-	const char *p;
-	size_t i;
+	_cleanup_free_ char *hz = kho_kconfig_get(b->e.req->sysroot, b->img.release, "CONFIG_HZ");
 
-	for (i = 0; i < sizeof(places) / sizeof(*places); i++) {
-		_cleanup_free_ char *path = NULL, *text = NULL;
-		char name[128];
-
-		snprintf(name, sizeof(name), "%s%s%s", places[i].before, b->img.release,
-			 places[i].after);
-		path = kho_sysroot_path(b->e.req->sysroot, name);
-		if (!path || kho_read_file(path, 4 << 20, &text, NULL, NULL) < 0)
-			continue;
-		p = strstr(text, "\nCONFIG_HZ=");
-		if (p)
-			return strtoul(p + strlen("\nCONFIG_HZ="), NULL, 10);
-	}
-	return 0;
+	return hz ? strtoul(hz, NULL, 10) : 0;
 }
 
 int kho_beside_cmdline(const struct kho_beside *b, char **out, struct kho_err *err)
