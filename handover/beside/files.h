@@ -59,7 +59,16 @@ int kho_sink_fd(void *arg, const void *data, size_t len);
 /* How to pack an archive of so many bytes: 0 (as it is) or a level of zstd; see there. */
 int kho_files_level(uint64_t archive_bytes);
 
-/* Write a closed list as newc archive; level 0: as it is, else zstd. */
+/* About how many bytes it has then. */
+uint64_t kho_files_packed(uint64_t archive_bytes, int level);
+
+/* With a level of zstd: by the calling thread alone, as in the blackout. */
+#define KHO_PACK_ALONE 0x100
+
+/*
+ * Write a closed list as newc archive; level 0: as it is, else zstd (one frame, which the kernel's
+ * unpacker takes beside others where it has CONFIG_RD_ZSTD).
+ */
 int kho_files_pack(const struct kho_files *l, int level, kho_sink_fn sink, void *arg,
 		   struct kho_err *err);
 

@@ -88,7 +88,7 @@ int kho_initramfs_write(const struct kho_initramfs_in *in, const char *mode, con
 	if (choice->initrd.len)
 		ret = put_before(&choice->initrd, &files, &c, err);
 	if (!ret)
-		ret = kho_files_pack(&files, kho_files_level(archive), count, &c, err);
+		ret = kho_files_pack(&files, in->level ? in->level : kho_files_level(archive), count, &c, err);
 	kho_files_done(&files);
 	*out_bytes = c.bytes;
 	if (!ret)

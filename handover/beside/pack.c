@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * newc archive of a list of files, through libarchive; optionally through zstd, with two threads.
+ * newc archive of a list of files, through libarchive; optionally through zstd, by two threads more.
  * The files are those of a running system: one that is gone is left out, one that shrank since it
  * was listed is filled up with zeros (the serializer of files carries what changed later).
  */
@@ -173,20 +173,30 @@ static int pack_rest(struct packer *p)
 	return ret;
 }
 
+static int zstd_open(struct packer *p, int level)
+{
+	bool alone = level & KHO_PACK_ALONE;
+
+	p->z = ZSTD_createCCtx();
+	if (!p->z)
+		return kho_fail(p->err, -ENOMEM, "pack: out of memory");
+	ZSTD_CCtx_setParameter(p->z, ZSTD_c_compressionLevel, level & ~KHO_PACK_ALONE);
+	if (!alone) /* ignored by a library without threads */
+		ZSTD_CCtx_setParameter(p->z, ZSTD_c_nbWorkers, 2);
+	return 0;
+}
+
 static int packer_open(struct packer *p, int level)
 {
+	int ret;
+
 	p->a = archive_write_new();
 	p->links = archive_entry_linkresolver_new();
 	if (!p->a || !p->links)
 		return kho_fail(p->err, -ENOMEM, "pack: out of memory");
-	if (level) {
-		p->z = ZSTD_createCCtx();
-		if (!p->z)
-			return kho_fail(p->err, -ENOMEM, "pack: out of memory");
-		ZSTD_CCtx_setParameter(p->z, ZSTD_c_compressionLevel, level);
-		ZSTD_CCtx_setParameter(p->z, ZSTD_c_nbWorkers,
-				       2); /* ignored by a library without threads */
-	}
+	ret = level ? zstd_open(p, level) : 0;
+	if (ret < 0)
+		return ret;
 	archive_entry_linkresolver_set_strategy(p->links, ARCHIVE_FORMAT_CPIO_SVR4_NOCRC);
 	archive_write_add_filter_none(p->a);
 	archive_write_set_bytes_per_block(p->a, 1 << 17);
@@ -209,11 +219,18 @@ static void packer_done(struct packer *p)
 
 /*
  * A small archive is packed three times as fast without zstd (seen: 7 s against 20 s for 150 MiB on
- * a loaded TCG machine, boot time the same); a large one would take too much of the region.
+ * a loaded TCG machine, boot time the same); a large one would take too much of the region. (Of what
+ * kexec loads the kernels make digests of each byte, in the blackout: see handover/kexec/engine.c.)
  */
 int kho_files_level(uint64_t archive_bytes)
 {
 	return archive_bytes <= 256u << 20 ? 0 : 1;
+}
+
+/* Seen with roots of these sizes: modules and kernel images do not shrink. */
+uint64_t kho_files_packed(uint64_t archive_bytes, int level)
+{
+	return level ? archive_bytes / 100 * 72 : archive_bytes;
 }
 
 int kho_files_pack(const struct kho_files *l, int level, kho_sink_fn sink, void *arg,

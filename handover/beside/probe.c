@@ -185,8 +185,7 @@ static int initrd_need(struct probe *p, struct kho_memory_need *need)
 	ret = kho_initramfs_measure(&in, &p->b->initramfs, &archive, &need->initrd_unpacked, p->r);
 	if (ret < 0 || !archive)
 		return ret;
-	/* zstd: modules and kernel images do not shrink */
-	need->initrd_packed = kho_files_level(archive) ? archive / 100 * 72 : archive;
+	need->initrd_packed = kho_files_packed(archive, kho_files_level(archive));
 	need->initrd_packed += p->b->initramfs.initrd.packed;
 	need->initrd_unpacked += p->b->initramfs.initrd.unpacked;
 	return ret;

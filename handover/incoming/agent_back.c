@@ -60,7 +60,7 @@ static int pack_root(struct kho_err *err)
 
 	if (ret < 0)
 		return ret;
-	/* as it was packed when it came: there is no more room for it now */
+	/* not as it came: whether the kernel before takes zstd nobody knows here. What was unpacked from an archive has room again as one */
 	kho_files_size(&root, &archive, &unpacked);
 	return kho_files_pack(&root, kho_files_level(archive), kho_sink_fd, &fd, err);
 }
@@ -125,7 +125,7 @@ static int append_again(struct kho_handed *h, const void *data, size_t len, stru
 {
 	int ret = kho_write_file(STATE, data, len, err);
 
-	return ret < 0 ? ret : kho_handed_append(INITRD, STATE, h->s, KHO_HANDED_IMAGES, err);
+	return ret < 0 ? ret : kho_handed_append(INITRD, STATE, h->s, KHO_HANDED_IMAGES, NULL, 0, err);
 }
 
 static int go(struct kho_handed *h, struct kho_err *err)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "handover/beside/files.h"
 #include "handover/kexec/handed.h"
 #include "handover/kexec/kexec.h"
 #include "handover/kexec/load.h"
@@ -45,6 +46,7 @@ struct state {
 	KhoHanded__State s;
 	KhoHanded__File *file, **files;
 	ProtobufCBinaryData *message;
+	bool *early; /* of each file: struct kho_kexec_file */
 	char *back_cmdline;
 };
 
@@ -53,6 +55,7 @@ static void state_done(struct state *st)
 	free(st->file);
 	free(st->files);
 	free(st->message);
+	free(st->early);
 	free(st->back_cmdline);
 }
 
@@ -66,6 +69,7 @@ static void fill_files(struct kho_kexec *k, struct state *st)
 		st->file[i].packed = k->files[i].disk.packed;
 		st->file[i].digest = k->files[i].disk.digest;
 		st->files[i] = &st->file[i];
+		st->early[i] = k->files[i].early;
 	}
 }
 
@@ -77,7 +81,8 @@ static int fill_state(struct kho_kexec *k, const struct kho_blob *record, struct
 	st->file = calloc(k->nfiles + 1, sizeof(*st->file));
 	st->files = calloc(k->nfiles + 1, sizeof(*st->files));
 	st->message = calloc(k->ntape + 1, sizeof(*st->message));
-	if (!st->file || !st->files || !st->message)
+	st->early = calloc(k->nfiles + 1, sizeof(*st->early));
+	if (!st->file || !st->files || !st->message || !st->early)
 		return kho_fail(err, -ENOMEM, "state for the next kernel");
 	s->revision = KHO_HANDED_REVISION;
 	s->from = k->running;
@@ -129,11 +134,22 @@ static int in_time(const struct kho_kexec *k, uint64_t begin_us, struct kho_err 
 	return kho_fail(err, -ETIMEDOUT, "the state was not written and loaded in %llu s; a faster disk, or less to write, is needed", JUMP_US / 1000000);
 }
 
-static int go_by_initrd(struct kho_kexec *k, const KhoHanded__State *s, const void *data, size_t len, uint64_t commit_us, struct kho_err *err)
+/* zstd: what pre-copy has not packed before; by this thread, none is started now. */
+static int append(struct kho_kexec *k, const struct state *st, const char *state, struct kho_err *err)
+{
+	uint64_t begin = kho_clock_us();
+	int ret = kho_handed_append(k->initrd, state, &st->s, k->images_dir, st->early, k->level ? k->level | KHO_PACK_ALONE : 0, err);
+
+	if (!ret)
+		kho_engine_phase(&k->e, "pack", begin);
+	return ret;
+}
+
+static int go_by_initrd(struct kho_kexec *k, const struct state *st, const void *data, size_t len, uint64_t commit_us, struct kho_err *err)
 {
 	_cleanup_free_ char *state = NULL;
-	uint64_t begin = kho_clock_us();
 	struct stat before;
+	uint64_t begin;
 	int ret;
 
 	if (asprintf(&state, "%s/state", k->dir) < 0)
@@ -142,7 +158,8 @@ static int go_by_initrd(struct kho_kexec *k, const KhoHanded__State *s, const vo
 		return kho_fail_errno(err, "%s", k->initrd);
 	ret = kho_write_file(state, data, len, err);
 	if (!ret)
-		ret = kho_handed_append(k->initrd, state, s, k->images_dir, err);
+		ret = append(k, st, state, err);
+	begin = kho_clock_us();
 	if (!ret)
 		ret = kho_kexec_load(k->e.req->image, k->initrd, k->cmdline, err);
 	if (!ret) {
@@ -173,7 +190,7 @@ int kho_kexec_commit(struct kho_engine *e, const struct kho_blob *record, struct
 		return ret;
 	kho_engine_phase(&k->e, "preserve", begin);
 	kho_engine_note(&k->e, "%llu MiB in %zu files are handed over; %s starts now", (unsigned long long)(bytes / MIB), k->nfiles, k->img.release);
-	ret = k->luo ? go_by_luo(k, data, len, err) : go_by_initrd(k, &st.s, data, len, begin, err);
+	ret = k->luo ? go_by_luo(k, data, len, err) : go_by_initrd(k, &st, data, len, begin, err);
 	explicit_bzero(data, len);
 	return ret;
 }

@@ -10,10 +10,22 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/kconfig.h"
 
 struct kho_kexec *kho_kexec_of(struct kho_engine *e)
 {
 	return (struct kho_kexec *)e;
+}
+
+/*
+ * Of each byte that is loaded this kernel makes a digest (SHA-256), and the stub behind it (purgatory) another one, with no help of the CPU: both in the
+ * blackout. To unpack zstd takes a fraction of that.
+ */
+int kho_kexec_level(const char *sysroot, const char *release)
+{
+	_cleanup_free_ char *zstd = kho_kconfig_get(sysroot, release, "CONFIG_RD_ZSTD");
+
+	return zstd && !strcmp(zstd, "y") ? 1 : 0;
 }
 
 int kho_kexec_facts(struct kho_kexec *k, struct kho_err *err)
@@ -28,6 +40,7 @@ int kho_kexec_facts(struct kho_kexec *k, struct kho_err *err)
 	if (ret < 0)
 		return ret;
 	k->have_facts = true;
+	k->level = kho_kexec_level(k->e.req->sysroot, k->img.release);
 	k->e.env.root_in_ram = k->m.root_in_ram;
 	return 0;
 }
@@ -53,6 +66,7 @@ int kho_kexec_initramfs_in(struct kho_kexec *k, struct kho_initramfs_in *out, co
 		.extra_files = *out_files,
 		.also = *k->back_image ? &k->back : NULL,
 		.run_dir = req->run_dir,
+		.level = k->level,
 	};
 	return 0;
 }

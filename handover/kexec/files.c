@@ -2,7 +2,8 @@
 /*
  * Which files of images_dir are handed over, and, with the carrier "luo", the session that they are preserved in. Preserving takes time by the page.
  * So what comes before the freeze and does not change any more goes into the session at once, while everything runs: the pages of the rounds of
- * pre-copy, which are most of it, and copies. Likewise with a disk (--state-dir), which these pages are written to.
+ * pre-copy, which are most of it, and copies. Likewise with a disk (--state-dir), which these pages are written to, and with the initramfs of a kernel that
+ * unpacks zstd, which they are packed into.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -87,6 +88,21 @@ static int put_on_disk(struct kho_kexec *k, struct kho_kexec_file *f, uint64_t u
 	return 0;
 }
 
+static bool packs_early(const struct kho_kexec *k)
+{
+	return !k->luo && k->disk < 0 && k->level;
+}
+
+/* Under the lock. The kernel is loaded once more behind the freeze, with what is then in there. */
+static int put_in_initrd(const struct kho_kexec *k, struct kho_kexec_file *f, struct kho_err *err)
+{
+	_cleanup_free_ char *path = path_of(k, f->name);
+	int ret = path ? kho_handed_append_file(k->initrd, path, f->name, k->level, err) : kho_fail(err, -ENOMEM, "hand over %s", f->name);
+
+	f->early = !ret;
+	return ret < 0 ? kho_wrap(err, "pack the state for the next kernel") : 0;
+}
+
 static bool is_pages(const char *name)
 {
 	const char *base = strrchr(name, '/');
@@ -101,11 +117,14 @@ static void file_done(struct kho_kexec_file *f)
 	free(f->name);
 }
 
-/* What comes once more: what was preserved or written under its name stays in the session, or on the disk, where nobody asks for it. */
+/*
+ * What comes once more: what was preserved or written under its name stays in the session, or on the disk, where nobody asks for it; in the initramfs the
+ * later one counts.
+ */
 static void forget(struct kho_kexec *k, const char *name)
 {
 	for (size_t i = 0; i < k->nfiles; i++) {
-		if (!k->files[i].token || strcmp(k->files[i].name, name))
+		if ((!k->files[i].token && !k->files[i].early) || strcmp(k->files[i].name, name))
 			continue;
 		file_done(&k->files[i]);
 		k->files[i] = k->files[--k->nfiles];
@@ -129,7 +148,9 @@ static int add(struct kho_kexec *k, const char *name, bool copied, struct kho_er
 		return 0;
 	if (k->luo)
 		return preserve(k, f, !copied, err);
-	return k->disk >= 0 && !copied ? put_on_disk(k, f, 0, err) : 0;
+	if (copied)
+		return 0;
+	return k->disk >= 0 ? put_on_disk(k, f, 0, err) : packs_early(k) ? put_in_initrd(k, f, err) : 0;
 }
 
 int kho_kexec_add_file(struct kho_kexec *k, const char *name, bool copied, struct kho_err *err)
@@ -139,7 +160,7 @@ int kho_kexec_add_file(struct kho_kexec *k, const char *name, bool copied, struc
 	if (ret < 0)
 		return ret;
 	pthread_mutex_lock(&k->lock);
-	if (copied || k->disk >= 0)
+	if (copied || k->disk >= 0 || packs_early(k))
 		forget(k, name);
 	ret = add(k, name, copied, err);
 	pthread_mutex_unlock(&k->lock);
@@ -278,4 +299,6 @@ void kho_kexec_drop_files(struct kho_kexec *k)
 	if (k->session >= 0)
 		close(k->session);
 	k->session = -1;
+	if (k->root_bytes) /* a file in memory, which may be gone */
+		(void)!truncate(k->initrd, (off_t)k->root_bytes);
 }

@@ -118,33 +118,60 @@ int kho_handed_unpack(const void *data, size_t len, bool luo, KhoHanded__State *
 	return 0;
 }
 
-static int list_files(const char *state, const KhoHanded__State *s, const char *dir, struct kho_files *l, struct kho_err *err)
+static int list_file(struct kho_files *l, const char *from, const char *name, struct kho_err *err)
+{
+	_cleanup_free_ char *to = NULL;
+
+	if (asprintf(&to, KHO_HANDED_IMAGES "/%s", name) < 0)
+		return kho_fail(err, -ENOMEM, "hand over %s", name);
+	return kho_files_add_as(l, from, to, err);
+}
+
+static int list_files(const char *state, const KhoHanded__State *s, const char *dir, const bool *skip, struct kho_files *l, struct kho_err *err)
 {
 	int ret = kho_files_add_as(l, state, KHO_HANDED_STATE, err);
 
 	for (size_t i = 0; !ret && i < s->n_file; i++) {
-		_cleanup_free_ char *from = NULL, *to = NULL;
+		_cleanup_free_ char *from = NULL;
 
-		if (s->file[i]->token) /* on a disk */
+		if (s->file[i]->token || (skip && skip[i])) /* on a disk; there already */
 			continue;
-		if (asprintf(&from, "%s/%s", dir, s->file[i]->name) < 0 || asprintf(&to, KHO_HANDED_IMAGES "/%s", s->file[i]->name) < 0)
+		if (asprintf(&from, "%s/%s", dir, s->file[i]->name) < 0)
 			return kho_fail(err, -ENOMEM, "hand over %s", s->file[i]->name);
-		ret = kho_files_add_as(l, from, to, err);
+		ret = list_file(l, from, s->file[i]->name, err);
 	}
-	return ret < 0 ? ret : kho_files_close(l, err);
+	return ret;
 }
 
-/* The kernel wants each archive to begin at a multiple of 4. */
-int kho_handed_append(const char *path, const char *state, const KhoHanded__State *s, const char *dir, struct kho_err *err)
+/* The kernel wants each plain archive to begin at a multiple of 4. Half of one would end its unpacking: it is cut off again. */
+static int append(const char *path, struct kho_files *l, int level, struct kho_err *err)
 {
-	_cleanup_(kho_files_done) struct kho_files l = { 0 };
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
-	int ret = list_files(state, s, dir, &l, err);
+	int ret = kho_files_close(l, err);
 	struct stat st;
 
 	if (ret < 0)
 		return ret;
 	if (fd < 0 || fstat(fd, &st) || (st.st_size % 4 && ftruncate(fd, (st.st_size + 3) & ~3L)))
 		return kho_fail_errno(err, "%s", path);
-	return kho_files_pack(&l, 0, kho_sink_fd, &fd, err);
+	ret = kho_files_pack(l, level, kho_sink_fd, &fd, err);
+	if (ret < 0)
+		(void)!ftruncate(fd, st.st_size); /* in memory: nothing is written */
+	return ret;
+}
+
+int kho_handed_append(const char *path, const char *state, const KhoHanded__State *s, const char *dir, const bool *skip, int level, struct kho_err *err)
+{
+	_cleanup_(kho_files_done) struct kho_files l = { 0 };
+	int ret = list_files(state, s, dir, skip, &l, err);
+
+	return ret < 0 ? ret : append(path, &l, level, err);
+}
+
+int kho_handed_append_file(const char *path, const char *from, const char *name, int level, struct kho_err *err)
+{
+	_cleanup_(kho_files_done) struct kho_files l = { 0 };
+	int ret = list_file(&l, from, name, err);
+
+	return ret < 0 ? ret : append(path, &l, level, err);
 }

@@ -47,9 +47,15 @@ int kho_handed_unpack(const void *data, size_t len, bool luo, KhoHanded__State *
 void kho_handed_free(KhoHanded__State *s);
 
 /*
- * Carrier "initrd": the packed state in the file `state`, and s's files, which lie below dir (but for those on a disk), behind the archives that the
- * initramfs at path holds.
+ * Carrier "initrd": behind the archives that the initramfs at path holds, one more; whole or not at all. level: as of kho_files_pack(), and only what the
+ * kernel that reads it can unpack. The file must not be loaded meanwhile.
  */
-int kho_handed_append(const char *path, const char *state, const KhoHanded__State *s, const char *dir, struct kho_err *err) __must_check;
+
+/* The packed state in the file `state`, and s's files, which lie below dir; but those on a disk and (skip, NULL: none) those whose place in it is set. */
+int kho_handed_append(const char *path, const char *state, const KhoHanded__State *s, const char *dir, const bool *skip, int level,
+		      struct kho_err *err) __must_check;
+
+/* One file, which is called so among the images and will stay as it is. Of two of one name the later counts. */
+int kho_handed_append_file(const char *path, const char *from, const char *name, int level, struct kho_err *err) __must_check;
 
 #endif

@@ -33,6 +33,7 @@ struct kho_kexec_file {
 	uint64_t bytes; /* since it is preserved, on the disk, or kho_kexec_close_files() */
 	int fd;		/* luo: of one that is preserved and that a link of this process leads to; else -1 */
 	bool copied;	/* it is the engine's; on no disk, the next kernel may need it to get there */
+	bool early;	/* initrd: it is in the initramfs already, packed */
 	bool checked;	/* on the disk: it was read from there again, and is whole */
 	struct kho_disk_file disk; /* of one that is there */
 };
@@ -46,6 +47,8 @@ struct kho_kexec {
 	char *images_dir;      /* run_dir/images, a tmpfs of its own while an upgrade runs */
 	char *dir;	       /* run_dir/kexec, another one: what is below */
 	char *initrd;	       /* the initramfs */
+	uint64_t root_bytes;   /* of it: the first root, before anything is handed over; 0: it is not written */
+	int level;	       /* how archives in it are packed (kho_files_pack()): as the target can unpack them */
 	char *loaded, *mounted, *kept; /* marks: a kernel of ours is loaded; images_dir is mounted by us; the folder on the disk is ours */
 	int disk;	       /* that folder, with --state-dir and since it is made; else -1 */
 	char *cmdline;
@@ -68,6 +71,8 @@ struct kho_kexec {
 struct kho_kexec *kho_kexec_of(struct kho_engine *e);
 /* Image and machine: whatever is not there yet. */
 int kho_kexec_facts(struct kho_kexec *k, struct kho_err *err) __must_check;
+/* How archives for a kernel are packed (kho_files_pack()): by zstd where its configuration says that it unpacks that, else 0. */
+int kho_kexec_level(const char *sysroot, const char *release);
 /* With what the way back needs. files: room for the request's extra files and one more, NULL-terminated here; malloc'd. */
 int kho_kexec_initramfs_in(struct kho_kexec *k, struct kho_initramfs_in *out, const char ***out_files, struct kho_err *err) __must_check;
 
@@ -103,7 +108,8 @@ int kho_kexec_peer_fault(struct kho_engine *e, const char *kind, struct kho_err 
 /* files.c */
 /*
  * A file of images_dir is to be handed over; once, however often it is told. copied: it is the engine's, and new; else it is the serializer's own, who may
- * still look into it. luo: a copy, or pages of workloads, is preserved at once until the freeze. With a disk pages are written to it at once until then.
+ * still look into it. luo: a copy, or pages of workloads, is preserved at once until the freeze. Pages are also written to a disk, or else packed into the
+ * initramfs, at once until then.
  */
 int kho_kexec_add_file(struct kho_kexec *k, const char *name, bool copied, struct kho_err *err) __must_check;
 /* What has been written to the disk so far is there: synced, and read again. Nothing without one. -EBADMSG: it is not what was written. */

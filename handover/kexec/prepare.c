@@ -106,6 +106,7 @@ static int write_initramfs(struct kho_kexec *k, struct kho_err *err)
 		ret = kho_initramfs_write(&in, k->e.req->initramfs, k->e.req->initrd, &k->initramfs, kho_sink_fd, &fd, &bytes, &unpacked, err);
 	if (ret < 0)
 		return ret;
+	k->root_bytes = bytes;
 	kho_engine_note(&k->e, "initramfs: %llu MiB (%llu unpacked)", (unsigned long long)(bytes / MIB), (unsigned long long)(unpacked / MIB));
 	kho_engine_phase(&k->e, "initramfs", begin);
 	return 0;

@@ -143,8 +143,8 @@ uint64_t kho_kexec_disk_need(const struct kho_workload_list *w)
 	return resident(w) * 2 + DISK_MARGIN;
 }
 
-/* What the archive takes, from its list. */
-static int initramfs_bytes(struct probe *p, uint64_t *packed, uint64_t *unpacked)
+/* What the archive takes, from its list: most, as if nothing could be packed; the plan is told about how much it is. */
+static int initramfs_bytes(struct probe *p, uint64_t *most, uint64_t *unpacked)
 {
 	_cleanup_free_ const char **extra = NULL;
 	struct kho_initramfs_in in;
@@ -156,10 +156,11 @@ static int initramfs_bytes(struct probe *p, uint64_t *packed, uint64_t *unpacked
 	if (!ret)
 		ret = kho_kexec_initramfs_in(p->k, &in, &extra, p->err);
 	if (!ret)
-		ret = kho_initramfs_measure(&in, c, packed, unpacked, p->r);
-	if (ret < 0 || !*packed)
+		ret = kho_initramfs_measure(&in, c, most, unpacked, p->r);
+	if (ret < 0 || !*most)
 		return ret;
-	*packed += c->initrd.packed;
+	p->out->initrd_bytes = kho_files_packed(*most, in.level ? in.level : kho_files_level(*most)) + c->initrd.packed;
+	*most += c->initrd.packed;
 	*unpacked += c->initrd.unpacked;
 	return ret;
 }
@@ -173,28 +174,27 @@ static int tell_initramfs(struct probe *p)
 	p->out->initramfs_reason = strdup(c->reason);
 	if (!p->out->initramfs || !p->out->initramfs_reason || (c->initrd.len && !p->out->initramfs_path))
 		return -ENOMEM;
-	return kho_report_add(p->r, KHO_V_OK, "initramfs", c->initrd.len ? c->path : p->k->img.release, NULL, "%s; about %llu MiB", c->reason,
-			      (unsigned long long)(p->out->initrd_bytes / MIB));
+	return kho_report_add(p->r, KHO_V_OK, "initramfs", c->initrd.len ? c->path : p->k->img.release, NULL, "%s; about %llu MiB%s", c->reason,
+			      (unsigned long long)(p->out->initrd_bytes / MIB), p->k->level ? ", packed" : "; the target's configuration promises no zstd");
 }
 
 /*
- * Memory of this kernel: the initramfs as a file and as loaded, the images; by the initramfs carrier they are in the file and loaded, too. In
- * the next kernel: the same, and the workloads. What comes over a disk is there once, and the workloads.
+ * Memory of this kernel: the initramfs as a file and as loaded, the images; by the initramfs carrier they are in the file and loaded, too (packed, but
+ * not all memory can be packed). In the next kernel: the same, and the workloads. What comes over a disk is there once, and the workloads.
  */
 static int probe_memory(struct probe *p)
 {
 	const struct kho_workload_list *w = p->k->e.req->workloads;
-	uint64_t packed = 0, unpacked = 0, rss = resident(w), need, next;
+	uint64_t most = 0, unpacked = 0, rss = resident(w), need, next;
 	bool disk = p->k->e.req->carry_dir;
 	int ret;
 
 	if (is_recorded(p->k))
 		return 0;
-	ret = initramfs_bytes(p, &packed, &unpacked);
+	ret = initramfs_bytes(p, &most, &unpacked);
 	if (ret < 0 || kho_report_worst(p->r) == KHO_V_NO)
 		return ret;
-	p->out->initrd_bytes = packed;
-	need = packed * 2 + rss * (p->k->luo || disk ? 1 : 3);
+	need = most * 2 + rss * (p->k->luo || disk ? 1 : 3);
 	next = unpacked + rss * (disk ? 2 : 3);
 	if (need > p->k->m.available_bytes)
 		return kho_report_add(p->r, KHO_V_NO, "memory", "images", "free some memory", "%llu MiB are needed for what is handed over, %llu MiB available",
