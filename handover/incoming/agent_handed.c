@@ -21,6 +21,8 @@
 #include "lib/json.h"
 #include "lib/record.h"
 
+#define EXPEDITED "/sys/kernel/rcu_expedited"
+
 /* --- what is there --- */
 
 static int read_fd(int fd, char **out, size_t *out_len, struct kho_err *err)
@@ -137,6 +139,27 @@ static int place_files(struct kho_handed *h, struct kho_err *err)
 	}
 	kho_agent_note_phase(&h->a, "files", begin, kho_clock_us());
 	return ret;
+}
+
+/*
+ * For each module, mount, rule and interface the kernel waits until all CPUs have passed by (RCU): some ticks of the clock, or, if it may interrupt them,
+ * no time. So it does itself while it boots. A kernel that is so for good (rcupdate.rcu_expedited=1) stays so.
+ */
+static void hurry(struct kho_handed *h)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (kho_read_line(EXPEDITED, &text, NULL) == 0 && !strcmp(text, "0"))
+		h->hurried = kho_write_existing(EXPEDITED, "1\n", NULL) == 0;
+}
+
+static void calm(struct kho_handed *h)
+{
+	struct kho_err err = KHO_ERR_INIT;
+
+	if (h->hurried && kho_write_existing(EXPEDITED, "0\n", &err) < 0)
+		h->a.conf->say("%s", err.msg);
+	h->hurried = false;
 }
 
 /* --- its requests --- */
@@ -356,6 +379,7 @@ static void finish(struct kho_agent *a)
 	if (kho_agent_save(a, &late) < 0)
 		a->conf->say("journal: %s", late.msg);
 	let_go(h);
+	calm(h);
 	a->conf->say("everything is here, %llu ms after the freeze%s%s", (unsigned long long)((gate_us - h->s->frozen_us) / 1000), *msg ? "; " : "", msg);
 	kho_agent_go_on(a, h->s->from, h->s->attempt ? "failed" : "replaced");
 	kho_agent_deputy_end(a);
@@ -388,6 +412,7 @@ int kho_agent_run_handed(const struct kho_agent_conf *conf, bool luo, struct kho
 	kho_agent_init(&h->a, conf);
 	h->a.alone = h->a.handed = h->a.env.hurry = true;
 	h->a.carry_on = finish;
+	hurry(h);
 	ret = read_state(h, err);
 	if (ret < 0)
 		return ret;

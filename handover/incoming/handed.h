@@ -14,6 +14,7 @@ struct kho_handed {
 	int *fd;      /* luo: of each file of s, or -1 */
 	bool bound;   /* initrd: its images lie on images_dir */
 	bool fetched; /* those on a disk are in images_dir */
+	bool hurried; /* this kernel does not let its grace periods take their time */
 };
 
 /* Where file i belongs, below images_dir; malloc'd, NULL: out of memory. */

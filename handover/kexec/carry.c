@@ -134,15 +134,30 @@ static int in_time(const struct kho_kexec *k, uint64_t begin_us, struct kho_err 
 	return kho_fail(err, -ETIMEDOUT, "the state was not written and loaded in %llu s; a faster disk, or less to write, is needed", JUMP_US / 1000000);
 }
 
+static size_t count_early(const struct kho_kexec *k)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < k->nfiles; i++)
+		n += k->files[i].early;
+	return n;
+}
+
 /* zstd: what pre-copy has not packed before; by this thread, none is started now. */
 static int append(struct kho_kexec *k, const struct state *st, const char *state, struct kho_err *err)
 {
 	uint64_t begin = kho_clock_us();
 	int ret = kho_handed_append(k->initrd, state, &st->s, k->images_dir, st->early, k->level ? k->level | KHO_PACK_ALONE : 0, err);
 
-	if (!ret)
-		kho_engine_phase(&k->e, "pack", begin);
-	return ret;
+	struct stat after = { 0 };
+
+	if (ret < 0)
+		return ret;
+	kho_engine_phase(&k->e, "pack", begin);
+	(void)!stat(k->initrd, &after); /* it is only told */
+	kho_engine_note(&k->e, "initramfs with it: %llu MiB; %zu files were packed before the freeze", (unsigned long long)after.st_size / MIB,
+			count_early(k));
+	return 0;
 }
 
 static int go_by_initrd(struct kho_kexec *k, const struct state *st, const void *data, size_t len, uint64_t commit_us, struct kho_err *err)

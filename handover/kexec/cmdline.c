@@ -12,7 +12,9 @@
 #include "handover/kexec/handed.h"
 #include "handover/kexec/kexec.h"
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/kconfig.h"
 
 static const struct {
 	const char *key, *why;
@@ -25,6 +27,7 @@ static const struct {
 	{ "khoctl.pid_floor", "comes anew", false },
 	{ KHO_HANDED_WORD, "comes anew", false },
 	{ "elfcorehdr", "of a crash kernel", false },
+	{ "lpj", "comes anew: it depends on the target's CONFIG_HZ", false },
 	{ "kho", "comes anew", true },
 	{ "liveupdate", "comes anew", true },
 };
@@ -64,6 +67,19 @@ static bool add_running(FILE *f, const char *running, bool luo)
 	return panic;
 }
 
+/*
+ * Else, where the TSC may change its rate or a package has a CPU online for the first time, each CPU is measured against the timer, one after the
+ * other, some 50 ms each. It is what the kernel itself works out from its TSC.
+ */
+static void add_lpj(FILE *f, const struct kho_kexec *k, bool back)
+{
+	_cleanup_free_ char *text = kho_kconfig_get(k->e.req->sysroot, back ? k->running : k->img.release, "CONFIG_HZ");
+	unsigned long hz = text ? strtoul(text, NULL, 10) : 0;
+
+	if (hz && kho_clock_tsc_khz())
+		fprintf(f, " lpj=%llu", kho_clock_tsc_khz() * 1000ULL / hz);
+}
+
 int kho_kexec_cmdline(const struct kho_kexec *k, bool back, char **out, struct kho_err *err)
 {
 	const struct kho_engine_request *req = k->e.req;
@@ -81,6 +97,7 @@ int kho_kexec_cmdline(const struct kho_kexec *k, bool back, char **out, struct k
 		fputs("panic=10 ", f);
 	fprintf(f, "rdinit=/init khoctl.pid_floor=%llu " KHO_HANDED_WORD "=%s", (unsigned long long)kho_pid_range(req->workloads),
 		k->luo ? KHO_HANDED_LUO : KHO_HANDED_INITRD);
+	add_lpj(f, k, back);
 	if (!back && req->extra_cmdline && *req->extra_cmdline)
 		fprintf(f, " %s", req->extra_cmdline);
 	/* by default one kernel may have both and the other one neither; the last word counts */

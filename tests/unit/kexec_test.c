@@ -18,7 +18,9 @@
 #include "handover/kexec/kexec.h"
 #include "handover/link/wire.h"
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
+#include "tests/unit/tree.h"
 
 /* Messages of a state: setup, what is entrusted, one operation. */
 static ProtobufCBinaryData message[4];
@@ -431,9 +433,11 @@ static char *cmdline_after(const char *running, bool luo)
 	assert_int_equal(kho_mkdir(path, &err), 0);
 	strcat(path, "/cmdline");
 	assert_int_equal(kho_write_file(path, running, strlen(running), &err), 0);
+	test_put(dir, "/boot/config-7.3.4", "CONFIG_HZ=250\n", 14);
 	rq.sysroot = dir;
 	k->e.req = &rq;
 	k->img.cmdline_max = 2047;
+	strcpy(k->img.release, "7.3.4");
 	k->luo = luo;
 	assert_int_equal(kho_kexec_cmdline(k, false, &text, &err), 0);
 	k->e.req = was;
@@ -453,6 +457,18 @@ static void test_cmdline_words(void **state)
 	assert_string_equal(initrd, "kho=off panic=30 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd debug");
 }
 
+/* The target's jiffies of this machine's TSC, where both are known. */
+static void test_lpj(void **state)
+{
+	_cleanup_free_ char *text = NULL;
+
+	(void)state;
+	kho_clock_set_tsc_khz(2000000);
+	text = cmdline_after("lpj=1 panic=30\n", false);
+	kho_clock_set_tsc_khz(0);
+	assert_string_equal(text, "panic=30 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd lpj=8000000 debug");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -467,6 +483,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_put_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cmdline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cmdline_words, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lpj, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

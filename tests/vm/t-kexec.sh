@@ -16,12 +16,29 @@ if [ "${KEXEC:-}" = luo ]; then
 	kernels=("${LUO_KERNELS[@]}")
 fi
 
+# packed N: stock kernels unpack zstd, and their configuration is in /boot: so upgrade N was packed, and its command line has what depends on CONFIG_HZ
+packed() {
+	has "check.$1.txt" 'about [0-9]+ MiB, packed'
+	vm grep -qE '(^| )lpj=[1-9][0-9]+( |$)' /proc/cmdline || die "no lpj= on the command line: $(vm cat /proc/cmdline)"
+	grep -ao 'initramfs with it: .*' "$out/jump.$1.txt" || true
+}
+# calm: the kernel's grace periods take their time again, within seconds of the report
+calm() {
+	local i
+	for i in $(seq 30); do
+		[ "$(vm cat /sys/kernel/rcu_expedited | tr -d '\r\n')" != 0 ] || return 0
+		sleep 1
+	done
+	die "rcu_expedited is still set"
+}
 # jump N [OPTION...]: an upgrade by kexec, and how long each part took
 jump() {
 	local from
 	from=$(vm_release)
 	upgrade_by_kexec "$@"
 	has "check.$1.txt" "$carrier"
+	[ "${KEXEC:-}" = luo ] || packed "$1"
+	calm
 	ok "$from -> $(vm_release): $(jq .blackout_us "$out/report.$1.json") us of blackout"
 	jq -r '.phases[] | "      \(.us) \(.name)"' "$out/report.$1.json"
 }
