@@ -20,7 +20,7 @@
 #include "lib/io.h"
 
 #define MIB (1ULL << 20)
-#define JUMP_US 60000000ull /* with a disk: since the commit has begun */
+#define JUMP_US 60000000ull /* since the commit has begun */
 #define JOURNAL_HEAD 8 /* docs/formats.md: the mark before the first record */
 
 /* The journal without its last record, which says that the peer has signed: that is for the peer to say. */
@@ -125,13 +125,13 @@ static int go_by_luo(struct kho_kexec *k, const void *data, size_t len, struct k
 
 /*
  * Who waits for this step gives it up 15 s after its deadline (orchestrator/steps.def) and undoes everything: then there must be no jump any more. A disk
- * may be that slow.
+ * may be that slow, and so may be to pack and load some gigabytes.
  */
-static int in_time(const struct kho_kexec *k, uint64_t begin_us, struct kho_err *err)
+static int in_time(uint64_t begin_us, struct kho_err *err)
 {
-	if (k->disk < 0 || kho_clock_us() - begin_us < JUMP_US)
+	if (kho_clock_us() - begin_us < JUMP_US)
 		return 0;
-	return kho_fail(err, -ETIMEDOUT, "the state was not written and loaded in %llu s; a faster disk, or less to write, is needed", JUMP_US / 1000000);
+	return kho_fail(err, -ETIMEDOUT, "the state was not written, packed and loaded in %llu s; less of it, or a faster disk, is needed", JUMP_US / 1000000);
 }
 
 static size_t count_early(const struct kho_kexec *k)
@@ -148,7 +148,6 @@ static int append(struct kho_kexec *k, const struct state *st, const char *state
 {
 	uint64_t begin = kho_clock_us();
 	int ret = kho_handed_append(k->initrd, state, &st->s, k->images_dir, st->early, k->level ? k->level | KHO_PACK_ALONE : 0, err);
-
 	struct stat after = { 0 };
 
 	if (ret < 0)
@@ -179,7 +178,7 @@ static int go_by_initrd(struct kho_kexec *k, const struct state *st, const void 
 		ret = kho_kexec_load(k->e.req->image, k->initrd, k->cmdline, err);
 	if (!ret) {
 		kho_engine_phase(&k->e, "load", begin);
-		ret = in_time(k, commit_us, err);
+		ret = in_time(commit_us, err);
 	}
 	if (!ret)
 		ret = kho_kexec_jump(err);
