@@ -4,8 +4,10 @@
 #   plain    kexec-tools' kexec -l, systemctl kexec: the same without the firmware
 #   kexec    khoctl upgrade --engine kexec
 #   disk     khoctl upgrade --engine kexec --state-dir, on the root disk
+#   own      the same as kexec, khoctl's own initramfs alone (`initramfs = khoctl`)
 #   beside   khoctl upgrade
-# Ratios into build/bench-engines/report.json. No assertion on times.
+# The floor of kexec: the same kernel by kexec-tools with nothing but one program in its initramfs, from reboot(2) to that, and criu restore of a redis
+# with as much in it. Ratios into build/bench-engines/report.json. No assertion on times.
 set -euo pipefail
 LABNAME=bench-engines
 # shellcheck source=tests/vm/e2e.sh
@@ -13,23 +15,12 @@ LABNAME=bench-engines
 SERVICES=redis
 # shellcheck source=tests/vm/e2e_host.sh
 . "$(dirname "$0")/../vm/e2e_host.sh"
+# shellcheck source=tests/bench/ways.sh
+. "$(dirname "$0")/ways.sh"
 export CPUS=4
 MIB=${MIB:-64}
 watcher=
 trap 'lab down > /dev/null 2>&1 || true; host_clients_kill; [ -z "$watcher" ] || kill "$watcher" 2> /dev/null || true' EXIT
-
-# From outside: a new connection and a PING whenever the last one was answered or given up; the time of each answer, in microseconds.
-asks() {
-	# shellcheck disable=SC2016
-	ip netns exec "khoctl-lab-$LAB_NAME" bash -c '
-		while :; do
-			if timeout 1 bash -c "exec 3<> /dev/tcp/$0/6379; printf \"PING\\r\\n\" >&3; IFS= read -r l <&3; [[ \$l == +PONG* ]]" 2> /dev/null; then
-				echo "${EPOCHREALTIME/./}"
-			fi
-			sleep 0.05
-		done' "$(lab status --address)"
-}
-longest_gap() { awk 'NR > 1 && $1 - last > gap { gap = $1 - last } { last = $1 } END { print gap + 0 }' "$1"; }
 
 # replaced WAY COMMAND...: the machine's kernel, by that; then redis answers again and the longest silence is WAY's
 replaced() {
@@ -51,8 +42,7 @@ replaced() {
 	kill "$watcher"; wait "$watcher" 2> /dev/null || true
 	watcher=
 	runs_well "after $way"
-	jq -n --arg way "$way" --arg kernel "$(vm_release)" --argjson us "$(longest_gap "$out/$way.answers")" '{way: $way, kernel: $kernel, silent_us: $us}' |
-		tee "$out/way.$way.json"
+	way_json "$way"
 }
 
 # kexec-tools, and what Debian links it with
@@ -68,6 +58,7 @@ programs() {
 	done
 	vm rm /var/tmp/package.tar
 }
+rm -f "$out"/way.*.json
 lab down > /dev/null 2>&1 || true
 lab up --host --cpus "$CPUS" --mem 4096
 lab may-reset
@@ -78,17 +69,34 @@ vm redis-cli save > /dev/null
 programs
 vm /sbin/kexec --version > /dev/null || die "kexec-tools do not run"
 
+restore_floor "$MIB"
+
 # (a kernel that was started beside another one cannot be replaced by kexec: beside is the last)
-replaced kexec khoctl upgrade --to "$(other_image)" --engine kexec
+to=$(other_image)
+replaced kexec khoctl upgrade --to "$to" --engine kexec
+vm khoctl report --json > "$out/report.kexec.json"
 vm mkdir -m 700 /srv/state
 replaced disk khoctl upgrade --to "$(other_image)" --engine kexec --state-dir /srv/state
-to=$(other_image)
+# from the same kernel to the same one as kexec's; the machine resets itself over there, and has the first kernel again
+vm systemctl stop redis-server
+boot=$(boot_id)
+boot_floor "$to"
+wait_reset "$boot"
 vm /sbin/kexec -s -l "$to" "--initrd=/boot/initrd.img-${to#/boot/vmlinuz-}" --reuse-cmdline
 replaced plain systemctl kexec
 replaced reboot systemctl reboot
-replaced beside khoctl upgrade --to "$(other_image)"
+vm sh -c "echo 'initramfs = khoctl' >> /etc/khoctl/khoctl.conf"
+replaced own khoctl upgrade --to "$to" --engine kexec
+vm sed -i '/^initramfs = khoctl$/d' /etc/khoctl/khoctl.conf
+boot=$(boot_id)
+vm systemctl reboot > /dev/null 2>&1 || true
+wait_reset "$boot"
+replaced beside khoctl upgrade --to "$to"
 lab down
 
-jq -s 'map({(.way): .silent_us}) | add as $w | {silent_us: $w,
-	ratios: {kexec_over_plain: ($w.kexec / $w.plain), disk_over_plain: ($w.disk / $w.plain), kexec_over_reboot: ($w.kexec / $w.reboot), kexec_over_beside: ($w.kexec / $w.beside),
+jq -s --argjson boot "$(cat "$out/boot.floor")" --argjson restore "$(cat "$out/restore.floor")" \
+	'map({(.way): .silent_us}) | add as $w | ($boot + $restore) as $floor | {silent_us: $w, floor_us: {boot: $boot, restore: $restore},
+	ratios: {kexec_over_plain: ($w.kexec / $w.plain), own_over_plain: ($w.own / $w.plain), disk_over_plain: ($w.disk / $w.plain),
+		kexec_over_floor: ($w.kexec / $floor), own_over_floor: ($w.own / $floor),
+		kexec_over_reboot: ($w.kexec / $w.reboot), kexec_over_beside: ($w.kexec / $w.beside),
 		beside_over_reboot: ($w.beside / $w.reboot)} | map_values(. * 1000 | round / 1000)}' "$out"/way.*.json | tee "$out/report.json"

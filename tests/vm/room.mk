@@ -1,7 +1,7 @@
 # The VM lab: its programs, and the targets that need a VM. The programs use nothing of khoctl's library.
 LAB := $(B)/tests/vm
 # these run in the VM, where nothing else may be there
-LAB_STATIC := vmagent init holder hang_init clockline many writer churn clocks moody sleepers unitd
+LAB_STATIC := vmagent init holder hang_init boot_floor clockline many writer churn clocks moody sleepers unitd
 LAB_PROGS := $(addprefix $(LAB)/,labd labc client $(LAB_STATIC))
 UNIT += lab_frame
 all: $(LAB_PROGS)
