@@ -79,6 +79,7 @@ struct kho_agent_conf {
 	const char *release;
 	uint32_t instance_id, generation;
 	bool faults;		 /* tests may ask this kernel to fail */
+	const char *loglevel;	 /* handed over: what kernel.printk is set to when all is through; NULL: it stays */
 	bool deputy;		 /* a second process stands by from the commit on (agent_deputy.c) */
 	const char *journal_dir; /* "/var/lib/khoctl" */
 	struct kho_agent_shared *shared;

@@ -153,10 +153,13 @@ static void hurry(struct kho_handed *h)
 		h->hurried = kho_write_existing(EXPEDITED, "1\n", NULL) == 0;
 }
 
+/* And its console is as that of the kernel before. */
 static void calm(struct kho_handed *h)
 {
 	struct kho_err err = KHO_ERR_INIT;
 
+	if (h->a.conf->loglevel && kho_write_existing("/proc/sys/kernel/printk", h->a.conf->loglevel, &err) < 0)
+		h->a.conf->say("%s", err.msg);
 	if (h->hurried && kho_write_existing(EXPEDITED, "0\n", &err) < 0)
 		h->a.conf->say("%s", err.msg);
 	h->hurried = false;

@@ -108,6 +108,7 @@ static int load(const struct kho_load *l, struct kho_load_result *out, struct kh
 static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 {
 	static struct kho_machine machine;
+	static char loglevel[16];
 	static struct utsname u;
 	struct kho_agent_conf conf = {
 		.machine = &machine,
@@ -128,6 +129,8 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 	conf.faults = kho_init_word("khoctl.fault", word, sizeof(word)) && !strcmp(word, "1");
 	if (!handed_by())
 		return linked_agent(&conf, &machine, err);
+	if (kho_init_word(KHO_HANDED_LOGLEVEL, loglevel, sizeof(loglevel)))
+		conf.loglevel = loglevel;
 	kho_machine_whole(&machine);
 	conf.instance_id = conf.generation = 1;
 	return kho_agent_run_handed(&conf, !strcmp(handed_by(), KHO_HANDED_LUO), err);

@@ -16,6 +16,8 @@
 #include "lib/io.h"
 #include "lib/kconfig.h"
 
+#define QUIET 6 /* of the console: what is below this number, up to notices */
+
 static const struct {
 	const char *key, *why;
 	bool luo; /* with this carrier only */
@@ -40,31 +42,56 @@ static bool has_key(const char *word, size_t len, const char *key)
 	return strlen(key) == n && !memcmp(key, word, n);
 }
 
-static bool is_dropped(const char *word, size_t len, bool luo)
+/* What add_running() has seen. */
+struct seen {
+	bool panic;    /* what is done after one */
+	bool loglevel; /* how much goes to the console */
+	bool quieted;  /* by us, when this kernel was started by kexec: our words and not the operator's */
+};
+
+static bool is_dropped(const char *word, size_t len, bool luo, const struct seen *s)
 {
+	if (has_key(word, len, KHO_HANDED_LOGLEVEL) || (s->quieted && has_key(word, len, "loglevel")))
+		return true;
 	for (size_t i = 0; i < sizeof(dropped) / sizeof(*dropped); i++)
 		if ((luo || !dropped[i].luo) && has_key(word, len, dropped[i].key))
 			return true;
 	return false;
 }
 
-/* True: it says what is done after a panic. */
-static bool add_running(FILE *f, const char *running, bool luo)
+static struct seen add_running(FILE *f, const char *running, bool luo)
 {
-	bool panic = false;
+	struct seen s = { .quieted = strstr(running, KHO_HANDED_LOGLEVEL "=") };
 
 	while (*running) {
 		size_t n = strcspn(running, " \n");
 
 		if (n == 2 && !memcmp(running, "--", 2)) /* the rest is for init */
 			break;
-		if (n && !is_dropped(running, n, luo))
+		if (n && !is_dropped(running, n, luo, &s)) {
 			fprintf(f, "%.*s ", (int)n, running);
-		panic = panic || has_key(running, n, "panic");
+			s.panic |= has_key(running, n, "panic");
+			s.loglevel |= has_key(running, n, "loglevel") || has_key(running, n, "quiet") || has_key(running, n, "debug") ||
+				      has_key(running, n, "ignore_loglevel");
+		}
 		running += n;
 		running += strspn(running, " \n");
 	}
-	return panic;
+	return s;
+}
+
+/*
+ * A kernel waits for its serial console, 11 KB/s at the usual speed, and says 50 KB while it boots. What only informs is left to its log, unless the
+ * operator wants it otherwise; what khoctl's init says is seen (5). The agent sets it back to what it is here.
+ */
+static void add_loglevel(FILE *f, const struct kho_kexec *k)
+{
+	_cleanup_free_ char *path = kho_sysroot_path(k->e.req->sysroot, "/proc/sys/kernel/printk"), *text = NULL;
+	int level;
+
+	if (!path || kho_read_line(path, &text, NULL) < 0 || sscanf(text, "%d", &level) != 1 || level < 1)
+		return;
+	fprintf(f, "loglevel=%d " KHO_HANDED_LOGLEVEL "=%d ", level < QUIET ? level : QUIET, level);
 }
 
 /*
@@ -84,6 +111,7 @@ int kho_kexec_cmdline(const struct kho_kexec *k, bool back, char **out, struct k
 {
 	const struct kho_engine_request *req = k->e.req;
 	_cleanup_free_ char *path = kho_sysroot_path(req->sysroot, "/proc/cmdline"), *running = NULL, *text = NULL;
+	struct seen seen;
 	size_t len = 0;
 	FILE *f;
 
@@ -93,8 +121,11 @@ int kho_kexec_cmdline(const struct kho_kexec *k, bool back, char **out, struct k
 	if (!f)
 		return kho_fail_errno(err, "command line");
 	/* nobody is beside it: if it panics, let the machine come up again; the host's own setting follows with its other sysctls */
-	if (!add_running(f, running, k->luo))
+	seen = add_running(f, running, k->luo);
+	if (!seen.panic)
 		fputs("panic=10 ", f);
+	if (!seen.loglevel)
+		add_loglevel(f, k);
 	fprintf(f, "rdinit=/init khoctl.pid_floor=%llu " KHO_HANDED_WORD "=%s", (unsigned long long)kho_pid_range(req->workloads),
 		k->luo ? KHO_HANDED_LUO : KHO_HANDED_INITRD);
 	add_lpj(f, k, back);

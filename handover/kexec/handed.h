@@ -26,6 +26,8 @@
 #define KHO_HANDED_WORD	  "khoctl.handed"
 #define KHO_HANDED_LUO	  "luo"
 #define KHO_HANDED_INITRD "initrd"
+/* And the one that tells which messages the console shows when the upgrade is through (the first number of kernel.printk). */
+#define KHO_HANDED_LOGLEVEL "khoctl.loglevel"
 /* Carrier "luo": the session's name; the state's token, files have the tokens from 1 on. */
 #define KHO_HANDED_SESSION     "khoctl"
 #define KHO_HANDED_STATE_TOKEN 0

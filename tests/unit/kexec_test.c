@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The kexec engine without a jump: what is handed over and what of it is refused, requests and their inverses, the command line of a recorded machine.
+ * The kexec engine without a jump: what is handed over and what of it is refused, requests and their inverses.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,9 +18,7 @@
 #include "handover/kexec/kexec.h"
 #include "handover/link/wire.h"
 #include "lib/cleanup.h"
-#include "lib/clock.h"
 #include "lib/io.h"
-#include "tests/unit/tree.h"
 
 /* Messages of a state: setup, what is entrusted, one operation. */
 static ProtobufCBinaryData message[4];
@@ -394,81 +392,6 @@ static void test_put_file(void **state)
 	kho_remove_tree(dir);
 }
 
-static void test_cmdline(void **state)
-{
-	struct kho_kexec *k = kho_kexec_of(engine);
-	_cleanup_free_ char *there = NULL, *back = NULL, *never = NULL;
-	struct kho_err err = KHO_ERR_INIT;
-
-	(void)state;
-	k->img.cmdline_max = 2047;
-	k->luo = true;
-	assert_int_equal(kho_kexec_cmdline(k, false, &there, &err), 0);
-	assert_non_null(strstr(there, "console=ttyS0 "));
-	assert_non_null(strstr(there, " rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=luo debug"));
-	assert_null(strstr(there, "BOOT_IMAGE="));
-	/* by the same carrier, and the operator's words were for the other kernel */
-	assert_int_equal(kho_kexec_cmdline(k, true, &back, &err), 0);
-	assert_non_null(strstr(back, "khoctl.handed=luo"));
-	assert_null(strstr(back, "debug"));
-	assert_non_null(strstr(there, " debug kho=on liveupdate=on"));
-	assert_non_null(strstr(back, " kho=on liveupdate=on"));
-	k->img.cmdline_max = 20;
-	assert_int_equal(kho_kexec_cmdline(k, false, &never, &err), -E2BIG);
-	assert_null(never);
-}
-
-/* Of a machine with that command line. */
-static char *cmdline_after(const char *running, bool luo)
-{
-	struct kho_kexec *k = kho_kexec_of(engine);
-	const struct kho_engine_request *was = k->e.req;
-	struct kho_engine_request rq = *was;
-	char dir[] = "/tmp/khoctl-kexec.XXXXXX", path[64];
-	struct kho_err err = KHO_ERR_INIT;
-	char *text = NULL;
-
-	assert_non_null(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/proc", dir);
-	assert_int_equal(kho_mkdir(path, &err), 0);
-	strcat(path, "/cmdline");
-	assert_int_equal(kho_write_file(path, running, strlen(running), &err), 0);
-	test_put(dir, "/boot/config-7.3.4", "CONFIG_HZ=250\n", 14);
-	rq.sysroot = dir;
-	k->e.req = &rq;
-	k->img.cmdline_max = 2047;
-	strcpy(k->img.release, "7.3.4");
-	k->luo = luo;
-	assert_int_equal(kho_kexec_cmdline(k, false, &text, &err), 0);
-	k->e.req = was;
-	kho_remove_tree(dir);
-	return text;
-}
-
-/* Words are whole: neither a part of another one, nor left behind. */
-static void test_cmdline_words(void **state)
-{
-	_cleanup_free_ char *luo = cmdline_after("BOOT_IMAGE=/x kho kho_scratch=100% liveupdate=off softlockup_panic=1 kho=off quiet\n", true);
-	_cleanup_free_ char *initrd = cmdline_after("kho=off panic=30 -- panic=1\n", false);
-
-	(void)state;
-	assert_string_equal(luo, "kho_scratch=100% softlockup_panic=1 quiet panic=10 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=luo debug"
-				 " kho=on liveupdate=on");
-	assert_string_equal(initrd, "kho=off panic=30 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd debug");
-}
-
-/* The target's jiffies of this machine's TSC, where both are known. */
-static void test_lpj(void **state)
-{
-	_cleanup_free_ char *text = NULL;
-
-	(void)state;
-	kho_clock_set_tsc_khz(2000000);
-	text = cmdline_after("lpj=1 panic=30\n", false);
-	kho_clock_set_tsc_khz(0);
-	assert_string_equal(text, "panic=30 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd lpj=8000000 debug");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -481,9 +404,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_disk_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk_damaged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_put_file, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cmdline, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cmdline_words, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lpj, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
