@@ -47,7 +47,6 @@ struct state {
 	KhoHanded__File *file, **files;
 	ProtobufCBinaryData *message;
 	bool *early; /* of each file: struct kho_kexec_file */
-	char *back_cmdline;
 };
 
 static void state_done(struct state *st)
@@ -56,7 +55,6 @@ static void state_done(struct state *st)
 	free(st->files);
 	free(st->message);
 	free(st->early);
-	free(st->back_cmdline);
 }
 
 static void fill_files(struct kho_kexec *k, struct state *st)
@@ -100,13 +98,9 @@ static int fill_state(struct kho_kexec *k, const struct kho_blob *record, struct
 	s->jumped_us = kho_clock_us();
 	if (k->disk >= 0)
 		s->dir = (char *)(uintptr_t)k->e.req->carry_dir;
-	if (*k->back_image) {
-		int ret = kho_kexec_cmdline(k, true, &st->back_cmdline, err);
-
-		if (ret < 0)
-			return ret;
+	if (k->back_cmdline) {
 		s->back_image = k->back_image;
-		s->back_cmdline = st->back_cmdline;
+		s->back_cmdline = k->back_cmdline;
 	}
 	fill_files(k, st);
 	return 0;

@@ -117,6 +117,7 @@ static void kexec_free(struct kho_engine *e)
 	free(k->kept);
 	kho_closep(&k->disk);
 	free(k->cmdline);
+	free(k->back_cmdline);
 	free(k);
 }
 

@@ -51,7 +51,7 @@ struct kho_kexec {
 	int level;	       /* how archives in it are packed (kho_files_pack()): as the target can unpack them */
 	char *loaded, *mounted, *kept; /* marks: a kernel of ours is loaded; images_dir is mounted by us; the folder on the disk is ours */
 	int disk;	       /* that folder, with --state-dir and since it is made; else -1 */
-	char *cmdline;
+	char *cmdline, *back_cmdline; /* since all is reserved; of the way back: NULL, there is none */
 	bool luo;	       /* carrier: else the initramfs */
 	char carrier[200];     /* why */
 	char running[65];      /* this kernel's release */

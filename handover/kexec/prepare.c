@@ -124,6 +124,9 @@ int kho_kexec_reserve(struct kho_engine *e, const struct kho_engine_plan *p, str
 		kho_want_descriptors(KHO_HANDED_FDS);
 	if (!ret && !k->cmdline)
 		ret = kho_kexec_cmdline(k, false, &k->cmdline, err);
+	/* not when it is needed: it looks at files of a disk, and that is in the blackout */
+	if (!ret && *k->back_image && !k->back_cmdline)
+		ret = kho_kexec_cmdline(k, true, &k->back_cmdline, err);
 	if (!ret)
 		ret = mount_place(k->dir, true, err);
 	if (!ret)
