@@ -49,6 +49,29 @@ struct seen {
 	bool quieted;  /* by us, when this kernel was started by kexec: our words and not the operator's */
 };
 
+static bool is_loglevel(const char *word, size_t len)
+{
+	static const char *const keys[] = { "loglevel", "quiet", "debug", "ignore_loglevel" };
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+		if (has_key(word, len, keys[i]))
+			return true;
+	return false;
+}
+
+static bool says_loglevel(const char *words)
+{
+	while (words && *words) {
+		size_t n = strcspn(words, " \n");
+
+		if (is_loglevel(words, n))
+			return true;
+		words += n;
+		words += strspn(words, " \n");
+	}
+	return false;
+}
+
 static bool is_dropped(const char *word, size_t len, bool luo, const struct seen *s)
 {
 	if (has_key(word, len, KHO_HANDED_LOGLEVEL) || (s->quieted && has_key(word, len, "loglevel")))
@@ -71,8 +94,7 @@ static struct seen add_running(FILE *f, const char *running, bool luo)
 		if (n && !is_dropped(running, n, luo, &s)) {
 			fprintf(f, "%.*s ", (int)n, running);
 			s.panic |= has_key(running, n, "panic");
-			s.loglevel |= has_key(running, n, "loglevel") || has_key(running, n, "quiet") || has_key(running, n, "debug") ||
-				      has_key(running, n, "ignore_loglevel");
+			s.loglevel |= is_loglevel(running, n);
 		}
 		running += n;
 		running += strspn(running, " \n");
@@ -124,7 +146,7 @@ int kho_kexec_cmdline(const struct kho_kexec *k, bool back, char **out, struct k
 	seen = add_running(f, running, k->luo);
 	if (!seen.panic)
 		fputs("panic=10 ", f);
-	if (!seen.loglevel)
+	if (!seen.loglevel && (back || !says_loglevel(req->extra_cmdline)))
 		add_loglevel(f, k);
 	fprintf(f, "rdinit=/init khoctl.pid_floor=%llu " KHO_HANDED_WORD "=%s", (unsigned long long)kho_pid_range(req->workloads),
 		k->luo ? KHO_HANDED_LUO : KHO_HANDED_INITRD);

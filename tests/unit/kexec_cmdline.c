@@ -25,7 +25,7 @@ static int setup(void **state)
 		.image = "/nowhere",
 		.sysroot = "tests/sysroots/vm-4cpu",
 		.run_dir = "/run/khoctl",
-		.extra_cmdline = "debug",
+		.extra_cmdline = "audit=0",
 	};
 
 	(void)state;
@@ -50,13 +50,13 @@ static void test_cmdline(void **state)
 	k->luo = true;
 	assert_int_equal(kho_kexec_cmdline(k, false, &there, &err), 0);
 	assert_non_null(strstr(there, "console=ttyS0 "));
-	assert_non_null(strstr(there, " rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=luo debug"));
+	assert_non_null(strstr(there, " rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=luo audit=0"));
 	assert_null(strstr(there, "BOOT_IMAGE="));
 	/* by the same carrier, and the operator's words were for the other kernel */
 	assert_int_equal(kho_kexec_cmdline(k, true, &back, &err), 0);
 	assert_non_null(strstr(back, "khoctl.handed=luo"));
-	assert_null(strstr(back, "debug"));
-	assert_non_null(strstr(there, " debug kho=on liveupdate=on"));
+	assert_null(strstr(back, "audit=0"));
+	assert_non_null(strstr(there, " audit=0 kho=on liveupdate=on"));
 	assert_non_null(strstr(back, " kho=on liveupdate=on"));
 	k->img.cmdline_max = 20;
 	assert_int_equal(kho_kexec_cmdline(k, false, &never, &err), -E2BIG);
@@ -65,6 +65,9 @@ static void test_cmdline(void **state)
 
 /* What kernel.printk of the machine below is; "": it tells nothing. */
 static const char *printk = "";
+
+/* The operator's words. */
+static const char *words = "audit=0";
 
 /* Of a machine with that command line. */
 static char *cmdline_after(const char *running, bool luo)
@@ -84,6 +87,7 @@ static char *cmdline_after(const char *running, bool luo)
 	test_put(dir, "/boot/config-7.3.4", "CONFIG_HZ=250\n", 14);
 	test_put(dir, "/proc/sys/kernel/printk", printk, strlen(printk));
 	rq.sysroot = dir;
+	rq.extra_cmdline = words;
 	k->e.req = &rq;
 	k->img.cmdline_max = 2047;
 	strcpy(k->img.release, "7.3.4");
@@ -101,9 +105,9 @@ static void test_cmdline_words(void **state)
 	_cleanup_free_ char *initrd = cmdline_after("kho=off panic=30 -- panic=1\n", false);
 
 	(void)state;
-	assert_string_equal(luo, "kho_scratch=100% softlockup_panic=1 quiet panic=10 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=luo debug"
+	assert_string_equal(luo, "kho_scratch=100% softlockup_panic=1 quiet panic=10 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=luo audit=0"
 				 " kho=on liveupdate=on");
-	assert_string_equal(initrd, "kho=off panic=30 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd debug");
+	assert_string_equal(initrd, "kho=off panic=30 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd audit=0");
 }
 
 /* The target's jiffies of this machine's TSC, where both are known. */
@@ -115,7 +119,7 @@ static void test_lpj(void **state)
 	kho_clock_set_tsc_khz(2000000);
 	text = cmdline_after("lpj=1 panic=30\n", false);
 	kho_clock_set_tsc_khz(0);
-	assert_string_equal(text, "panic=30 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd lpj=8000000 debug");
+	assert_string_equal(text, "panic=30 rdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd lpj=8000000 audit=0");
 }
 
 /* A console that shows what informs does not while the next kernel boots, and is told what it shows then; not where the operator has said what he wants. */
@@ -139,9 +143,19 @@ static void test_loglevel(void **state)
 
 		printk = all[i].printk;
 		text = cmdline_after(all[i].running, false);
-		assert_true(asprintf(&want, "%srdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd debug", all[i].want) > 0);
+		assert_true(asprintf(&want, "%srdinit=/init khoctl.pid_floor=1000000 khoctl.handed=initrd audit=0", all[i].want) > 0);
 		assert_string_equal(text, want);
 	}
+	printk = "7";
+	for (size_t i = 0; i < 2; i++) {
+		_cleanup_free_ char *text = NULL;
+
+		words = i ? "audit=0 loglevel=8" : "debug";
+		text = cmdline_after("a", false);
+		assert_null(strstr(text, "khoctl.loglevel"));
+		assert_string_equal(strstr(text, "handed=initrd ") + strlen("handed=initrd "), words);
+	}
+	words = "audit=0";
 	printk = "";
 }
 
