@@ -160,7 +160,8 @@ int kho_kexec_add_file(struct kho_kexec *k, const char *name, bool copied, struc
 	if (ret < 0)
 		return ret;
 	pthread_mutex_lock(&k->lock);
-	if (copied || k->disk >= 0 || packs_early(k))
+	/* of the others there may be 100000, and the list is walked for each */
+	if (copied || (!k->luo && is_pages(name)))
 		forget(k, name);
 	ret = add(k, name, copied, err);
 	pthread_mutex_unlock(&k->lock);
