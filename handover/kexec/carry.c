@@ -106,27 +106,28 @@ static int fill_state(struct kho_kexec *k, const struct kho_blob *record, struct
 	return 0;
 }
 
+/*
+ * Who waits for this step gives it up 15 s after its deadline (orchestrator/steps.def) and undoes everything: then there must be no jump any more. A disk
+ * may be that slow, and so may be to preserve, or to pack and load, some gigabytes.
+ */
+static int jump(uint64_t commit_us, struct kho_err *err)
+{
+	if (kho_clock_us() - commit_us >= JUMP_US)
+		return kho_fail(err, -ETIMEDOUT, "the state was not handed over in %llu s; less of it, or a faster machine or disk, is needed",
+				JUMP_US / 1000000);
+	return kho_kexec_jump(err);
+}
+
 /* --- carrier: the Live Update Orchestrator --- */
 
-static int go_by_luo(struct kho_kexec *k, const void *data, size_t len, struct kho_err *err)
+static int go_by_luo(struct kho_kexec *k, const void *data, size_t len, uint64_t commit_us, struct kho_err *err)
 {
 	int ret = kho_kexec_preserve_state(k, data, len, err);
 
-	return ret < 0 ? ret : kho_kexec_jump(err);
+	return ret < 0 ? ret : jump(commit_us, err);
 }
 
 /* --- carrier: the initramfs, with the images of workloads or without them --- */
-
-/*
- * Who waits for this step gives it up 15 s after its deadline (orchestrator/steps.def) and undoes everything: then there must be no jump any more. A disk
- * may be that slow, and so may be to pack and load some gigabytes.
- */
-static int in_time(uint64_t begin_us, struct kho_err *err)
-{
-	if (kho_clock_us() - begin_us < JUMP_US)
-		return 0;
-	return kho_fail(err, -ETIMEDOUT, "the state was not written, packed and loaded in %llu s; less of it, or a faster disk, is needed", JUMP_US / 1000000);
-}
 
 static size_t count_early(const struct kho_kexec *k)
 {
@@ -172,10 +173,8 @@ static int go_by_initrd(struct kho_kexec *k, const struct state *st, const void 
 		ret = kho_kexec_load(k->e.req->image, k->initrd, k->cmdline, err);
 	if (!ret) {
 		kho_engine_phase(&k->e, "load", begin);
-		ret = in_time(commit_us, err);
+		ret = jump(commit_us, err);
 	}
-	if (!ret)
-		ret = kho_kexec_jump(err);
 	(void)!truncate(k->initrd, before.st_size);
 	return ret;
 }
@@ -198,7 +197,7 @@ int kho_kexec_commit(struct kho_engine *e, const struct kho_blob *record, struct
 		return ret;
 	kho_engine_phase(&k->e, "preserve", begin);
 	kho_engine_note(&k->e, "%llu MiB in %zu files are handed over; %s starts now", (unsigned long long)(bytes / MIB), k->nfiles, k->img.release);
-	ret = k->luo ? go_by_luo(k, data, len, err) : go_by_initrd(k, &st, data, len, begin, err);
+	ret = k->luo ? go_by_luo(k, data, len, begin, err) : go_by_initrd(k, &st, data, len, begin, err);
 	explicit_bzero(data, len);
 	return ret;
 }
