@@ -62,6 +62,8 @@ int kho_files_level(uint64_t archive_bytes);
 /* About how many bytes it has then. */
 uint64_t kho_files_packed(uint64_t archive_bytes, int level);
 
+/* Whatever its size: as it is (where a level may be chosen; not for kho_files_pack()). */
+#define KHO_PACK_PLAIN (-1)
 /* With a level of zstd: by the calling thread alone, as in the blackout. */
 #define KHO_PACK_ALONE 0x100
 

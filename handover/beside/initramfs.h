@@ -20,7 +20,7 @@ struct kho_initramfs_in {
 	const char *program;			   /* comes with its libraries; may be NULL */
 	const struct kho_target *also;		   /* another kernel that starts from the same root: its modules; may be NULL */
 	const char *run_dir;			   /* never copied */
-	int level;				   /* of zstd, whatever its size; 0: as kho_files_level() says */
+	int level;				   /* of zstd, or KHO_PACK_PLAIN, whatever its size; 0: as kho_files_level() says */
 };
 
 /* The closed list of files of the running system. */

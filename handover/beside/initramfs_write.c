@@ -69,6 +69,13 @@ static int put_before(const struct kho_initrd *initrd, struct kho_files *ours, s
 	return ret < 0 || c->bytes % 4 == 0 ? ret : count(c, zeros, 4 - c->bytes % 4);
 }
 
+int kho_initramfs_level(const struct kho_initramfs_in *in, uint64_t archive_bytes)
+{
+	if (in->level == KHO_PACK_PLAIN)
+		return 0;
+	return in->level ? in->level : kho_files_level(archive_bytes);
+}
+
 int kho_initramfs_write(const struct kho_initramfs_in *in, const char *mode, const char *given, struct kho_initramfs_choice *choice,
 			kho_sink_fn sink, void *arg, uint64_t *out_bytes, uint64_t *out_unpacked, struct kho_err *err)
 {
@@ -88,7 +95,7 @@ int kho_initramfs_write(const struct kho_initramfs_in *in, const char *mode, con
 	if (choice->initrd.len)
 		ret = put_before(&choice->initrd, &files, &c, err);
 	if (!ret)
-		ret = kho_files_pack(&files, in->level ? in->level : kho_files_level(archive), count, &c, err);
+		ret = kho_files_pack(&files, kho_initramfs_level(in, archive), count, &c, err);
 	kho_files_done(&files);
 	*out_bytes = c.bytes;
 	if (!ret)

@@ -13,6 +13,9 @@
 int kho_initramfs_measure(const struct kho_initramfs_in *in, struct kho_initramfs_choice *choice, uint64_t *out_archive, uint64_t *out_unpacked,
 			  struct kho_report *r) __must_check;
 
+/* How khoctl's own archive, of so many bytes, is packed: a level as kho_files_pack() takes it. */
+int kho_initramfs_level(const struct kho_initramfs_in *in, uint64_t archive_bytes);
+
 /*
  * Choose (unless the plan has: out->kind), list, and write it through sink, whose length after it is a multiple of 4 where anything
  * follows. out_bytes: of the archive; out_unpacked: of memory when it is unpacked. The choice's initrd is freed: it is written.

@@ -66,7 +66,7 @@ int kho_kexec_initramfs_in(struct kho_kexec *k, struct kho_initramfs_in *out, co
 		.extra_files = *out_files,
 		.also = *k->back_image ? &k->back : NULL,
 		.run_dir = req->run_dir,
-		.level = k->level,
+		.level = k->level ? k->level : KHO_PACK_PLAIN,
 	};
 	return 0;
 }

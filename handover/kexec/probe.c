@@ -159,7 +159,7 @@ static int initramfs_bytes(struct probe *p, uint64_t *most, uint64_t *unpacked)
 		ret = kho_initramfs_measure(&in, c, most, unpacked, p->r);
 	if (ret < 0 || !*most)
 		return ret;
-	p->out->initrd_bytes = kho_files_packed(*most, in.level ? in.level : kho_files_level(*most)) + c->initrd.packed;
+	p->out->initrd_bytes = kho_files_packed(*most, kho_initramfs_level(&in, *most)) + c->initrd.packed;
 	*most += c->initrd.packed;
 	*unpacked += c->initrd.unpacked;
 	return ret;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "handover/beside/files.h"
+#include "handover/beside/initramfs_write.h"
 #include "handover/beside/initrd.h"
 #include "handover/kexec/handed.h"
 #include "handover/kexec/kexec.h"
@@ -240,10 +241,30 @@ static void test_level(void **state)
 	assert_int_equal(kho_kexec_level(dir, "7.4"), 1);
 }
 
+/* A root of any size is packed only as the target can unpack it. */
+static void test_root_level(void **state)
+{
+	struct kho_kexec *k = kho_kexec_of(engine);
+	_cleanup_free_ const char **files = NULL, **more = NULL;
+	struct kho_initramfs_in in;
+	struct kho_err err = KHO_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(kho_kexec_initramfs_in(k, &in, &files, &err), 0);
+	assert_int_equal(kho_initramfs_level(&in, 1ull << 30), 0);
+	k->level = 1;
+	assert_int_equal(kho_kexec_initramfs_in(k, &in, &more, &err), 0);
+	assert_int_equal(kho_initramfs_level(&in, 1000), 1);
+	/* beside this kernel: by its size */
+	in.level = 0;
+	assert_int_equal(kho_initramfs_level(&in, 1000), 0);
+	assert_int_equal(kho_initramfs_level(&in, 1ull << 30), 1);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(test_early), T(test_plain), T(test_whole_or_not), T(test_level) };
+	const struct CMUnitTest tests[] = { T(test_early), T(test_plain), T(test_whole_or_not), T(test_level), T(test_root_level) };
 
 	return cmocka_run_group_tests_name("kexec_initrd", tests, NULL, NULL);
 }
