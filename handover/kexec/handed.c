@@ -121,10 +121,14 @@ int kho_handed_unpack(const void *data, size_t len, bool luo, KhoHanded__State *
 static int list_file(struct kho_files *l, const char *from, const char *name, struct kho_err *err)
 {
 	_cleanup_free_ char *to = NULL;
+	int ret;
 
 	if (asprintf(&to, KHO_HANDED_IMAGES "/%s", name) < 0)
 		return kho_fail(err, -ENOMEM, "hand over %s", name);
-	return kho_files_add_as(l, from, to, err);
+	ret = kho_files_add_as(l, from, to, err);
+	if (!ret && l->f[l->n - 1].bytes > UINT32_MAX)
+		ret = kho_fail(err, -EFBIG, "%s has more than the 4 GiB that a file of an initramfs can have; hand it over on a disk (--state-dir)", name);
+	return ret;
 }
 
 static int list_files(const char *state, const KhoHanded__State *s, const char *dir, const bool *skip, struct kho_files *l, struct kho_err *err)

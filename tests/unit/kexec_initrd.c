@@ -219,6 +219,23 @@ static void test_whole_or_not(void **state)
 	assert_int_equal(n, 6); /* init, the file, and the folders above it */
 }
 
+/* What the format cannot hold is refused before anything is written. (The file is all hole.) */
+static void test_too_large(void **state)
+{
+	struct kho_kexec *k = kho_kexec_of(engine);
+	struct kho_err err = KHO_ERR_INIT;
+	char path[96];
+
+	(void)state;
+	put_root(k);
+	image(PRE, "x", 1);
+	snprintf(path, sizeof(path), "%s/images/" PRE, dir);
+	if (truncate(path, 1LL << 32))
+		skip();
+	assert_int_equal(kho_handed_append_file(k->initrd, path, PRE, 1, &err), -EFBIG);
+	assert_int_equal(size_of(k->initrd), k->root_bytes);
+}
+
 /* By the target's own configuration. */
 static void test_level(void **state)
 {
@@ -264,7 +281,9 @@ static void test_root_level(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(test_early), T(test_plain), T(test_whole_or_not), T(test_level), T(test_root_level) };
+	const struct CMUnitTest tests[] = {
+		T(test_early), T(test_plain), T(test_whole_or_not), T(test_too_large), T(test_level), T(test_root_level),
+	};
 
 	return cmocka_run_group_tests_name("kexec_initrd", tests, NULL, NULL);
 }
