@@ -6,21 +6,18 @@
  */
 #include "bpf/load.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bpf/child.h"
 #include "bpf/load_mix.h"
 #include "bpf/pinned.h"
 #include "lib/cleanup.h"
-#include "lib/io.h"
 
 #define GRACE_NS 20000000000ull /* an emulated machine stalls for seconds, and takes some to load a module */
-#define TICK_US	 100000
 #define REST_US	 1000 /* after an operation that failed: it must not become a loop */
 
 const struct kho_mix_row kho_mixes[KHO_NMIXES] = {
@@ -123,14 +120,6 @@ static void work(struct kho_mix_place *p, struct kho_load_result *r)
 		r->what[0] = '\0'; /* it has not died */
 }
 
-/* Dies with its parent, and takes what a command has started along: all are of one group. */
-static void be_child(pid_t parent)
-{
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1); /* it died before that */
-}
-
 static pid_t start(const struct kho_load *l, int cpu, struct kho_load_result *r)
 {
 	struct kho_mix_place p = { .l = l, .cpu = cpu, .fd = { -1, -1 } };
@@ -139,7 +128,7 @@ static pid_t start(const struct kho_load *l, int cpu, struct kho_load_result *r)
 
 	if (pid)
 		return pid;
-	be_child(parent);
+	kho_child_begin(parent);
 	CPU_ZERO(&one);
 	CPU_SET((size_t)cpu, &one);
 	if (sched_setaffinity(0, sizeof(one), &one) < 0)
@@ -174,53 +163,13 @@ static void run_all(const struct kho_load *l, const cpu_set_t *on, struct shared
 
 static void __attribute__((noreturn)) child(const struct kho_load *l, const cpu_set_t *on, struct shared *s, pid_t parent)
 {
-	be_child(parent);
-	setpgid(0, 0);
-	signal(SIGINT, SIG_DFL);
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGCHLD, SIG_DFL);
-	signal(SIGPIPE, SIG_IGN);
-	closefrom(3);
-	/* the first to go when memory is short, on either kernel */
-	(void)!kho_write_existing("/proc/self/oom_score_adj", "1000", NULL);
+	kho_child_lead(parent);
 	run_all(l, on, s);
 	s->over = true;
 	_exit(0);
 }
 
 /* --- its caller --- */
-
-static void end_process(pid_t pid)
-{
-	kill(-pid, SIGKILL);
-	kill(pid, SIGKILL);
-}
-
-/* Until it has ended: 0, or why it was killed. One that cannot be killed is left to itself. */
-static int wait_for(pid_t pid, uint64_t until_ns, bool (*stop)(void *arg), void *arg, struct kho_err *err)
-{
-	int rc = 0, tries = 20;
-
-	for (;;) {
-		siginfo_t end = { 0 };
-
-		/* not yet taken away: its number, and its group's, are nobody else's */
-		if (waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | WNOWAIT) < 0 ? errno != EINTR : end.si_pid == pid)
-			break;
-		if (!rc && stop && stop(arg))
-			rc = kho_fail(err, -EINTR, "stopped");
-		if (!rc && kho_now_ns() > until_ns)
-			rc = kho_fail(err, -ETIMEDOUT, "its processes have not come back");
-		if (rc && !tries--)
-			break;
-		if (rc)
-			end_process(pid);
-		usleep(TICK_US);
-	}
-	kill(-pid, SIGKILL); /* what a command has left */
-	(void)!waitpid(pid, NULL, WNOHANG);
-	return rc;
-}
 
 int kho_load_run(const struct kho_load *l, const cpu_set_t *on, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,
 		 struct kho_err *err)
@@ -247,7 +196,7 @@ int kho_load_run(const struct kho_load *l, const cpu_set_t *on, bool (*stop)(voi
 	pid = fork();
 	if (!pid)
 		child(l, on, s, self);
-	rc = pid < 0 ? kho_fail_errno(err, "load %s: fork", name) : wait_for(pid, kho_now_ns() + l->us * 1000 + GRACE_NS, stop, arg, err);
+	rc = pid < 0 ? kho_fail_errno(err, "load %s: fork", name) : kho_child_wait(pid, kho_now_ns() + l->us * 1000 + GRACE_NS, stop, arg, err);
 	if (rc < 0)
 		kho_wrap(err, "load %s", name);
 	else if (s->over)

@@ -1,7 +1,7 @@
 # Gates: what must be known to be good about a kernel. Programs for the kernel (NAME.bpf.c) are built by clang into
 # skeletons (bpf/NAME.skel.h in the generated files), which are linked in; nothing of them is installed.
 LIB_SRCS += $(addprefix bpf/,hist.c gate.c trouble.c program.c wakeup.c exercise.c ready.c dark.c recording.c recorder.c record_proc.c record_programs.c regress.c regress_draw.c \
-	pinned.c load.c load_mixes.c load_crypto.c load_command.c spare.c)
+	child.c pinned.c load.c load_mixes.c load_crypto.c load_command.c spare.c)
 PKGS += libbpf json-c
 LIBS += -lm
 UNIT += gates gates_live dark regress recorder_live load
