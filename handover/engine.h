@@ -17,6 +17,7 @@
 
 #include "bpf/gate.h"
 #include "bpf/load.h"
+#include "bpf/replay.h"
 #include "lib/err.h"
 #include "lib/fault.h"
 #include "lib/report.h"
@@ -110,6 +111,12 @@ struct kho_engine_ops {
 	 */
 	int (*load)(struct kho_engine *e, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,
 		    uint64_t deadline_us, struct kho_err *err);
+	/*
+	 * The recording that put_file has put as KHO_REPLAY_FILE is sent to the workload that was restored there, and what came of it (kho_replay_run).
+	 * stop as of load. May be NULL.
+	 */
+	int (*replay)(struct kho_engine *e, bool (*stop)(void *arg), void *arg, struct kho_replay_result *out, uint64_t deadline_us,
+		      struct kho_err *err);
 	/*
 	 * Before the freeze: what the incoming side needs to complete the upgrade alone, should this kernel end with the state
 	 * across (complete: and that it may). names: of the serializers, NULL-terminated, in order; record: the journal so far.

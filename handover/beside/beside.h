@@ -103,6 +103,8 @@ int kho_beside_gates(struct kho_engine *e, const struct kho_gate_ask *ask, const
 		     uint64_t deadline_us, struct kho_err *err);
 int kho_beside_load(struct kho_engine *e, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,
 		    uint64_t deadline_us, struct kho_err *err);
+int kho_beside_replay(struct kho_engine *e, bool (*stop)(void *arg), void *arg, struct kho_replay_result *out, uint64_t deadline_us,
+		      struct kho_err *err);
 int kho_beside_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
 		       struct kho_err *err);
 int kho_beside_commit(struct kho_engine *e, const struct kho_blob *record, struct kho_err *err);

@@ -194,6 +194,7 @@ static const struct kho_engine_ops beside_ops = {
 	.peer_op = peer_op,
 	.gates = kho_beside_gates,
 	.load = kho_beside_load,
+	.replay = kho_beside_replay,
 	.entrust = kho_beside_entrust,
 	.commit = kho_beside_commit,
 	.shift_rest = kho_beside_shift_rest,

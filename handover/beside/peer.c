@@ -363,6 +363,16 @@ int kho_beside_load(struct kho_engine *e, const struct kho_load *l, bool (*stop)
 	return kho_peer_load(b->peer, l, stop, arg, out, deadline_us, err);
 }
 
+int kho_beside_replay(struct kho_engine *e, bool (*stop)(void *arg), void *arg, struct kho_replay_result *out, uint64_t deadline_us,
+		      struct kho_err *err)
+{
+	struct kho_beside *b = kho_beside_of(e);
+
+	if (!b->peer)
+		return kho_fail(err, -ENOTCONN, "replay: not connected to the incoming kernel");
+	return kho_peer_replay(b->peer, stop, arg, out, deadline_us, err);
+}
+
 int kho_beside_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
 		       struct kho_err *err)
 {

@@ -36,6 +36,7 @@ static const struct handler {
 	{ KHO_LINK__MSG__BODY_MEM, kho_agent_mem, false, false },
 	{ KHO_LINK__MSG__BODY_READY, kho_agent_ready, false, false },
 	{ KHO_LINK__MSG__BODY_LOAD, kho_agent_load, false, false },
+	{ KHO_LINK__MSG__BODY_REPLAY, kho_agent_replay, false, false },
 	{ KHO_LINK__MSG__BODY_ENTRUST, kho_agent_entrust, true, false },
 	{ KHO_LINK__MSG__BODY_COMMIT, kho_agent_commit, false, false },
 	{ KHO_LINK__MSG__BODY_RETIRING, kho_agent_retiring, true, false },
@@ -131,6 +132,7 @@ int kho_agent_serve(struct kho_agent *a, struct kho_request *rq)
 	free(rq->reply.items);
 	free(rq->reply.gates);
 	free(rq->reply.loaded);
+	free(rq->reply.replayed);
 	kho_report_done(&rq->report);
 	kho_msg_free(rq->m);
 	free(rq);

@@ -14,6 +14,7 @@
 
 #include "bpf/gate.h"
 #include "bpf/load.h"
+#include "bpf/replay.h"
 #include "handover/link/wire.h"
 #include "handover/uapi/khoctl_region.h"
 #include "lib/err.h"
@@ -76,6 +77,7 @@ struct kho_agent_conf {
 	/* measure this kernel, or what was restored on it: these processes; NULL: nobody will ask */
 	void (*measure)(const struct kho_gate_ask *ask, const pid_t *pids, size_t n, struct kho_gate_list *out);
 	int (*load)(const struct kho_load *l, struct kho_load_result *out, struct kho_err *err); /* put load on it; NULL: likewise */
+	int (*replay)(int fd, pid_t of, struct kho_replay_result *out, struct kho_err *err); /* kho_replay_run(); NULL: likewise */
 	const char *release;
 	uint32_t instance_id, generation;
 	bool faults;		 /* tests may ask this kernel to fail */

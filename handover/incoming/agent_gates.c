@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the agent is asked to find out about this kernel: gates, and loads.
+ * What the agent is asked to find out about this kernel: gates, loads, and how a copy of a workload replies.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "handover/incoming/agent_impl.h"
 #include "lib/cleanup.h"
@@ -82,6 +84,19 @@ int kho_agent_ready(struct kho_agent *a, struct kho_request *rq, struct kho_err 
 	return 0;
 }
 
+/* Without the empty ones at the end: how many. */
+static size_t fill_slots(const struct kho_hist *h, uint64_t slot[KHO_HIST_SLOTS])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < KHO_HIST_SLOTS; i++) {
+		slot[i] = h->slot[i];
+		if (slot[i])
+			n = i + 1;
+	}
+	return n;
+}
+
 int kho_agent_load(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
 {
 	const KhoLink__Load *in = rq->m->load;
@@ -106,14 +121,79 @@ int kho_agent_load(struct kho_agent *a, struct kho_request *rq, struct kho_err *
 	ret = a->conf->load(&l, &w->r, err);
 	if (ret < 0)
 		return ret;
-	for (size_t i = 0; i < KHO_HIST_SLOTS; i++) {
-		w->slot[i] = w->r.ns.slot[i];
-		if (w->slot[i])
-			w->loaded.n_slot = i + 1;
-	}
+	w->loaded.n_slot = fill_slots(&w->r.ns, w->slot);
 	w->loaded.slot = w->slot;
 	w->loaded.known = w->r.known;
 	w->loaded.errors = w->r.errors;
 	w->loaded.what = w->r.what;
+	return 0;
+}
+
+/* The recording, which nobody else finds any more: a descriptor. */
+static int take_recording(struct kho_agent *a, struct kho_err *err)
+{
+	int dir, fd;
+
+	pthread_mutex_lock(&a->lock);
+	dir = a->told->images_fd; /* it was set up, and what was told is kept */
+	pthread_mutex_unlock(&a->lock);
+	fd = openat(dir, KHO_REPLAY_FILE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return kho_fail_errno(err, "the recording of requests");
+	if (unlinkat(dir, KHO_REPLAY_FILE, 0) == 0)
+		return fd;
+	kho_fail_errno(err, "remove the recording of requests");
+	close(fd);
+	return err ? err->code : -EIO;
+}
+
+static void fill_replayed(const struct kho_replay_result *r, KhoLink__Replayed *out)
+{
+	out->known = r->known;
+	out->requests = r->requests;
+	out->replies = r->replies;
+	out->other_length = r->other_length;
+	out->refused = r->refused;
+	out->cut = r->cut;
+	out->silent = r->silent;
+	out->strange = r->strange;
+	out->late = r->late;
+	out->timed = r->timed;
+	out->what = (char *)(uintptr_t)r->what;
+}
+
+int kho_agent_replay(struct kho_agent *a, struct kho_request *rq, struct kho_err *err)
+{
+	struct answer {
+		KhoLink__Replayed replayed; /* first: it is freed by this address, with the request */
+		struct kho_replay_result r;
+		uint64_t slot[KHO_HIST_SLOTS];
+	} *w;
+	_cleanup_free_ pid_t *pids = NULL;
+	int fd, ret;
+
+	if (!a->conf->replay)
+		return kho_fail(err, -ENOSYS, "nothing can be replayed on this kernel");
+	fd = take_recording(a, err);
+	if (fd < 0)
+		return fd;
+	w = calloc(1, sizeof(*w));
+	if (w) {
+		kho_link__replayed__init(&w->replayed);
+		rq->reply.replayed = &w->replayed;
+	}
+	/* the root of the first workload is the first of them */
+	if (!w)
+		ret = kho_fail(err, -ENOMEM, "replay");
+	else if (!restored(a, &pids))
+		ret = kho_fail(err, -ESRCH, "nothing is restored that requests could be sent to");
+	else
+		ret = a->conf->replay(fd, pids[0], &w->r, err);
+	close(fd);
+	if (ret < 0)
+		return ret;
+	fill_replayed(&w->r, &w->replayed);
+	w->replayed.n_slot = fill_slots(&w->r.ns, w->slot);
+	w->replayed.slot = w->slot;
 	return 0;
 }

@@ -21,7 +21,7 @@ struct kho_agent;
 struct kho_request {
 	struct kho_request *next;
 	KhoLink__Msg *m;
-	KhoLink__Reply reply; /* fn may set items, gates, loaded and data; error, text, duration are set for it */
+	KhoLink__Reply reply; /* fn may set items, gates, loaded, replayed and data; error, text, duration are set for it */
 	struct kho_report report; /* of verify */
 	uint64_t begin_us;
 };
@@ -137,7 +137,7 @@ void kho_agent_told_free(struct kho_agent_told *t);
 /* The slot of a serializer, made at its first use; NULL: out of memory, or too many. */
 struct kho_ser_slot *kho_agent_slot(struct kho_agent *a, const struct kho_serializer *ser);
 kho_request_fn kho_agent_op, kho_agent_cpu, kho_agent_mem, kho_agent_commit, kho_agent_abandon,
-	kho_agent_echo, kho_agent_ready, kho_agent_load;
+	kho_agent_echo, kho_agent_ready, kho_agent_load, kho_agent_replay;
 
 /* Where the journal goes, made if missing: of the carried root where there is one. malloc'd. */
 int kho_agent_state_dir(const struct kho_agent *a, char **out, struct kho_err *err) __must_check;

@@ -115,6 +115,7 @@ static int agent(struct kho_agent_shared *shared, struct kho_err *err)
 		.find = kho_serializer_find,
 		.measure = kho_init_measure,
 		.load = load,
+		.replay = kho_replay_run,
 		.release = u.release,
 		.journal_dir = JOURNAL_DIR,
 		.shared = shared,

@@ -14,6 +14,7 @@
 
 #include "bpf/gate.h"
 #include "bpf/load.h"
+#include "bpf/replay.h"
 #include "lib/err.h"
 #include "lib/report.h"
 #include "state-serializers/serializer.h"
@@ -64,6 +65,9 @@ int kho_peer_gates(struct kho_peer *p, const struct kho_gate_ask *ask, const str
  */
 int kho_peer_load(struct kho_peer *p, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,
 		  uint64_t deadline_us, struct kho_err *err);
+/* The peer replays the recording that was put as KHO_REPLAY_FILE to what was restored there (kho_replay_run there). stop as above. */
+int kho_peer_replay(struct kho_peer *p, bool (*stop)(void *arg), void *arg, struct kho_replay_result *out, uint64_t deadline_us,
+		    struct kho_err *err);
 /* Stream a file through the bulk area into the peer's images_dir/name; see kho_env_ops.put_file. */
 int kho_peer_put_file(struct kho_peer *p, const char *local, const char *name, uint64_t deadline_us,
 		      struct kho_err *err);

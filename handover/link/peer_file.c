@@ -66,7 +66,9 @@ static int put_inline(struct kho_peer *p, const struct source *f, struct kho_err
 	put.sum = kho_sum64(data, f->size);
 	m.body_case = KHO_LINK__MSG__BODY_FILE_PUT;
 	m.file_put = &put;
-	return kho_peer_call(p, &m, f->deadline_us, NULL, err);
+	ret = kho_peer_call(p, &m, f->deadline_us, NULL, err);
+	explicit_bzero(data, f->size); /* there may be what a client has sent in it */
+	return ret;
 }
 
 static int put_slot(struct kho_peer *p, const struct source *f, struct kho_err *err)

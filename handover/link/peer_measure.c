@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the incoming kernel is asked to measure: gates, and load.  Its numbers are its own word.
+ * What the incoming kernel is asked to measure: gates, load, replays.  Its numbers are its own word.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -74,18 +74,65 @@ int kho_peer_gates(struct kho_peer *p, const struct kho_gate_ask *ask, const str
 	return ret;
 }
 
-/* What the other kernel says it has counted: no more slots than there are. */
+/* What the other kernel says it has counted, so that no sum of it overflows; and its words, printable. */
+static void take_slots(const uint64_t *slot, size_t n, struct kho_hist *out)
+{
+	for (size_t i = 0; i < n; i++)
+		out->slot[i] = slot[i] & UINT32_MAX;
+}
+
+static void take_text(const char *text, char *out, size_t len)
+{
+	snprintf(out, len, "%s", text);
+	kho_format_text(out, (const volatile uint8_t *)out, strlen(out));
+}
+
 static int take_loaded(const KhoLink__Loaded *r, struct kho_load_result *out, struct kho_err *err)
 {
 	if (!r || r->n_slot > KHO_HIST_SLOTS)
 		return kho_fail(err, -EPROTO, "the answer to 'load' has no histogram");
 	out->known = r->known;
 	out->errors = r->errors;
-	snprintf(out->what, sizeof(out->what), "%s", r->what);
-	kho_format_text(out->what, (const volatile uint8_t *)out->what, strlen(out->what));
-	for (size_t i = 0; i < r->n_slot; i++)
-		out->ns.slot[i] = r->slot[i] & UINT32_MAX; /* so that no sum of them overflows */
+	take_text(r->what, out->what, sizeof(out->what));
+	take_slots(r->slot, r->n_slot, &out->ns);
 	return 0;
+}
+
+static int take_replayed(const KhoLink__Replayed *r, struct kho_replay_result *out, struct kho_err *err)
+{
+	if (!r || r->n_slot > KHO_HIST_SLOTS)
+		return kho_fail(err, -EPROTO, "the answer to 'replay' has no histogram");
+	*out = (struct kho_replay_result){ .known = r->known,
+					   .requests = r->requests & UINT32_MAX,
+					   .replies = r->replies & UINT32_MAX,
+					   .other_length = r->other_length & UINT32_MAX,
+					   .refused = r->refused & UINT32_MAX,
+					   .cut = r->cut & UINT32_MAX,
+					   .silent = r->silent & UINT32_MAX,
+					   .strange = r->strange & UINT32_MAX,
+					   .late = r->late & UINT32_MAX,
+					   .timed = r->timed };
+	take_text(r->what, out->what, sizeof(out->what));
+	take_slots(r->slot, r->n_slot, &out->ns);
+	return 0;
+}
+
+int kho_peer_replay(struct kho_peer *p, bool (*stop)(void *arg), void *arg, struct kho_replay_result *out, uint64_t deadline_us,
+		    struct kho_err *err)
+{
+	const struct kho_until until = { stop, arg };
+	KhoLink__Replay replay = KHO_LINK__REPLAY__INIT;
+	KhoLink__Msg m = KHO_LINK__MSG__INIT, *reply = NULL;
+	int ret;
+
+	*out = (struct kho_replay_result){ 0 };
+	m.body_case = KHO_LINK__MSG__BODY_REPLAY;
+	m.replay = &replay;
+	ret = kho_peer_call_with(p, &m, -1, &until, deadline_us, &reply, err);
+	if (!ret)
+		ret = take_replayed(reply->reply->replayed, out, err);
+	kho_msg_free(reply);
+	return ret;
 }
 
 int kho_peer_load(struct kho_peer *p, const struct kho_load *l, bool (*stop)(void *arg), void *arg, struct kho_load_result *out,

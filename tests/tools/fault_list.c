@@ -36,7 +36,7 @@ static const struct rule without[] = {
 	{ "@(preflight|reserve|spawn).*:peer-*", "nobody is there who could be asked" },
 	{ "handshake.@(before|undo):peer-*", "nobody is there who could be asked" },
 	{ "*:peer-@(warn|leak)", "an upgrade goes on; who looks for it: tests/vm/t-canary.sh" },
-	{ "link.load*", "is sent by khoctl canary alone" },
+	{ "link.@(load|replay)*", "is sent by khoctl canary alone" },
 	{ "*.after:!(kill)", "the same moment as the next step's .before; for a killed khoctl it differs by a record in the journal" },
 	{ "retire.after:kill", "this kernel has ended" },
 	{ "@(settle|retire).before:@(fail|hang|kill)", "after the commit: the workload runs on the other kernel, this one has to be ended by a person" },

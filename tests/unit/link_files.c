@@ -2,6 +2,8 @@
 /* Files over the link. */
 #include "tests/unit/link_file.h"
 
+#include "lib/io.h"
+
 static void sizes(void **state)
 {
 	static const size_t all[] = { 0,
@@ -132,6 +134,46 @@ static void bad_files(void **state)
 	assert_int_equal(put("f", "dir", 1000, &err), -EISDIR);
 }
 
+/* What a replay is told: how many bytes the recording has, of which process the network is. */
+static int f_replay(int fd, pid_t of, struct kho_replay_result *out, struct kho_err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) || st.st_mode & 077)
+		return kho_fail(err, -EPROTO, "others can read it");
+	*out = (struct kho_replay_result){ .known = true, .timed = true, .requests = (uint64_t)st.st_size, .replies = (uint64_t)of, .late = 1ull << 40 };
+	out->ns.slot[17] = 3;
+	snprintf(out->what, sizeof(out->what), "why\x01");
+	return 0;
+}
+
+/* A recording of requests is a file that is gone before it is sent; the network is that of the first process that was restored. */
+static void replay(void **state)
+{
+	struct kho_err err = KHO_ERR_INIT;
+	struct kho_replay_result r;
+	char path[300];
+
+	(void)state;
+	start_agent();
+	assert_int_equal(connect_peer(&err), 0);
+	assert_int_equal(kho_peer_replay(fx.peer, NULL, NULL, &r, in_ms(1000), &err), -ENOSYS);
+	fx.conf.replay = f_replay;
+	assert_int_equal(kho_peer_replay(fx.peer, NULL, NULL, &r, in_ms(1000), &err), -ENOENT);
+	make_file("f", 4712, 0, 0);
+	assert_int_equal(put("f", KHO_REPLAY_FILE, 1000, &err), 0);
+	assert_int_equal(kho_peer_replay(fx.peer, NULL, NULL, &r, in_ms(1000), &err), -ESRCH);
+	path_in(path, sizeof(path), fx.images, KHO_REPLAY_FILE);
+	assert_false(kho_exists(path));
+	assert_int_equal(f_op("s1", "retrieve", NULL, 0, 1000, &err), 0);
+	assert_int_equal(put("f", KHO_REPLAY_FILE, 1000, &err), 0);
+	assert_int_equal(kho_peer_replay(fx.peer, NULL, NULL, &r, in_ms(1000), &err), 0);
+	assert_true(r.known && r.timed && r.requests == 4712 && r.replies == 4711 && !r.late);
+	assert_int_equal(kho_hist_count(&r.ns), 3);
+	assert_string_equal(r.what, "why?");
+	assert_false(kho_exists(path));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +182,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(batches, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(many_at_once, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(bad_files, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(replay, setup_bare, teardown),
 	};
 
 	return cmocka_run_group_tests_name("link_files", tests, NULL, NULL);
