@@ -10,11 +10,11 @@
 
 #include "khoctl/cli.h"
 
-/* Loads and shadows as tables, gates, then the verdict in one line. */
+/* Loads, shadows and replays as tables, gates, then the verdict in one line. */
 void kho_text_canary(const struct json_object *canary, FILE *f);
 
 /*
- * JUnit XML: a test for each gate, before and after the load, for each load and shadow, and for the verdict. verdict: as kho_canary_verdict() gives it.
+ * JUnit XML: a test for each gate, before and after the load, for each load, shadow and replay, and for the verdict. verdict: as kho_canary_verdict() gives it.
  */
 void kho_junit_canary(struct json_object *verdict, FILE *f);
 

@@ -39,7 +39,7 @@ struct kho_cli {
 	const char *kernel, *load, *slower, *junit, *shadow; /* of a canary: kernel is never NULL */
 	uint64_t memory, cpus;
 	bool dry_run, yes, follow, after_boot, json, help;
-	bool all, rollback, allow_unknown, gates, no_gates;
+	bool all, rollback, allow_unknown, gates, no_gates, replay;
 	bool way_back; /* no option: kho_cli_way_back() */
 	char **args; /* positional */
 	int nargs;

@@ -95,6 +95,7 @@ struct kho_plan_request kho_cli_request(const struct kho_cli *c)
 		.load_for = c->watch_for,
 		.slower = c->slower,
 		.shadow = c->shadow,
+		.replay = c->replay,
 		.engine = c->engine,
 		.cmdline = c->cmdline,
 		.memory = c->memory,

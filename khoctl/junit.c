@@ -80,8 +80,13 @@ static void each(struct counts *n, const struct json_object *list, const char *g
 static void shadows(struct counts *n, const struct json_object *list, FILE *f)
 {
 	each(n, list, "shadow", "msg", f);
-	for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list); i++)
-		each(n, kho_json_get(json_object_array_get_idx(list, i), "gates"), "shadow.dark", "what", f);
+	for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list); i++) {
+		const struct json_object *o = json_object_array_get_idx(list, i), *replay = kho_json_get(o, "replay");
+
+		each(n, kho_json_get(o, "gates"), "shadow.dark", "what", f);
+		if (replay)
+			test(n, "shadow.replay", kho_json_get_str(o, "name"), kho_json_get_str(replay, "verdict"), kho_json_get_str(replay, "msg"), f);
+	}
 }
 
 static void all(struct counts *n, const struct json_object *v, FILE *f)

@@ -94,6 +94,26 @@ static void shadows(const struct json_object *list, FILE *f)
 	kho_text_table_end(t, f);
 }
 
+static void replays(const struct json_object *list, FILE *f)
+{
+	static const char *const heads[] = { "REPLAY", "REQUESTS", "REPLIES", "OF ANOTHER LENGTH", "CANARY: MEDIAN", "99 %", "THIS KERNEL: MEDIAN", "99 %", "VERDICT", "MORE", NULL };
+	struct kho_text_table *t = kho_text_table_new(heads);
+
+	for (size_t i = 0; i < length(list); i++) {
+		const struct json_object *s = json_object_array_get_idx(list, i), *o = kho_json_get(s, "replay"), *a = kho_json_get(o, "canary"),
+					 *b = kho_json_get(o, "running");
+		char text[4][KHO_FORMAT_MAX], n[3][KHO_FORMAT_MAX];
+
+		snprintf(n[0], sizeof(n[0]), "%lld", (long long)kho_json_get_int(o, "requests"));
+		snprintf(n[1], sizeof(n[1]), "%lld", (long long)kho_json_get_int(o, "replies"));
+		snprintf(n[2], sizeof(n[2]), "%lld", (long long)kho_json_get_int(o, "replies_other_length"));
+		kho_text_row(t, (const char *const[]){ kho_json_get_str(s, "name"), n[0], n[1], n[2], ns_text(a, "median_ns", text[0]), ns_text(a, "p99_ns", text[1]),
+						       ns_text(b, "median_ns", text[2]), ns_text(b, "p99_ns", text[3]), kho_json_get_str(o, "verdict"),
+						       kho_json_get_str(o, "msg") });
+	}
+	kho_text_table_end(t, f);
+}
+
 /* Those that have not passed; and how many there were. */
 static void gates(const struct json_object *list, const char *when, FILE *f)
 {
@@ -132,6 +152,10 @@ void kho_text_canary(const struct json_object *canary, FILE *f)
 	fputs("\n", f);
 	if (kho_json_get(canary, "shadow")) {
 		shadows(kho_json_get(canary, "shadow"), f);
+		fputs("\n", f);
+	}
+	if (length(kho_json_get(canary, "shadow")) && kho_json_get(json_object_array_get_idx(kho_json_get(canary, "shadow"), 0), "replay")) {
+		replays(kho_json_get(canary, "shadow"), f);
 		fputs("\n", f);
 	}
 	gates(kho_json_get(ready, "before"), "before the load", f);

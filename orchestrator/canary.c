@@ -49,6 +49,7 @@ enum kho_outcome kho_canary_go(struct kho_runner *r, struct kho_err *err)
 		kho_fail(err, -ENOMEM, "canary: out of memory");
 		return KHO_OUT_INTERNAL;
 	}
+	u->canary->replay.here = (struct kho_replay_recorded)KHO_REPLAY_RECORDED_INIT;
 	for (i = 0; i < u->nsteps && rc == 0; i++)
 		rc = kho_runner_step(r, i, err);
 	i--; /* the last one that was begun */

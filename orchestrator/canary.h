@@ -7,6 +7,7 @@
 #define KHO_CANARY_H
 
 #include "bpf/load.h"
+#include "bpf/replay.h"
 #include "orchestrator/context.h"
 #include "orchestrator/runner.h"
 
@@ -40,9 +41,21 @@ struct kho_shadow { /* the copy of a workload */
 	char msg[KHO_CANARY_MSG];
 };
 
+/* Requests that the workload got here, and that its copy gets there. */
+struct kho_replay_trial {
+	bool recorded, ran;	   /* else why: it could not be; "": it never came to that */
+	struct kho_replay_recorded here; /* its message only until it has been sent */
+	struct kho_replay_result there;
+	struct kho_difference d; /* na, nb 0: not compared */
+	char why[KHO_CANARY_MSG];
+	enum kho_gate_verdict verdict;
+	char msg[KHO_CANARY_MSG];
+};
+
 struct kho_canary {
 	struct kho_gate_list before, after; /* n 0: not measured */
 	struct kho_shadow shadow; /* of a plan that has one */
+	struct kho_replay_trial replay; /* likewise */
 	struct kho_gate_list end; /* when it has ended */
 	unsigned busy; /* percent, of the CPUs of this kernel that the load ran on, before it did */
 	unsigned cpus; /* on so many of each kernel */
@@ -57,6 +70,8 @@ struct kho_canary {
  * slowest hundredth is told and decides nothing: on a machine that is shared it is the neighbours' (seen: 4 times as much with the median as here).
  */
 struct kho_difference_limits kho_canary_limits(unsigned slower);
+/* By these limits: 1 worse, 0 not, -1: too few samples. */
+int kho_canary_is_worse(const struct kho_difference *d, const struct kho_difference_limits *l);
 
 /* One round more. */
 void kho_mix_trial_add(struct kho_mix_trial *t, const struct kho_load_result *there, const struct kho_load_result *here,
@@ -66,8 +81,24 @@ void kho_mix_judge(struct kho_mix_trial *t, enum kho_mix mix, const struct kho_d
 
 /* verdict and msg of a shadow, which has come so far. */
 void kho_shadow_judge(struct kho_shadow *s, const struct kho_gate_policy *p);
+/* The same of the requests that it was sent. */
+void kho_replay_judge(struct kho_replay_trial *t, const struct kho_difference_limits *l);
+struct json_object *kho_replay_json(const struct kho_replay_trial *t);
 /* Its part of kho_canary_json(). */
-struct json_object *kho_shadow_json(const struct kho_shadow *s, const struct kho_plan *p);
+struct json_object *kho_shadow_json(const struct kho_canary *c, const struct kho_plan *p);
+
+/*
+ * Of a shadow with --replay: record what the workload gets, before it is copied; and send that to its copy. What goes wrong is its verdict; they fail only when the step is
+ * to end, or the canary is lost. The second one lets the recording go; kho_replay_trial_done() does in any case.
+ */
+int kho_replay_trial_record(struct kho_upgrade *u, struct kho_err *err) __must_check;
+int kho_replay_trial_send(struct kho_upgrade *u, struct kho_err *err) __must_check;
+void kho_replay_trial_done(struct kho_replay_trial *t);
+
+/* One side of a comparison, as of loads: "operations", "median_ns", "p99_ns" into o. */
+void kho_canary_times_json(struct json_object *o, const struct kho_hist *h);
+/* How both differ; nothing when they were not compared. */
+void kho_canary_difference_json(struct json_object *o, const struct kho_difference *d);
 
 /* "pass", "fail", "undecided" */
 const char *kho_canary_name(enum kho_gate_verdict v);

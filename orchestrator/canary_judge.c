@@ -18,7 +18,7 @@ struct kho_difference_limits kho_canary_limits(unsigned slower)
 	return l;
 }
 
-static int is_worse(const struct kho_difference *d, const struct kho_difference_limits *l)
+int kho_canary_is_worse(const struct kho_difference *d, const struct kho_difference_limits *l)
 {
 	int worse = kho_hist_is_worse(d, l);
 
@@ -37,7 +37,7 @@ void kho_mix_trial_add(struct kho_mix_trial *t, const struct kho_load_result *th
 	kho_load_add(&t->there, there);
 	kho_load_add(&t->here, here);
 	if (kho_hist_compare(&here->ns, &there->ns, &d))
-		t->rounds_worse += is_worse(&d, &one) == 1;
+		t->rounds_worse += kho_canary_is_worse(&d, &one) == 1;
 }
 
 static void __attribute__((format(printf, 3, 4))) say(struct kho_mix_trial *t, enum kho_gate_verdict v, const char *fmt, ...)
@@ -56,7 +56,7 @@ static void compare(struct kho_mix_trial *t, enum kho_mix mix, const struct kho_
 	int worse;
 
 	(void)kho_hist_compare(&t->here.ns, &t->there.ns, &t->d);
-	worse = is_worse(&t->d, l);
+	worse = kho_canary_is_worse(&t->d, l);
 	if (worse < 0)
 		say(t, mix == KHO_MIX_COMMAND ? KHO_GATE_PASS : KHO_GATE_UNKNOWN, "%" PRIu64 " and %" PRIu64 " operations: too few to compare", t->d.nb, t->d.na);
 	else if (too_busy)
@@ -130,6 +130,10 @@ static void judge_shadow(struct kho_canary *c, const struct kho_plan *p)
 	snprintf(what, sizeof(what), "shadow %s", p->canary.shadow);
 	/* its gates are judged by the policy; that there was no copy at all is no gate */
 	count(c, c->shadow.verdict, what, c->shadow.msg);
+	if (p->canary.replay) {
+		snprintf(what, sizeof(what), "replay %s", p->canary.shadow);
+		worst(c, p, c->replay.verdict, what, c->replay.msg);
+	}
 	if (c->shadow.end != KHO_SHADOW_NOT_RUN)
 		judge_gates(c, p, &c->end, "after the shadow");
 }
@@ -145,6 +149,8 @@ void kho_canary_judge(struct kho_canary *c, const struct kho_plan *p, const char
 			kho_mix_judge(&c->mix[i], (enum kho_mix)i, &l, c->busy > p->canary.busy_most ? c->busy : 0);
 	if (p->canary.shadow)
 		kho_shadow_judge(&c->shadow, &p->gates);
+	if (p->canary.replay)
+		kho_replay_judge(&c->replay, &l);
 	if (failed) {
 		c->verdict = of_failure(c, p, failed, why->code);
 		snprintf(c->msg, sizeof(c->msg), "%s", why->msg);
@@ -164,16 +170,33 @@ const char *kho_canary_name(enum kho_gate_verdict v)
 	return v == KHO_GATE_UNKNOWN ? "undecided" : kho_gate_verdict_name(v);
 }
 
+void kho_canary_times_json(struct json_object *o, const struct kho_hist *h)
+{
+	uint64_t n = kho_hist_count(h);
+
+	kho_json_int(o, "operations", (int64_t)n);
+	kho_json_known(o, "median_ns", n ? (int64_t)kho_hist_quantile(h, 0.5) : 0);
+	kho_json_known(o, "p99_ns", n ? (int64_t)kho_hist_quantile(h, 0.99) : 0);
+}
+
+void kho_canary_difference_json(struct json_object *o, const struct kho_difference *d)
+{
+	if (!d->na || !d->nb)
+		return;
+	kho_json_number(o, "median_ratio", d->median_ratio);
+	kho_json_number(o, "p99_ratio", d->p99_ratio);
+	kho_json_number(o, "delta", d->delta);
+	kho_json_number(o, "distance", d->distance);
+	kho_json_number(o, "p", d->p);
+}
+
 static struct json_object *result_json(const struct kho_load_result *r)
 {
 	struct json_object *o = json_object_new_object();
-	uint64_t n = kho_hist_count(&r->ns);
 
 	kho_json_bool(o, "known", r->known);
-	kho_json_int(o, "operations", (int64_t)n);
+	kho_canary_times_json(o, &r->ns);
 	kho_json_int(o, "errors", (int64_t)r->errors);
-	kho_json_known(o, "median_ns", n ? (int64_t)kho_hist_quantile(&r->ns, 0.5) : 0);
-	kho_json_known(o, "p99_ns", n ? (int64_t)kho_hist_quantile(&r->ns, 0.99) : 0);
 	kho_json_str(o, "what", r->what);
 	return o;
 }
@@ -190,13 +213,7 @@ static struct json_object *mix_json(const struct kho_mix_trial *t, enum kho_mix 
 	kho_json_int(o, "rounds_worse", t->rounds_worse);
 	json_object_object_add(o, "canary", result_json(&t->there));
 	json_object_object_add(o, "running", result_json(&t->here));
-	if (!t->d.na || !t->d.nb)
-		return o;
-	kho_json_number(o, "median_ratio", t->d.median_ratio);
-	kho_json_number(o, "p99_ratio", t->d.p99_ratio);
-	kho_json_number(o, "delta", t->d.delta);
-	kho_json_number(o, "distance", t->d.distance);
-	kho_json_number(o, "p", t->d.p);
+	kho_canary_difference_json(o, &t->d);
 	return o;
 }
 
@@ -226,7 +243,7 @@ struct json_object *kho_canary_json(const struct kho_canary *c, const struct kho
 	json_object_object_add(o, "load", loads);
 	if (p->canary.shadow) {
 		json_object_object_add(ready, "end", kho_gates_json(&c->end));
-		json_object_object_add(o, "shadow", kho_shadow_json(&c->shadow, p));
+		json_object_object_add(o, "shadow", kho_shadow_json(c, p));
 	}
 	kho_json_str(o, "log", log);
 	return o;

@@ -54,8 +54,9 @@ void kho_shadow_judge(struct kho_shadow *s, const struct kho_gate_policy *p)
 	}
 }
 
-struct json_object *kho_shadow_json(const struct kho_shadow *s, const struct kho_plan *p)
+struct json_object *kho_shadow_json(const struct kho_canary *c, const struct kho_plan *p)
 {
+	const struct kho_shadow *s = &c->shadow;
 	const struct kho_workload *w = p->workloads.n ? &p->workloads.w[0] : NULL;
 	struct json_object *list = json_object_new_array(), *o = json_object_new_object();
 	bool ran = s->end == KHO_SHADOW_SICK || s->end == KHO_SHADOW_WELL;
@@ -70,6 +71,8 @@ struct json_object *kho_shadow_json(const struct kho_shadow *s, const struct kho
 	kho_json_int(o, "looks", s->looks);
 	kho_json_bool(o, "well", s->end == KHO_SHADOW_WELL);
 	json_object_object_add(o, "gates", kho_gates_json(&s->dark));
+	if (p->canary.replay)
+		json_object_object_add(o, "replay", kho_replay_json(&c->replay));
 	json_object_array_add(list, o);
 	return list;
 }

@@ -47,6 +47,7 @@ struct kho_plan_request {
 	const char *load_for; /* "60s": so long each kernel is under load; NULL: a minute */
 	const char *slower;   /* percent, over which its operations are worse than this kernel's; NULL: KHO_CANARY_SLOWER */
 	const char *shadow;   /* a copy of the workload of this name runs there for as long; NULL: none */
+	bool replay;	      /* and gets what its clients send the workload */
 	const char *rollback_on_failure; /* "60s": as rollback_us, instead of the configuration's; "0s": not at all; NULL: as configured */
 };
 
@@ -76,6 +77,7 @@ struct kho_canary_plan {
 	unsigned slower; /* percent */
 	unsigned busy_most; /* percent: a CPU of this kernel that has more to do besides is no measure */
 	char *shadow;	 /* the workload, the plan's only one, of which a copy runs there; NULL: none */
+	bool replay;	 /* it gets what the workload's clients send */
 	const struct kho_serializer **copiers; /* who makes it: those of the world with KHO_SER_COPY, NULL-terminated */
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bpf/load.h"
+#include "bpf/replay.h"
 #include "lib/cleanup.h"
 #include "lib/format.h"
 #include "lib/io.h"
@@ -100,11 +101,14 @@ int kho_plan_canary(struct kho_plan *p, const struct kho_plan_request *rq, struc
 		rc = take_time(c, rq->load_for, err);
 	if (rc == 0)
 		rc = take_slower(c, rq->slower, err);
+	if (rc == 0 && rq->replay && !rq->shadow)
+		rc = kho_fail(err, -EINVAL, "--replay: requests are sent to a copy of a workload; name it (--shadow WORKLOAD)");
 	if (rc == 0 && rq->shadow)
 		rc = take_shadow(p, rq->shadow, err);
 	if (rc < 0)
 		return rc;
 	c->on = true;
+	c->replay = rq->replay;
 	c->busy_most = BUSY_MOST;
 	if (!c->shadow)
 		p->world.serializers = kho_no_serializers;
@@ -143,6 +147,10 @@ int kho_plan_shadow_tell(struct kho_plan *p, struct kho_err *err)
 				"stands still while it is copied, %s%s; then it goes on, and its connections with it",
 				us ? "for about " : "for how long is not known", us ? kho_format_us(us, t) : "");
 
+	us = p->canary.us < KHO_REPLAY_US_MOST ? p->canary.us : KHO_REPLAY_US_MOST;
+	if (rc == 0 && p->canary.replay)
+		rc = kho_report_add(&p->report, KHO_V_OK, "replay", p->canary.shadow, NULL,
+				    "what its clients send it over TCP is recorded before, for %s and in memory alone, and sent to the copy", kho_format_us(us, t));
 	return rc < 0 ? kho_fail(err, rc, "plan: out of memory") : 0;
 }
 
@@ -153,6 +161,8 @@ int kho_plan_canary_engine(const struct kho_plan *p, const struct kho_engine *e,
 	if (ep->nbefore > ep->nafter)
 		return kho_report_add(r, KHO_V_NO, "cpus", "canary", "give it fewer (--cpus)",
 				      "%u CPUs for the canary leave %u to this kernel, which is to run the same load on as many", ep->nbefore, ep->nafter);
+	if (p->canary.replay && !e->ops->replay)
+		return kho_report_add(r, KHO_V_NO, "engine", e->ops->name, NULL, "it cannot send recorded requests (--replay)");
 	if (p->canary.program && access(p->canary.program, X_OK) < 0)
 		return kho_report_add(r, KHO_V_NO, "load", p->canary.program, NULL, "there is no such program here");
 	return 0;

@@ -158,6 +158,9 @@ static int make_copy(struct copy *c, struct kho_err *err)
 	bool there = false;
 	int rc = find_again(c->u, &why);
 
+	/* before anything of the copying slows it down */
+	if (rc == 0 && c->u->plan->canary.replay && kho_replay_trial_record(c->u, err) < 0)
+		return err->code;
 	if (rc == 0)
 		rc = kho_precopy_rounds(c->u, &there, &why);
 	if (rc < 0)
@@ -204,10 +207,10 @@ static int rest(struct kho_upgrade *u, uint64_t until, struct kho_err *err)
 	return rc;
 }
 
-/* At its beginning, at its end, and in between. */
-static int watch(struct copy *c, struct kho_err *err)
+/* At its beginning, at its end, and in between; us 0: once. */
+static int watch(struct copy *c, uint64_t us, struct kho_err *err)
 {
-	uint64_t us = c->u->plan->canary.us, end = kho_clock_us() + us, every = us / LOOKS > LOOK_US ? us / LOOKS : LOOK_US;
+	uint64_t end = kho_clock_us() + us, every = us / LOOKS > LOOK_US ? us / LOOKS : LOOK_US;
 	bool failed = false, over = false;
 
 	while (!over) {
@@ -239,7 +242,13 @@ static int run_copy(struct copy *c, struct kho_err *err)
 	if (rc)
 		return rc;
 	kho_context_note(c->u, "shadow: a copy of %s runs there", c->u->plan->canary.shadow);
-	rc = watch(c, err);
+	rc = watch(c, c->u->plan->canary.us, err);
+	/* behind that, when its pages are all there; and before it is said what it has died of */
+	if (rc == 0 && c->u->plan->canary.replay) {
+		rc = kho_replay_trial_send(c->u, err);
+		if (rc == 0)
+			rc = watch(c, 0, err);
+	}
 	return rc < 0 ? rc : kho_gates_copied(c->u, &c->s->dark, err);
 }
 
@@ -296,6 +305,7 @@ int kho_step_shadow(struct kho_upgrade *u, struct kho_err *err)
 	if (c.n > KHO_SERIALIZERS_MAX)
 		return kho_fail(err, -E2BIG, "more than %u serializers", KHO_SERIALIZERS_MAX);
 	rc = copy_and_run(&c, err);
+	kho_replay_trial_done(&u->canary->replay);
 	for (size_t i = 0; i < c.n; i++)
 		kho_blob_done(&c.blob[i]);
 	/* also one that could not be restored may have shaken it */

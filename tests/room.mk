@@ -25,7 +25,7 @@ test-faults: all modules vm-cache
 
 # all of a host: every way to fail, every kind of disk, network, unit and platform thing
 test-host: all modules vm-cache
-	$(Q)$(MAKE) --no-print-directory check-units UNIT=canary_test
+	$(Q)$(MAKE) --no-print-directory check-units UNIT='canary_test canary_replay'
 	HOST=all VDSO=all UNITS=all TAKEOVER=all CONTAINERS=all PODS=all tests/run-all host containers pods vdso net disks root platform units dhcp initramfs takeover takeover-host converge compare canary
 
 # SOAK (50) upgrades back and forth in one VM, what could pile up compared

@@ -49,6 +49,8 @@ exits 1 "canary without a kernel" "$khoctl" canary --load all
 says "^khoctl: canary: --kernel KERNEL" "canary: says what is missing"
 exits 1 "canary: no such load" "$khoctl" canary --kernel latest --load sched,shced
 says "load 'shced': want all, some of sched,memory,vfs,net,crypto, or a command" "canary: the load that is none is named"
+exits 1 "canary: a replay to nobody" "$khoctl" canary --kernel latest --replay
+says "^khoctl: canary: --replay: requests are sent to a copy" "canary: a replay needs a shadow"
 exits 1 "canary for no time" "$khoctl" canary --kernel latest --for soon --json
 says '"exit":1' "canary for no time: in JSON"
 exits 1 "canary: no such gate" "$khoctl" canary --kernel latest --gate-limits wakup=1

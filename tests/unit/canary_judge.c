@@ -117,9 +117,76 @@ static void errors(void **state)
 	assert_string_equal(t.there.what, "no module");
 }
 
+static void fill(struct kho_hist *h, unsigned n, uint64_t ns)
+{
+	*h = (struct kho_hist){ 0 };
+	for (unsigned i = 0; i < n; i++)
+		kho_hist_add(h, ns);
+}
+
+/* One that was recorded and sent as it should be. */
+static struct kho_replay_trial sent(unsigned n, uint64_t here_ns, uint64_t there_ns)
+{
+	struct kho_replay_trial t = { .recorded = true, .ran = true, .here = { .fd = -1, .us = 6000000, .conns = 2, .requests = n } };
+
+	t.there = (struct kho_replay_result){ .known = true, .timed = true, .requests = n, .replies = n };
+	fill(&t.here.ns, n, here_ns);
+	fill(&t.there.ns, n, there_ns);
+	return t;
+}
+
+static void assert_replay(struct kho_replay_trial t, enum kho_gate_verdict v, const char *says)
+{
+	const struct kho_difference_limits l = kho_canary_limits(100);
+
+	kho_replay_judge(&t, &l);
+	if (t.verdict != v || !strstr(t.msg, says))
+		fail_msg("%s: %s", kho_gate_verdict_name(t.verdict), t.msg);
+}
+
+static void replays(void **state)
+{
+	struct kho_replay_trial t = sent(500, 200000, 210000);
+
+	(void)state;
+	t.there.other_length = 3;
+	assert_replay(t, KHO_GATE_PASS, "500 requests, and 500 replies (3 of another length): median 1.");
+	assert_replay(sent(500, 200000, 800000), KHO_GATE_FAIL, "its copy replies later: median 3.");
+	assert_replay(sent(500, 2000, 20000), KHO_GATE_PASS, "median 1."); /* ten times next to nothing */
+	assert_replay(sent(20, 200000, 800000), KHO_GATE_PASS, "20 requests, and 20 replies (0 of another length); too few");
+	/* what goes wrong before a time means anything */
+	t.there.silent = 1;
+	snprintf(t.there.what, sizeof(t.there.what), "x: no reply in time");
+	assert_replay(t, KHO_GATE_FAIL, "of 2 connections 0 were refused, 0 were cut, 1 got no reply, first: x: no reply in time");
+	t = sent(500, 1, 1);
+	t.there.refused = 2;
+	assert_replay(t, KHO_GATE_FAIL, "2 were refused");
+	/* what says nothing of the kernel */
+	t = sent(500, 200000, 200000);
+	t.there.late = 7;
+	assert_replay(t, KHO_GATE_UNKNOWN, "the time was over before 7 of 500 requests");
+	t.there.timed = false;
+	assert_replay(t, KHO_GATE_UNKNOWN, "could not be measured");
+	t.there = (struct kho_replay_result){ .known = true, .strange = 2 };
+	assert_replay(t, KHO_GATE_UNKNOWN, "that had begun before");
+	t.there.known = false;
+	assert_replay(t, KHO_GATE_UNKNOWN, "cannot be run on the canary");
+	t.ran = false;
+	assert_replay(t, KHO_GATE_UNKNOWN, "no copy to send them to");
+	t.here.requests = 0;
+	assert_replay(t, KHO_GATE_UNKNOWN, "nobody asked it for anything over TCP in 6");
+	t.here.tls = 3;
+	assert_replay(t, KHO_GATE_UNKNOWN, "looks like TLS (3 connections)");
+	snprintf(t.why, sizeof(t.why), "why");
+	assert_replay(t, KHO_GATE_UNKNOWN, "not sent: why");
+	t.recorded = false;
+	assert_replay(t, KHO_GATE_UNKNOWN, "not recorded: why");
+	assert_replay((struct kho_replay_trial){ 0 }, KHO_GATE_UNKNOWN, "not run");
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(numbers), cmocka_unit_test(tail), cmocka_unit_test(errors) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(numbers), cmocka_unit_test(tail), cmocka_unit_test(errors), cmocka_unit_test(replays) };
 
 	return cmocka_run_group_tests_name("canary_judge", tests, NULL, NULL);
 }

@@ -3,37 +3,9 @@
  * Canaries: each way in which one can fail ends in its verdict with everything as before, and no serializer or workload has been
  * asked for anything, but for a shadow's. The loads really run, on this kernel.
  */
-#include "orchestrator_rig.h"
+#include "canary_rig.h"
 
-#include "orchestrator/canary.h"
 #include "orchestrator/history.h"
-
-/* The command runs too seldom in this time to be compared: what is compared is tested in canary_judge.c, without the noise of this machine. */
-static int setup_canary(void **state)
-{
-	int rc = setup(state);
-
-	plan.world.serializers = kho_no_serializers;
-	plan.engine_plan.nbefore = 1;
-	plan.canary = (struct kho_canary_plan){ .on = true,
-						.mixes = 1u << KHO_MIX_COMMAND,
-						.command = (char *)"/bin/sleep 0.02",
-						.program = (char *)"/bin/sleep",
-						.us = 1000000,
-						.rounds = 2,
-						.slower = 50,
-						.busy_most = 100 }; /* tests are not alone here */
-	return rc;
-}
-
-static enum kho_outcome run(const char *fault, struct kho_err *err)
-{
-	struct kho_upgrade_options o = options(fault);
-
-	*err = (struct kho_err)KHO_ERR_INIT;
-	events_len = 0;
-	return kho_upgrade_run(&o, err);
-}
 
 /* Everything is back, and only what was this side's to give was ever touched. */
 static void assert_untouched(void)
@@ -45,17 +17,6 @@ static void assert_untouched(void)
 	for (size_t i = 0; i < sizeof(never) / sizeof(*never); i++)
 		if (strstr(fake.log, never[i]))
 			fail_msg("a canary has called %s: %s", never[i], fake.log);
-}
-
-static struct json_object *report(void)
-{
-	struct json_object *records = NULL, *r;
-	struct kho_err err = KHO_ERR_INIT;
-
-	assert_int_equal(kho_journal_read(run_dir, run_dir, &records, NULL, &err), 0);
-	r = kho_report_of_journal(records);
-	json_object_put(records);
-	return r;
 }
 
 static void passes(void **state)
@@ -258,34 +219,6 @@ static void modules(void **state)
 }
 
 /* --- a shadow --- */
-
-static const struct kho_serializer *const copiers[] = { &ser_beta, &ser_omega, NULL };
-
-static void shadow_reset(void)
-{
-	fake_reset();
-	fake.tell_signals = true;
-}
-
-static void put_text(const char *name, const char *text)
-{
-	put(name, text, strlen(text));
-}
-
-static int setup_shadow(void **state)
-{
-	static struct kho_workload redis = { .name = (char *)"redis", .health_tcp = (char *)"127.0.0.1:6379" };
-	int rc = setup_canary(state);
-
-	shadow_reset();
-	put_text("/etc/khoctl/workloads.d/redis.conf", "pidfile = /run/redis.pid\nhealth-tcp = 127.0.0.1:6379\n");
-	put_text("/run/redis.pid", "100");
-	put_text("/proc/100/stat", "100 (redis-server) S 1 100 100 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 100 1000 256 1\n");
-	plan.world.serializers = copiers;
-	plan.canary.shadow = (char *)"redis";
-	plan.workloads = (struct kho_workload_list){ &redis, 1 };
-	return rc;
-}
 
 /* Those that can copy did, and the workload went on before its copy was made; nobody was given anything, and the copy is gone. */
 static void copied(void **state)

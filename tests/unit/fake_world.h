@@ -15,7 +15,10 @@
 #include <unistd.h>
 
 #include "handover/uapi/khoctl_region.h"
+#include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/io.h"
+#include "lib/memfd.h"
 #include "orchestrator/plan.h"
 #include "tests/unit/fake_serializers.h"
 
@@ -132,6 +135,35 @@ static int e_load(struct kho_engine *e, const struct kho_load *l, bool (*stop)(v
 	return rc;
 }
 
+/* The last file that was put, in memory; -1: none. */
+static int put_fd = -1;
+
+static int env_put(struct kho_env *env, const char *local, const char *name, struct kho_err *err)
+{
+	_cleanup_free_ char *data = NULL;
+	size_t len = 0;
+	int rc = kho_read_file(local, 64u << 20, &data, &len, err);
+
+	(void)env;
+	if (rc < 0)
+		return rc;
+	if (put_fd >= 0)
+		close(put_fd);
+	put_fd = kho_memfd(name, 0, err);
+	return put_fd < 0 ? put_fd : kho_write_all(put_fd, data, len);
+}
+
+/* What was recorded is really sent, to this process: its copy is itself. */
+static int e_replay(struct kho_engine *e, bool (*stop)(void *arg), void *arg, struct kho_replay_result *out, uint64_t deadline_us, struct kho_err *err)
+{
+	int rc = deadline_us ? act("engine", "replay", err) : -EINVAL;
+
+	(void)e;
+	(void)stop;
+	(void)arg;
+	return rc < 0 ? rc : kho_replay_run(put_fd, getpid(), out, err);
+}
+
 static int e_entrust(struct kho_engine *e, const char *const *names, const struct kho_blob *record, bool complete,
 		     struct kho_err *err)
 {
@@ -211,12 +243,12 @@ static void e_free(struct kho_engine *e)
 
 static const struct kho_engine_ops fake_ops = {
 	"fake",	      e_probe,	 e_reserve,    e_unreserve,  e_spawn,
-	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_gates,      e_load,	 e_entrust,    e_commit,
+	e_stop,	      e_connect, e_disconnect, e_connect,    e_peer_op,    e_gates,      e_load,	 e_replay,     e_entrust,    e_commit,
 	e_shift_rest, e_retire,	 e_set_state,  e_peer_alive, NULL,
 	NULL,	      NULL,	 e_free, false,
 };
 
-static const struct kho_env_ops fake_env_ops;
+static const struct kho_env_ops fake_env_ops = { .put_file = env_put };
 
 static inline int fake_new(const struct kho_engine_request *req, struct kho_engine **out,
 			   struct kho_err *err)

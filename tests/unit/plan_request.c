@@ -114,6 +114,14 @@ static void test_shadow(void **state)
 		told |= p->report.items[i].verdict == KHO_V_LOSS && !strcmp(p->report.items[i].area, "shadow") &&
 			strstr(p->report.items[i].what, "stands still while it is copied");
 	assert_true(told);
+	assert_false(p->canary.replay);
+	done(p, e);
+	told = false;
+	assert_int_equal(make_canary((struct kho_plan_request){ .shadow = "redis", .replay = true, .load_for = "6s" }, "", &p, &e, &err), 0);
+	assert_true(p->can && p->canary.replay);
+	for (size_t i = 0; i < p->report.n; i++)
+		told |= !strcmp(p->report.items[i].area, "replay") && strstr(p->report.items[i].what, "is recorded before, for 6");
+	assert_true(told);
 	done(p, e);
 	assert_int_equal(make_canary((struct kho_plan_request){ .shadow = "postgres" }, "", &p, &e, &err), -ENOENT);
 	assert_non_null(strstr(err.msg, "--shadow postgres: no workload of that name"));
@@ -134,6 +142,7 @@ static void test_canary_refused(void **state)
 		{ { .slower = "a lot" }, "--slower a lot" },   { { .slower = "-1" }, "--slower -1" },
 		{ { .slower = "10001" }, "0 to 10000" },       { { .cpus = 5000 }, "--cpus" },
 		{ { .load = "/bin/true", .load_for = "31m" }, "at most 30 minutes" },
+		{ { .replay = true }, "--replay: requests are sent to a copy" },
 	};
 	struct kho_plan *p;
 	struct kho_engine *e;
