@@ -104,6 +104,30 @@ vm rm /run/shadow.xml
 grep -q '<testcase classname="shadow" name="redis"/>' "$out/shadow.xml" || die "JUnit of a shadow: $(grep shadow "$out/shadow.xml")"
 as_before shadow
 ok "shadow: $(jq -r '.shadow[0].msg' "$out/shadow.json")"
+# what its client asks meanwhile, on a connection that was there before, is asked of the copy; times on a shared host are told, and fail only when they are far worse
+rc=0
+decided replay 0 khoctl canary --kernel "$image" --load sched --for 6s --allow-unknown --shadow redis --replay --slower 400 --json --junit /run/replay.xml
+mv "$out/replay.txt" "$out/replay.json"
+[ "$rc" = 0 ] || { cat "$out/replay.json" "$out/replay.err"; die "a replay: exit code $rc"; }
+jq -e '.verdict == "pass" and (.shadow[0] | .verdict == "pass" and .well and (.replay | .verdict == "pass" and .recorded_connections >= 1 and .recorded_us >= 6000000
+	and .requests >= 50 and .replies == .requests and .requests == .recorded_requests and .refused + .cut + .silent + .strange + .late + .tls_connections == 0
+	and .canary.operations == .replies and .running.operations == .recorded_requests))' "$out/replay.json" > /dev/null || { cat "$out/replay.json"; die "what is told of a replay"; }
+lab get /run/replay.xml "$out/replay.xml"
+vm rm /run/replay.xml
+grep -q '<testcase classname="shadow.replay" name="redis"/>' "$out/replay.xml" || die "JUnit of a replay: $(grep replay "$out/replay.xml")"
+as_before replay
+ok "replay: $(jq -r '.shadow[0].replay | "\(.msg); median here \(.running.median_ns) ns, there \(.canary.median_ns) ns"' "$out/replay.json")"
+# whom nobody asks is no measure
+vm sh -c "printf '%s\n' 'pidfile = /run/quiet.pid' 'health-tcp = 127.0.0.1:6380' > /etc/khoctl/workloads.d/quiet.conf
+	setsid redis-server --port 6380 --save '' --daemonize yes --pidfile /run/quiet.pid --dir /run; sleep 2; redis-cli -p 6380 ping" > "$out/quiet.start" || die "a redis that nobody asks"
+rc=0
+vm khoctl canary --kernel "$image" --load sched --for 3s --shadow quiet --replay > "$out/quiet.txt" 2>&1 || rc=$?
+[ "$rc" = 9 ] || { cat "$out/quiet.txt"; upgrade_died quiet "$rc"; }
+has quiet.txt '^quiet .* pass +restored in .* and well'
+has quiet.txt '^quiet +0 +0 +0 .*undecided +nobody asked it for anything over TCP in '
+vm sh -c 'redis-cli -p 6380 shutdown nosave; rm -f /etc/khoctl/workloads.d/quiet.conf /run/quiet.pid; sleep 1'
+as_before quiet
+ok "replay of a workload that nobody asks: undecided"
 # by a command that asks the copy; and says no on a kernel that was started to be refused
 vm sh -ec 'mkdir -p /usr/local/sbin; printf "%s\n" "#!/bin/sh" "! grep -q khoctl.try /proc/cmdline && [ \"\$(redis-cli ping)\" = PONG ]" > /usr/local/sbin/shadow-health
 	chmod 755 /usr/local/sbin/shadow-health; /usr/local/sbin/shadow-health
