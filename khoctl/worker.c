@@ -15,6 +15,7 @@
 #include "khoctl/past.h"
 #include "khoctl/recover.h"
 #include "lib/cleanup.h"
+#include "lib/fs_freeze.h"
 #include "lib/io.h"
 #include "lib/json.h"
 #include "lib/sched_events.h"
@@ -229,6 +230,9 @@ int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipe
 	/* an upgrade that began has told its result itself; telling it twice does no harm */
 	if (out != KHO_OUT_UPGRADED)
 		send_result(pipes->events, out, &err);
+	/* a disk that did not answer: who gave it up has the result, and is not waited for any more */
+	if (kho_fs_freeze_settle())
+		return kho_cli_exit(out);
 	if (e)
 		e->ops->free(e);
 	kho_plan_free(p);

@@ -4,16 +4,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/fs_freeze.h"
 #include "state-serializers/block.h"
 #include "state-serializers/common.h"
 
@@ -184,14 +183,16 @@ static int freeze_sources(struct kho_env *env, struct kho_err *err)
 	char name[KHO_DM_NAME];
 
 	for (size_t i = o.b->n_source; !ret && i-- > 0;) {
-		if (ioctl(o.fd[i], FIFREEZE, 0) == 0)
-			continue;
+		int rc = kho_fs_freeze(o.fd[i]);
+
+		/* it was given up: what is below o may be gone */
+		if (rc == -ECANCELED)
+			return kho_fail(err, rc, "a file system has stood still too late");
 		/* read-only: nothing to freeze; the others have been looked at by probe */
-		if (errno == EOPNOTSUPP && is_writable_by_remount(i))
+		if (rc == -EOPNOTSUPP && is_writable_by_remount(i))
 			ret = remount(i, true, err);
-		else if (errno != EOPNOTSUPP)
-			ret = kho_fail_errno(err, "freeze file system on %s",
-					     kho_block_name(o.b, i, name));
+		else if (rc < 0 && rc != -EOPNOTSUPP)
+			ret = kho_fail(err, rc, "freeze file system on %s: %s", kho_block_name(o.b, i, name), strerror(-rc));
 	}
 	return ret;
 }
@@ -252,10 +253,27 @@ void kho_block_quiet(struct kho_env *env, bool shifted, struct kho_quiet_list *o
 		kho_block_quiet_files("", o.b, out);
 }
 
+static int thaw_source(size_t i, struct kho_err *err)
+{
+	char name[KHO_DM_NAME];
+	int rc;
+
+	if (!o.fd || o.fd[i] < 0)
+		return 0;
+	if (is_writable_by_remount(i))
+		return remount(i, false, err);
+	rc = kho_fs_thaw(o.fd[i]);
+	if (rc == -EINPROGRESS)
+		return kho_fail(err, rc, "file system on %s: its disk does not answer; it goes on as soon as it does", kho_block_name(o.b, i, name));
+	/* EINVAL: was not frozen */
+	if (rc < 0 && rc != -EINVAL && rc != -EOPNOTSUPP)
+		return kho_fail(err, rc, "thaw file system on %s: %s", kho_block_name(o.b, i, name), strerror(-rc));
+	return 0;
+}
+
 int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
 {
 	struct kho_err e = KHO_ERR_INIT;
-	char name[KHO_DM_NAME];
 	int first = 0;
 
 	load(env);
@@ -267,18 +285,7 @@ int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
 	for (size_t i = 0; i < o.b->n_source; i++) {
 		if (!o.b->source[i]->frozen)
 			continue;
-		if (o.fd && o.fd[i] >= 0 && is_writable_by_remount(i)) {
-			kho_first_failure(remount(i, false, &e), &e, &first, err);
-			o.b->source[i]->frozen = false;
-			continue;
-		}
-		/* EINVAL: was not frozen */
-		if (o.fd && o.fd[i] >= 0 && ioctl(o.fd[i], FITHAW, 0) < 0 && errno != EINVAL &&
-		    errno != EOPNOTSUPP) {
-			kho_fail_errno(&e, "thaw file system on %s",
-				       kho_block_name(o.b, i, name));
-			kho_first_failure(e.code, &e, &first, err);
-		}
+		kho_first_failure(thaw_source(i, &e), &e, &first, err);
 		o.b->source[i]->frozen = false;
 	}
 	(void)!save(env, NULL);

@@ -5,12 +5,10 @@
  */
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -20,6 +18,7 @@
 #include "handover/engine.h"
 #include "handover/kexec/disk.h"
 #include "lib/cleanup.h"
+#include "lib/fs_freeze.h"
 #include "lib/io.h"
 
 #define MIB	  (1ULL << 20)
@@ -173,14 +172,16 @@ int kho_carry_drop(const char *carry_dir, struct kho_err *err)
 
 int kho_disk_thaw(int folder, struct kho_err *err)
 {
-	if (!ioctl(folder, FITHAW, 0))
-		return 0;
-	if (errno == EINVAL)
-		return kho_fail(err, -EINVAL, "the file system for the state is none of those that are carried; name a directory on another one");
-	return kho_fail_errno(err, "thaw the file system for the state");
+	int rc = kho_fs_thaw(folder);
+
+	if (rc == -EINVAL)
+		return kho_fail(err, rc, "the file system for the state is none of those that are carried; name a directory on another one");
+	return rc < 0 ? kho_fail(err, rc, "thaw the file system for the state: %s", strerror(-rc)) : 0;
 }
 
 int kho_disk_freeze(int folder, struct kho_err *err)
 {
-	return ioctl(folder, FIFREEZE, 0) ? kho_fail_errno(err, "freeze the file system for the state again") : 0;
+	int rc = kho_fs_freeze(folder);
+
+	return rc < 0 ? kho_fail(err, rc, "freeze the file system for the state again: %s", strerror(-rc)) : 0;
 }

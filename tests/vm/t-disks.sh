@@ -61,6 +61,7 @@ cat > "$out/setup.sh" <<-'E'
 	lvm vgcreate -q v /dev/sda /dev/sdb
 	lvm lvcreate -q -y -n x -i 2 -L 400M v
 	lvm lvcreate -q -y -n c -L 96M v
+	lvm lvcreate -q -y -n z -L 32M v
 	mkfs.xfs -q /dev/mapper/v-x
 	printf 'correct horse' > /run/pass
 	cryptsetup -q luksFormat --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/mapper/v-c /run/pass
@@ -69,11 +70,14 @@ cat > "$out/setup.sh" <<-'E'
 	dmsetup table luks-c | grep -q ':logon:'
 	mke2fs -q -t ext4 /dev/mapper/luks-c
 	mkfs.btrfs -q -f ${b}1
-	mkdir -p /srv/x /srv/c /srv/b
+	mke2fs -q -t ext4 /dev/mapper/v-z
+	mkdir -p /srv/x /srv/c /srv/b /srv/z
 	mount -t btrfs ${b}1 /srv/b; btrfs subvolume create /srv/b/@home; umount /srv/b
 	mount -t btrfs -o subvol=@home,noatime ${b}1 /srv/b
 	mount -t xfs -o nosuid /dev/mapper/v-x /srv/x
 	mount -t ext4 -o errors=remount-ro /dev/mapper/luks-c /srv/c
+	mount -t ext4 /dev/mapper/v-z /srv/z
+	head -c 1000000 /dev/urandom > /srv/z/file
 	head -c 5000000 /dev/urandom > /srv/x/file
 	cp /srv/x/file /srv/c/file; cp /srv/x/file /srv/b/file; sync
 	mkswap ${b}2; swapon -p 7 ${b}2
@@ -116,6 +120,31 @@ script "dmsetup table luks-c | grep -q ':logon:'" || die "the key is in the tabl
 writes
 ok "an upgrade that was undone: mappings, mounts and swap as before, the writer goes on"
 
+# A disk that does not answer while its file system is to stand still: it is given up, the others go on, and that one as soon as it answers.
+rc=0
+cat > "$out/sulk.sh" <<-'E'
+	until grep -aq freeze /run/khoctl/lock 2> /dev/null; do :; done
+	dd if=/dev/urandom of=/srv/z/file bs=100000 count=10 conv=notrunc 2> /dev/null
+	dmsetup suspend --nolockfs --noflush v-z
+E
+lab put "$out/sulk.sh" /run/sulk.sh
+vm sh -c "$DISK_ENV; setsid sh /run/sulk.sh > /run/sulk.log 2>&1 < /dev/null &"
+vm env KHOCTL_DEADLINE_SECONDS=20 khoctl upgrade --yes --to "$image" > "$out/sulk.txt" 2>&1 || rc=$?
+script 'dmsetup info v-z | grep -q SUSPENDED' || { tail -n 30 "$out/sulk.txt"; die "v-z was not made to wait: $(vm cat /run/sulk.log)"; }
+writes
+[ "$rc" = 4 ] || { tail -n 30 "$out/sulk.txt"; die "a file system that does not come to a stand: exit code $rc, wanted 4"; }
+has sulk.txt 'file system on v-z.*its disk does not answer; it goes on as soon as it does'
+vm sh -c '! timeout 3 sh -c "echo > /srv/z/no; sync /srv/z/no"' || die "v-z answers already"
+script 'dmsetup resume v-z'
+vm timeout 20 sh -c 'until echo yes > /srv/z/yes && sync /srv/z/yes; do sleep 0.2; done' || die "/srv/z stands still though its disk answers"
+vm khoctl status > "$out/sulk.status" 2>&1 || true
+cat "$out/sulk.status"
+! grep -q 'khoctl rollback' "$out/sulk.status" || vm khoctl rollback || die "khoctl rollback"
+disks > "$out/disks.sulk"
+diff -u "$out/disks.before" "$out/disks.sulk" || die "the disks are not as they were"
+writes
+ok "a disk that does not answer: the others go on, and its file system as soon as it does"
+
 # going NAME: one upgrade to the other kernel; what must be so afterwards
 going() {
 	local from to i line
@@ -145,7 +174,8 @@ cat > "$out/clean.sh" <<-'E'
 	set -e
 	b=$(grep -l btrfs-disk /sys/block/vd*/serial); b=/dev/$(basename ${b%/serial})
 	kill $(cat /run/writer.pid); sleep 1
-	umount /srv/x /srv/c /srv/b
+	umount /srv/x /srv/c /srv/b /srv/z
+	e2fsck -fn /dev/mapper/v-z
 	xfs_repair -n /dev/mapper/v-x
 	e2fsck -fn /dev/mapper/luks-c
 	cryptsetup status luks-c
