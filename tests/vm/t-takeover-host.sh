@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The Debian machine, its root on a disk: the outgoing kernel panics with the state across, and the incoming one completes the upgrade alone;
 # khoctl is killed after the commit, when no program of the outgoing kernel can be started any more, and the incoming one does
-# the rest by itself; a panic before anything is across restarts the machine, which says what was lost. One client is connected throughout.
+# the rest, when khoctl resume is typed on it or, a minute later, by itself; a panic before anything is across restarts the machine, which says what was lost. One client is connected throughout.
 set -euo pipefail
 LABNAME=${LAB_NAME:-takeover-host}
 # shellcheck source=tests/vm/e2e.sh
@@ -44,6 +44,30 @@ vm khoctl log > "$out/log.txt" || die "khoctl log"
 has log.txt 'Kernel panic - not syncing: sysrq triggered crash'
 ok "khoctl log has the panic: $(wc -l < "$out/log.txt") lines"
 ends commit.after:kill fenced 'upgraded: its khoctl ended after the commit; this kernel did what was left'
+# (its userland has begun with the commit; a person has most of a minute)
+resumed() {
+	local from image to i
+	from=$(vm_release); image=$(other_image); to=${image#/boot/vmlinuz-}
+	say "$from -> $to: $1, and khoctl resume on $to"
+	vm env KHOCTL_FAULT="$1" khoctl upgrade --yes --to "$image" > "$out/upgrade.txt" 2>&1 || true
+	for i in $(seq 120); do
+		[ "$(LAB_WAIT=5 vm_release 2> /dev/null || true)" != "$to" ] || break
+		[ "$i" != 120 ] || die "$to does not answer"
+		sleep 0.5
+	done
+	vm sh -c 'khoctl status; khoctl resume; echo "exit code $?"' > "$out/there.txt" 2>&1 || die "no shell on $to"
+	cat "$out/there.txt"
+	has there.txt "^${from//+/.} -> ${to//+/.}: .*; next: wait; khoctl resume ends the outgoing kernel now"
+	has there.txt '^exit code 0$'
+	wait_alone "$to"
+	runs_well "$1"
+	host_clients_served
+	vm khoctl status > "$out/status.txt" || die "khoctl status"
+	cat "$out/status.txt"
+	has status.txt "^${from//+/.} -> ${to//+/.}: upgraded"
+	ok "$1: resumed on $to, which has ended $from; $SERVICES goes on with its connection"
+}
+resumed commit.after:kill
 host_clients_stop
 
 say "it panics before anything is across: the machine restarts, and says what was lost"
