@@ -23,14 +23,20 @@ struct under_way {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t back = PTHREAD_COND_INITIALIZER;
 static struct under_way *first;
-static bool any_given_up;
+static bool any_given_up, refused;
 
-static void begin(struct under_way *w)
+static bool begin(struct under_way *w)
 {
+	bool may;
+
 	pthread_mutex_lock(&lock);
-	w->next = first;
-	first = w;
+	may = !refused;
+	if (may) {
+		w->next = first;
+		first = w;
+	}
 	pthread_mutex_unlock(&lock);
+	return may;
 }
 
 static void end(struct under_way *w)
@@ -53,7 +59,8 @@ int kho_fs_freeze(int fd)
 	if (own < 0 || fstat(own, &st) < 0)
 		return -errno;
 	w.dev = st.st_dev;
-	begin(&w);
+	if (!begin(&w))
+		return -ECANCELED;
 	rc = ioctl(own, FIFREEZE, 0) < 0 ? -errno : 0;
 	pthread_mutex_lock(&lock);
 	if (w.given_up) {
@@ -84,6 +91,23 @@ int kho_fs_thaw(int fd)
 	if (waits)
 		return -EINPROGRESS;
 	return ioctl(fd, FITHAW, 0) < 0 ? -errno : 0;
+}
+
+void kho_fs_freeze_allow(bool on)
+{
+	pthread_mutex_lock(&lock);
+	refused = !on;
+	pthread_mutex_unlock(&lock);
+}
+
+bool kho_fs_freeze_waits(void)
+{
+	bool any;
+
+	pthread_mutex_lock(&lock);
+	any = first;
+	pthread_mutex_unlock(&lock);
+	return any;
 }
 
 bool kho_fs_freeze_settle(void)

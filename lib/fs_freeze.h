@@ -10,8 +10,8 @@
 #include <stdbool.h>
 
 /*
- * Stop the file system of this open file; the caller may close fd before this comes back. 0; -ECANCELED: kho_fs_thaw() was called for it meanwhile, and it is thawed;
- * -EBUSY: it stands still already; -EOPNOTSUPP: it cannot, or is read-only; -ENOMEM, -EMFILE.
+ * Stop the file system of this open file; the caller may close fd before this comes back. 0; -ECANCELED: kho_fs_thaw() was called for it meanwhile, and it is thawed,
+ * or it is not allowed any more; -EBUSY: it stands still already; -EOPNOTSUPP: it cannot, or is read-only; -ENOMEM, -EMFILE.
  */
 int kho_fs_freeze(int fd) __attribute__((warn_unused_result));
 /*
@@ -19,6 +19,13 @@ int kho_fs_freeze(int fd) __attribute__((warn_unused_result));
  * -EINVAL: it does not stand still; -EOPNOTSUPP.
  */
 int kho_fs_thaw(int fd) __attribute__((warn_unused_result));
+/*
+ * Whether kho_fs_freeze() may begin with another one; it may at first. Who thaws several forbids it before: else a thread that comes back between two of
+ * them stops the next one behind his back.
+ */
+void kho_fs_freeze_allow(bool on);
+/* Is a kho_fs_freeze() under way? */
+bool kho_fs_freeze_waits(void);
 /*
  * Wait until each kho_fs_freeze() has come back: for a process that is done, and whose end would leave nobody who thaws. true: one had been given up; its thread
  * goes on with what it had, which must not be freed.

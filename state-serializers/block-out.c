@@ -221,6 +221,7 @@ int kho_block_freeze(struct kho_env *env, struct kho_err *err)
 		return kho_fail(err, -EINVAL, "freeze before preserve");
 	if (!o.b->n_disk)
 		return 0;
+	kho_fs_freeze_allow(true);
 	ret = freeze_sources(env, err);
 	kho_phase(env, "file system freeze", begin);
 	/* with a root on a disk, that is still read while the processes are dumped */
@@ -276,6 +277,7 @@ int kho_block_unfreeze(struct kho_env *env, struct kho_err *err)
 	struct kho_err e = KHO_ERR_INIT;
 	int first = 0;
 
+	kho_fs_freeze_allow(false);
 	load(env);
 	if (!o.b)
 		return 0;
