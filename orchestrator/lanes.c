@@ -325,13 +325,14 @@ static int unfreeze_one(struct lane *me, struct kho_err *err)
 
 int kho_lanes_unfreeze(struct kho_lanes *l, struct kho_err *err)
 {
-	struct kho_err one = KHO_ERR_INIT;
-	int first = 0;
+	struct kho_err one = KHO_ERR_INIT, early = KHO_ERR_INIT;
+	int first = 0, discarded = kho_lanes_discard(l, false, &early);
 
-	kho_first_failure(kho_lanes_discard(l, false, &one), &one, &first, err);
 	for (size_t turn = 0; turn < l->n; turn++)
 		kho_first_failure(unfreeze_one(&l->lane[kho_context_thaw(l->u, turn)], &one), &one,
 				  &first, err);
+	/* of a lane that does not come back its inverse says more */
+	kho_first_failure(discarded, &early, &first, err);
 	return first;
 }
 

@@ -34,7 +34,7 @@ int kho_lanes_wait_restored(struct kho_lanes *l, struct kho_err *err) __must_che
 /*
  * Inverses, in falling order; each first stops the lanes. Discard what the peer has retrieved
  * (only_last: those with KHO_SER_LAST alone); unfreeze what was frozen (and discard what is still
- * there). First failure.
+ * there). First failure; of unfreeze, which discards first, one of its own before one of that.
  */
 int kho_lanes_discard(struct kho_lanes *l, bool only_last, struct kho_err *err) __must_check;
 int kho_lanes_unfreeze(struct kho_lanes *l, struct kho_err *err) __must_check;
