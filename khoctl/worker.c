@@ -230,7 +230,9 @@ int kho_worker_main(const struct kho_cli *c, const struct kho_worker_pipes *pipe
 	/* an upgrade that began has told its result itself; telling it twice does no harm */
 	if (out != KHO_OUT_UPGRADED)
 		send_result(pipes->events, out, &err);
-	/* a disk that did not answer: who gave it up has the result, and is not waited for any more */
+	/* a disk that did not answer: who gave it up has the result, and is not waited for any more (the lock is still there with what that thread uses) */
+	if (kho_fs_freeze_waits())
+		kho_lock_step(lock, "wait-for-disk");
 	if (kho_fs_freeze_settle())
 		return kho_cli_exit(out);
 	if (e)
