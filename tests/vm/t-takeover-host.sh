@@ -44,27 +44,63 @@ vm khoctl log > "$out/log.txt" || die "khoctl log"
 has log.txt 'Kernel panic - not syncing: sysrq triggered crash'
 ok "khoctl log has the panic: $(wc -l < "$out/log.txt") lines"
 ends commit.after:kill fenced 'upgraded: its khoctl ended after the commit; this kernel did what was left'
-# (its userland has begun with the commit; a person has most of a minute)
+# there COMMAND: on the kernel that has the network, by a shell that is a workload itself: the other one has nobody else to be asked until the
+# outgoing one has ended, because the init system of its root begins then. $LIMIT: seconds
+there() {
+	# shellcheck disable=SC2016
+	netns timeout "${LIMIT:-100}" bash -c 'exec 3<> "/dev/tcp/$1/7777"; echo "$2; exit" >&3; cat <&3' bash "$(lab status --address)" "$1"
+}
+shell_start() {
+	# shellcheck disable=SC2016
+	printf '%s\n' 'use IO::Socket::INET;' '$l = IO::Socket::INET->new(LocalPort => 7777, Listen => 5, ReuseAddr => 1) or die "$!";' \
+		'while (1) { $c = $l->accept or next; if (fork) { close $c; next }' \
+		'open STDIN, "<&", $c; open STDOUT, ">&", $c; open STDERR, ">&", $c; exec "/bin/sh" }' > "$out/shell.pl"
+	printf '%s\n' '[Service]' 'ExecStart=/usr/bin/perl /usr/lib/khoctl-lab/shell.pl' > "$out/shell.service"
+	echo 'unit = shell.service' > "$out/shell.conf"
+	lab put "$out/shell.pl" /usr/lib/khoctl-lab/shell.pl
+	lab put "$out/shell.service" /etc/systemd/system/shell.service
+	lab put "$out/shell.conf" /etc/khoctl/workloads.d/shell.conf
+	vm sh -ec 'systemctl daemon-reload; systemctl start shell'
+	for _ in $(seq 20); do
+		[ "$(LIMIT=20 there 'uname -r' 2> /dev/null || true)" != "$(vm_release)" ] || return 0
+		sleep 1
+	done
+	die "the shell does not answer"
+}
+shell_stop() {
+	vm sh -ec 'systemctl stop shell; rm /etc/systemd/system/shell.service /etc/khoctl/workloads.d/shell.conf; systemctl daemon-reload'
+}
+# resumed FAULT: khoctl is killed by it, and khoctl resume is typed on the incoming kernel, in the minute after which that would do it by itself
 resumed() {
-	local from image to i
+	local from image to i upgrade
 	from=$(vm_release); image=$(other_image); to=${image#/boot/vmlinuz-}
 	say "$from -> $to: $1, and khoctl resume on $to"
-	vm env KHOCTL_FAULT="$1" khoctl upgrade --yes --to "$image" > "$out/upgrade.txt" 2>&1 || true
-	for i in $(seq 120); do
-		[ "$(LAB_WAIT=5 vm_release 2> /dev/null || true)" != "$to" ] || break
-		[ "$i" != 120 ] || die "$to does not answer"
+	shell_start
+	# (it may come back only when its kernel has ended: no program of that can be read any more)
+	vm env KHOCTL_FAULT="$1" khoctl upgrade --yes --to "$image" > "$out/upgrade.txt" 2>&1 &
+	upgrade=$!
+	# nobody connects before the shell stands still
+	until grep -aqE '^ ok +freeze ' "$out/upgrade.txt"; do
+		kill -0 "$upgrade" 2> /dev/null || { tail -n 30 "$out/upgrade.txt"; die "the upgrade ended before the blackout"; }
 		sleep 0.5
 	done
-	vm sh -c 'khoctl status; khoctl resume; echo "exit code $?"' > "$out/there.txt" 2>&1 || die "no shell on $to"
+	for i in $(seq 60); do
+		[ "$(LIMIT=10 there 'uname -r' 2> /dev/null || true)" != "$to" ] || break
+		[ "$i" != 60 ] || { tail -n 30 "$out/upgrade.txt"; die "$to does not answer"; }
+		sleep 0.5
+	done
+	there 'khoctl status; khoctl resume; echo "exit code $?"' > "$out/there.txt" 2>&1 || { cat "$out/there.txt"; die "no shell on $to"; }
 	cat "$out/there.txt"
 	has there.txt "^${from//+/.} -> ${to//+/.}: .*; next: wait; khoctl resume ends the outgoing kernel now"
 	has there.txt '^exit code 0$'
 	wait_alone "$to"
+	wait "$upgrade" || true
 	runs_well "$1"
 	host_clients_served
 	vm khoctl status > "$out/status.txt" || die "khoctl status"
 	cat "$out/status.txt"
 	has status.txt "^${from//+/.} -> ${to//+/.}: upgraded"
+	shell_stop
 	ok "$1: resumed on $to, which has ended $from; $SERVICES goes on with its connection"
 }
 resumed commit.after:kill
