@@ -73,11 +73,11 @@ cat > "$out/setup.sh" <<-'E'
 	mkfs.btrfs -q -f ${b}1
 	mke2fs -q -t ext4 /dev/mapper/v-z
 	mkdir -p /srv/x /srv/c /srv/b /srv/z
+	mount -t ext4 /dev/mapper/v-z /srv/z # the first: it is stopped behind all others
 	mount -t btrfs ${b}1 /srv/b; btrfs subvolume create /srv/b/@home; umount /srv/b
 	mount -t btrfs -o subvol=@home,noatime ${b}1 /srv/b
 	mount -t xfs -o nosuid /dev/mapper/v-x /srv/x
 	mount -t ext4 -o errors=remount-ro /dev/mapper/luks-c /srv/c
-	mount -t ext4 /dev/mapper/v-z /srv/z
 	head -c 1000000 /dev/urandom > /srv/z/file
 	head -c 5000000 /dev/urandom > /srv/x/file
 	cp /srv/x/file /srv/c/file; cp /srv/x/file /srv/b/file; sync
