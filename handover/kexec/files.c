@@ -30,7 +30,7 @@ static char *path_of(const struct kho_kexec *k, const char *name)
 	return asprintf(&path, "%s/%s", k->images_dir, name) < 0 ? NULL : path;
 }
 
-static int need_session(struct kho_kexec *k, struct kho_err *err)
+int kho_kexec_need_session(struct kho_kexec *k, struct kho_err *err)
 {
 	if (k->session < 0)
 		k->session = kho_luo_create(KHO_HANDED_SESSION, err);
@@ -56,7 +56,7 @@ static int link_back(const struct kho_kexec *k, const struct kho_kexec_file *f, 
 static int preserve(struct kho_kexec *k, struct kho_kexec_file *f, bool linked, struct kho_err *err)
 {
 	_cleanup_free_ char *path = path_of(k, f->name);
-	int ret = path ? need_session(k, err) : kho_fail(err, -ENOMEM, "hand over %s", f->name);
+	int ret = path ? kho_kexec_need_session(k, err) : kho_fail(err, -ENOMEM, "hand over %s", f->name);
 	struct stat st;
 
 	if (ret < 0)
@@ -287,7 +287,7 @@ int kho_kexec_close_files(struct kho_kexec *k, uint64_t *out_bytes, struct kho_e
 
 int kho_kexec_preserve_state(struct kho_kexec *k, const void *data, size_t len, struct kho_err *err)
 {
-	int ret = need_session(k, err);
+	int ret = kho_kexec_need_session(k, err);
 
 	return ret < 0 ? ret : kho_luo_preserve_bytes(k->session, data, len, KHO_HANDED_STATE_TOKEN, err);
 }

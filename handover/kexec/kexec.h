@@ -65,7 +65,7 @@ struct kho_kexec {
 	struct kho_kexec_file *files;
 	size_t nfiles;
 	uint64_t tokens; /* the last one given */
-	int session; /* luo, from the first file on; else -1. To close it drops what is in it */
+	int session; /* luo, from kho_kexec_fix_carrier() on; else -1. To close it drops what is in it */
 };
 
 struct kho_kexec *kho_kexec_of(struct kho_engine *e);
@@ -80,6 +80,11 @@ int kho_kexec_initramfs_in(struct kho_kexec *k, struct kho_initramfs_in *out, co
 int kho_kexec_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r, struct kho_err *err);
 /* Which carrier, and why; -EPROTO: none would be safe (the target would panic over what this kernel leaves). */
 int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err) __must_check;
+/*
+ * The session of the chosen carrier, while everything runs: whoever has the device later, it is there. When it cannot be had, though it could when the
+ * machine was looked at, the carrier is the initramfs after all. initrd_bytes: as planned. -ENOMEM: for that one there is too little memory.
+ */
+int kho_kexec_fix_carrier(struct kho_kexec *k, uint64_t initrd_bytes, struct kho_err *err) __must_check;
 /* What it is called for people. */
 const char *kho_kexec_carrier_name(const struct kho_kexec *k);
 /* So much may come to lie on a disk, at the most: all pages, and what is written again in the rounds of pre-copy. */
@@ -106,6 +111,8 @@ int kho_kexec_entrust(struct kho_engine *e, const char *const *names, const stru
 int kho_kexec_peer_fault(struct kho_engine *e, const char *kind, struct kho_err *err);
 
 /* files.c */
+/* luo: make the session, if there is none. */
+int kho_kexec_need_session(struct kho_kexec *k, struct kho_err *err) __must_check;
 /*
  * A file of images_dir is to be handed over; once, however often it is told. copied: it is the engine's, and new; else it is the serializer's own, who may
  * still look into it. luo: a copy, or pages of workloads, is preserved at once until the freeze. Pages are also written to a disk, or else packed into the

@@ -33,9 +33,23 @@ struct luo_finish {
 #define LUO_RETRIEVE_FD	     _IO(0xBA, 0x41)
 #define LUO_FINISH	     _IO(0xBA, 0x42)
 
-/* Whoever only looks (khoctl check) has it for a moment. */
-#define BUSY_TRIES   30
+/*
+ * Who has it for a moment: khoctl check; systemd since 261: PID 1 when it starts, systemd-shutdown on its way to kexec, and since 262 PID 1 when a unit
+ * with LUOSession= starts. Each closes it when it has its sessions (docs/limits.md).
+ */
+#define BUSY_TRIES   100
 #define BUSY_WAIT_US 10000
+
+static int held(struct kho_err *err)
+{
+	struct kho_luo_use use;
+
+	kho_luo_look(KHO_LUO_DEVICE, &use);
+	if (!use.holder.pid)
+		return kho_fail(err, -EBUSY, KHO_LUO_DEVICE " is held by a process that is not to be seen from here");
+	return kho_fail(err, -EBUSY, KHO_LUO_DEVICE " is held by %s (pid %d), and one process at a time can have it", use.holder.name,
+			(int)use.holder.pid);
+}
 
 static int open_device(struct kho_err *err)
 {
@@ -54,7 +68,7 @@ static int open_device(struct kho_err *err)
 		return kho_fail(err, -ENOENT,
 				"this kernel has no Live Update Orchestrator (CONFIG_LIVEUPDATE, and liveupdate=on kho=on on its command line)");
 	case EBUSY:
-		return kho_fail(err, -EBUSY, KHO_LUO_DEVICE ": another process holds it");
+		return held(err);
 	default:
 		return kho_fail_errno(err, KHO_LUO_DEVICE);
 	}

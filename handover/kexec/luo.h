@@ -9,13 +9,29 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "lib/err.h"
 
 #define KHO_LUO_DEVICE "/dev/liveupdate"
 
-/* Has this kernel one, and can it be had (one process at a time)? -ENOENT: no; -EBUSY: somebody else holds it (systemd 261 and later). */
+/*
+ * Has this kernel one, and can it be had? One process at a time can; who has it for a moment (systemd, khoctl check) is waited for, a second.
+ * -ENOENT: no; -EBUSY: somebody keeps it, who is named. The same of kho_luo_create() and kho_luo_open().
+ */
 int kho_luo_available(struct kho_err *err) __must_check;
+
+struct kho_luo_who {
+	pid_t pid;     /* 0: nobody */
+	char name[16]; /* what it is called */
+};
+struct kho_luo_use {
+	struct kho_luo_who holder; /* has the device open */
+	struct kho_luo_who owner;  /* has a session open that is not khoctl's; the lowest number of those that have */
+	char session[64];	   /* its name */
+};
+/* Who, but this process, uses it now, as far as /proc shows. device: KHO_LUO_DEVICE, or what stands for it in a test. */
+void kho_luo_look(const char *device, struct kho_luo_use *out);
 
 /* Outgoing: a new session; its descriptor must stay open until the jump, to close it drops all of it. */
 int kho_luo_create(const char *name, struct kho_err *err) __must_check;

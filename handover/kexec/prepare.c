@@ -117,9 +117,10 @@ int kho_kexec_reserve(struct kho_engine *e, const struct kho_engine_plan *p, str
 	struct kho_kexec *k = kho_kexec_of(e);
 	int ret = kho_kexec_facts(k, err);
 
-	(void)p;
 	if (!ret)
 		ret = kho_kexec_choose_carrier(k, err);
+	if (!ret)
+		ret = kho_kexec_fix_carrier(k, p->initrd_bytes, err);
 	if (k->luo)
 		kho_want_descriptors(KHO_HANDED_FDS);
 	if (!ret && !k->cmdline)
@@ -145,6 +146,7 @@ int kho_kexec_unreserve(struct kho_engine *e, struct kho_err *err)
 	struct kho_err one = KHO_ERR_INIT;
 	int first = 0, dropped = drop_folder(k, &one);
 
+	kho_kexec_drop_files(k); /* the session, where nothing was connected */
 	kho_first_failure(dropped, &one, &first, err);
 	if (kho_exists(k->mounted))
 		kho_first_failure(unmount_place(k->images_dir, &one), &one, &first, err);

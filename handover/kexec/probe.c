@@ -112,6 +112,24 @@ static int probe_carrier(struct probe *p)
 			      p->k->luo ? " (in place, nothing is copied)" : "", p->k->carrier);
 }
 
+/*
+ * Sessions of others go along with any kexec, to a target whose orchestrator has the same version. Whose they are it does not know: systemd does by a list
+ * that only systemctl kexec leaves (luo_preserve_fd_stores() of systemd's src/shared/luo-util.c).
+ */
+static int probe_sessions(struct probe *p)
+{
+	struct kho_luo_use use;
+
+	if (is_recorded(p->k))
+		return 0;
+	kho_luo_look(KHO_LUO_DEVICE, &use);
+	if (!use.owner.pid)
+		return 0;
+	return kho_report_add(p->r, KHO_V_LOSS, "kexec", "live update", "their owners have to ask for them by name on the next kernel, or save what is in them first",
+			      "others have live update sessions ('%s' of %s, pid %d): no service gets its own back by itself", use.session,
+			      use.owner.name, (int)use.owner.pid);
+}
+
 static int probe_disk(struct probe *p)
 {
 	const struct kho_engine_request *req = p->k->e.req;
@@ -180,8 +198,14 @@ static int tell_initramfs(struct probe *p)
 
 /*
  * Memory of this kernel: the initramfs as a file and as loaded, the images; by the initramfs carrier they are in the file and loaded, too (packed, but
- * not all memory can be packed). In the next kernel: the same, and the workloads. What comes over a disk is there once, and the workloads.
+ * not all memory can be packed).
  */
+static uint64_t memory_need(const struct kho_kexec *k, uint64_t packed)
+{
+	return packed * 2 + resident(k->e.req->workloads) * (k->luo || k->e.req->carry_dir ? 1 : 3);
+}
+
+/* That, and in the next kernel: the same, and the workloads. What comes over a disk is there once, and the workloads. */
 static int probe_memory(struct probe *p)
 {
 	const struct kho_workload_list *w = p->k->e.req->workloads;
@@ -194,7 +218,7 @@ static int probe_memory(struct probe *p)
 	ret = initramfs_bytes(p, &most, &unpacked);
 	if (ret < 0 || kho_report_worst(p->r) == KHO_V_NO)
 		return ret;
-	need = most * 2 + rss * (p->k->luo || disk ? 1 : 3);
+	need = memory_need(p->k, most);
 	next = unpacked + rss * (disk ? 2 : 3);
 	if (need > p->k->m.available_bytes)
 		return kho_report_add(p->r, KHO_V_NO, "memory", "images", "free some memory", "%llu MiB are needed for what is handed over, %llu MiB available",
@@ -230,7 +254,7 @@ static int probe_cmdline(struct probe *p)
 int kho_kexec_probe(struct kho_engine *e, struct kho_engine_plan *out, struct kho_report *r, struct kho_err *err)
 {
 	static int (*const parts[])(struct probe *p) = {
-		probe_kexec, probe_image, probe_modules, probe_carrier, probe_disk, probe_memory, probe_back, probe_cmdline,
+		probe_kexec, probe_image, probe_modules, probe_carrier, probe_sessions, probe_disk, probe_memory, probe_back, probe_cmdline,
 	};
 	struct probe p = { .k = kho_kexec_of(e), .out = out, .r = r, .err = err };
 	struct kho_err why = KHO_ERR_INIT;
@@ -328,6 +352,22 @@ int kho_kexec_choose_carrier(struct kho_kexec *k, struct kho_err *err)
 		snprintf(k->carrier, sizeof(k->carrier), "%.150s, as asked for (--state-dir)", k->e.req->carry_dir);
 	}
 	return 0;
+}
+
+int kho_kexec_fix_carrier(struct kho_kexec *k, uint64_t initrd_bytes, struct kho_err *err)
+{
+	struct kho_err why = KHO_ERR_INIT;
+	uint64_t need;
+
+	if (!k->luo || kho_kexec_need_session(k, &why) >= 0)
+		return 0;
+	k->luo = false;
+	snprintf(k->carrier, sizeof(k->carrier), "%.190s", why.msg);
+	need = memory_need(k, initrd_bytes);
+	if (need <= k->m.available_bytes)
+		return 0;
+	return kho_fail(err, -ENOMEM, "%s; through the initramfs %llu MiB are needed for what is handed over, %llu MiB available; free some memory", why.msg,
+			(unsigned long long)(need / MIB), (unsigned long long)(k->m.available_bytes / MIB));
 }
 
 const char *kho_kexec_carrier_name(const struct kho_kexec *k)
