@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The kexec engine: the incoming kernel takes the place of this one, redis and its one connection go over with it. Stock kernels, whose state
 # goes along in the initramfs: there and back (that is an upgrade, too), undone before the jump, and back by itself when the incoming kernel
-# cannot restore; and with the state on a disk. KEXEC=luo: kernels built with Kexec HandOver and the Live Update Orchestrator (cache.sh kernel built/kho), the state stays in place.
+# cannot restore; and with the state on a disk. KEXEC=luo: kernels built with Kexec HandOver and the Live Update Orchestrator (cache.sh kernel built/kho), the state stays in place,
+# somebody else's session goes along, and while another process holds the device the initramfs is taken.
 set -euo pipefail
 LABNAME=${LAB_NAME:-kexec}
 # shellcheck source=tests/vm/e2e.sh
@@ -112,8 +113,24 @@ carry_undone() {
 }
 [ "${KEXEC:-}" = luo ] || carry_undone
 
+# hold KIND WHAT: the lab's program holder has it from now on; let_go: no more
+hold() {
+	lab put "$top/build/tests/vm/holder" /run/holder
+	vm sh -c 'chmod 755 /run/holder; rm -f /run/holder.pid; setsid /run/holder "$1" "$2" /run/holder.pid < /dev/null > /run/holder.log 2>&1
+		for i in 1 2 3 4 5 6 7 8 9 10; do [ ! -s /run/holder.pid ] || exit 0; sleep 0.2; done; cat /run/holder.log; exit 1' sh "$1" "$2" || die "holder $1 $2"
+}
+let_go() { vm sh -c 'p=$(cat /run/holder.pid); kill "$p"; while [ -e "/proc/$p/fd/0" ]; do sleep 0.1; done'; }
+
+# somebody else's session, here of systemd's name: it is told, goes along untouched, and can be got there by who asks for it
+if [ "${KEXEC:-}" = luo ]; then hold session systemd; fi
 jump 1
 [ "$(pid_of_redis)" = "$pid" ] || die "redis has another number"
+if [ "${KEXEC:-}" = luo ]; then
+	has check.1.txt "live update sessions \('systemd' of holder, pid [0-9]+\)"
+	lab put "$top/build/tests/vm/holder" /run/holder
+	[ "$(in_vm 'chmod 755 /run/holder; /run/holder retrieve systemd 2>&1')" = systemd ] || die "the session of somebody else is not there any more"
+	ok "another one's session went along and is whole"
+fi
 jump 2
 [ "$(vm_release)" = "$first" ] || die "$first does not run again"
 [ "$(pid_of_redis)" = "$pid" ] || die "redis has another number"
@@ -153,15 +170,38 @@ if [ "${KEXEC:-}" != luo ]; then
 	chain="rolled back, rolled back, $chain, upgraded, rolled back"
 fi
 
+# held_device N: while another process has the device, an upgrade goes by the initramfs and says who it is; when it is free again, it would not
+held_device() {
+	local pid_re
+	say "another process holds /dev/liveupdate"
+	hold device /dev/liveupdate
+	vm khoctl check --to "$(other_image)" --engine kexec > "$out/check.held.txt" 2>&1 || { cat "$out/check.held.txt"; die "check with the device held"; }
+	pid_re=$(in_vm 'cat /run/holder.pid')
+	has check.held.txt "the initramfs: /dev/liveupdate is held by holder \(pid $pid_re\)"
+	let_go
+	vm khoctl check --to "$(other_image)" --engine kexec > "$out/check.free.txt" 2>&1 || { cat "$out/check.free.txt"; die "check with the device free again"; }
+	has check.free.txt 'the Live Update Orchestrator \(in place'
+	hold device /dev/liveupdate
+	carrier='the initramfs'
+	jump "$1"
+	[ "$(pid_of_redis)" = "$pid" ] || die "redis has another number"
+	vm grep -q 'khoctl.handed=initrd' /proc/cmdline || die "$(vm_release) was not told of the initramfs"
+	ok "the device was held: through the initramfs"
+}
+if [ "${KEXEC:-}" = luo ]; then
+	held_device 3
+	chain="$chain, upgraded"
+fi
+
 # the chain of kernels: undone, up, back, and one that came back by itself; and all that went over a disk
 [ "${KEXEC:-}" != luo ] || vm sh -c '[ -e /sys/kernel/debug/kho ] || mount -t debugfs debugfs /sys/kernel/debug'
 vm khoctl history | tr -d '\r' | tee "$out/history.txt"
 vm khoctl history --json > "$out/history.json" || die "khoctl history"
 [ "$(jq -r '[.upgrades[] | .outcome] | join(", ")' "$out/history.json")" = "$chain" ] ||
 	die "the history is another one"
-# with Kexec HandOver the kernel itself knows: two jumps, and two of the one that went back
+# with Kexec HandOver the kernel itself knows: two jumps, two of the one that went back, and the one through the initramfs
 if [ "${KEXEC:-}" = luo ]; then
-	[ "$(jq -c '.kexec_metadata | [.kexec_count, .agrees]' "$out/history.json")" = '[4,true]' ] ||
+	[ "$(jq -c '.kexec_metadata | [.kexec_count, .agrees]' "$out/history.json")" = '[5,true]' ] ||
 		die "the kernel's own record: $(jq -c '[.kexec_metadata, .notes]' "$out/history.json")"
 fi
 ok "khoctl history: $(jq '.upgrades | length' "$out/history.json") upgrades"
