@@ -29,7 +29,7 @@ _khoctl()
 	gates) opts=" --gate-limits --allow-unknown --sysroot --json --help" ;;
 	record) opts=" --for --workload --json --help" ;;
 	compare) opts=" --gate-limits --allow-unknown --svg --json --help" ;;
-	canary) opts=" --memory --cmdline --for --kernel --cpus --load --shadow --slower --junit --dry-run --gate-limits --allow-unknown --json --help" ;;
+	canary) opts=" --memory --cmdline --for --kernel --cpus --load --shadow --replay --slower --junit --dry-run --gate-limits --allow-unknown --json --help" ;;
 	upgrade) opts=" --to --engine --memory --cmdline --state-dir --outgoing-panic --rollback-on-failure --regression --dry-run --yes --hold-before --exec --gates --no-gates --max-blackout --gate-limits --allow-unknown --sysroot --json --help" ;;
 	status) opts=" --follow --after-boot --json --help" ;;
 	list) opts=" --sysroot --json --help" ;;
