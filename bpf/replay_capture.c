@@ -117,7 +117,7 @@ static int read_own(struct kho_capture *c, struct kho_err *err)
 		n++;
 	c->own = calloc(n + 1, sizeof(*c->own));
 	for (const struct ifaddrs *i = all; c->own && i; i = i->ifa_next)
-		c->nown += take_address(i, &c->own[c->nown]);
+		c->n_own += take_address(i, &c->own[c->n_own]);
 	freeifaddrs(all);
 	return c->own ? 0 : kho_fail(err, -ENOMEM, "addresses of its network");
 }
@@ -126,7 +126,7 @@ static bool is_own(const struct kho_capture *c, const struct kho_replay_address 
 {
 	if (a->family == 4 && a->a[0] == 127)
 		return true;
-	for (size_t i = 0; i < c->nown; i++)
+	for (size_t i = 0; i < c->n_own; i++)
 		if (c->own[i].family == a->family && !memcmp(c->own[i].a, a->a, sizeof(a->a)))
 			return true;
 	return false;
@@ -184,7 +184,7 @@ void kho_capture_close(struct kho_capture *c)
 	c->fd = -1;
 	free(c->own);
 	c->own = NULL;
-	c->nown = 0;
+	c->n_own = 0;
 	kho_private_unmap(c->buf, PACKET_MAX, PACKET_MAX);
 	c->buf = NULL;
 }

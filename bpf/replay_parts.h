@@ -84,7 +84,7 @@ struct kho_capture {
 	int fd;
 	const struct kho_replay_listeners *l;
 	struct kho_replay_address *own; /* addresses of this namespace */
-	size_t nown;
+	size_t n_own;
 	uint8_t *buf; /* locked */
 };
 #define KHO_CAPTURE_INIT { .fd = -1 }

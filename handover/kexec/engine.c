@@ -18,7 +18,7 @@ struct kho_kexec *kho_kexec_of(struct kho_engine *e)
 }
 
 /*
- * Of each byte that is loaded this kernel makes a digest (SHA-256), and the stub behind it (purgatory) another one, with no help of the CPU: both in the
+ * Of each byte that is loaded this kernel makes a digest (SHA-256), and the purgatory behind it another one, with no help of the CPU: both in the
  * blackout. To unpack zstd takes a fraction of that.
  */
 int kho_kexec_level(const char *sysroot, const char *release)

@@ -125,7 +125,7 @@ static void reassembly(void **state)
 	server(r, c + 7, "");
 	server(r, c + 7, "value");
 	server(r, c + 7, "value");
-	server(r + 3, c + 7, "ue of it");
+	server(r + 4, c + 7, "e of it");
 	client(c + 7, "PING");
 	server(r + 11, c + 11, "PONG");
 	client(c + 11, "what has no reply");
