@@ -181,6 +181,15 @@ client_whole
 ok "one connection through all of it, $(jq .acked "$out/client.json") replies in order, the longest wait $(jq .max_gap_us "$out/client.json") us"
 
 # --- a Debian machine, root on its disk ---
+# A copy of a unit whose program, libraries and files are on the disk, which the canary does not have. (Debian's redis-server.service makes a mount namespace.)
+host_shadow() {
+	vm sh -ec 'mkdir -p /var/lib/plain; printf "[Service]\nExecStart=/usr/bin/redis-server --port 6390 --dir /var/lib/plain --appendonly yes --logfile /var/log/plain.log\n" > /etc/systemd/system/plain.service
+		printf "%s\n" "unit = plain.service" "health-tcp = 127.0.0.1:6390" "health-send = PING\\r\\n" "health-expect = +PONG" > /etc/khoctl/workloads.d/plain.conf
+		systemctl daemon-reload; systemctl start plain; sleep 3; redis-cli -p 6390 set key value' || die "a redis of its own"
+	machine > "$out/before"
+	canary host-shadow 0 '^plain .* pass +restored in .* and well' --load sched --for 6s --allow-unknown --shadow plain
+	[[ $(vm redis-cli -p 6390 get key) == value* ]] || die "the redis that was copied does not go on"
+}
 host_canary() {
 	lab down > /dev/null 2>&1 || true
 	lab up --host --cpus 4 --mem 4096
@@ -204,6 +213,7 @@ host_canary() {
 	done
 	as_before host-killed
 	ok "khoctl killed on a machine with its root on a disk: who stands by has taken the canary back"
+	host_shadow
 }
 [ "${HOST:-}" != all ] || host_canary
 echo "$passed passed, 0 failed"
