@@ -186,6 +186,7 @@ host_shadow() {
 	vm sh -ec 'mkdir -p /var/lib/plain; printf "[Service]\nExecStart=/usr/bin/redis-server --port 6390 --dir /var/lib/plain --appendonly yes --logfile /var/log/plain.log\n" > /etc/systemd/system/plain.service
 		printf "%s\n" "unit = plain.service" "health-tcp = 127.0.0.1:6390" "health-send = PING\\r\\n" "health-expect = +PONG" > /etc/khoctl/workloads.d/plain.conf
 		systemctl daemon-reload; systemctl start plain; sleep 3; redis-cli -p 6390 set key value' || die "a redis of its own"
+	vm khoctl check --to "$image" > /dev/null || die "check" # what it loads for a workload stays loaded
 	machine > "$out/before"
 	canary host-shadow 0 '^plain .* pass +restored in .* and well' --load sched --for 6s --allow-unknown --shadow plain
 	[[ $(vm redis-cli -p 6390 get key) == value* ]] || die "the redis that was copied does not go on"
