@@ -3,7 +3,7 @@
 # client outside on its one connection as the judge. Afterwards either all is as before on the outgoing kernel, or all is there on
 # the incoming one; no reply is lost or comes twice.
 #   FAULTS=spread (default: a dozen that differ most), FAULTS=all (make test-faults), or a pattern for grep -E on the list's lines
-#   PART=K/N: of these the Kth, and each Nth after it (for several machines, or several VMs with a LAB_NAME each)
+#   PART=K/N: of these the Kth, and each Nth after it, for several machines (two VMs on two CPUs are slower than one after the other)
 set -euo pipefail
 LABNAME=${LAB_NAME:-faults}
 # shellcheck source=tests/vm/e2e.sh
