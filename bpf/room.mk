@@ -5,7 +5,7 @@ LIB_SRCS += $(addprefix bpf/,hist.c gate.c trouble.c program.c wakeup.c exercise
 	replay_listen.c replay_stream.c replay_capture.c replay_pack.c replay_record.c replay_send.c replay_run.c)
 PKGS += libbpf json-c
 LIBS += -lm
-UNIT += gates gates_live dark regress recorder_live load replay
+UNIT += gates gates_live dark regress recorder_live load replay replay_live
 BPF_PROGS := $(addprefix bpf/,wakeup dark tasks block tcp) tests/unit/refused
 BPF_SKELS := $(BPF_PROGS:%=$(B)/gen/%.skel.h)
 # plain clang, whatever CC is: the target is the kernel's machine; types come from this machine's headers
