@@ -15,28 +15,13 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "tests/unit/kexec_rig.h"
 #include "tests/unit/tree.h"
-
-static struct kho_engine *engine;
 
 static int setup(void **state)
 {
-	static const struct kho_engine_request rq = {
-		.image = "/nowhere",
-		.sysroot = "tests/sysroots/vm-4cpu",
-		.run_dir = "/run/khoctl",
-		.extra_cmdline = "audit=0",
-	};
-
 	(void)state;
-	return kho_kexec_new(&rq, &engine, NULL);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	engine->ops->free(engine);
-	return 0;
+	return rig_setup("audit=0");
 }
 
 static void test_cmdline(void **state)
@@ -159,7 +144,7 @@ static void test_loglevel(void **state)
 	printk = "";
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { T(test_cmdline), T(test_cmdline_words), T(test_lpj), T(test_loglevel) };

@@ -19,6 +19,7 @@
 #include "handover/link/wire.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "tests/unit/kexec_rig.h"
 
 /* Messages of a state: setup, what is entrusted, one operation. */
 static ProtobufCBinaryData message[4];
@@ -157,27 +158,12 @@ static void test_accepted(void **state)
 
 /* --- the engine, on a recorded machine --- */
 
-static struct kho_engine *engine;
 static const char *const names[] = { "clock", "proc", NULL };
 
 static int setup(void **state)
 {
-	static const struct kho_engine_request rq = {
-		.image = "/nowhere",
-		.sysroot = "tests/sysroots/vm-4cpu",
-		.run_dir = "/run/khoctl",
-		.extra_cmdline = "debug",
-	};
-
 	(void)state;
-	return kho_kexec_new(&rq, &engine, NULL);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	engine->ops->free(engine);
-	return 0;
+	return rig_setup("debug");
 }
 
 static void op(const char *serializer, const char *what)
@@ -397,13 +383,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_handed),
 		cmocka_unit_test(test_accepted),
-		cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_both_sides, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_files, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_close_files, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_disk_files, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_disk_damaged, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_put_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_requests, setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_both_sides, setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_files, setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_close_files, setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_disk_files, setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_disk_damaged, setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_put_file, setup, rig_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
