@@ -37,6 +37,16 @@ static enum kho_outcome outcome_of(enum kho_gate_verdict v)
 	return v == KHO_GATE_PASS ? KHO_OUT_PASSED : v == KHO_GATE_FAIL ? KHO_OUT_FAILED : KHO_OUT_UNDECIDED;
 }
 
+int kho_canary_goes_on(struct kho_upgrade *u, struct kho_err *err)
+{
+	struct kho_err lost = KHO_ERR_INIT;
+	int rc = kho_context_check(u, err);
+
+	if (rc == 0 && !u->engine->ops->peer_alive(u->engine, &lost))
+		rc = kho_fail(err, lost.code, "%s", lost.msg);
+	return rc;
+}
+
 enum kho_outcome kho_canary_go(struct kho_runner *r, struct kho_err *err)
 {
 	struct kho_upgrade *u = r->u;

@@ -79,6 +79,9 @@ void kho_mix_trial_add(struct kho_mix_trial *t, const struct kho_load_result *th
 /* After the last one: verdict and msg. too_busy: percent, what this kernel's CPUs had to do besides, when that was too much; else 0. */
 void kho_mix_judge(struct kho_mix_trial *t, enum kho_mix mix, const struct kho_difference_limits *l, unsigned too_busy);
 
+/* Something of a step has failed: 0, that is a word of the canary's; negative: the step is to end, or the canary is lost. */
+int kho_canary_goes_on(struct kho_upgrade *u, struct kho_err *err) __must_check;
+
 /* verdict and msg of a shadow, which has come so far. */
 void kho_shadow_judge(struct kho_shadow *s, const struct kho_gate_policy *p);
 /* The same of the requests that it was sent. */

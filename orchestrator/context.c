@@ -151,9 +151,16 @@ void kho_context_note(struct kho_upgrade *u, const char *fmt, ...)
 	kho_events_emit(u->events, ev);
 }
 
+bool kho_context_stopped(void *arg)
+{
+	struct kho_upgrade *u = arg;
+
+	return atomic_load(&u->stop);
+}
+
 int kho_context_check(struct kho_upgrade *u, struct kho_err *err)
 {
-	if (!atomic_load(&u->stop))
+	if (!kho_context_stopped(u))
 		return 0;
 	return kho_fail(err, u->stop_why.code, "%s", u->stop_why.msg);
 }

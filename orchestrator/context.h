@@ -68,6 +68,8 @@ struct json_object *kho_context_signed(uint64_t at_us);
 void kho_context_note(struct kho_upgrade *u, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Shall the step end? arg: the struct kho_upgrade. For who asks now and then. */
+bool kho_context_stopped(void *arg);
 /* Fails with stop_why when the step shall end. */
 int kho_context_check(struct kho_upgrade *u, struct kho_err *err) __must_check;
 

@@ -27,13 +27,6 @@ struct run {
 	uint64_t slice_us;
 };
 
-static bool stopped(void *arg)
-{
-	struct kho_upgrade *u = arg;
-
-	return atomic_load(&u->stop);
-}
-
 /* --- modules of this kernel --- */
 
 /* Names of those that are loaded; NULL: they cannot be read. */
@@ -107,7 +100,7 @@ static int on_canary(struct run *r, const struct kho_load *l, struct kho_load_re
 	struct kho_upgrade *u = r->u;
 	uint64_t begin = kho_clock_us();
 	char name[48];
-	int rc = u->engine->ops->load(u->engine, l, stopped, u, out, atomic_load(&u->deadline_us), err);
+	int rc = u->engine->ops->load(u->engine, l, kho_context_stopped, u, out, atomic_load(&u->deadline_us), err);
 
 	snprintf(name, sizeof(name), "load %s, canary", kho_mixes[l->mix].name);
 	if (rc < 0)
@@ -122,7 +115,7 @@ static int on_this_kernel(struct run *r, const struct kho_load *l, struct kho_lo
 	uint64_t begin = kho_clock_us();
 	struct kho_err why = KHO_ERR_INIT;
 	char name[48];
-	int rc = kho_load_run(l, &r->here, stopped, r->u, out, &why);
+	int rc = kho_load_run(l, &r->here, kho_context_stopped, r->u, out, &why);
 
 	if (rc == -EINTR)
 		return kho_fail(err, rc, "%s", why.msg);

@@ -11,25 +11,15 @@
 #include "orchestrator/canary.h"
 #include "orchestrator/step_list.h"
 
-static bool stopped(void *arg)
-{
-	struct kho_upgrade *u = arg;
-
-	return atomic_load(&u->stop);
-}
-
 /* That is why there is no more of it: 0. Unless it is no word of the copy: negative, and the step ends. */
 static int ends(struct kho_upgrade *u, const struct kho_err *why, struct kho_err *err)
 {
 	struct kho_replay_trial *t = &u->canary->replay;
-	struct kho_err lost = KHO_ERR_INIT;
+	int rc = kho_canary_goes_on(u, err);
 
-	if (kho_context_check(u, err) < 0)
-		return err->code;
-	if (!u->engine->ops->peer_alive(u->engine, &lost))
-		return kho_fail(err, lost.code, "%s", lost.msg);
-	snprintf(t->why, sizeof(t->why), "%s", why->msg);
-	return 0;
+	if (rc == 0)
+		snprintf(t->why, sizeof(t->why), "%s", why->msg);
+	return rc;
 }
 
 int kho_replay_trial_record(struct kho_upgrade *u, struct kho_err *err)
@@ -42,7 +32,7 @@ int kho_replay_trial_record(struct kho_upgrade *u, struct kho_err *err)
 
 	if (us > KHO_REPLAY_US_MOST)
 		us = KHO_REPLAY_US_MOST;
-	rc = kho_replay_record(w->pids, w->npids, us, stopped, u, &t->here, &why);
+	rc = kho_replay_record(w->pids, w->npids, us, kho_context_stopped, u, &t->here, &why);
 	if (rc < 0)
 		return ends(u, &why, err);
 	kho_context_phase(u, "shadow recorded", begin, kho_clock_us());
@@ -73,7 +63,7 @@ int kho_replay_trial_send(struct kho_upgrade *u, struct kho_err *err)
 	rc = carry(u, &why);
 	kho_replay_trial_done(t);
 	if (rc == 0)
-		rc = u->engine->ops->replay(u->engine, stopped, u, &t->there, atomic_load(&u->deadline_us), &why);
+		rc = u->engine->ops->replay(u->engine, kho_context_stopped, u, &t->there, atomic_load(&u->deadline_us), &why);
 	if (rc < 0)
 		return ends(u, &why, err);
 	t->ran = true;

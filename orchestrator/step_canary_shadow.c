@@ -29,13 +29,6 @@ struct copy {
 	struct kho_blob blob[KHO_SERIALIZERS_MAX]; /* by serializer */
 };
 
-static bool stopped(void *arg)
-{
-	struct kho_upgrade *u = arg;
-
-	return atomic_load(&u->stop);
-}
-
 /* No room, or a number that is taken: of the place that the copy was to have there, and not of the kernel. */
 static bool is_of_place(int code)
 {
@@ -45,12 +38,10 @@ static bool is_of_place(int code)
 /* That is how it ends, and why: 1. Unless it is no word of the copy: negative, and the step ends. */
 static int ends(struct copy *c, enum kho_shadow_end end, const struct kho_err *why, struct kho_err *err)
 {
-	struct kho_err lost = KHO_ERR_INIT;
+	int rc = kho_canary_goes_on(c->u, err);
 
-	if (kho_context_check(c->u, err) < 0)
-		return err->code;
-	if (!c->u->engine->ops->peer_alive(c->u->engine, &lost))
-		return kho_fail(err, lost.code, "%s", lost.msg);
+	if (rc < 0)
+		return rc;
 	c->s->end = end;
 	snprintf(c->s->why, sizeof(c->s->why), "%s", why->msg);
 	return 1;
@@ -187,7 +178,7 @@ static int restore(struct copy *c, struct kho_err *err)
 				continue;
 			rc = kho_fault_fire(u, s->name, KHO_FAULT_RETRIEVE, &why);
 			if (rc == 0)
-				rc = kho_context_retrieve(u, s, &c->blob[i], stopped, u, &why);
+				rc = kho_context_retrieve(u, s, &c->blob[i], kho_context_stopped, u, &why);
 			if (rc < 0)
 				return ends(c, last && !is_of_place(rc) ? KHO_SHADOW_NOT_RESTORED : KHO_SHADOW_NOT_COPIED, &why, err);
 		}
