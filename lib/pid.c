@@ -126,11 +126,20 @@ bool kho_pidfd_wait(int pidfd, uint64_t timeout_us)
 	}
 }
 
+char *kho_pid_name(const char *sysroot, pid_t pid)
+{
+	char *text = of_pid(sysroot, pid, "comm");
+
+	if (text)
+		text[strcspn(text, "\n")] = '\0';
+	return text;
+}
+
 bool kho_pid_is(const char *sysroot, pid_t pid, const char *name)
 {
-	_cleanup_free_ char *text = of_pid(sysroot, pid, "comm");
+	_cleanup_free_ char *text = kho_pid_name(sysroot, pid);
 
-	return text && !strncmp(text, name, strlen(name)) && !strcmp(text + strlen(name), "\n");
+	return text && !strcmp(text, name);
 }
 
 bool kho_pid_is_criu(pid_t pid)

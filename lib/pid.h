@@ -43,6 +43,9 @@ int kho_pids_append(pid_t **all, size_t *n, const pid_t *more, size_t nmore);
 /* Wait until the process behind pidfd ends. False: it still runs after timeout_us. */
 bool kho_pidfd_wait(int pidfd, uint64_t timeout_us);
 
+/* What it is called (its comm), malloc'd; NULL: it does not exist, or out of memory. */
+char *kho_pid_name(const char *sysroot, pid_t pid);
+
 /* Is it called that (its comm, which has 15 characters at most)? */
 bool kho_pid_is(const char *sysroot, pid_t pid, const char *name);
 

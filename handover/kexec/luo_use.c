@@ -12,7 +12,6 @@
 #include "handover/kexec/handed.h"
 #include "handover/kexec/luo.h"
 #include "lib/cleanup.h"
-#include "lib/io.h"
 #include "lib/pid.h"
 
 #define SESSION "anon_inode:[luo_session] "
@@ -26,15 +25,10 @@ struct look {
 
 static void note(struct kho_luo_who *w, pid_t pid)
 {
-	_cleanup_free_ char *name = NULL;
-	char path[64];
+	_cleanup_free_ char *name = kho_pid_name(NULL, pid);
 
 	w->pid = pid;
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	if (kho_read_line(path, &name, NULL) < 0) /* it has just ended */
-		snprintf(w->name, sizeof(w->name), "?");
-	else
-		snprintf(w->name, sizeof(w->name), "%s", name);
+	snprintf(w->name, sizeof(w->name), "%s", name ? name : "?"); /* it has just ended */
 }
 
 static void look_at(struct look *l, pid_t pid, int fds, const char *num)

@@ -14,6 +14,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/pid.h"
 #include "lib/patience.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/container.h"
@@ -80,14 +81,12 @@ static int sweep(struct kho_err *err)
 
 	while (kill_away(&one)) {
 		_cleanup_free_ char *comm = NULL;
-		char path[64];
 
 		if (kho_clock_us() < end) {
 			usleep(5000);
 			continue;
 		}
-		snprintf(path, sizeof(path), "/proc/%d/comm", one);
-		(void)!kho_read_line(path, &comm, NULL);
+		comm = kho_pid_name(NULL, one);
 		return kho_fail(err, -EBUSY, "process %d (%s) of a restore does not end", one, comm ? comm : "?");
 	}
 	return 0;

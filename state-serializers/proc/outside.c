@@ -13,6 +13,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/pid.h"
 
 #define RELAY_NAME "@" KHO_JOURNAL_COMM "/"
 
@@ -137,13 +138,9 @@ static bool set(char **field, char *value)
 
 static char *root_comm(const char *sysroot, pid_t pid)
 {
-	_cleanup_free_ char *path = NULL;
-	char *comm = NULL;
+	char *comm = kho_pid_name(sysroot, pid);
 
-	if (asprintf(&path, "%s/proc/%d/comm", sysroot, pid) < 0 ||
-	    kho_read_line(path, &comm, NULL) < 0)
-		return strdup("");
-	return comm;
+	return comm ? comm : strdup("");
 }
 
 static int add_stream(const char *sysroot, const char *run_dir, const struct kho_workload *w,
