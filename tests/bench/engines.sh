@@ -47,10 +47,8 @@ replaced() {
 
 # kexec-tools, and what Debian links it with
 programs() {
-	local p folder first
-	first=$("$here/cache.sh" package kexec-tools | tail -n 1)
-	p=$(readelf -d "$first/usr/sbin/kexec" | sed -n 's/.*NEEDED.*\[libxenctrl\.so\.\(.*\)\]/\1/p')
-	for p in kexec-tools ${p:+libxenmisc$p libxencall1 libxendevicemodel1 libxenevtchn1 libxenforeignmemory1 libxengnttab1 libxentoolcore1 libxentoollog1}; do
+	local p folder
+	for p in $(kexec_packages); do
 		folder=$("$here/cache.sh" package "$p" | tail -n 1)
 		tar -C "$folder" --exclude=./usr/share -cf "$out/package.tar" .
 		lab put "$out/package.tar" /var/tmp/package.tar

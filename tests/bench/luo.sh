@@ -15,13 +15,12 @@ MIB=${MIB:-64}
 watcher=
 trap 'lab down > /dev/null 2>&1 || true; [ -z "$watcher" ] || kill "$watcher" 2> /dev/null || true' EXIT
 
-# kexec-tools and the libraries of Xen that Debian links it with, for $LAB_OVERLAY
+# kexec-tools for $LAB_OVERLAY
 programs() {
-	local p xen
+	local p
 	rm -rf "$out/overlay"
 	mkdir -p "$out/overlay"
-	xen=$(readelf -d "$("$here/cache.sh" package kexec-tools | tail -n 1)/usr/sbin/kexec" | sed -n 's/.*NEEDED.*\[libxenctrl\.so\.\(.*\)\]/\1/p')
-	for p in kexec-tools ${xen:+libxenmisc$xen libxencall1 libxendevicemodel1 libxenevtchn1 libxenforeignmemory1 libxengnttab1 libxentoolcore1 libxentoollog1}; do
+	for p in $(kexec_packages); do
 		p=$("$here/cache.sh" package "$p" | tail -n 1)
 		(cd "$p" && find usr -path usr/sbin/kexec -o -path 'usr/lib/*/lib*.so*' | cpio -pdm --quiet "$out/overlay")
 	done

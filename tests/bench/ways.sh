@@ -62,3 +62,10 @@ boot_floor() {
 	awk '$2 == "down" { down = $3; khz = $4 } $2 == "up" { printf "%d\n", ($3 - down) * 1000 / khz; exit }' "$out/boot_floor.log" > "$out/boot.floor"
 	[ "$(cat "$out/boot.floor")" -gt 0 ] || die "no time of the boot: $(cat "$out/boot_floor.log")"
 }
+
+# kexec-tools, and the libraries of Xen that Debian links it with, in packages of which one has Xen's version in its name
+kexec_packages() {
+	local xen
+	xen=$(readelf -d "$("$here/cache.sh" package kexec-tools | tail -n 1)/usr/sbin/kexec" | sed -n 's/.*NEEDED.*\[libxenctrl\.so\.\(.*\)\]/\1/p')
+	echo kexec-tools ${xen:+libxenmisc$xen libxencall1 libxendevicemodel1 libxenevtchn1 libxenforeignmemory1 libxengnttab1 libxentoolcore1 libxentoollog1}
+}
