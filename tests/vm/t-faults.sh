@@ -5,6 +5,7 @@
 #   FAULTS=spread (default: a dozen that differ most), FAULTS=all (make test-faults), or a pattern for grep -E on the list's lines
 #   GATES=all: each upgrade measures the incoming kernel (default for a spread); GATES=few: those whose fault is near the gates do, and
 #   each fourth of the others (default else: the gates are a third of an upgrade's time in the emulator)
+#   FROM=N: of these the Nth and what follows (1)
 #   PART=K/N: of these the Kth, and each Nth after it, for several machines (two VMs on two CPUs are slower than one after the other)
 set -euo pipefail
 LABNAME=${LAB_NAME:-faults}
@@ -34,7 +35,7 @@ fresh() {
 	vm khoctl check --to "$(other_image)" > /dev/null || die "check"
 	# the first upgrade leaves a few things that stay, as caches; and its longest step shows how long those may have that wait in vain
 	vm env KHOCTL_FAULT=restore.before:fail khoctl upgrade --to "$(other_image)" > "$out/first.txt" 2>&1 || true
-	cap=$(awk '$1 ~ /^(ok|FAIL|undo)$/ && $4 == "s" && $3 > s { s = $3 } END { print int(2 * s + 10) }' "$out/first.txt")
+	cap=$(awk '$1 ~ /^(ok|FAIL|undo)$/ && $4 == "s" && $3 > s { s = $3 } END { print int(1.5 * s + 6) }' "$out/first.txt")
 	acked=0
 	baseline
 }
@@ -153,7 +154,7 @@ list() {
 	esac
 }
 
-list | awk -v part="${PART:-1/1}" 'BEGIN { split(part, p, "/") } NR % p[2] == p[1] % p[2]' > "$out/list"
+list | tail -n "+${FROM:-1}" | awk -v part="${PART:-1/1}" 'BEGIN { split(part, p, "/") } NR % p[2] == p[1] % p[2]' > "$out/list"
 [ -s "$out/list" ] || die "no fault is like $FAULTS"
 fresh
 while IFS=$'\t' read -r want options faults <&3; do
