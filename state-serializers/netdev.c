@@ -16,7 +16,7 @@ extern const struct kho_serializer kho_ser_netdev;
 const struct kho_serializer kho_ser_netdev = {
 	.name = "netdev",
 	.order = 30,
-	.flags = KHO_SER_GATE,
+	.flags = KHO_SER_GATE | KHO_SER_APART,
 	.probe = kho_netdev_probe,
 	.preserve = kho_netdev_preserve,
 	.unpreserve = kho_netdev_unpreserve,

@@ -18,7 +18,7 @@ extern const struct kho_serializer kho_ser_proc;
 const struct kho_serializer kho_ser_proc = {
 	.name = "proc",
 	.order = 60,
-	.flags = KHO_SER_LAST | KHO_SER_COPY,
+	.flags = KHO_SER_LAST | KHO_SER_COPY | KHO_SER_APART,
 	.needs = needs,
 	.probe = kho_proc_probe,
 	.preserve = kho_proc_preserve,

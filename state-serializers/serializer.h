@@ -174,6 +174,7 @@ typedef int kho_ask_fn(void *arg, const char *what, char **out, size_t *out_len,
 #define KHO_SER_GATE	(1u << 1)	/* its finish opens the network: the blackout ends when it has returned */
 #define KHO_SER_THAW	(1u << 2)	/* unfrozen before all others: they may need what it froze (pages of a program on the disk) */
 #define KHO_SER_COPY	(1u << 3)	/* takes part in a copy (env's copy): what it freezes is the workloads alone, and drain needs no device to be quiet */
+#define KHO_SER_APART	(1u << 4)	/* its prepare needs nothing of what later ones do, and they nothing of it: in a blackout it runs beside them */
 
 struct kho_serializer {
 	const char *name;		/* "proc", "netdev", "block", "host", "clock", "files" */

@@ -170,6 +170,7 @@ static void calm(struct kho_handed *h)
 struct job {
 	struct kho_handed *h;
 	KhoLink__Msg *m;
+	struct job *after; /* must be through first; or NULL */
 	struct kho_err err;
 	int ret;
 	pthread_t thread;
@@ -201,16 +202,30 @@ static int serve(struct kho_agent *a, KhoLink__Msg *m, struct kho_err *err)
 	return ret < 0 ? kho_wrap(err, "%s", name) : 0;
 }
 
+/* Wait until it is through, whoever asks, how often ever. */
+static int join(struct job *j, struct kho_err *err)
+{
+	if (!j->started)
+		return 0;
+	pthread_mutex_lock(&j->lock);
+	while (!j->done)
+		pthread_cond_wait(&j->cond, &j->lock);
+	pthread_mutex_unlock(&j->lock);
+	return j->ret < 0 ? kho_fail(err, j->ret, "%s", j->err.msg) : 0;
+}
+
 /* The thread stays when it is through: what it has started may want to end with it. */
-static void *retrieve(void *arg)
+static void *work(void *arg)
 {
 	struct job *j = arg;
-	int ret = serve(&j->h->a, j->m, &j->err);
+	int ret = j->after ? join(j->after, &j->err) : 0;
 
+	if (!ret)
+		ret = serve(&j->h->a, j->m, &j->err);
 	pthread_mutex_lock(&j->lock);
 	j->ret = ret;
 	j->done = true;
-	pthread_cond_signal(&j->cond);
+	pthread_cond_broadcast(&j->cond);
 	pthread_mutex_unlock(&j->lock);
 	for (;;)
 		pause();
@@ -223,21 +238,9 @@ static int start(struct job *j, struct kho_err *err)
 
 	pthread_mutex_init(&j->lock, NULL);
 	pthread_cond_init(&j->cond, NULL);
-	ret = pthread_create(&j->thread, NULL, retrieve, j);
+	ret = pthread_create(&j->thread, NULL, work, j);
 	j->started = !ret;
 	return ret ? kho_fail(err, -ret, "thread: %s", strerror(ret)) : 0;
-}
-
-static int join(struct job *j, struct kho_err *err)
-{
-	if (!j->started)
-		return 0;
-	pthread_mutex_lock(&j->lock);
-	while (!j->done)
-		pthread_cond_wait(&j->cond, &j->lock);
-	pthread_mutex_unlock(&j->lock);
-	j->started = false;
-	return j->ret < 0 ? kho_fail(err, j->ret, "%s", j->err.msg) : 0;
 }
 
 static int join_all(struct job *jobs, size_t n, struct kho_err *err)
@@ -250,15 +253,30 @@ static int join_all(struct job *jobs, size_t n, struct kho_err *err)
 	return first;
 }
 
-/* Retrieves run side by side, as the lanes of the other side would ask for them; those marked last when the others are through. */
+/* The request of the same serializer that still runs beside the others, or NULL. */
+static struct job *before(struct job *jobs, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (jobs[k].started && !strcmp(jobs[k].m->op->serializer, jobs[i].m->op->serializer))
+			return &jobs[k];
+	return NULL;
+}
+
+/*
+ * Retrieves run side by side, as the lanes of the other side would ask for them; those marked last when the others are through. Prepares, which on the
+ * other engine have time, run beside all that is not their serializer's, where that marks them.
+ */
 static int one(struct kho_handed *h, struct job *jobs, size_t i, struct kho_err *err)
 {
 	KhoLink__Msg *m = jobs[i].m;
-	const struct kho_serializer *s = m->body_case == KHO_LINK__MSG__BODY_OP && !strcmp(m->op->op, "retrieve") ? h->a.conf->find(m->op->serializer) : NULL;
+	const struct kho_serializer *s = m->body_case == KHO_LINK__MSG__BODY_OP ? h->a.conf->find(m->op->serializer) : NULL;
+	bool retrieve = s && !strcmp(m->op->op, "retrieve"), prepare = s && !strcmp(m->op->op, "prepare");
 
-	if (s && !(s->flags & KHO_SER_LAST))
+	if ((retrieve && !(s->flags & KHO_SER_LAST)) || (prepare && s->flags & KHO_SER_APART)) {
+		jobs[i].after = before(jobs, i);
 		return start(&jobs[i], err);
-	if (s) {
+	}
+	if (retrieve) {
 		int ret = join_all(jobs, i, err);
 
 		if (!ret)
