@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "state-serializers/common.h"
 #include "state-serializers/proc/cgroup_filter.h"
 #include "state-serializers/proc/container.h"
@@ -105,9 +106,21 @@ int kho_proc_open_images(const struct kho_proc_out_wl *w, const char *images, in
 	return *out < 0 ? kho_fail_errno(err, "open %s", images) : 0;
 }
 
+/* A tracer that is killed may take its tracees along (docs/limits.md). */
+static void spare_from_oom(pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+	(void)!kho_write_existing(path, "-1000", NULL);
+}
+
 int kho_proc_spawn(struct kho_env *env, struct kho_proc_out_wl *w, struct kho_err *err)
 {
-	if (kho_place_is_elsewhere(&w->place))
-		return kho_place_spawn(&w->criu, env->run_dir, &w->place, NULL, 0, err);
-	return kho_criu_spawn(&w->criu, env->run_dir, err);
+	int rc = kho_place_is_elsewhere(&w->place) ? kho_place_spawn(&w->criu, env->run_dir, &w->place, NULL, 0, err)
+						   : kho_criu_spawn(&w->criu, env->run_dir, err);
+
+	if (!rc)
+		spare_from_oom(w->criu.pid);
+	return rc;
 }

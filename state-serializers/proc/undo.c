@@ -98,6 +98,15 @@ static int read_tree(const char *final, const struct kho_proc_mark *m, struct kh
 	return rc;
 }
 
+/* Who kills CRIU in a moment in which it lets a process make calls for it kills that process, too (docs/limits.md). */
+static void tell_ended(struct kho_env *env, pid_t root)
+{
+	char state = root > 0 ? kho_pid_state("", root) : 0;
+
+	if (root > 0 && (!state || state == 'Z'))
+		env->ops->note(env, "process %d ended while CRIU was at it and is lost: start its workload again", root);
+}
+
 /* By the images if they are whole; they are written last to first, the inventory at the end. */
 static int thaw_tree(struct kho_env *env, const char *dir, const struct kho_proc_mark *m, struct kho_err *err)
 {
@@ -110,8 +119,11 @@ static int thaw_tree(struct kho_env *env, const char *dir, const struct kho_proc
 		return kho_fail(err, -ENOMEM, "unfreeze: out of memory");
 	kho_proc_wait_untraced(m->root);
 	/* CRIU itself let the tree run on, unless it was killed */
-	if (!kho_exists(inventory))
-		return kho_proc_thaw_live(m, err);
+	if (!kho_exists(inventory)) {
+		rc = kho_proc_thaw_live(m, err);
+		tell_ended(env, m->root);
+		return rc;
+	}
 	if (read_tree(final, m, &t, &why) < 0) {
 		env->ops->note(env, "%s; its processes go on by what /proc says of them", why.msg);
 		return kho_proc_thaw_live(m, err);
