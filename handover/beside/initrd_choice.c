@@ -82,7 +82,7 @@ static int choose_host(struct kho_initramfs_choice *c, const char *sysroot, cons
 }
 
 int kho_initramfs_choose(const char *mode, const char *given, const char *sysroot, const char *release,
-			 bool root_in_ram, struct kho_initramfs_choice *out, struct kho_report *r)
+			 const char *own_why, struct kho_initramfs_choice *out, struct kho_report *r)
 {
 	*out = (struct kho_initramfs_choice){ 0 };
 	if (given) {
@@ -97,8 +97,8 @@ int kho_initramfs_choose(const char *mode, const char *given, const char *sysroo
 		return 0;
 	}
 	out->asked = mode && !strcmp(mode, "host");
-	if (!out->asked && root_in_ram) {
-		own(out, "the root is in RAM and goes along whole");
+	if (!out->asked && own_why) {
+		own(out, own_why);
 		return 0;
 	}
 	return choose_host(out, sysroot, release, r);

@@ -4,7 +4,7 @@
 #   plain    kexec-tools' kexec -l, systemctl kexec: the same without the firmware
 #   kexec    khoctl upgrade --engine kexec
 #   disk     khoctl upgrade --engine kexec --state-dir, on the root disk
-#   own      the same as kexec, khoctl's own initramfs alone (`initramfs = khoctl`)
+#   host     the same as kexec, the host's initramfs in front (`initramfs = host`)
 #   beside   khoctl upgrade
 # The floor of kexec: the same kernel by kexec-tools with nothing but one program in its initramfs, from reboot(2) to that, and criu restore of a redis
 # with as much in it. Ratios into build/bench-engines/report.json. No assertion on times.
@@ -83,9 +83,9 @@ wait_reset "$boot"
 vm /sbin/kexec -s -l "$to" "--initrd=/boot/initrd.img-${to#/boot/vmlinuz-}" --reuse-cmdline
 replaced plain systemctl kexec
 replaced reboot systemctl reboot
-vm sh -c "echo 'initramfs = khoctl' >> /etc/khoctl/khoctl.conf"
-replaced own khoctl upgrade --to "$to" --engine kexec
-vm sed -i '/^initramfs = khoctl$/d' /etc/khoctl/khoctl.conf
+vm sh -c "echo 'initramfs = host' >> /etc/khoctl/khoctl.conf"
+replaced host khoctl upgrade --to "$to" --engine kexec
+vm sed -i '/^initramfs = host$/d' /etc/khoctl/khoctl.conf
 boot=$(boot_id)
 vm systemctl reboot > /dev/null 2>&1 || true
 wait_reset "$boot"
@@ -94,7 +94,7 @@ lab down
 
 jq -s --argjson boot "$(cat "$out/boot.floor")" --argjson restore "$(cat "$out/restore.floor")" \
 	'map({(.way): .silent_us}) | add as $w | ($boot + $restore) as $floor | {silent_us: $w, floor_us: {boot: $boot, restore: $restore},
-	ratios: {kexec_over_plain: ($w.kexec / $w.plain), own_over_plain: ($w.own / $w.plain), disk_over_plain: ($w.disk / $w.plain),
-		kexec_over_floor: ($w.kexec / $floor), own_over_floor: ($w.own / $floor),
+	ratios: {kexec_over_plain: ($w.kexec / $w.plain), host_over_plain: ($w.host / $w.plain), disk_over_plain: ($w.disk / $w.plain),
+		kexec_over_floor: ($w.kexec / $floor), host_over_floor: ($w.host / $floor),
 		kexec_over_reboot: ($w.kexec / $w.reboot), kexec_over_beside: ($w.kexec / $w.beside),
 		beside_over_reboot: ($w.beside / $w.reboot)} | map_values(. * 1000 | round / 1000)}' "$out"/way.*.json | tee "$out/report.json"

@@ -286,7 +286,7 @@ static void chosen(const char *mode, const char *given, bool in_ram, enum kho_in
 	struct kho_initramfs_choice c;
 	struct kho_report r = KHO_REPORT_INIT;
 
-	assert_int_equal(kho_initramfs_choose(mode, given, top, "6.1", in_ram, &c, &r), 0);
+	assert_int_equal(kho_initramfs_choose(mode, given, top, "6.1", in_ram ? KHO_INITRAMFS_IN_RAM : NULL, &c, &r), 0);
 	if (c.kind != kind)
 		fail_msg("%s: %s instead of %s (%s)", mode ? mode : "-", kho_initramfs_name(c.kind), kho_initramfs_name(kind), c.reason);
 	assert_int_equal(c.initrd.len > 0, kind != KHO_INITRAMFS_KHOCTL);
