@@ -36,3 +36,4 @@ bench: all modules vm-cache
 	tests/bench/bench.sh
 	tests/bench/engines.sh
 	tests/bench/recorder.sh
+	tests/bench/recorder_here.sh

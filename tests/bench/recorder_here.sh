@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# As root, on this machine's own kernel, no VM: CPU time that redis takes for a request at full speed (its own, user and system, as the kernel counts it),
+# with khoctl record and without, in pairs whose order changes. An emulator translates code anew each time the kernel patches it, which the
+# recorder has it do each second: only a real CPU tells what it takes. redis comes from the cache; nothing of /etc is touched. Ratio of
+# each pair, their median, mean and its standard error into build/bench-recorder-here/report.json. No assertion. ROUNDS (60) of two times REQUESTS.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd) top=$(cd "$here/../.." && pwd)
+out=$top/build/bench-recorder-here
+mkdir -p "$out"
+# shellcheck source=tests/vm/common.sh
+. "$here/../vm/common.sh"
+if [ -z "${INSIDE-}" ]; then
+	"$here/../vm/cache.sh"
+	INSIDE=1 exec unshare -m -n --propagation private "$0" "$@"
+fi
+root=$cache/user port=7379
+ROUNDS=${ROUNDS:-60} REQUESTS=${REQUESTS:-150000}
+ip link set lo up
+made=
+[ -d /etc/khoctl ] || { mkdir /etc/khoctl; made=1; }
+mount -t tmpfs -o mode=0700 tmpfs /etc/khoctl
+mkdir /etc/khoctl/workloads.d
+mount --bind "$root" "$root"
+mount -t tmpfs tmpfs "$root/tmp"
+in_root() { chroot "$root" "$@"; }
+trap 'in_root redis-cli -p $port shutdown nosave > /dev/null 2>&1 || true; [ -z "${recorder-}" ] || kill "$recorder" 2> /dev/null || true
+	umount /etc/khoctl; [ -z "$made" ] || rmdir /etc/khoctl' EXIT
+cpus=$(nproc)
+taskset -c 0 chroot "$root" redis-server --port $port --bind 127.0.0.1 --save '' --daemonize yes --pidfile /tmp/redis.pid --dir /tmp > /dev/null
+until [ -s "$root/tmp/redis.pid" ] && in_root redis-cli -p $port ping > /dev/null 2>&1; do sleep 0.1; done
+echo "pidfile = $root/tmp/redis.pid" > /etc/khoctl/workloads.d/redis.conf
+# CPU time of redis, us
+cpu_us() { in_root redis-cli -p $port info cpu | tr -d '\r' | awk -F: '/^used_cpu_(sys|user):/ { s += $2 } END { printf "%.0f", s * 1000000 }'; }
+# one SERIES: ns of CPU time for a request
+measure() {
+	local a b
+	a=$(cpu_us)
+	taskset -c $((cpus - 1)) chroot "$root" redis-benchmark -p $port -n "$REQUESTS" -c 8 -t set --csv > /dev/null
+	b=$(cpu_us)
+	echo $(((b - a) * 1000 / REQUESTS)) >> "$out/$1"
+}
+recorded() {
+	"$top/build/khoctl" record "$out/recording.json" --for 600s > "$out/recorder.txt" 2>&1 & recorder=$!
+	for _ in $(seq 100); do
+		# shellcheck disable=SC2010
+		ls -l "/proc/$recorder/fd" 2> /dev/null | grep -q bpf_link && break
+		kill -0 "$recorder" 2> /dev/null || { cat "$out/recorder.txt"; exit 1; }
+		sleep 0.1
+	done
+	sleep 2 # it knows by then how much there is to record
+	measure on
+	kill "$recorder"; wait "$recorder" 2> /dev/null || true
+	recorder=
+}
+: > "$out/off"; : > "$out/on"
+measure warm; rm "$out/warm"
+for i in $(seq "$ROUNDS"); do
+	if [ $((i % 2)) = 1 ]; then measure off; recorded; else recorded; sleep 1; measure off; fi
+done
+jq -n --slurpfile off "$out/off" --slurpfile on "$out/on" 'def at(f): sort | .[length * f | floor];
+	[range($off | length) | $on[.] / $off[.]] as $r | ($r | add / length) as $mean |
+	{ns_for_a_request: {without: ($off | at(0.5)), with: ($on | at(0.5))}, pairs: ($r | length),
+	 with_over_without: ({median: ($r | at(0.5)), lower_quartile: ($r | at(0.25)), upper_quartile: ($r | at(0.75)), mean: $mean,
+		standard_error: (($r | map(. - $mean | . * .) | add / (length - 1) / length) | sqrt)} | map_values(. * 10000 | round / 10000))}' | tee "$out/report.json"
