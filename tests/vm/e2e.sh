@@ -200,6 +200,24 @@ upgrade_by_kexec() {
 	with_floor "$n"
 }
 
+# back_by_kexec N TRIES [OPTION...]: the same, but a CRIU of the next kernel is killed in the middle of its restore: that kernel starts this one again, with
+# everything, within TRIES seconds or so
+back_by_kexec() {
+	local n=$1 tries=$2 from i
+	shift 2
+	from=$(vm_release)
+	say "the next kernel cannot restore"
+	vm env KHOCTL_FAULT=proc.retrieve:peer-criu khoctl upgrade --to "$(other_image)" --engine kexec --cmdline khoctl.fault=1 "$@" > "$out/back.$n.txt" 2>&1 || true
+	for i in $(seq "$tries"); do
+		[ "$(vm khoctl report --json 2> /dev/null | jq -r .outcome 2> /dev/null)" != "rolled back" ] || break
+		[ "$i" -lt "$tries" ] || { tail -n 40 "$out/back.$n.txt" "$top/build/lab/$LAB_NAME/outgoing.log"; die "the way back did not come to its end"; }
+		sleep 1
+	done
+	[ "$(vm_release)" = "$from" ] || die "$from does not run again"
+	vm khoctl report > "$out/back.$n.report"
+	has "back.$n.report" 'could not go on'
+}
+
 # disk_is_clean IMAGE LOG: after the VM was cut off as by a power loss: what its journal holds is replayed, then nothing may be wrong
 disk_is_clean() {
 	e2fsck -p -E journal_only "$1" > "$2" 2>&1 || [ $? = 1 ] || die "the journal of ${1##*/} cannot be replayed: $(tail -3 "$2")"

@@ -135,23 +135,12 @@ jump 2
 [ "$(vm_release)" = "$first" ] || die "$first does not run again"
 [ "$(pid_of_redis)" = "$pid" ] || die "redis has another number"
 
-# comes_back N [OPTION...]: a CRIU of the next kernel is killed in the middle of its restore: that kernel starts this one again, with everything
 comes_back() {
-	local n=$1 from i
+	local n=$1
 	shift
-	from=$(vm_release)
-	say "the next kernel cannot restore"
-	vm env KHOCTL_FAULT=proc.retrieve:peer-criu khoctl upgrade --to "$(other_image)" --engine kexec --cmdline khoctl.fault=1 "$@" > "$out/back.$n.txt" 2>&1 || true
-	for i in $(seq 120); do
-		[ "$(vm khoctl report --json 2> /dev/null | jq -r .outcome 2> /dev/null)" != "rolled back" ] || break
-		[ "$i" -lt 120 ] || { tail -n 40 "$out/back.$n.txt" "$top/build/lab/$LAB_NAME/outgoing.log"; die "the way back did not come to its end"; }
-		sleep 1
-	done
-	[ "$(vm_release)" = "$from" ] || die "$from does not run again"
+	back_by_kexec "$n" 120 "$@"
 	client_alive
 	[ "$(pid_of_redis)" = "$pid" ] || die "redis has another number"
-	vm khoctl report > "$out/back.$n.report"
-	has "back.$n.report" 'could not go on'
 	ok "back by itself: $(vm khoctl report --json | jq .blackout_us) us of blackout"
 }
 comes_back 1

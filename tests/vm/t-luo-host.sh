@@ -33,19 +33,8 @@ entered() {
 
 # A CRIU of the next kernel is killed in the middle of its restore.
 comes_back() {
-	local from i
-	from=$(vm_release)
-	say "the next kernel cannot restore"
-	vm env KHOCTL_FAULT=proc.retrieve:peer-criu khoctl upgrade --to "$(other_image)" --engine kexec --cmdline khoctl.fault=1 > "$out/back.txt" 2>&1 || true
-	for i in $(seq 300); do
-		[ "$(vm khoctl report --json 2> /dev/null | jq -r .outcome 2> /dev/null)" != "rolled back" ] || break
-		[ "$i" -lt 300 ] || { tail -n 40 "$out/back.txt" "$top/build/lab/$LAB_NAME/outgoing.log"; die "the way back did not come to its end"; }
-		sleep 1
-	done
-	[ "$(vm_release)" = "$from" ] || die "$from does not run again"
+	back_by_kexec 1 300
 	came_in_place
-	vm khoctl report > "$out/back.report"
-	has back.report 'could not go on'
 	runs_well "after the way back"
 	host_units > "$out/units.back"
 	diff -u "$out/units.before" "$out/units.back" || die "units are not as they were"
