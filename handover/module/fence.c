@@ -229,6 +229,8 @@ static int stop(struct kho_region *r)
 			kho_give(r, p, r->self_owner);
 	}
 	/* last: nothing of it runs any more, and it cannot write over this */
+	if (!ret)
+		WRITE_ONCE(r->fenced, true);
 	if (r == &kho_up ? !ret : !kho_state_terminal(READ_ONCE(kho_peer(r)->state)))
 		smp_store_release(&kho_peer(r)->state, (u32)KHO_STATE_FENCED);
 	wake_up_all(&r->wait);

@@ -60,6 +60,7 @@ struct kho_region {
 	u32 ncpus, nram, necams, nwindows, npci, ngiven;
 	u32 state;			/* what this side has said of itself last */
 	bool frozen;			/* the blackout has begun: the peer may hold the state, and sign */
+	bool fenced;			/* by us, and each of its CPUs has answered from the park since */
 	u64 tx_head, rx_tail;		/* its counters in the rings */
 
 	struct semaphore mbox_lock;	/* taken and released by different threads of a hot-plug */

@@ -66,15 +66,15 @@ bool kho_peer_runs(const struct kho_region *r)
 
 /*
  * Are all its CPUs known to be parked?  It says so when it has ended in order, or whoever fenced it; one
- * that panicked may still run on other CPUs for a while: the outgoing side fences it (KHO_IOC_STOP), the
- * incoming side, which cannot, waits until nothing beats there any more.
+ * that panicked may still run on other CPUs for a while: the outgoing side fences it (KHO_IOC_STOP; the ledger
+ * keeps saying that it panicked), the incoming side, which cannot, waits until nothing beats there any more.
  */
 bool kho_peer_ended(const struct kho_region *r)
 {
 	u32 s = READ_ONCE(kho_peer(r)->state);
 
 	if (s == KHO_STATE_PANICKED)
-		return r == &kho_up && beat_is_old(r);
+		return READ_ONCE(r->fenced) || (r == &kho_up && beat_is_old(r));
 	return s < KHO_STATE_BOOTING || kho_state_terminal(s);
 }
 
@@ -241,6 +241,7 @@ void kho_region_activate(struct kho_region *r)
 	r->want_pong = false;
 	r->state = READ_ONCE(kho_self(r)->state);
 	r->frozen = false;
+	r->fenced = false;
 	r->tx_head = r->rx_tail = 0;
 	r->peer_state = READ_ONCE(kho_peer(r)->state);
 	r->peer_beat = READ_ONCE(kho_peer(r)->heartbeat);

@@ -116,7 +116,12 @@ end:	atomic { runs[me] && !ended[1 - me] && !LOCK(me, CPU) -> LOCK(me, CPU) = tr
 		r++
 	:: else -> break
 	od;
+#ifdef BUG_PANIC_STAYS
+	/* one that panicked is not known to be parked, for ever */
+	atomic { runs[me] -> if :: !panicked[1 - me] -> ended[1 - me] = true :: else fi };
+#else
 	atomic { runs[me] -> ended[1 - me] = true };
+#endif
 	LOCK(me, CPU) = false
 }
 
@@ -142,13 +147,13 @@ end:	atomic { runs[O] && !LOCK(O, CPU) && !LOCK(O, FN) && owner[CPU] != O && own
 }
 
 #define HAS(r_) (owner[r_] == me)
-#define CAN(r_) (owner[r_] == PARK || STOPPED)
+#define CAN(r_) (STOPPED || (owner[r_] == PARK && to[r_] == me))
 
-/* One has ended and the other lives, with no act under way: all is there, or can be had. */
+/* One has ended, or was fenced, and the other lives, with no act under way: all is there, or can be had. */
 proctype survivor(byte me)
 {
 end:	atomic {
-		ended[1 - me] && runs[me] && !LOCK(me, CPU) && !LOCK(me, FN) ->
+		(ended[1 - me] || stopped[1 - me]) && runs[me] && !LOCK(me, CPU) && !LOCK(me, FN) ->
 		assert(held[CPU] != 1 - me && held[FN] != 1 - me);
 		assert(HAS(CPU) || CAN(CPU));
 		assert(HAS(FN) || CAN(FN))
