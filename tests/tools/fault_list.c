@@ -45,6 +45,7 @@ static const struct rule without[] = {
 	{ "@(settle|retire).before:peer-!(kill|stop)", "after the commit: how the other kernel ends is how a kernel ends" },
 	{ "*.undo:!(fail|hang|kill|int|term|peer-panic|peer-stop)", "how the other kernel ends makes no difference to an undo" },
 	{ "!(precopy|freeze|shift).before:criu", "no CRIU of this kernel works then" },
+	{ "shift.before:criu", "its work may be over by then, and nobody needs it any more" },
 	{ "!(proc).@(freeze|drain|retrieve):criu", "no CRIU of this kernel works for that" },
 	{ "proc.retrieve:criu", "no CRIU of this kernel works for that" },
 	{ "!(shift|restore).before:peer-criu", "it waits for a restore, which is in shift and restore" },
