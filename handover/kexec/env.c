@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "handover/kexec/kexec.h"
 #include "lib/cleanup.h"
@@ -95,11 +96,41 @@ static void note(struct kho_env *env, const char *fmt, ...)
 	kho_engine_note(&((struct kho_kexec *)env->arg)->e, "%s", text);
 }
 
+/* The function goes on, what it brings does not come in. A kernel that cannot (no cgroup2, no BPF there): CRIU may give up, rarely. */
+static int quiesce(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err)
+{
+	struct kho_kexec *k = env->arg;
+
+	(void)a;
+	(void)err;
+	pthread_mutex_lock(&k->lock);
+	if (k->ingress < 0)
+		k->ingress = kho_ingress_shut();
+	if (k->ingress < 0)
+		kho_engine_note(&k->e, "packets that come in cannot be kept out while connections are dumped: %s", strerror(-k->ingress));
+	pthread_mutex_unlock(&k->lock);
+	return 0;
+}
+
+static int unquiesce(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err)
+{
+	struct kho_kexec *k = env->arg;
+
+	(void)a;
+	(void)err;
+	pthread_mutex_lock(&k->lock);
+	if (k->ingress >= 0)
+		close(k->ingress);
+	k->ingress = -1;
+	pthread_mutex_unlock(&k->lock);
+	return 0;
+}
+
 const struct kho_env_ops kho_kexec_env_ops = {
 	.put_file = put_file,
 	.put_files = put_files,
-	.pci_quiesce = stays,
-	.pci_unquiesce = stays,
+	.pci_quiesce = quiesce,
+	.pci_unquiesce = unquiesce,
 	.pci_give = stays,
 	.pci_take = stays,
 	.phase = phase,

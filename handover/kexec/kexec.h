@@ -65,10 +65,13 @@ struct kho_kexec {
 	struct kho_kexec_file *files;
 	size_t nfiles;
 	uint64_t tokens; /* the last one given */
+	int ingress; /* from the freeze on; else negative. To close it opens the way for packets again */
 	int session; /* luo, from kho_kexec_fix_carrier() on; else -1. To close it drops what is in it */
 };
 
 struct kho_kexec *kho_kexec_of(struct kho_engine *e);
+/* ingress.c: packets for this machine are thrown away until the returned descriptor is closed, or the process ends. Negative errno: this kernel cannot. */
+int kho_ingress_shut(void);
 /* Image and machine: whatever is not there yet. */
 int kho_kexec_facts(struct kho_kexec *k, struct kho_err *err) __must_check;
 /* How archives for a kernel are packed (kho_files_pack()): by zstd where its configuration says that it unpacks that, else 0. */
