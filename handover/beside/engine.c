@@ -84,7 +84,7 @@ int kho_beside_initramfs(struct kho_beside *b, struct kho_report *r)
 
 	return b->initramfs.kind ? 0
 				 : kho_initramfs_choose(req->initramfs, req->initrd, req->sysroot, b->img.release,
-							b->m.root_in_ram ? KHO_INITRAMFS_IN_RAM : NULL, &b->initramfs, r);
+							b->m.root_in_ram, false, &b->initramfs, r);
 }
 
 /* 0 when its configuration is not installed. */

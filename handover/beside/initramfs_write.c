@@ -24,8 +24,7 @@ static int choose(const struct kho_initramfs_in *in, const char *mode, const cha
 {
 	struct kho_report r = KHO_REPORT_INIT;
 	int ret = choice->kind ? 0
-			       : kho_initramfs_choose(mode, given, in->target.sysroot, in->target.release, in->machine->root_in_ram ? KHO_INITRAMFS_IN_RAM : NULL,
-						      choice, &r);
+			       : kho_initramfs_choose(mode, given, in->target.sysroot, in->target.release, in->machine->root_in_ram, false, choice, &r);
 
 	for (size_t i = 0; !ret && i < r.n; i++)
 		if (r.items[i].verdict == KHO_V_NO)

@@ -82,7 +82,7 @@ static int choose_host(struct kho_initramfs_choice *c, const char *sysroot, cons
 }
 
 int kho_initramfs_choose(const char *mode, const char *given, const char *sysroot, const char *release,
-			 const char *own_why, struct kho_initramfs_choice *out, struct kho_report *r)
+			 bool root_in_ram, bool jumps, struct kho_initramfs_choice *out, struct kho_report *r)
 {
 	*out = (struct kho_initramfs_choice){ 0 };
 	if (given) {
@@ -97,8 +97,13 @@ int kho_initramfs_choose(const char *mode, const char *given, const char *sysroo
 		return 0;
 	}
 	out->asked = mode && !strcmp(mode, "host");
-	if (!out->asked && own_why) {
-		own(out, own_why);
+	if (!out->asked && root_in_ram) {
+		own(out, "the root is in RAM and goes along whole");
+		return 0;
+	}
+	/* the host's has nothing more that would be used before the root is there: this machine's drivers, with their firmware, are in both */
+	if (!out->asked && jumps) {
+		own(out, "what is loaded is unpacked in the blackout");
 		return 0;
 	}
 	return choose_host(out, sysroot, release, r);

@@ -28,16 +28,13 @@ struct kho_initramfs_choice {
 /* "khoctl", "host", "given" */
 const char *kho_initramfs_name(enum kho_initramfs kind);
 
-/* A reason to take khoctl's own alone, for `own_why`. */
-#define KHO_INITRAMFS_IN_RAM "the root is in RAM and goes along whole"
-
 /*
- * mode: "auto" (or NULL), "khoctl", "host"; given: a path, which goes before the mode, or NULL. own_why: why auto takes khoctl's own, or NULL: it takes
- * the host's where it can. An initrd that was asked for and is not there or is damaged becomes a "no" in the report (and kind is khoctl's); one that was not,
+ * mode: "auto" (or NULL), "khoctl", "host"; given: a path, which goes before the mode, or NULL. jumps: the target boots in the blackout. Auto takes the
+ * host's where it can, but not with a root in RAM, nor for one that jumps. An initrd that was asked for and is not there or is damaged becomes a "no" in the report (and kind is khoctl's); one that was not,
  * an item that says so.
  */
 int kho_initramfs_choose(const char *mode, const char *given, const char *sysroot, const char *release,
-			 const char *own_why, struct kho_initramfs_choice *out, struct kho_report *r) __must_check;
+			 bool root_in_ram, bool jumps, struct kho_initramfs_choice *out, struct kho_report *r) __must_check;
 
 /* The initrd cannot be used after all: khoctl's own alone, or a "no" when it was asked for. */
 int kho_initramfs_drop(struct kho_initramfs_choice *c, const char *why, const char *fix, struct kho_report *r) __must_check;

@@ -19,8 +19,6 @@
 #include "lib/io.h"
 #include "lib/kho_abi.h"
 
-/* The host's is larger, and has nothing more that would be used before the root is there: drivers of this machine, with their firmware, are in both. */
-#define OWN_WHY "what is loaded is unpacked in the blackout"
 #define MIB (1ULL << 20)
 /* On a disk, besides pages: whatever else there is in images, and what the file system takes for itself. */
 #define DISK_MARGIN (64 * MIB)
@@ -172,7 +170,7 @@ static int initramfs_bytes(struct probe *p, uint64_t *most, uint64_t *unpacked)
 	const struct kho_engine_request *req = p->k->e.req;
 	int ret = c->kind ? 0
 			  : kho_initramfs_choose(req->initramfs, req->initrd, req->sysroot, p->k->img.release,
-						 p->k->m.root_in_ram ? KHO_INITRAMFS_IN_RAM : OWN_WHY, c, p->r);
+						 p->k->m.root_in_ram, true, c, p->r);
 
 	if (!ret)
 		ret = kho_kexec_initramfs_in(p->k, &in, &extra, p->err);

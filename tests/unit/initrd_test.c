@@ -280,13 +280,14 @@ static void test_loop(void **state)
 }
 
 static const char *fix; /* what must be proposed, where something is */
+static bool jumps;	/* whether the target boots in the blackout */
 
 static void chosen(const char *mode, const char *given, bool in_ram, enum kho_initramfs kind, enum kho_verdict worst, const char *says)
 {
 	struct kho_initramfs_choice c;
 	struct kho_report r = KHO_REPORT_INIT;
 
-	assert_int_equal(kho_initramfs_choose(mode, given, top, "6.1", in_ram ? KHO_INITRAMFS_IN_RAM : NULL, &c, &r), 0);
+	assert_int_equal(kho_initramfs_choose(mode, given, top, "6.1", in_ram, jumps, &c, &r), 0);
 	if (c.kind != kind)
 		fail_msg("%s: %s instead of %s (%s)", mode ? mode : "-", kho_initramfs_name(c.kind), kho_initramfs_name(kind), c.reason);
 	assert_int_equal(c.initrd.len > 0, kind != KHO_INITRAMFS_KHOCTL);
@@ -314,6 +315,11 @@ static void test_choice(void **state)
 	chosen("host", NULL, true, KHO_INITRAMFS_HOST, KHO_V_OK, "asked for");
 	chosen("auto", NULL, true, KHO_INITRAMFS_KHOCTL, KHO_V_OK, "in RAM");
 	chosen("khoctl", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_OK, "asked for");
+	jumps = true;
+	chosen("auto", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_OK, "unpacked in the blackout");
+	chosen("auto", NULL, true, KHO_INITRAMFS_KHOCTL, KHO_V_OK, "in RAM");
+	chosen("host", NULL, false, KHO_INITRAMFS_HOST, KHO_V_OK, "asked for");
+	jumps = false;
 	chosen(NULL, made(0), true, KHO_INITRAMFS_GIVEN, KHO_V_OK, "initrd in khoctl.conf");
 	assert_true(run("mkdir -p boot && head -c 99999 initrd.none > boot/initrd.img-6.1"));
 	chosen("auto", NULL, false, KHO_INITRAMFS_KHOCTL, KHO_V_LOSS, "is cut off");
