@@ -253,7 +253,7 @@ static int join_all(struct job *jobs, size_t n, struct kho_err *err)
 	return first;
 }
 
-/* The request of the same serializer that still runs beside the others, or NULL. */
+/* The request of the same serializer that was started beside the others, or NULL. */
 static struct job *before(struct job *jobs, size_t i)
 {
 	for (size_t k = 0; k < i; k++)

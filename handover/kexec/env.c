@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "handover/kexec/kexec.h"
 #include "lib/cleanup.h"
@@ -119,8 +118,7 @@ static int unquiesce(struct kho_env *env, struct kho_pci_addr a, struct kho_err 
 	(void)a;
 	(void)err;
 	pthread_mutex_lock(&k->lock);
-	if (k->ingress >= 0)
-		close(k->ingress);
+	kho_closep(&k->ingress);
 	k->ingress = -1;
 	pthread_mutex_unlock(&k->lock);
 	return 0;

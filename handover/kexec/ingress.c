@@ -3,7 +3,7 @@
  * What comes in is thrown away while CRIU dumps. The NIC stays with its driver until the jump, and CRIU looks twice at what a connection has received:
  * when more is there the second time it gives up ("recv failed (191, want 190)"), and the upgrade is undone. Nothing is lost: what is sent here is
  * held from freeze on, acknowledgements too, so who sent it sends it again. A program of two instructions on the root cgroup, whose link goes with its
- * descriptor: when this process ends, however, it is open again.
+ * descriptor: however this process ends, the way is open again.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
