@@ -99,12 +99,14 @@ static int read_tree(const char *final, const struct kho_proc_mark *m, struct kh
 }
 
 /* Who kills CRIU in a moment in which it lets a process make calls for it kills that process, too (docs/limits.md). */
-static void tell_ended(struct kho_env *env, pid_t root)
+static int thaw_live(struct kho_env *env, const struct kho_proc_mark *m, struct kho_err *err)
 {
-	char state = root > 0 ? kho_pid_state("", root) : 0;
+	int rc = kho_proc_thaw_live(m, err);
+	char state = kho_pid_state("", m->root);
 
-	if (root > 0 && (!state || state == 'Z'))
-		env->ops->note(env, "process %d ended while CRIU was at it and is lost: start its workload again", root);
+	if (m->root > 0 && (!state || state == 'Z'))
+		env->ops->note(env, "process %d ended while CRIU was at it and is lost: start its workload again", m->root);
+	return rc;
 }
 
 /* By the images if they are whole; they are written last to first, the inventory at the end. */
@@ -119,14 +121,11 @@ static int thaw_tree(struct kho_env *env, const char *dir, const struct kho_proc
 		return kho_fail(err, -ENOMEM, "unfreeze: out of memory");
 	kho_proc_wait_untraced(m->root);
 	/* CRIU itself let the tree run on, unless it was killed */
-	if (!kho_exists(inventory)) {
-		rc = kho_proc_thaw_live(m, err);
-		tell_ended(env, m->root);
-		return rc;
-	}
+	if (!kho_exists(inventory))
+		return thaw_live(env, m, err);
 	if (read_tree(final, m, &t, &why) < 0) {
 		env->ops->note(env, "%s; its processes go on by what /proc says of them", why.msg);
-		return kho_proc_thaw_live(m, err);
+		return thaw_live(env, m, err);
 	}
 	rc = kho_proc_thaw_images(&t, err);
 	kho_img_tree_done(&t);
