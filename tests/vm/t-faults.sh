@@ -110,6 +110,12 @@ judge() {
 }
 where() { case $(vm_release) in "$outgoing") echo outgoing ;; *) echo incoming ;; esac; }
 
+# once_more WANT OPTIONS FAULTS: what went wrong was not the fault's doing; $was is that of another try
+once_more() {
+	echo "     $3: $why; once more"
+	was=ok why=
+	judge "$@" || was=FAIL
+}
 one() {
 	local t0=$SECONDS was=ok shown='?' outgoing place
 	outgoing=$(vm_release)
@@ -117,17 +123,13 @@ one() {
 	judge "$@" || was=FAIL
 	# an emulator that runs code which the kernel has patched away (docs/TESTING.md): undone as it has to be, and no fault of this list
 	if [ "$was" = FAIL ] && grep -aq 'Oops: int3' "$out/told"; then
-		echo "     $3: $why; once more"
-		was=ok why=
-		judge "$@" || was=FAIL
+		once_more "$@"
 	fi
 	# CRIU was killed in one of the moments in which its tracees die with it (docs/limits.md), and khoctl says so
 	if [ "$was" = FAIL ] && [[ $3 == *:criu* ]] && grep -aq 'ended while CRIU was at it' "$out/told"; then
-		echo "     $3: $why; once more"
 		fresh
 		outgoing=$(vm_release)
-		was=ok why=
-		judge "$@" || was=FAIL
+		once_more "$@"
 	fi
 	struck=$((struck + 1))
 	place=$(where 2> /dev/null || echo nowhere)
