@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # As root, on this machine's own kernel, no VM: CPU time that redis takes for a request at full speed (its own, user and system, as the kernel counts it),
 # with khoctl record and without, in pairs whose order changes. An emulator translates code anew each time the kernel patches it, which the
-# recorder has it do each second: only a real CPU tells what it takes. redis comes from the cache; nothing of /etc is touched. Ratio of
+# recorder has it do each second: only a real CPU tells what it takes. redis comes from the cache; /etc/khoctl is another one meanwhile, for it alone. Ratio of
 # each pair, their median, mean and its standard error into build/bench-recorder-here/report.json. No assertion. ROUNDS (60) of two times REQUESTS.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) top=$(cd "$here/../.." && pwd)
