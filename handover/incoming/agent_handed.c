@@ -264,7 +264,8 @@ static struct job *before(struct job *jobs, size_t i)
 
 /*
  * Retrieves run side by side, as the lanes of the other side would ask for them; those marked last when the others are through. Prepares, which on the
- * other engine have time, run beside all that is not their serializer's, where that marks them.
+ * other engine have time, run beside all that is not their serializer's, where that marks them. A fault comes when all before it is done, as there: one
+ * that kills a CRIU must not meet that which a prepare asks for its version.
  */
 static int one(struct kho_handed *h, struct job *jobs, size_t i, struct kho_err *err)
 {
@@ -276,10 +277,10 @@ static int one(struct kho_handed *h, struct job *jobs, size_t i, struct kho_err 
 		jobs[i].after = before(jobs, i);
 		return start(&jobs[i], err);
 	}
-	if (retrieve) {
+	if (retrieve || m->body_case == KHO_LINK__MSG__BODY_FAULT) {
 		int ret = join_all(jobs, i, err);
 
-		if (!ret)
+		if (!ret && retrieve)
 			ret = kho_handed_fetch(h, err);
 		if (ret < 0)
 			return ret;
