@@ -117,6 +117,7 @@ static void kexec_free(struct kho_engine *e)
 	free(k->kept);
 	kho_closep(&k->disk);
 	kho_closep(&k->ingress);
+	kho_closep(&k->drop);
 	free(k->cmdline);
 	free(k->back_cmdline);
 	free(k);
@@ -152,7 +153,7 @@ int kho_kexec_new(const struct kho_engine_request *req, struct kho_engine **out,
 	if (!k)
 		return kho_fail(err, -ENOMEM, "kexec engine: out of memory");
 	pthread_mutex_init(&k->lock, NULL);
-	k->session = k->disk = k->ingress = -1;
+	k->session = k->disk = k->drop = k->ingress = -1;
 	k->e.ops = &ops;
 	k->e.req = req;
 	uname(&u);

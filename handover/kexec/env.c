@@ -95,6 +95,25 @@ static void note(struct kho_env *env, const char *fmt, ...)
 	kho_engine_note(&((struct kho_kexec *)env->arg)->e, "%s", text);
 }
 
+static void not_kept_out(struct kho_kexec *k, int errnum)
+{
+	kho_engine_note(&k->e, "packets that come in cannot be kept out while connections are dumped: %s", strerror(errnum));
+	kho_kexec_let_in(k);
+}
+
+void kho_kexec_keep_out(struct kho_kexec *k)
+{
+	k->drop = kho_ingress_load();
+	if (k->drop < 0)
+		not_kept_out(k, -k->drop);
+}
+
+void kho_kexec_let_in(struct kho_kexec *k)
+{
+	kho_closep(&k->drop);
+	k->drop = -1;
+}
+
 /* The function goes on, what it brings does not come in. A kernel that cannot (no cgroup2, no BPF there): CRIU may give up, rarely. */
 static int quiesce(struct kho_env *env, struct kho_pci_addr a, struct kho_err *err)
 {
@@ -103,10 +122,11 @@ static int quiesce(struct kho_env *env, struct kho_pci_addr a, struct kho_err *e
 	(void)a;
 	(void)err;
 	pthread_mutex_lock(&k->lock);
-	if (k->ingress < 0)
-		k->ingress = kho_ingress_shut();
-	if (k->ingress < 0)
-		kho_engine_note(&k->e, "packets that come in cannot be kept out while connections are dumped: %s", strerror(-k->ingress));
+	if (k->drop >= 0 && k->ingress < 0) {
+		k->ingress = kho_ingress_shut(k->drop);
+		if (k->ingress < 0)
+			not_kept_out(k, -k->ingress);
+	}
 	pthread_mutex_unlock(&k->lock);
 	return 0;
 }

@@ -16,17 +16,20 @@
 
 #define ROOT_GROUP "/sys/fs/cgroup"
 
-int kho_ingress_shut(void)
+int kho_ingress_load(void)
 {
 	const struct bpf_insn drop[] = {
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_CGROUP_INET_INGRESS);
-	_cleanup_close_ int group = open(ROOT_GROUP, O_RDONLY | O_DIRECTORY | O_CLOEXEC), prog = -1;
 
-	if (group < 0)
-		return -errno;
-	prog = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SKB, "khoctl_ingress", "GPL", drop, sizeof(drop) / sizeof(*drop), &opts);
-	return prog < 0 ? prog : bpf_link_create(prog, group, BPF_CGROUP_INET_INGRESS, NULL);
+	return bpf_prog_load(BPF_PROG_TYPE_CGROUP_SKB, "khoctl_ingress", "GPL", drop, sizeof(drop) / sizeof(*drop), &opts);
+}
+
+int kho_ingress_shut(int prog)
+{
+	_cleanup_close_ int group = open(ROOT_GROUP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return group < 0 ? -errno : bpf_link_create(prog, group, BPF_CGROUP_INET_INGRESS, NULL);
 }

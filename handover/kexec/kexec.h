@@ -65,13 +65,18 @@ struct kho_kexec {
 	struct kho_kexec_file *files;
 	size_t nfiles;
 	uint64_t tokens; /* the last one given */
-	int ingress; /* from the freeze on; else negative. To close it opens the way for packets again */
+	int drop;    /* the program for it, from connect on; else negative */
+	int ingress; /* shut, from the freeze on; else negative. To close it opens the way for packets again */
 	int session; /* luo, from kho_kexec_fix_carrier() on; else -1. To close it drops what is in it */
 };
 
 struct kho_kexec *kho_kexec_of(struct kho_engine *e);
-/* ingress.c: packets for this machine are thrown away until the returned descriptor is closed, or the process ends. Negative errno: this kernel cannot. */
-int kho_ingress_shut(void);
+/*
+ * ingress.c: the descriptor of a program that throws packets for this machine away, not yet in force; and that of its being in force: until it is closed,
+ * or the process ends. The caller's. Negative errno: this kernel cannot.
+ */
+int kho_ingress_load(void);
+int kho_ingress_shut(int prog);
 /* Image and machine: whatever is not there yet. */
 int kho_kexec_facts(struct kho_kexec *k, struct kho_err *err) __must_check;
 /* How archives for a kernel are packed (kho_files_pack()): by zstd where its configuration says that it unpacks that, else 0. */
@@ -139,5 +144,8 @@ int kho_kexec_commit(struct kho_engine *e, const struct kho_blob *record, struct
 
 /* env.c */
 extern const struct kho_env_ops kho_kexec_env_ops;
+/* Get ready to keep packets out, before anything is frozen; a kernel that cannot is told. And no more. */
+void kho_kexec_keep_out(struct kho_kexec *k);
+void kho_kexec_let_in(struct kho_kexec *k);
 
 #endif

@@ -77,6 +77,7 @@ int kho_kexec_connect(struct kho_engine *e, uint64_t deadline_us, struct kho_err
 	};
 
 	(void)deadline_us;
+	kho_kexec_keep_out(k);
 	return kho_setup_make(&setup, KHO_LINK_REVISION, NO_BULK, NO_BULK, add, k, err);
 }
 
@@ -88,6 +89,7 @@ int kho_kexec_disconnect(struct kho_engine *e, struct kho_err *err)
 	while (k->ntape)
 		request_done(&k->tape[--k->ntape]);
 	kho_kexec_drop_files(k);
+	kho_kexec_let_in(k);
 	return 0;
 }
 
