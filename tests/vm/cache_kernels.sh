@@ -54,15 +54,26 @@ config_took() {
 	[ -z "$bad" ] || fail "the source of this kernel does not take over:$bad"
 }
 
-# build_source NAME SOURCE-FILE CONFIG: built/NAME
-build_source() {
-	local name=$1 file=$2 t=kbuild/usr/src/linux out=built/$1.new rel
-	fetch "$file"
-	rm -rf "$t" kbuild/out "$out"; mkdir -p "$t" kbuild/out "$out"
-	dpkg-deb --fsys-tarfile "apt/debs/$file" | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' | tar -xJ -C "$t" --strip-components=1
-	{ cat "$3"; echo "CONFIG_LOCALVERSION=\"-khoctl-$name\""; } > kbuild/usr/src/wanted.config
+# unpack_source FILE CONFIG TREE NAME
+unpack_source() {
+	local t=$3
+	fetch "$1"
+	rm -rf "$t"; mkdir -p "$t"
+	dpkg-deb --fsys-tarfile "apt/debs/$1" | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' | tar -xJ -C "$t" --strip-components=1
+	{ cat "$2"; echo "CONFIG_LOCALVERSION=\"-khoctl-$4\""; } > kbuild/usr/src/wanted.config
 	in_kbuild make -s -C /usr/src/linux KCONFIG_ALLCONFIG=/usr/src/wanted.config allnoconfig
 	config_took kbuild/usr/src/wanted.config "$t/.config"
+}
+
+# build_source NAME SOURCE-FILE CONFIG SUM: built/NAME. One of the same SUM that was broken off goes on.
+build_source() {
+	local name=$1 t=kbuild/usr/src/linux out=built/$1.new rel
+	if [ "$(cat kbuild/usr/src/begun 2> /dev/null)" != "$4" ]; then
+		rm -f kbuild/usr/src/begun
+		unpack_source "$2" "$3" "$t" "$name"
+		printf '%s\n' "$4" > kbuild/usr/src/begun
+	fi
+	rm -rf kbuild/out "$out"; mkdir -p kbuild/out "$out"
 	flock -u 9
 	# shellcheck disable=SC2016
 	in_kbuild sh -ec '
@@ -81,7 +92,7 @@ build_source() {
 	tar -c -C kbuild/out/lib/modules -f "$out/modules.tar" "$rel"
 	tar -c -C kbuild/out/headers -f "$out/headers.tar" .
 	echo "$rel" > "$out/release"
-	rm -rf "$t" kbuild/out "built/$name"
+	rm -rf kbuild/usr/src/begun "$t" kbuild/out "built/$name"
 	mv "$out" "built/$name"
 }
 
@@ -114,11 +125,11 @@ have_built() {
 	config=built/$1.config
 	# shellcheck disable=SC2086
 	(cd "$vmdir/kernels" && printf '%s.config\n' $parts | xargs cat) > "$config"
-	sum=$({ declare -f build_source; cat stamp/kbuild "$config"; echo "$file"; } | sha256sum)
+	sum=$({ declare -f unpack_source build_source; cat stamp/kbuild "$config"; echo "$file"; } | sha256sum)
 	if [ "$(cat "stamp/built-$1" 2> /dev/null)" != "$sum" ] || [ ! -d "built/$1" ]; then
 		say "kernel $1 of $pkg (10 to 15 minutes)"
 		rm -f "stamp/built-$1" "stamp/kernel-built-$1"
-		build_source "$1" "$file" "$config"
+		build_source "$1" "$file" "$config" "$sum"
 		printf '%s\n' "$sum" > "stamp/built-$1"
 	fi
 	kernel_release=$(cat "built/$1/release")
