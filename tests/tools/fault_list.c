@@ -98,6 +98,7 @@ static const struct rule option[] = {
 	{ "*:peer-*", "peer" },
 	{ "link.@(note|phase):*", "peer" },
 	{ "link.echo*", "peer" },
+	{ "link.@(abandon|commit|retiring).reply*:drop", "peer" },
 	{ "link.@(knock|note|phase|bye|abandon|commit|retiring)*:drop", "-" },
 	{ "link.*.reply*:drop", "peer,cap" },
 	{ "link.*:drop", "cap" },

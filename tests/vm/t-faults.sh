@@ -89,7 +89,7 @@ upgraded() {
 # whether the upgrade that FAULTS strike has gates
 gated() {
 	[ "$gates" = few ] || return 0
-	case $1 in *probe* | *freeze.after* | *settle*) return 0 ;; esac
+	case $1 in *probe* | *freeze.after* | *settle* | *link.ready*) return 0 ;; esac
 	[ $((struck % 4)) = 0 ]
 }
 
