@@ -13,6 +13,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/kconfig.h"
 
 /* Where nobody has mounted securityfs, what the kernel was started with. */
 static bool started_locked(const char *sysroot)
@@ -35,16 +36,12 @@ static bool locked_down(const char *sysroot)
 
 static bool config_forces(const char *sysroot)
 {
-	_cleanup_free_ char *release_path = kho_sysroot_path(sysroot, "/proc/sys/kernel/osrelease"),
-			    *release = NULL;
-	_cleanup_free_ char *rel = NULL, *path = NULL, *text = NULL;
+	_cleanup_free_ char *path = kho_sysroot_path(sysroot, "/proc/sys/kernel/osrelease"), *release = NULL, *value = NULL;
 
-	if (!release_path || kho_read_line(release_path, &release, NULL) < 0 ||
-	    asprintf(&rel, "/boot/config-%s", release) < 0)
+	if (!path || kho_read_line(path, &release, NULL) < 0)
 		return false;
-	path = kho_sysroot_path(sysroot, rel);
-	return path && kho_read_file(path, 4 << 20, &text, NULL, NULL) == 0 &&
-	       strstr(text, "\nCONFIG_KEXEC_SIG_FORCE=y");
+	value = kho_kconfig_get(sysroot, release, "CONFIG_KEXEC_SIG_FORCE");
+	return value && !strcmp(value, "y");
 }
 
 bool kho_signature_enforced(const char *sysroot, const char **out_why)
