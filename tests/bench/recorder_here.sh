@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # As root, on this machine's own kernel, no VM: CPU time that redis takes for a request at full speed (its own, user and system, as the kernel counts it),
-# with khoctl record and without, in pairs whose order changes. An emulator translates code anew each time the kernel patches it, which the
-# recorder has it do each second: only a real CPU tells what it takes. redis comes from the cache; /etc/khoctl is another one meanwhile, for it alone. Ratio of
-# each pair, their median, mean and its standard error into build/bench-recorder-here/report.json. No assertion. ROUNDS (60) of two times REQUESTS.
+# with khoctl record and without, in pairs whose order changes, under a load that never ends. An emulator translates code anew each time the kernel patches
+# it, which the recorder has it do each second: only a real CPU tells what it takes. redis comes from the cache; /etc/khoctl is another one meanwhile, for it
+# alone. Ratio of each pair, their median, mean and its standard error into build/bench-recorder-here/report.json. No assertion. ROUNDS (60) of two times EACH (3) seconds.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) top=$(cd "$here/../.." && pwd)
 out=$top/build/bench-recorder-here
@@ -14,7 +14,7 @@ if [ -z "${INSIDE-}" ]; then
 	INSIDE=1 exec unshare -m -n --propagation private "$0" "$@"
 fi
 root=$cache/user port=7379
-ROUNDS=${ROUNDS:-60} REQUESTS=${REQUESTS:-150000}
+ROUNDS=${ROUNDS:-60} EACH=${EACH:-3}
 ip link set lo up
 made=
 [ -d /etc/khoctl ] || { mkdir /etc/khoctl; made=1; }
@@ -24,20 +24,21 @@ mount --bind "$root" "$root"
 mount -t tmpfs tmpfs "$root/tmp"
 in_root() { chroot "$root" "$@"; }
 trap 'in_root redis-cli -p $port shutdown nosave > /dev/null 2>&1 || true; [ -z "${recorder-}" ] || kill "$recorder" 2> /dev/null || true
+	[ -z "${load-}" ] || kill "$load" 2> /dev/null || true
 	umount /etc/khoctl; [ -z "$made" ] || rmdir /etc/khoctl' EXIT
 cpus=$(nproc)
 taskset -c 0 chroot "$root" redis-server --port $port --bind 127.0.0.1 --save '' --daemonize yes --pidfile /tmp/redis.pid --dir /tmp > /dev/null
 until [ -s "$root/tmp/redis.pid" ] && in_root redis-cli -p $port ping > /dev/null 2>&1; do sleep 0.1; done
 echo "pidfile = $root/tmp/redis.pid" > /etc/khoctl/workloads.d/redis.conf
-# CPU time of redis, us
-cpu_us() { in_root redis-cli -p $port info cpu | tr -d '\r' | awk -F: '/^used_cpu_(sys|user):/ { s += $2 } END { printf "%.0f", s * 1000000 }'; }
-# one SERIES: ns of CPU time for a request
+# requests that redis has served, and the CPU time it has taken for them, in us
+taken() { in_root redis-cli -p $port info everything | tr -d '\r' | awk -F: '/^used_cpu_(sys|user):/ { s += $2 } /^total_commands_processed:/ { n = $2 } END { printf "%d %.0f", n, s * 1000000 }'; }
+# measure SERIES: ns of CPU time for a request
 measure() {
-	local a b
-	a=$(cpu_us)
-	taskset -c $((cpus - 1)) chroot "$root" redis-benchmark -p $port -n "$REQUESTS" -c 8 -t set --csv > /dev/null
-	b=$(cpu_us)
-	echo $(((b - a) * 1000 / REQUESTS)) >> "$out/$1"
+	local n us n2 us2
+	read -r n us <<< "$(taken)"
+	sleep "$EACH"
+	read -r n2 us2 <<< "$(taken)"
+	echo $(((us2 - us) * 1000 / (n2 - n))) >> "$out/$1"
 }
 recorded() {
 	"$top/build/khoctl" record "$out/recording.json" --for 600s > "$out/recorder.txt" 2>&1 & recorder=$!
@@ -47,13 +48,14 @@ recorded() {
 		kill -0 "$recorder" 2> /dev/null || { cat "$out/recorder.txt"; exit 1; }
 		sleep 0.1
 	done
-	sleep 2 # it knows by then how much there is to record
+	sleep 1
 	measure on
 	kill "$recorder"; wait "$recorder" 2> /dev/null || true
 	recorder=
 }
 : > "$out/off"; : > "$out/on"
-measure warm; rm "$out/warm"
+taskset -c $((cpus - 1)) chroot "$root" redis-benchmark -p $port -l -c 8 -t set > /dev/null 2>&1 & load=$!
+sleep 3
 for i in $(seq "$ROUNDS"); do
 	if [ $((i % 2)) = 1 ]; then measure off; recorded; else recorded; sleep 1; measure off; fi
 done
