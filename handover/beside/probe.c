@@ -111,15 +111,15 @@ static int probe_target(struct probe *p)
 }
 
 /*
- * A device is quiesced as for suspend to RAM, by its driver (handover/module/pci.c); a kernel without CONFIG_PM_SLEEP has no drivers that
- * could, nor this file (kernel/power/main.c).
+ * A device is quiesced as for a hibernation image, by its driver (handover/module/pci.c); a kernel without CONFIG_HIBERNATION has no such callbacks of
+ * its buses (CONFIG_HIBERNATE_CALLBACKS, drivers/pci/pci-driver.c), nor this file (kernel/power/hibernate.c). To suspend to RAM is not enough.
  */
 static int probe_quiesce(struct probe *p)
 {
-	if (recorded(p) || p->b->e.req->devices_stay || !p->b->m.npci || kho_exists("/sys/power/pm_async"))
+	if (recorded(p) || p->b->e.req->devices_stay || !p->b->m.npci || kho_exists("/sys/power/disk"))
 		return 0;
-	return kho_report_add(p->r, KHO_V_NO, "devices", "suspend", "boot a kernel that is built with CONFIG_PM_SLEEP (Debian's are), or use --engine kexec",
-			      "the running kernel is built without CONFIG_PM_SLEEP: no driver can quiesce its device");
+	return kho_report_add(p->r, KHO_V_NO, "devices", "suspend", "boot a kernel that is built with CONFIG_HIBERNATION (Debian's are), or use --engine kexec",
+			      "the running kernel is built without CONFIG_HIBERNATION: no driver can quiesce its device");
 }
 
 /* A target that is only tried gets neither devices nor memory that this kernel has had. */
