@@ -2,8 +2,8 @@
 /*
  * Makes a recording.  See bpf/recorder.h.
  *
- * Programs at each system call cost, little but on every call, so they are there for windows of time only: of each second until they have used up its
- * budget; where there is little to do all the time.
+ * Programs at each system call cost, little but on every call, so they are there for windows of time only: of each second (of a long recording, of each four)
+ * until they have used up its budget; where there is little to do all the time.
  */
 #include "bpf/recorder.h"
 
@@ -21,7 +21,10 @@
 #include "bpf/record_programs.h"
 #include "lib/cleanup.h"
 
-#define PERIOD_US 1000000u
+#define PERIOD_US 1000000u /* a window in each, at the most; at the least: */
+#define LONG_US	  4000000u
+#define PERIODS	  10 /* wanted of a recording: a rate has one value in each */
+#define ASK_US	  1000000u /* whether it shall go on */
 #define STEP_US	  20000u /* they are asked so often what they have cost; the least of each period, whatever it costs */
 #define ROUNDS	  8	  /* of looking for threads that were made while we looked */
 /*
@@ -34,7 +37,7 @@
  * They may take so much of the time that the workloads have a CPU for, or of all CPUs' where that is more. Beside it, to attach and detach them patches the
  * kernel some dozen times, each with interrupts to all CPUs: 3 to 5 thousandths of a CPU where a hypervisor passes those on.
  */
-#define OF_WORK	  0.003
+#define OF_WORK	  0.002
 #define OF_ALL	  0.001
 
 struct recorder {
@@ -43,6 +46,10 @@ struct recorder {
 	struct kho_record_programs *programs;
 	int *roots; /* pidfds of main processes */
 	struct kho_recording *out;
+	bool (*go_on)(void *arg);
+	void *arg;
+	uint64_t asked_us, period_us;
+	bool stopped;
 	double share; /* of a CPU that the workloads had in the last window; above 1 on several */
 };
 
@@ -130,7 +137,7 @@ static bool used_up(struct recorder *r, const struct reading *begin)
 	uint64_t replies;
 
 	return kho_record_read_counts(r->programs, &c, &replies, NULL) ||
-	       (double)(more(begin->counts.hits, c.hits) * HIT_NS + more(begin->counts.misses, c.misses) * MISS_NS) > may * PERIOD_US * 1000;
+	       (double)(more(begin->counts.hits, c.hits) * HIT_NS + more(begin->counts.misses, c.misses) * MISS_NS) > may * (double)r->period_us * 1000;
 }
 
 static void wait_until(uint64_t at_us)
@@ -141,16 +148,25 @@ static void wait_until(uint64_t at_us)
 		usleep((useconds_t)(at_us - now));
 }
 
+static bool stopped(struct recorder *r)
+{
+	if (!r->stopped && r->go_on && now_us() - r->asked_us >= ASK_US) {
+		r->asked_us = now_us();
+		r->stopped = !r->go_on(r->arg);
+	}
+	return r->stopped;
+}
+
 /* One period: a window, and what is left of it without programs. */
 static int period(struct recorder *r, uint64_t end, struct kho_err *err)
 {
-	uint64_t begin = now_us(), until = begin + PERIOD_US < end ? begin + PERIOD_US : end;
+	uint64_t begin = now_us(), until = begin + r->period_us < end ? begin + r->period_us : end;
 	struct reading a, b;
 	int rc = read_all(r, &a, err);
 
 	do
 		wait_until(now_us() + STEP_US < until ? now_us() + STEP_US : until);
-	while (!rc && now_us() < until && !used_up(r, &a));
+	while (!rc && now_us() < until && !stopped(r) && !used_up(r, &a));
 	if (!rc)
 		rc = read_all(r, &b, err);
 	if (rc)
@@ -161,22 +177,26 @@ static int period(struct recorder *r, uint64_t end, struct kho_err *err)
 	if (now_us() >= until)
 		return 0;
 	kho_record_off(r->programs, r->out);
-	wait_until(until);
-	return now_us() < end ? kho_record_on(r->programs, err) : 0;
+	while (now_us() < until && !stopped(r))
+		wait_until(now_us() + ASK_US < until ? now_us() + ASK_US : until);
+	return now_us() < end && !r->stopped ? kho_record_on(r->programs, err) : 0;
 }
 
-static int periods(struct recorder *r, uint64_t for_us, bool (*go_on)(void *arg), void *arg, struct kho_err *err)
+static int periods(struct recorder *r, uint64_t for_us, struct kho_err *err)
 {
 	uint64_t begin = now_us(), end = begin + for_us;
-	size_t room = (size_t)(for_us / PERIOD_US) + 1;
+	size_t room;
 	int rc = 0;
 
+	r->period_us = for_us / PERIODS < PERIOD_US ? PERIOD_US : for_us / PERIODS > LONG_US ? LONG_US : for_us / PERIODS;
+	r->asked_us = begin;
+	room = (size_t)(for_us / r->period_us) + 1;
 	r->out->slices = calloc(room, sizeof(*r->out->slices));
 	if (!r->out->slices)
 		return kho_fail(err, -ENOMEM, "recording");
 	while (!rc && now_us() < end && r->out->n < room && r->out->n < KHO_RECORDING_SLICES) {
 		rc = period(r, end, err);
-		if (!rc && go_on && !go_on(arg))
+		if (!rc && stopped(r))
 			rc = kho_fail(err, -ECANCELED, "the recording was stopped");
 	}
 	r->out->us = now_us() - begin;
@@ -208,7 +228,7 @@ static void count_restarts(struct recorder *r)
 	}
 }
 
-static int run(struct recorder *r, uint64_t for_us, bool (*go_on)(void *arg), void *arg, struct kho_err *err)
+static int run(struct recorder *r, uint64_t for_us, struct kho_err *err)
 {
 	struct kho_record_counts counts;
 	uint64_t replies;
@@ -219,7 +239,7 @@ static int run(struct recorder *r, uint64_t for_us, bool (*go_on)(void *arg), vo
 	if (rc)
 		return rc;
 	add_all(r);
-	rc = periods(r, for_us, go_on, arg, err);
+	rc = periods(r, for_us, err);
 	if (rc)
 		return rc;
 	kho_record_off(r->programs, r->out);
@@ -246,7 +266,7 @@ static void head(const struct kho_record_target *t, size_t n, struct kho_recordi
 int kho_record(const struct kho_record_target *t, size_t n, uint64_t for_us, bool (*go_on)(void *arg), void *arg, struct kho_recording *out,
 	       struct kho_err *err)
 {
-	struct recorder r = { .t = t, .n = n, .out = out };
+	struct recorder r = { .t = t, .n = n, .out = out, .go_on = go_on, .arg = arg };
 	int rc;
 
 	*out = (struct kho_recording){ 0 };
@@ -255,7 +275,7 @@ int kho_record(const struct kho_record_target *t, size_t n, uint64_t for_us, boo
 	if (!n)
 		return kho_fail(err, -ESRCH, "recording: there is nothing to look at");
 	head(t, n, out);
-	rc = run(&r, for_us, go_on, arg, err);
+	rc = run(&r, for_us, err);
 	kho_record_unload(r.programs);
 	for (size_t i = 0; r.roots && i < n; i++)
 		if (r.roots[i] >= 0)

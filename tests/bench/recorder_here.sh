@@ -2,7 +2,7 @@
 # As root, on this machine's own kernel, no VM: CPU time that redis takes for a request at full speed (its own, user and system, as the kernel counts it),
 # with khoctl record and without, in pairs whose order changes, under a load that never ends. An emulator translates code anew each time the kernel patches
 # it, which the recorder has it do each second: only a real CPU tells what it takes. redis comes from the cache; /etc/khoctl is another one meanwhile, for it
-# alone. Ratio of each pair, their median, mean and its standard error into build/bench-recorder-here/report.json. No assertion. ROUNDS (60) of two times EACH (3) seconds.
+# alone. Ratio of each pair, their median, mean and its standard error into build/bench-recorder-here/report.json. No assertion. ROUNDS (60) of two times EACH (4: as long as the windows of a long recording are apart) seconds.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) top=$(cd "$here/../.." && pwd)
 out=$top/build/bench-recorder-here
@@ -14,7 +14,7 @@ if [ -z "${INSIDE-}" ]; then
 	INSIDE=1 exec unshare -m -n --propagation private "$0" "$@"
 fi
 root=$cache/user port=7379
-ROUNDS=${ROUNDS:-60} EACH=${EACH:-3}
+ROUNDS=${ROUNDS:-60} EACH=${EACH:-4}
 ip link set lo up
 made=
 [ -d /etc/khoctl ] || { mkdir /etc/khoctl; made=1; }
@@ -40,24 +40,24 @@ measure() {
 	read -r n2 us2 <<< "$(taken)"
 	echo $(((us2 - us) * 1000 / (n2 - n))) >> "$out/$1"
 }
-recorded() {
-	"$top/build/khoctl" record "$out/recording.json" --for 600s > "$out/recorder.txt" 2>&1 & recorder=$!
-	for _ in $(seq 100); do
-		# shellcheck disable=SC2010
-		ls -l "/proc/$recorder/fd" 2> /dev/null | grep -q bpf_link && break
-		kill -0 "$recorder" 2> /dev/null || { cat "$out/recorder.txt"; exit 1; }
-		sleep 0.1
-	done
+# beside SERIES COMMAND...: measured while that runs. Without the recorder something else does: to start a process and end it costs redis something, too.
+beside() {
+	local series=$1
+	shift
+	"$@" > "$out/beside.txt" 2>&1 & recorder=$!
 	sleep 1
-	measure on
+	kill -0 "$recorder" 2> /dev/null || { cat "$out/beside.txt"; exit 1; }
+	measure "$series"
 	kill "$recorder"; wait "$recorder" 2> /dev/null || true
 	recorder=
 }
+off() { beside off sleep 600; }
+on() { beside on "$top/build/khoctl" record "$out/recording.json" --for 600s; }
 : > "$out/off"; : > "$out/on"
 taskset -c $((cpus - 1)) chroot "$root" redis-benchmark -p $port -l -c 8 -t set > /dev/null 2>&1 & load=$!
 sleep 3
 for i in $(seq "$ROUNDS"); do
-	if [ $((i % 2)) = 1 ]; then measure off; recorded; else recorded; sleep 1; measure off; fi
+	if [ $((i % 2)) = 1 ]; then off; on; else on; off; fi
 done
 jq -n --slurpfile off "$out/off" --slurpfile on "$out/on" 'def at(f): sort | .[length * f | floor];
 	[range($off | length) | $on[.] / $off[.]] as $r | ($r | add / length) as $mean |
