@@ -248,7 +248,8 @@ int kho_record_read_counts(struct kho_record_programs *p, struct kho_record_coun
 	int rc;
 
 	*out = (struct kho_record_counts){ 0 };
-	*replies = 0;
+	if (replies)
+		*replies = 0;
 	if (!all)
 		return kho_fail(err, -ENOMEM, "recording");
 	if (!p->tasks)
@@ -261,6 +262,8 @@ int kho_record_read_counts(struct kho_record_programs *p, struct kho_record_coun
 		out->hits += all[i].hits;
 		out->misses += all[i].misses;
 	}
+	if (!replies)
+		return 0;
 	rc = read_hist(p, p->tasks->maps.times, KHO_METRIC_WRITE, &h, err);
 	if (!rc)
 		rc = read_hist(p, p->tasks->maps.times, KHO_METRIC_SEND, &h, err);

@@ -29,7 +29,7 @@ size_t kho_record_add(struct kho_record_programs *p, pid_t tgid, uint64_t *lost)
 /* The processes of the workloads now, p's until the next call; how many, none where TASKS is unknown. */
 size_t kho_record_procs(struct kho_record_programs *p, const pid_t **out);
 
-/* So far, of all CPUs; zero where TASKS is unknown. replies: calls that write or send. */
+/* So far, of all CPUs; zero where TASKS is unknown. replies (may be NULL): calls that write or send. */
 int kho_record_read_counts(struct kho_record_programs *p, struct kho_record_counts *out, uint64_t *replies, struct kho_err *err) __must_check;
 /* Add all histograms to r's. */
 int kho_record_read_times(struct kho_record_programs *p, struct kho_recording *r, struct kho_err *err) __must_check;

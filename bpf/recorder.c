@@ -21,9 +21,9 @@
 #include "bpf/record_programs.h"
 #include "lib/cleanup.h"
 
-#define PERIOD_US 1000000u /* a window in each, at the most; at the least: */
+#define PERIOD_US 1000000u /* a window in each; of a long recording in a longer one, of at most LONG_US ... */
 #define LONG_US	  4000000u
-#define PERIODS	  10 /* wanted of a recording: a rate has one value in each */
+#define PERIODS	  10 /* ... while that leaves so many: a rate has one value in each */
 #define ASK_US	  1000000u /* whether it shall go on */
 #define STEP_US	  20000u /* they are asked so often what they have cost; the least of each period, whatever it costs */
 #define ROUNDS	  8	  /* of looking for threads that were made while we looked */
@@ -50,7 +50,6 @@ struct recorder {
 	void *arg;
 	uint64_t asked_us, period_us;
 	bool stopped;
-	double share; /* of a CPU that the workloads had in the last window; above 1 on several */
 };
 
 static uint64_t now_us(void)
@@ -129,23 +128,25 @@ static struct kho_slice slice_of(const struct reading *a, const struct reading *
 	};
 }
 
-/* Have they used up what a period has for them? */
+/* Have they used up what a period has for them, when the workloads work as in the window before? */
 static bool used_up(struct recorder *r, const struct reading *begin)
 {
-	double work = r->share * OF_WORK, all = (double)sysconf(_SC_NPROCESSORS_ONLN) * OF_ALL, may = work > all ? work : all;
+	const struct kho_slice *last = r->out->n ? &r->out->slices[r->out->n - 1] : NULL;
+	double work = last ? OF_WORK * (double)last->cpu_ns / 1000 / (double)last->us : 0;
+	double all = OF_ALL * (double)sysconf(_SC_NPROCESSORS_ONLN), may = work > all ? work : all;
 	struct kho_record_counts c;
-	uint64_t replies;
 
-	return kho_record_read_counts(r->programs, &c, &replies, NULL) ||
+	return kho_record_read_counts(r->programs, &c, NULL, NULL) ||
 	       (double)(more(begin->counts.hits, c.hits) * HIT_NS + more(begin->counts.misses, c.misses) * MISS_NS) > may * (double)r->period_us * 1000;
 }
 
-static void wait_until(uint64_t at_us)
+/* So long, but not beyond end. */
+static void pause_us(uint64_t us, uint64_t end)
 {
 	uint64_t now = now_us();
 
-	if (now < at_us)
-		usleep((useconds_t)(at_us - now));
+	if (now < end)
+		usleep((useconds_t)(end - now < us ? end - now : us));
 }
 
 static bool stopped(struct recorder *r)
@@ -165,20 +166,18 @@ static int period(struct recorder *r, uint64_t end, struct kho_err *err)
 	int rc = read_all(r, &a, err);
 
 	do
-		wait_until(now_us() + STEP_US < until ? now_us() + STEP_US : until);
+		pause_us(STEP_US, until);
 	while (!rc && now_us() < until && !stopped(r) && !used_up(r, &a));
 	if (!rc)
 		rc = read_all(r, &b, err);
 	if (rc)
 		return rc;
-	r->out->slices[r->out->n] = slice_of(&a, &b);
-	r->share = (double)r->out->slices[r->out->n].cpu_ns / 1000 / (double)(b.at_us - a.at_us);
-	r->out->n++;
+	r->out->slices[r->out->n++] = slice_of(&a, &b);
 	if (now_us() >= until)
 		return 0;
 	kho_record_off(r->programs, r->out);
 	while (now_us() < until && !stopped(r))
-		wait_until(now_us() + ASK_US < until ? now_us() + ASK_US : until);
+		pause_us(ASK_US, until);
 	return now_us() < end && !r->stopped ? kho_record_on(r->programs, err) : 0;
 }
 
@@ -188,7 +187,11 @@ static int periods(struct recorder *r, uint64_t for_us, struct kho_err *err)
 	size_t room;
 	int rc = 0;
 
-	r->period_us = for_us / PERIODS < PERIOD_US ? PERIOD_US : for_us / PERIODS > LONG_US ? LONG_US : for_us / PERIODS;
+	r->period_us = for_us / PERIODS;
+	if (r->period_us < PERIOD_US)
+		r->period_us = PERIOD_US;
+	if (r->period_us > LONG_US)
+		r->period_us = LONG_US;
 	r->asked_us = begin;
 	room = (size_t)(for_us / r->period_us) + 1;
 	r->out->slices = calloc(room, sizeof(*r->out->slices));
@@ -231,7 +234,6 @@ static void count_restarts(struct recorder *r)
 static int run(struct recorder *r, uint64_t for_us, struct kho_err *err)
 {
 	struct kho_record_counts counts;
-	uint64_t replies;
 	int rc = open_roots(r, err);
 
 	if (!rc)
@@ -245,7 +247,7 @@ static int run(struct recorder *r, uint64_t for_us, struct kho_err *err)
 	kho_record_off(r->programs, r->out);
 	rc = kho_record_read_times(r->programs, r->out, err);
 	if (!rc)
-		rc = kho_record_read_counts(r->programs, &counts, &replies, err);
+		rc = kho_record_read_counts(r->programs, &counts, NULL, err);
 	r->out->lost += rc ? 0 : counts.lost;
 	count_restarts(r);
 	return rc;
