@@ -144,21 +144,21 @@ static void counted(void **state)
 /* Who is made meanwhile belongs to it. */
 static void children(void **state)
 {
-	uint64_t reads = 0, cpu_ns = 0;
+	uint64_t reads = 0;
 
 	(void)state;
 	need_bpf();
-	/* how often a child comes to read, and whether it has a CPU in the windows at all, is the machine's load */
+	/* how often a child comes to read is the machine's load */
 	for (int i = 0; i < 8 && reads <= 20; i++) {
 		pid_t pid = start(work_later);
 		struct kho_recording r = record(pid, FOR_US);
 
 		end(pid);
 		reads += kho_hist_count(&r.times[KHO_METRIC_READ]);
-		cpu_ns += sum(&r, offsetof(struct kho_slice, cpu_ns));
+		assert_true(sum(&r, offsetof(struct kho_slice, cpu_ns)) > 0);
 		kho_recording_done(&r);
 	}
-	assert_true(reads > 20 && cpu_ns > 0);
+	assert_true(reads > 20);
 }
 
 static void *kill_it(void *arg)
