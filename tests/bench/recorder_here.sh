@@ -2,7 +2,8 @@
 # As root, on this machine's own kernel, no VM: CPU time that redis takes for a request at full speed (its own, user and system, as the kernel counts it),
 # with khoctl record and without, in pairs whose order changes, under a load that never ends. An emulator translates code anew each time the kernel patches
 # it, which the recorder has it do each second: only a real CPU tells what it takes. redis comes from the cache; /etc/khoctl is another one meanwhile, for it
-# alone. Ratio of each pair, their median, mean and its standard error into build/bench-recorder-here/report.json. No assertion. ROUNDS (60) of two times EACH (4: as long as the windows of a long recording are apart) seconds.
+# alone. Ratio of each pair, their median, mean and its standard error into build/bench-recorder-here/report.json. No assertion. ROUNDS (60) of two times
+# EACH (4: as long as the windows of a long recording are apart) seconds, of recordings of FOR (600s).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) top=$(cd "$here/../.." && pwd)
 out=$top/build/bench-recorder-here
@@ -14,7 +15,7 @@ if [ -z "${INSIDE-}" ]; then
 	INSIDE=1 exec unshare -m -n --propagation private "$0" "$@"
 fi
 root=$cache/user port=7379
-ROUNDS=${ROUNDS:-60} EACH=${EACH:-4}
+ROUNDS=${ROUNDS:-60} EACH=${EACH:-4} FOR=${FOR:-600s}
 ip link set lo up
 made=
 [ -d /etc/khoctl ] || { mkdir /etc/khoctl; made=1; }
@@ -40,19 +41,31 @@ measure() {
 	read -r n2 us2 <<< "$(taken)"
 	echo $(((us2 - us) * 1000 / (n2 - n))) >> "$out/$1"
 }
+# recording: the recorder has its programs in the kernel
+recording() {
+	local i
+	for i in $(seq 100); do
+		# shellcheck disable=SC2010
+		! ls -l "/proc/$recorder/fd" 2> /dev/null | grep -q bpf_link || return 0
+		kill -0 "$recorder" 2> /dev/null || break
+		sleep 0.1
+	done
+	cat "$out/beside.txt"
+	exit 1
+}
 # beside SERIES COMMAND...: measured while that runs. Without the recorder something else does: to start a process and end it costs redis something, too.
 beside() {
 	local series=$1
 	shift
 	"$@" > "$out/beside.txt" 2>&1 & recorder=$!
 	sleep 1
-	kill -0 "$recorder" 2> /dev/null || { cat "$out/beside.txt"; exit 1; }
+	[ "$series" = off ] || recording
 	measure "$series"
 	kill "$recorder"; wait "$recorder" 2> /dev/null || true
 	recorder=
 }
 off() { beside off sleep 600; }
-on() { beside on "$top/build/khoctl" record "$out/recording.json" --for 600s; }
+on() { beside on "$top/build/khoctl" record "$out/recording.json" --for "$FOR"; }
 : > "$out/off"; : > "$out/on"
 taskset -c $((cpus - 1)) chroot "$root" redis-benchmark -p $port -l -c 8 -t set > /dev/null 2>&1 & load=$!
 sleep 3
